@@ -1,0 +1,25 @@
+"""The errors that this package raises on bad input; each message names what was wrong and what was expected."""
+
+
+class CistaError(Exception):
+    """Base of all errors caused by what a user, a file or a message gave us."""
+
+
+class EventError(CistaError):
+    """Events that break the rules of an event array: outside the sensor, or going back in time."""
+
+
+class DecodeError(CistaError):
+    """Bytes that are not the message they claim to be."""
+
+
+class RecordingError(CistaError):
+    """A recording that is missing, damaged, or lacks what was asked for."""
+
+
+class CheckpointError(CistaError):
+    """A file that holds no weights, or the weights of another network."""
+
+
+class DeviceError(CistaError):
+    """A device that this machine does not have."""

@@ -1,0 +1,60 @@
+"""The event array: what an event camera reports, as one numpy struct array.
+
+An event is (x, y, t, p): pixel column and row, time in int64 nanoseconds, polarity (True = brighter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import EventError
+
+# 16 bytes an event, aligned: four to a cache line, and no field straddles one.
+EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
+
+
+def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
+    """Pack equally long columns into an event array: x, y in pixels, t in nanoseconds, p true for brighter."""
+    t = np.asarray(t)
+    events = np.zeros(t.shape, EVENT_DTYPE)
+    events["t"], events["x"], events["y"], events["p"] = t, x, y, p
+    return events
+
+
+def no_events() -> np.ndarray:
+    """An event array of length 0."""
+    return np.empty(0, EVENT_DTYPE)
+
+
+def concatenate(chunks: Sequence[np.ndarray]) -> np.ndarray:
+    """Join event arrays in order; a single chunk is returned as it is, without a copy."""
+    if len(chunks) == 1:
+        return chunks[0]
+    return np.concatenate(chunks) if chunks else no_events()
+
+
+def inside(events: np.ndarray, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Mask (N,) of the events that lie on a sensor of height x width pixels."""
+    return (events["x"] < width) & (events["y"] < height)
+
+
+def in_order(events: np.ndarray) -> bool:
+    """Whether time never goes back from one event to the next."""
+    t = events["t"]
+    return bool(np.all(t[1:] >= t[:-1]))
+
+
+def check_events(events: np.ndarray, height: int, width: int) -> None:
+    """Raise EventError, naming the first offender, unless all events lie on the sensor and time never goes back."""
+    if not (mask := inside(events, height, width)).all():
+        i = int(np.argmin(mask))
+        raise EventError(
+            f"event {i} lies at x={events['x'][i]}, y={events['y'][i]}, outside the {width}x{height} sensor"
+        )
+    if not in_order(events):
+        t = events["t"]
+        i = int(np.argmax(t[1:] < t[:-1])) + 1
+        raise EventError(f"time goes back at event {i}: from {t[i - 1]} to {t[i]} ns")

@@ -1,0 +1,180 @@
+"""When to reconstruct: gather a stream of events into windows, each of which becomes one image.
+
+All windowers share one interface: `push(events)` returns the windows that these events closed, `flush()` the one
+still open. Boundaries depend on event time alone, never on how the stream was cut into messages, so that a node, a
+command and an evaluation that see the same events make the same windows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .events import concatenate
+
+# The paper reconstructs from at most about 15 000 events on a 240x180 sensor (section 2.1).
+PAPER_EVENTS, PAPER_PIXELS = 15_000, 240 * 180
+
+
+@dataclass(frozen=True)
+class Window:
+    """The events of one image, in time order, and that image's time stamp in nanoseconds."""
+
+    events: np.ndarray
+    stamp: int
+
+
+def default_max_events(height: int, width: int) -> int:
+    """The paper's limit of events a reconstruction, scaled with the sensor's area (15 000 at 240x180)."""
+    return max(1, round(PAPER_EVENTS * height * width / PAPER_PIXELS))
+
+
+def split_evenly(events: np.ndarray, max_events: int) -> list[np.ndarray]:
+    """Cut N events into max(1, round(N / max_events)) consecutive parts whose lengths differ by at most one.
+
+    As in the paper's protocol the limit is met on average: a part may hold up to 1.5 times max_events.
+    """
+    return np.array_split(events, max(1, round(len(events) / max_events)))
+
+
+class Windower(ABC):
+    """Gathers pushed events until a boundary closes the window."""
+
+    def __init__(self) -> None:
+        self._open: list[np.ndarray] = []
+
+    @property
+    def open_events(self) -> int:
+        """How many events wait in the window that is still open."""
+        return sum(map(len, self._open))
+
+    def push(self, events: np.ndarray) -> list[Window]:
+        """Add events (time-ordered, not before those pushed earlier); return the windows that they close."""
+        closed: list[Window] = []
+        while len(events):
+            if self._is_past(events[0]):
+                closed += self.flush()
+                self._begin(events[0])
+            n = self._count_inside(events)
+            if n:
+                self._open.append(events[:n])
+            events = events[n:]
+        return closed
+
+    def flush(self) -> list[Window]:
+        """Close the open window now; an empty list if it holds no event."""
+        events = concatenate(self._open)
+        self._open = []
+        return [Window(events, self._stamp(events))] if len(events) else []
+
+    def _stamp(self, events: np.ndarray) -> int:
+        return int(events["t"][-1])
+
+    @abstractmethod
+    def _is_past(self, event: np.void) -> bool:
+        """Whether the open window ends before this event."""
+
+    @abstractmethod
+    def _begin(self, event: np.void) -> None:
+        """Move the boundaries on to the window that holds this event."""
+
+    @abstractmethod
+    def _count_inside(self, events: np.ndarray) -> int:
+        """How many leading events still belong to the open window."""
+
+
+class PeriodWindows(Windower):
+    """Windows of equal duration: [t0 + k period, t0 + (k+1) period), t0 being the first event's time.
+
+    Windows without an event make no image. An image bears its last event's time.
+    """
+
+    def __init__(self, period_ns: int) -> None:
+        super().__init__()
+        if period_ns <= 0:
+            raise ValueError(f"period must be positive, not {period_ns} ns")
+        self.period_ns = period_ns
+        self._end: int | None = None
+
+    def _is_past(self, event: np.void) -> bool:
+        return self._end is None or event["t"] >= self._end
+
+    def _begin(self, event: np.void) -> None:
+        t = int(event["t"])
+        origin = t if self._end is None else self._end
+        self._end = origin + ((t - origin) // self.period_ns + 1) * self.period_ns
+
+    def _count_inside(self, events: np.ndarray) -> int:
+        return int(np.searchsorted(events["t"], self._end, "left"))
+
+
+class CountWindows(Windower):
+    """Windows of equally many events; an image bears its last event's time."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        if count <= 0:
+            raise ValueError(f"count must be positive, not {count}")
+        self.count = count
+        self._left = count
+
+    def push(self, events: np.ndarray) -> list[Window]:
+        # A full window is complete at once: there is no need to wait for the event after it.
+        closed = super().push(events)
+        if self._open and not self._left:
+            closed += self.flush()
+        return closed
+
+    def flush(self) -> list[Window]:
+        self._left = self.count
+        return super().flush()
+
+    def _is_past(self, event: np.void) -> bool:
+        return not self._left
+
+    def _begin(self, event: np.void) -> None:
+        self._left = self.count
+
+    def _count_inside(self, events: np.ndarray) -> int:
+        n = min(self._left, len(events))
+        self._left -= n
+        return n
+
+
+class StampWindows(Windower):
+    """Windows between given time stamps (a camera's frames): (stamp[i-1], stamp[i]], the first without a beginning.
+
+    An image bears the stamp that ends its window; a stamp that no new event precedes has none. Events after the last
+    stamp belong to no image: they are counted in `events_after`.
+    """
+
+    def __init__(self, stamps: Sequence[int] | np.ndarray) -> None:
+        super().__init__()
+        self.stamps = np.asarray(stamps, np.int64)
+        if np.any(self.stamps[1:] < self.stamps[:-1]):
+            raise ValueError("stamps must not decrease")
+        self.events_after = 0
+        self._next = 0
+
+    def push(self, events: np.ndarray) -> list[Window]:
+        usable = int(np.searchsorted(events["t"], self.stamps[-1], "right")) if len(self.stamps) else 0
+        self.events_after += len(events) - usable
+        closed = super().push(events[:usable])
+        if usable < len(events):
+            closed += self.flush()
+        return closed
+
+    def _stamp(self, events: np.ndarray) -> int:
+        return int(self.stamps[self._next])
+
+    def _is_past(self, event: np.void) -> bool:
+        return bool(event["t"] > self.stamps[self._next])
+
+    def _begin(self, event: np.void) -> None:
+        self._next = int(np.searchsorted(self.stamps, event["t"], "left"))
+
+    def _count_inside(self, events: np.ndarray) -> int:
+        return int(np.searchsorted(events["t"], self.stamps[self._next], "right"))
