@@ -21,10 +21,21 @@ PAPER_EVENTS, PAPER_PIXELS = 15_000, 240 * 180
 
 @dataclass(frozen=True)
 class Window:
-    """The events of one image, in time order, and that image's time stamp in nanoseconds."""
+    """The events of one image, in time order, and that image's time stamp in nanoseconds.
+
+    first: this window begins a stream; what was remembered of another must be forgotten before it.
+    merged: made of several windows because time was short; one network step must do for it.
+    """
 
     events: np.ndarray
     stamp: int
+    first: bool = False
+    merged: bool = False
+
+
+def merge(earlier: Window, later: Window) -> Window:
+    """One window of two that follow each other in one stream."""
+    return Window(concatenate([earlier.events, later.events]), later.stamp, earlier.first, merged=True)
 
 
 def default_max_events(height: int, width: int) -> int:

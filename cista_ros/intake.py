@@ -1,0 +1,65 @@
+"""The gate between what a message or file says and what the rest may rely on: events on the sensor, in time order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .events import in_order, inside, no_events
+
+# A chunk that ends further back than this is a new beginning (a looped bag, a restarted camera), not a straggler.
+JUMP_NS = 10_000_000
+
+
+@dataclass
+class IntakeCounts:
+    """What became of the events that came in; `received` is the sum of accepted, outside and late."""
+
+    received: int = 0
+    accepted: int = 0
+    outside: int = 0
+    late: int = 0
+    reordered: int = 0
+    time_jumps: int = 0
+
+
+class Intake:
+    """Checks arriving events of one sensor; drops what cannot be used, and counts it.
+
+    - Events outside the sensor are dropped (`outside`).
+    - Time going back within a chunk: its events are sorted by time (`reordered` counts the chunk's events that moved).
+    - A chunk that ends more than 10 ms before the newest event accepted so far starts a new stream (`time_jumps`):
+      whoever holds state must reset it. Other events older than the newest accepted one are dropped (`late`).
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self.counts = IntakeCounts()
+        self._newest: int | None = None
+
+    def accept(self, events: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return (the usable events, in time order, and whether time jumped back before them)."""
+        counts = self.counts
+        counts.received += len(events)
+        on_sensor = inside(events, self.height, self.width)
+        if not on_sensor.all():
+            events = events[on_sensor]
+            counts.outside += len(on_sensor) - len(events)
+        if not len(events):
+            return no_events(), False
+        if not in_order(events):
+            order = np.argsort(events["t"], kind="stable")
+            counts.reordered += int(np.count_nonzero(order != np.arange(len(order))))
+            events = events[order]
+        jumped = self._newest is not None and int(events["t"][-1]) < self._newest - JUMP_NS
+        if jumped:
+            counts.time_jumps += 1
+        elif self._newest is not None and events["t"][0] < self._newest:
+            first = int(np.searchsorted(events["t"], self._newest, "left"))
+            counts.late += first
+            events = events[first:]
+        if len(events):
+            self._newest = int(events["t"][-1])
+            counts.accepted += len(events)
+        return events, jumped

@@ -1,0 +1,173 @@
+"""CISTA, CISTA-D and CISTA-TC (Liu, Alexandru, Dragotti, ICASSP 2022, section 2.2).
+
+    X = W [W_E E, W_I I_{t-1}]                          events and the previous image, merged at half the resolution
+    Z^0 = P0 X                                          first guess of the sparse code
+    Z^k = h_theta(Z^{k-1} + P (X - D Z^{k-1}) + S . alpha . (Z_{t-1} - Z^{k-1})),   k = 1..K        (equation 4)
+    I_t = sigmoid(D_I Z^K)                              the image dictionary, with a ConvLSTM as its memory
+
+A step is a pure function (voxel, state) -> (image, state).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import ConvLSTM, conv3x3, soft_threshold
+
+MIN_SIZE = 16
+
+
+@dataclass(frozen=True)
+class CistaConfig:
+    """The architecture. The defaults are CISTA-TC as its authors released it (669,251 parameters).
+
+    Attributes:
+        bins: temporal bins B of the voxel grid.
+        channels: channels of X and of the ConvLSTM; the heads have half of it, the sparse code twice.
+        iterations: unrolled ISTA iterations K.
+        shared: one block (D, P, theta, alpha) for all iterations, as released; else one for each, as in the paper's text.
+        similarity: the temporal-similarity constraint on the codes (CISTA-TC).
+        recurrent: the ConvLSTM in the image dictionary (CISTA-D and CISTA-TC).
+    """
+
+    bins: int = 5
+    channels: int = 64
+    iterations: int = 5
+    shared: bool = True
+    similarity: bool = True
+    recurrent: bool = True
+
+    def __post_init__(self) -> None:
+        for name, limit in (("bins", 1000), ("channels", 4096), ("iterations", 100)):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= limit:
+                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        for name in ("shared", "similarity", "recurrent"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if self.channels % 2:
+            raise ValueError(f"channels must be even, not {self.channels}")
+
+
+VARIANTS = {
+    "cista": CistaConfig(similarity=False, recurrent=False),
+    "cista-d": CistaConfig(similarity=False),
+    "cista-tc": CistaConfig(),
+}
+
+
+class State(NamedTuple):
+    """What one step hands to the next: all a CISTA network knows of the past.
+
+    image (N, 1, H, W): the last reconstruction; code (N, 2C, h, w): the last sparse code Z; hidden and cell
+    (N, C, h, w): the ConvLSTM's. h, w are half of H, W, rounded up. Variants without a use for an entry pass it on.
+    """
+
+    image: Tensor
+    code: Tensor
+    hidden: Tensor
+    cell: Tensor
+
+
+class IstaBlock(nn.Module):
+    """D, P and theta of one ISTA iteration, and alpha of the temporal-similarity constraint."""
+
+    def __init__(self, channels: int, similarity: bool) -> None:
+        super().__init__()
+        code = 2 * channels
+        self.D = conv3x3(code, channels)
+        self.P = conv3x3(channels, code)
+        self.theta = nn.Parameter(0.001 * torch.rand(1, code, 1, 1))
+        self.alpha = nn.Parameter(0.001 * torch.rand(1, code, 1, 1)) if similarity else None
+
+
+class Cista(nn.Module):
+    """The networks of the paper; which of them is the configuration's choice."""
+
+    def __init__(self, config: CistaConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or CistaConfig()
+        c = config.channels
+        self.events_head = conv3x3(config.bins, c // 2)
+        self.image_head = conv3x3(1, c // 2)
+        self.fusion = conv3x3(c, c, stride=2)
+        self.first_code = conv3x3(c, 2 * c)
+        self.blocks = nn.ModuleList(
+            IstaBlock(c, config.similarity) for _ in range(1 if config.shared else config.iterations)
+        )
+        if config.similarity:
+            self.attend_previous = conv3x3(2 * c, 1)
+            self.attend_current = conv3x3(2 * c, 1)
+        self.dictionary = conv3x3(2 * c, c)
+        if config.recurrent:
+            self.memory = ConvLSTM(c)
+        self.upsampled = conv3x3(c, c)
+        self.prediction = conv3x3(c, 1)
+
+    def initial_state(self, voxel: Tensor) -> State:
+        """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
+        n, _, height, width = voxel.shape
+        h, w, c = (height + 1) // 2, (width + 1) // 2, self.config.channels
+        return State(
+            voxel.new_zeros(n, 1, height, width),
+            voxel.new_zeros(n, 2 * c, h, w),
+            voxel.new_zeros(n, c, h, w),
+            voxel.new_zeros(n, c, h, w),
+        )
+
+    def forward(self, voxel: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Reconstruct one window.
+
+        Args:
+            voxel: normalised voxel grids (N, B, H, W), H and W at least 16; odd sizes are padded by reflection.
+            state: what the step before returned; None at the start of a sequence.
+        Returns:
+            image (N, 1, H, W) in (0, 1), and the state for the next step.
+        Raises:
+            ValueError: a voxel grid of another shape than this network takes.
+        """
+        n, bins, height, width = voxel.shape
+        if bins != self.config.bins or min(height, width) < MIN_SIZE:
+            raise ValueError(
+                f"voxel grid is {bins}x{height}x{width}; this network takes {self.config.bins} bins"
+                f" and at least {MIN_SIZE}x{MIN_SIZE} pixels"
+            )
+        state = state or self.initial_state(voxel)
+        if state.image.shape != (n, 1, height, width):
+            raise ValueError(f"state is of size {tuple(state.image.shape)}, the voxel grid {tuple(voxel.shape)}")
+        inputs = torch.cat((self.events_head(_even(voxel)), self.image_head(_even(state.image))), 1)
+        code = self._sparse_code(self.fusion(inputs), state.code)
+
+        features = torch.relu(self.dictionary(code))
+        hidden, cell = state.hidden, state.cell
+        if self.config.recurrent:
+            features, cell = self.memory(features, hidden, cell)
+            hidden = features
+        features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+        image = torch.sigmoid(self.prediction(self.upsampled(features)))[..., :height, :width]
+        return image, State(image, code, hidden, cell)
+
+    def _sparse_code(self, x: Tensor, previous: Tensor) -> Tensor:
+        """Unrolled ISTA: X (N, C, h, w) and the code before (N, 2C, h, w) -> the code Z^K (N, 2C, h, w)."""
+        code = self.first_code(x)
+        if self.config.similarity:
+            attention_previous = self.attend_previous(previous)
+        for k in range(self.config.iterations):
+            block = self.blocks[0 if self.config.shared else k]
+            update = code + block.P(x - block.D(code))
+            if self.config.similarity:
+                similarity = torch.sigmoid(attention_previous * self.attend_current(code))
+                update = update + similarity * block.alpha * (previous - code)
+            code = soft_threshold(update, block.theta)
+        return code
+
+
+def _even(x: Tensor) -> Tensor:
+    """Reflect odd sizes by one row or column, so that halving and doubling give the size back."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, width % 2, 0, height % 2), mode="reflect") if height % 2 or width % 2 else x

@@ -1,0 +1,95 @@
+"""The two halves of the way from events to images, shared by the node, the offline command and the evaluation.
+
+A `WindowMaker` (cheap, keeps up with the camera) and an `ImageMaker` (the network) may run in different threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .intake import Intake
+from .reconstructor import Reconstructor
+from .tone_map import ToneMap, reset_tone_map
+from .windows import Window, Windower
+
+
+class WindowMaker:
+    """Arriving events -> windows ready to reconstruct.
+
+    Args:
+        intake: checks the events; a jump back in time ends the open window and begins a new stream.
+        make_windower: makes the windower of each stream.
+    """
+
+    def __init__(self, intake: Intake, make_windower: Callable[[], Windower]) -> None:
+        self.intake = intake
+        self.make_windower = make_windower
+        self._windower = make_windower()
+        self._first = True
+
+    @property
+    def open_events(self) -> int:
+        """How many events wait in the window that is still open."""
+        return self._windower.open_events
+
+    @property
+    def windower(self) -> Windower:
+        """The windower of the present stream."""
+        return self._windower
+
+    def push(self, events: np.ndarray) -> list[Window]:
+        """Check events and return the windows that they close."""
+        events, jumped = self.intake.accept(events)
+        closed = self.restart() if jumped else []
+        return closed + self._mark(self._windower.push(events))
+
+    def flush(self) -> list[Window]:
+        """Close the open window now."""
+        return self._mark(self._windower.flush())
+
+    def restart(self, make_windower: Callable[[], Windower] | None = None) -> list[Window]:
+        """Close the open window and begin a new stream, if wanted with other windows."""
+        closed = self.flush()
+        self.make_windower = make_windower or self.make_windower
+        self._windower = self.make_windower()
+        self._first = True
+        return closed
+
+    def _mark(self, windows: list[Window]) -> list[Window]:
+        if windows and self._first:
+            windows[0] = replace(windows[0], first=True)
+            self._first = False
+        return windows
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A reconstruction float32 (H, W) in [0, 1], the same tone-mapped, its stamp in ns, and its network steps."""
+
+    image: np.ndarray
+    shown: np.ndarray
+    stamp: int
+    steps: int
+
+
+class ImageMaker:
+    """Windows -> pictures, by a reconstructor and a tone map, each with its memory."""
+
+    def __init__(self, reconstructor: Reconstructor, tone_map: ToneMap) -> None:
+        self.reconstructor = reconstructor
+        self.tone_map = tone_map
+
+    def make(self, window: Window) -> Picture:
+        """Reconstruct and tone-map one window."""
+        if window.first:
+            self.reset()
+        result = self.reconstructor.reconstruct(window.events, split=not window.merged)
+        return Picture(result.image, self.tone_map(result.image), window.stamp, result.steps)
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+        self.reconstructor.reset()
+        reset_tone_map(self.tone_map)

@@ -1,0 +1,100 @@
+"""Windows in, images out: a network with its recurrent state on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .errors import DeviceError
+from .networks import Cista, State
+from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
+from .windows import default_max_events, split_evenly
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` (the GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        DeviceError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or (kind == "cpu" and index):
+        raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError(f"device {name!r} was asked for, but torch {torch.__version__} finds no CUDA GPU here")
+        if index and int(index) >= torch.cuda.device_count():
+            raise DeviceError(f"device {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """An image float32 (H, W) in [0, 1], before any tone map, and how many network steps it took."""
+
+    image: np.ndarray
+    steps: int
+
+
+class Reconstructor:
+    """Reconstructs the windows of one event stream, in turn.
+
+    Args:
+        network: as `load_network` gives it; moved to the device.
+        height, width: the sensor's size in pixels.
+        device: as `choose_device` takes it.
+        max_events: a window of more events is split evenly and reconstructed in several steps; None for the paper's
+            limit, scaled with the sensor's area.
+        hot_pixels: limit the voxels of pixels that fire without end (off in the released network).
+    """
+
+    def __init__(
+        self,
+        network: Cista,
+        height: int,
+        width: int,
+        device: str | torch.device = "auto",
+        max_events: int | None = None,
+        hot_pixels: bool = False,
+    ) -> None:
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self.network = network.to(self.device)
+        self.height, self.width = height, width
+        self.max_events = max_events
+        self.hot_pixels = hot_pixels
+        self._state: State | None = None
+
+    def reset(self) -> None:
+        """Begin a new sequence: forget the image, the code and the memory."""
+        self._state = None
+
+    def reconstruct(self, events: np.ndarray, split: bool = True) -> Reconstruction:
+        """One image of one window.
+
+        Args:
+            events: event array (N,), N > 0, in time order, all on the sensor.
+            split: heed max_events; if not, the window is one step, however many its events.
+        """
+        limit = self.max_events or default_max_events(self.height, self.width)
+        parts = split_evenly(events, limit) if split else [events]
+        for part in parts:
+            image = self._step(part)
+        return Reconstruction(image.cpu().numpy(), len(parts))
+
+    @torch.inference_mode()
+    def _step(self, events: np.ndarray) -> torch.Tensor:
+        grid = self._voxel_grid(events)
+        if self.hot_pixels:
+            grid = clip_hot_pixels(grid)
+        image, self._state = self.network(normalise(grid)[None], self._state)
+        return image[0, 0]
+
+    def _voxel_grid(self, events: np.ndarray) -> torch.Tensor:
+        bins = self.network.config.bins
+        if self.device.type == "cpu":
+            return torch.from_numpy(voxel_grid(events, self.height, self.width, bins))
+        return voxel_grid_torch(*upload(events, self.device), self.height, self.width, bins)
