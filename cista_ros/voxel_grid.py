@@ -51,9 +51,7 @@ def upload(events: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Te
     return words[:, 0], rest & 0xFFFF, (rest >> 16) & 0xFFFF, ((rest >> 32) & 1).bool()
 
 
-def voxel_grid_torch(
-    t: Tensor, x: Tensor, y: Tensor, p: Tensor, height: int, width: int, bins: int = BINS
-) -> Tensor:
+def voxel_grid_torch(t: Tensor, x: Tensor, y: Tensor, p: Tensor, height: int, width: int, bins: int = BINS) -> Tensor:
     """Voxel grid on the device of its inputs: `voxel_grid` to the bit.
 
     Args:

@@ -2,5 +2,16 @@
 
 from .checkpoints import load_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
+from .shipped import DEFAULT_WEIGHTS, find_weights, shipped_weights
 
-__all__ = ["VARIANTS", "Cista", "CistaConfig", "State", "load_network", "save_network"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "VARIANTS",
+    "Cista",
+    "CistaConfig",
+    "State",
+    "find_weights",
+    "load_network",
+    "save_network",
+    "shipped_weights",
+]

@@ -35,7 +35,7 @@ _RELEASED_NAMES = {
 
 
 def save_network(network: Cista, path: str | Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a network's weights, with its architecture (and any further text) in the metadata, to a safetensors file."""
+    """Write weights to a safetensors file, with the architecture (and any further text) in its metadata."""
     header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(asdict(network.config))}
     save_file({k: v.detach().contiguous().cpu() for k, v in network.state_dict().items()}, path, header)
 
@@ -74,9 +74,10 @@ def _read_own(path: Path) -> tuple[Cista, dict[str, Tensor]]:
 def _read_released(path: Path) -> tuple[Cista, dict[str, Tensor]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (torch raises anything from EOFError to UnpicklingError on foreign bytes)
-        reason = type(error).__name__
-        raise CheckpointError(f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({reason})") from None
+    except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
+        raise CheckpointError(
+            f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({type(error).__name__})"
+        ) from None
     released = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(released, dict) or not all(isinstance(v, Tensor) for v in released.values()):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as the authors' checkpoints do")

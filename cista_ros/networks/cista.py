@@ -30,7 +30,7 @@ class CistaConfig:
         bins: temporal bins B of the voxel grid.
         channels: channels of X and of the ConvLSTM; the heads have half of it, the sparse code twice.
         iterations: unrolled ISTA iterations K.
-        shared: one block (D, P, theta, alpha) for all iterations, as released; else one for each, as in the paper's text.
+        shared: one block (D, P, theta, alpha) for all iterations, as released; else one each, as in the paper's text.
         similarity: the temporal-similarity constraint on the codes (CISTA-TC).
         recurrent: the ConvLSTM in the image dictionary (CISTA-D and CISTA-TC).
     """

@@ -1,0 +1,77 @@
+"""The folder that `cista reconstruct` writes: frames/*.png, frames.csv, frames.npz, and a video beside them."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..pipeline import Picture
+from ..tone_map import to_mono8
+from ..video import VideoWriter
+
+
+class FrameFolder:
+    """Writes pictures as they come; to be used as a context manager. Frames of an earlier run in it are removed.
+
+    Args:
+        path: the folder, made if need be.
+        height, width: of the pictures.
+        floats: also write frames.npz: image float32 (N, H, W) before the tone map, stamp int64 (N,) in ns.
+        video: also write this MP4.
+    """
+
+    def __init__(self, path: Path, height: int, width: int, floats: bool = False, video: Path | None = None) -> None:
+        self.path, self.frames = path, path / "frames"
+        self.frames.mkdir(parents=True, exist_ok=True)
+        for old in [*self.frames.glob("[0-9]" * 8 + ".png"), path / "frames.csv", path / "frames.npz"]:
+            old.unlink(missing_ok=True)
+        self.count = 0
+        self._shape = (height, width)
+        self._stamps: list[int] = []
+        self._open = ExitStack()
+        self._csv_file = self._open.enter_context((path / "frames.csv").open("w", newline=""))
+        self._csv = csv.writer(self._csv_file)
+        self._csv.writerow(["index", "stamp_ns", "events", "windows", "milliseconds"])
+        # How many pictures will come is not known: they wait in a file, not in memory, until the array can be written.
+        self._waiting = self._open.enter_context((path / "frames.npz.part").open("w+b")) if floats else None
+        self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
+
+    def __enter__(self) -> FrameFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._open:
+            if self._waiting:
+                self._write_npz()
+                (self.path / "frames.npz.part").unlink()
+
+    def write(self, picture: Picture, events: int, milliseconds: float) -> None:
+        """Append a picture, with its window's number of events and what it took."""
+        shown = to_mono8(picture.shown)
+        file = self.frames / f"{self.count:08d}.png"
+        if not cv2.imwrite(str(file), shown):
+            raise OSError(f"{file}: could not be written")
+        self._csv.writerow([self.count, picture.stamp, events, picture.steps, f"{milliseconds:.3f}"])
+        self._csv_file.flush()
+        if self._waiting:
+            self._waiting.write(np.ascontiguousarray(picture.image, "<f4"))
+        if self._video:
+            self._video.write(shown, picture.stamp)
+        self._stamps.append(picture.stamp)
+        self.count += 1
+
+    def _write_npz(self) -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, *self._shape)}
+        self._waiting.seek(0)
+        with zipfile.ZipFile(self.path / "frames.npz", "w") as archive:
+            with archive.open("image.npy", "w", force_zip64=True) as image:
+                np.lib.format.write_array_header_1_0(image, header)
+                shutil.copyfileobj(self._waiting, image)
+            with archive.open("stamp.npy", "w") as stamp:
+                np.save(stamp, np.array(self._stamps, np.int64))

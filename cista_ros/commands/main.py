@@ -1,0 +1,44 @@
+"""`cista`: the commands that need no ROS. One file a command; heavy imports happen when a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from .. import __version__
+from ..errors import CistaError
+from .reconstruct import reconstruct
+
+app = typer.Typer(
+    help="Ordinary video from event cameras.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(reconstruct)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run `cista`; bad input ends with one clear line and exit code 2."""
+    try:
+        app()
+    except (CistaError, OSError) as error:
+        sys.exit(_fail(error))
+
+
+def _fail(error: Exception) -> int:
+    typer.echo(f"cista: error: {error}", err=True)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""`cista reconstruct`: a recording in, pictures out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..recordings import Recording
+    from ..windows import Windower
+
+
+class WindowsBy(str, Enum):
+    """What bounds a window."""
+
+    frames = "frames"
+    count = "count"
+    period = "period"
+
+
+class ToneMapName(str, Enum):
+    """The tone maps by name."""
+
+    none = "none"
+    stretch = "stretch"
+    robust = "robust"
+    equalise = "equalise"
+    clahe = "clahe"
+
+
+def reconstruct(
+    recording: Annotated[Path, typer.Argument(help="ROS 1 bag, rosbag2, or ECD text (folder or zip).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; frames of an earlier run go.")],
+    weights: Annotated[str, typer.Option(help="Shipped weights by name, or a file.")] = "cista-tc",
+    windows: Annotated[
+        WindowsBy | None,
+        typer.Option(help="One image for each camera frame, event count or period. Default: frames if there are any."),
+    ] = None,
+    period: Annotated[float, typer.Option(help="Seconds of a window, with --windows period.", min=1e-6)] = 1 / 30,
+    count: Annotated[
+        int | None, typer.Option(help="Events of a window, with --windows count. Default: 0.35 a pixel.", min=1)
+    ] = None,
+    max_events: Annotated[
+        int | None,
+        typer.Option(help="More events than this are split evenly over several steps. Default: 0.35 a pixel.", min=1),
+    ] = None,
+    tone_map: Annotated[ToneMapName, typer.Option(help="How the network's image is shown.")] = ToneMapName.robust,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    hot_pixels: Annotated[bool, typer.Option("--hot-pixels", help="Tame pixels that fire without end.")] = False,
+    floats: Annotated[bool, typer.Option("--float", help="Also write frames.npz, before the tone map.")] = False,
+    video: Annotated[Path | None, typer.Option(help="Also write this MP4.")] = None,
+    start: Annotated[float | None, typer.Option(help="Begin this many seconds into the recording.", min=0)] = None,
+    end: Annotated[float | None, typer.Option(help="End this many seconds into the recording.", min=0)] = None,
+    events_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear events.")] = None,
+    frames_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Reconstruct a recording's events as images: OUTPUT/frames/*.png and OUTPUT/frames.csv."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..intake import Intake
+    from ..networks import find_weights, load_network
+    from ..offline import reconstruct_recording
+    from ..pipeline import ImageMaker, WindowMaker
+    from ..reconstructor import Reconstructor, choose_device
+    from ..recordings import open_recording
+    from ..tone_map import make_tone_map
+    from .frame_folder import FrameFolder
+
+    chosen_device = choose_device(device)
+    network = load_network(find_weights(weights))
+    console = Console(stderr=True)
+    with open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source:
+        by, make_windower = _windower(source, windows, period, count, start, end)
+        maker = WindowMaker(Intake(source.height, source.width), make_windower)
+        images = ImageMaker(
+            Reconstructor(network, source.height, source.width, chosen_device, max_events, hot_pixels),
+            make_tone_map(tone_map.value),
+        )
+        began = time.perf_counter()
+        used = first = last = 0
+        columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn("{task.fields[n]} images"))
+        with (
+            FrameFolder(output, source.height, source.width, floats=floats, video=video) as folder,
+            Progress(*columns, TimeRemainingColumn(), console=console) as progress,
+        ):
+            task = progress.add_task("reconstruct", total=_seconds(source, start, end), n=0)
+            before = time.perf_counter()
+            for window, picture in reconstruct_recording(source, maker, images, start, end):
+                now = time.perf_counter()
+                folder.write(picture, len(window.events), 1000 * (now - before))
+                before = now
+                used += len(window.events)
+                first = first or int(window.events["t"][0])
+                last = int(window.events["t"][-1])
+                done = (window.stamp - source.start) / 1e9 - (start or 0)
+                progress.update(task, completed=done, n=folder.count)
+        took = time.perf_counter() - began
+
+    counts = maker.intake.counts
+    recorded_s = max(0.0, (last - first) / 1e9)
+    summary = {
+        "recording": str(recording),
+        "output": str(output),
+        "weights": weights,
+        "device": str(chosen_device),
+        "windows": by,
+        "height": source.height,
+        "width": source.width,
+        "images": folder.count,
+        "events": {
+            "received": counts.received,
+            "used": used,
+            "outside_sensor": counts.outside,
+            "late": counts.late,
+            "in_no_window": counts.accepted - used,
+        },
+        "time_jumps": counts.time_jumps,
+        "seconds": took,
+        "images_per_second": folder.count / took,
+        "real_time_factor": recorded_s / took,
+    }
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    console.print(
+        f"{folder.count} images ({by} windows) in {took:.1f} s on {chosen_device}: {folder.count / took:.1f} images/s,"
+        f" {recorded_s / took:.2f} times real time. Written to {folder.frames}"
+    )
+    lost = {name: n for name, n in summary["events"].items() if name not in ("received", "used") and n}
+    if lost or counts.time_jumps:
+        detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in lost.items()) or "none"
+        console.print(f"{counts.received} events; not used: {detail}; time jumped back {counts.time_jumps} times.")
+
+
+def _windower(
+    source: Recording,
+    wanted: WindowsBy | None,
+    period: float,
+    count: int | None,
+    start: float | None,
+    end: float | None,
+) -> tuple[str, Callable[[], Windower]]:
+    """What bounds the windows, and the maker of a windower that does it."""
+    from ..errors import RecordingError
+    from ..windows import CountWindows, PeriodWindows, StampWindows, default_max_events
+
+    if wanted is WindowsBy.count:
+        n = count or default_max_events(source.height, source.width)
+        return "count", lambda: CountWindows(n)
+    if wanted is WindowsBy.period or (wanted is None and not source.frames_topic):
+        return "period", lambda: PeriodWindows(round(period * 1e9))
+    stamps = source.frame_stamps(start, end)
+    otherwise = "use --windows count or period"
+    if not len(stamps):
+        raise RecordingError(f"{source.path}: no camera frames to make images at; {otherwise}")
+    if (stamps[1:] < stamps[:-1]).any():
+        raise RecordingError(f"{source.path}: the stamps of {source.frames_topic} go back; {otherwise}")
+    return "frames", lambda: StampWindows(stamps)
+
+
+def _seconds(source: Recording, start: float | None, end: float | None) -> float | None:
+    """Seconds of recording between start and end, where the recording says how long it is."""
+    if source.duration is None:
+        return None if end is None else end - (start or 0)
+    return min(source.duration, source.duration if end is None else end) - (start or 0)

@@ -1,0 +1,30 @@
+"""The weights that come with the package, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
+DEFAULT_WEIGHTS = "cista-tc"
+
+
+def shipped_weights() -> dict[str, Path]:
+    """Name -> safetensors file of every network shipped with this package."""
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))}
+
+
+def find_weights(name: str) -> Path:
+    """The file that a name of shipped weights, or a path, stands for.
+
+    Raises:
+        CheckpointError: neither; the message lists the names there are.
+    """
+    shipped = shipped_weights()
+    if name in shipped:
+        return shipped[name]
+    if Path(name).is_file():
+        return Path(name)
+    known = f"shipped with this version: {', '.join(shipped)}" if shipped else "this version ships none: give a file"
+    raise CheckpointError(f"weights {name!r}: neither a file nor the name of shipped weights ({known})")

@@ -1,0 +1,47 @@
+"""Pictures -> an MP4 (H.264) that plays in their own time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+CLOCK = 90_000  # ticks a second, as is usual in MP4
+
+
+class VideoWriter:
+    """Writes grey images with time stamps; to be used as a context manager.
+
+    A stamp that does not increase (a looped recording) goes on 1/30 s after the one before.
+    """
+
+    def __init__(self, path: str | Path, height: int, width: int) -> None:
+        # H.264 halves the colour planes: odd sizes are extended by one row or column.
+        self._pad = ((0, height % 2), (0, width % 2))
+        self._file = av.open(str(path), "w", format="mp4")
+        self._stream = self._file.add_stream("libx264", rate=30, options={"crf": "18"})
+        self._stream.height, self._stream.width = height + height % 2, width + width % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, CLOCK)
+        self._last_stamp: int | None = None
+        self._pts = 0
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._last_stamp is not None:
+            self._file.mux(self._stream.encode())
+        self._file.close()
+
+    def write(self, image: np.ndarray, stamp: int) -> None:
+        """Append a uint8 image (H, W) with its time in nanoseconds."""
+        if self._last_stamp is not None:
+            step = (stamp - self._last_stamp) * CLOCK // 1_000_000_000
+            self._pts += step if step > 0 else CLOCK // 30
+        self._last_stamp = stamp
+        frame = av.VideoFrame.from_ndarray(np.pad(image, self._pad, mode="edge"), format="gray")
+        frame.pts, frame.time_base = self._pts, Fraction(1, CLOCK)
+        self._file.mux(self._stream.encode(frame))
