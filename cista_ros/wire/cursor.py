@@ -1,0 +1,159 @@
+"""Reading and writing the scalars, strings and arrays of a message, with bounds checks and alignment.
+
+ROS 1 and ROS 2 write the same fields in the same order; `Format` holds all that differs.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DecodeError
+from .messages import NS
+
+Bytes = bytes | bytearray | memoryview | np.ndarray  # an ndarray must be contiguous uint8
+
+_SCALARS = {code: struct.Struct("<" + code) for code in "BiI"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a serialization lays out its fields."""
+
+    aligned: bool  # each number lies at a multiple of its size
+    nul_terminated: bool  # strings end in a NUL that their length counts
+    header_seq: bool  # std_msgs/Header begins with a uint32 sequence number
+    seconds: str  # struct code of a time's seconds: "i" or "I"
+
+
+class Cursor:
+    """Reads a message's little-endian fields front to back; raises DecodeError where the bytes end too early."""
+
+    def __init__(self, data: Bytes, format: Format, origin: int = 0) -> None:
+        """Start at byte `origin`, from where alignment counts."""
+        self._data = memoryview(data).cast("B")
+        self._format = format
+        self._origin = self._at = origin
+
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self._data) - self._at
+
+    def _take(self, size: int, alignment: int, what: str) -> int:
+        if self._format.aligned:
+            self._at += -(self._at - self._origin) % alignment
+        if size > self.left:
+            raise DecodeError(
+                f"the message ends too early: {what} needs {size} bytes at byte {self._at} of {len(self._data)}"
+            )
+        self._at += size
+        return self._at - size
+
+    def scalar(self, code: str, what: str) -> int:
+        """One number of the struct format `code`; `what` names it in errors."""
+        unpacker = _SCALARS[code]
+        return unpacker.unpack_from(self._data, self._take(unpacker.size, unpacker.size, what))[0]
+
+    def string(self, what: str) -> str:
+        """A UTF-8 string behind its uint32 length."""
+        length = self.scalar("I", f"the length of {what}")
+        terminated = self._format.nul_terminated
+        if terminated and length == 0:
+            raise DecodeError(f"{what} has length 0; expected at least the terminating NUL")
+        at = self._take(length, 1, what)
+        text = bytes(self._data[at : at + length])
+        if terminated and text[-1]:
+            raise DecodeError(f"{what} does not end in NUL")
+        try:
+            return (text[:-1] if terminated else text).decode()
+        except UnicodeDecodeError:
+            raise DecodeError(f"{what} is not UTF-8") from None
+
+    def array(self, dtype: np.dtype | str, count: int, what: str) -> np.ndarray:
+        """A view (count,) of the next elements; nothing is allocated, so that no declared length can exhaust memory."""
+        dtype = np.dtype(dtype)
+        if not count:
+            return np.empty(0, dtype)
+        alignment = 1 if dtype.fields else dtype.itemsize
+        at = self._take(count * dtype.itemsize, alignment, what)
+        return np.frombuffer(self._data, dtype, count, at)
+
+    def header(self) -> tuple[int, str]:
+        """std_msgs/Header: (stamp in nanoseconds, frame_id)."""
+        if self._format.header_seq:
+            self.scalar("I", "header.seq")
+        sec = self.scalar(self._format.seconds, "header.stamp")
+        nsec = self.scalar("I", "header.stamp")
+        if nsec >= NS:
+            raise DecodeError(f"header.stamp has {nsec} nanoseconds; expected fewer than {NS}")
+        return sec * NS + nsec, self.string("header.frame_id")
+
+    def finish(self, padding: int = 0) -> None:
+        """Raise DecodeError if more than `padding` bytes are left."""
+        if self.left > padding:
+            raise DecodeError(f"{self.left} bytes follow the end of the message; expected at most {padding}")
+
+
+class Builder:
+    """Writes a message's little-endian fields front to back, as a Cursor of the same format reads them."""
+
+    def __init__(self, format: Format, prefix: bytes = b"") -> None:
+        self._format = format
+        self._prefix = len(prefix)
+        self._bytes = bytearray(prefix)
+
+    def align(self, alignment: int) -> None:
+        """Pad with zeros to a multiple of `alignment`, in an aligned format."""
+        if self._format.aligned:
+            self._bytes += bytes(-(len(self._bytes) - self._prefix) % alignment)
+
+    def scalar(self, code: str, value: int) -> None:
+        """One number of the struct format `code`."""
+        packer = _SCALARS[code]
+        self.align(packer.size)
+        try:
+            self._bytes += packer.pack(value)
+        except struct.error as err:
+            raise ValueError(f"{value} does not fit its field: {err}") from None
+
+    def string(self, text: str) -> None:
+        """A UTF-8 string behind its uint32 length."""
+        raw = text.encode() + b"\0" * self._format.nul_terminated
+        self.scalar("I", len(raw))
+        self._bytes += raw
+
+    def doubles(self, values: npt.ArrayLike) -> None:
+        """The elements of a float64 array, without a length."""
+        raw = np.ascontiguousarray(values, "<f8").tobytes()
+        if raw:
+            self.align(8)
+            self._bytes += raw
+
+    def bulk(self, values: np.ndarray) -> None:
+        """The bytes of an array as they lie in memory, rows first."""
+        self._bytes += values.tobytes()
+
+    def header(self, stamp: int, frame_id: str) -> None:
+        """std_msgs/Header; ROS 1's sequence number is written as 0."""
+        if self._format.header_seq:
+            self.scalar("I", 0)
+        sec, nsec = divmod(stamp, NS)
+        self.scalar(self._format.seconds, sec)
+        self.scalar("I", nsec)
+        self.string(frame_id)
+
+    def extend(self, size: int) -> memoryview:
+        """Append `size` zero bytes and return them for writing; nothing may be written after them."""
+        start = len(self._bytes)
+        grown = bytearray(start + size)  # `+= bytes(size)` would touch all of it twice more
+        grown[:start] = self._bytes
+        self._bytes = grown
+        return memoryview(grown)[start:]
+
+    def bytes(self) -> bytes:
+        """What was written."""
+        return bytes(self._bytes)
