@@ -57,7 +57,7 @@ def write_image(builder: Builder, message: ImageMessage) -> None:
     builder.scalar("B", sys.byteorder == "big")
     builder.scalar("I", width * channels * dtype.itemsize)
     builder.scalar("I", image.nbytes)
-    builder.bulk(image)
+    builder.raw(image)
 
 
 def read_camera_info(cursor: Cursor) -> CameraInfoMessage:

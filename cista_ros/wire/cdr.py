@@ -6,8 +6,6 @@ bytes of encapsulation).
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..errors import DecodeError
 from .bodies import read_camera_info, read_image, read_size, write_camera_info, write_image
 from .cursor import Builder, Bytes, Cursor, Format
@@ -48,14 +46,10 @@ def encode_event_array(message: EventMessage) -> bytes:
     """Inverse of decode_event_array; raises ValueError if a time stamp does not fit int32 seconds."""
     builder = _builder()
     builder.header(message.stamp, message.frame_id)
-    count = len(message.events)
-    for value in (message.height, message.width, count):
+    for value in (message.height, message.width, len(message.events)):
         builder.scalar("I", value)
-    if count:
-        body = builder.extend(_FIRST.itemsize + (count - 1) * _OTHERS.itemsize)
-        first = np.frombuffer(body, _FIRST, 1)
-        others = np.frombuffer(body[_FIRST.itemsize :], _OTHERS) if count > 1 else np.empty(0, _OTHERS)
-        pack_events(message.events, first, others)
+    pack_events(message.events[:1], _FIRST, builder.raw)
+    pack_events(message.events[1:], _OTHERS, builder.raw)
     return builder.bytes()
 
 

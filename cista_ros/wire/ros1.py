@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..errors import DecodeError
 from .bodies import read_camera_info, read_image, read_size, write_camera_info, write_image
 from .cursor import Builder, Bytes, Cursor, Format
@@ -35,11 +33,9 @@ def encode_event_array(message: EventMessage) -> bytes:
     """Inverse of decode_event_array; raises ValueError if a time stamp does not fit uint32 seconds."""
     builder = Builder(FORMAT)
     builder.header(message.stamp, message.frame_id)
-    count = len(message.events)
-    for value in (message.height, message.width, count):
+    for value in (message.height, message.width, len(message.events)):
         builder.scalar("I", value)
-    if count:
-        pack_events(message.events, np.frombuffer(builder.extend(count * _RECORD.itemsize), _RECORD))
+    pack_events(message.events, _RECORD, builder.raw)
     return builder.bytes()
 
 

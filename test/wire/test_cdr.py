@@ -25,7 +25,7 @@ RAW = cdr.encode_event_array(EventMessage(0, "dvs", 180, 240, make_events([1, 2]
         (b"\0\x07" + RAW[2:], "the encapsulation is 0007; expected 0001, little-endian plain CDR"),
         (RAW[:12] + b"\0\0\0\0" + RAW[16:], "header.frame_id has length 0; expected at least the terminating NUL"),
         (RAW.replace(b"dvs\0", b"dvs!"), "header.frame_id does not end in NUL"),
-        (RAW[:12] + b"\xff" * 4 + RAW[16:], 
+        (RAW[:12] + b"\xff" * 4 + RAW[16:],
          "the message ends too early: header.frame_id needs 4294967295 bytes at byte 16 of 61"),
     ],
 )  # fmt: skip
