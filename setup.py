@@ -1,0 +1,57 @@
+"""Build of the ROS 2 package cista_ros, by colcon (ament_python) or by pip."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "cista_ros"
+ROOT = Path(__file__).resolve().parent
+
+
+def files(folder: str) -> list[str]:
+    """Names of the files in a folder, relative to the root, as data_files wants them."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*") if path.is_file())
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Grayscale images from an event camera, with the network CISTA-TC",
+    maintainer="cista_ros authors",
+    maintainer_email="maintainers@cista-ros.org",
+    license="Apache-2.0",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["weights/*.safetensors", "weights/*.md", "samples/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", files("launch")),
+        (f"share/{NAME}/config", files("config")),
+        # pip puts console scripts into bin/ whatever setup.cfg says; these let `ros2 run` find them all the same.
+        (f"lib/{NAME}", files("libexec")),
+    ],
+    # With colcon the command is `ros2 run cista_ros cista`, with pip plainly `cista`.
+    entry_points={
+        "console_scripts": [
+            "cista = cista_ros.commands.main:main",
+            "play = cista_ros.node.play:main",
+            "record = cista_ros.node.record:main",
+            "reconstruct = cista_ros.node.reconstruct:main",
+        ],
+    },
+    python_requires=">=3.10",
+    # No ROS package here: pip would take unrelated projects of the same names (launch, for one).
+    install_requires=[
+        "av",
+        "numpy",
+        "opencv-python-headless<5",
+        "rich",
+        "rosbags",
+        "safetensors",
+        "torch",
+        "typer",
+    ],
+    # colcon test runs pytest only if it finds it named here.
+    extras_require={"test": ["hypothesis", "pytest<9", "ruff", "scikit-image"]},
+    zip_safe=False,
+)
