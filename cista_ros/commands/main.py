@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError
+from .demo import demo
 from .reconstruct import reconstruct
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(reconstruct)
+app.command()(demo)
 
 
 @app.callback(invoke_without_command=True)
