@@ -17,7 +17,8 @@ import typer
 from ..errors import CistaError, RecordingError
 
 SHEET_PANELS = 12
-IDLE_S = 3.0
+# Longer than cameras pause between two messages.
+MESSAGE_GAP_S = 0.1
 
 
 class DemoError(CistaError):
@@ -56,14 +57,14 @@ def demo(
         "period": period,
         # Nothing is to be merged or flushed early here: the demo shows every image, however slow the machine.
         "max_queued_windows": 100_000,
-        "idle_timeout": max(0.5, 0.5 / rate),
+        "idle_timeout": max(0.5, MESSAGE_GAP_S / rate),
     }
     assignments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     log = output / "demo.log"
     console.print(f"Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
     began = time.monotonic()
     with log.open("w") as log_file, console.status("starting") as status:
-        idle = str(max(IDLE_S, 2 * parameters["idle_timeout"]))
+        idle = str(parameters["idle_timeout"] + 1.5)
         with (
             _process("reconstruct", ["--ros-args", *topics, *assignments], environment, log_file) as node,
             _process(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
+import threading
 import time
 
-import rclpy
 from dvs_msgs.msg import EventArray
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
@@ -20,11 +18,11 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
-from ..errors import CistaError
 from ..recordings import Recorded, Recording, open_recording
 from ..wire.cdr import encode_camera_info, encode_event_array, encode_image
 from ..wire.messages import CameraInfoMessage, EventMessage, ImageMessage
 from .images import time_message
+from .process import STEP_S, Spinner, ros_process
 
 # Reliable and deep: large messages, and bursts when the playback is fast, must not be lost.
 QOS = QoSProfile(depth=100)
@@ -43,12 +41,14 @@ class Player(Node):
         recording: what to play.
         rate: times real time.
         clock: also publish /clock.
+        stop: once set, every method returns early.
     """
 
-    def __init__(self, recording: Recording, rate: float, clock: bool) -> None:
+    def __init__(self, recording: Recording, rate: float, clock: bool, stop: threading.Event) -> None:
         super().__init__("cista_play")
-        self._recording, self._rate = recording, rate
-        self._clock = self.create_publisher(Clock, "/clock", 10) if clock else None
+        self._recording, self._rate, self._stop = recording, rate, stop
+        self._spinner = Spinner(self)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._topics: dict[str, Publisher] = {}
         self._publisher(recording.events_topic, EventArray)
         if recording.frames_topic:
@@ -58,11 +58,11 @@ class Player(Node):
     def wait_for_subscribers(self, wanted: int) -> None:
         """Return once so many subscribe the events."""
         events = self._topics[self._recording.events_topic]
-        while events.get_subscription_count() < wanted:
+        while events.get_subscription_count() < wanted and not self._stop.is_set():
             self.get_logger().info(
                 f"Waiting for {wanted} subscribers of {events.topic_name}", throttle_duration_sec=2.0, skip_first=True
             )
-            rclpy.spin_once(self, timeout_sec=0.05)
+            self._spinner.once(0.05)
         if wanted:
             # They were discovered by us; a moment later we are by them.
             time.sleep(0.2)
@@ -71,6 +71,8 @@ class Player(Node):
         """Publish the recording once, in its own time, from `start` to `end` in seconds since its start."""
         began, first = time.monotonic(), None
         for recorded in self._recording.read(start, end):
+            if self._stop.is_set():
+                return
             first = recorded.received if first is None else first
             self._wait_until(began + (recorded.received - first) / 1e9 / self._rate, recorded.received)
             self._publish(recorded)
@@ -78,20 +80,18 @@ class Player(Node):
     def finish(self) -> None:
         """Wait until every subscriber has what was published."""
         for publisher in self._topics.values():
-            if not publisher.wait_for_all_acked(Duration(seconds=10)):
+            if not self._stop.is_set() and not publisher.wait_for_all_acked(Duration(seconds=10)):
                 self.get_logger().warning(f"Not all of {publisher.topic_name} was acknowledged within 10 s.")
 
     def _wait_until(self, due: float, stamp: int) -> None:
-        while (wait := due - time.monotonic()) > 0:
+        while (wait := due - time.monotonic()) > 0 and not self._stop.is_set():
             self._tell_time(stamp - round(wait * self._rate * 1e9))
-            rclpy.spin_once(self, timeout_sec=min(wait, CLOCK_STEP_S if self._clock else 0.1))
+            self._spinner.once(min(wait, CLOCK_STEP_S if self._clock_publisher else STEP_S))
         self._tell_time(stamp)
-        if not rclpy.ok():
-            raise ExternalShutdownException
 
     def _tell_time(self, stamp: int) -> None:
-        if self._clock:
-            self._clock.publish(Clock(clock=time_message(stamp)))
+        if self._clock_publisher:
+            self._clock_publisher.publish(Clock(clock=time_message(stamp)))
 
     def _publish(self, recorded: Recorded) -> None:
         message = recorded.message
@@ -140,25 +140,16 @@ def _positive(text: str) -> float:
 def main(args: list[str] | None = None) -> None:
     """Play a recording; exit code 0 at its end or on SIGINT and SIGTERM, 2 for bad input."""
     options = _arguments(remove_ros_args(sys.argv if args is None else ["play", *args])[1:])
-    rclpy.init(args=args)
-    player = None
-    try:
-        topics = {"events_topic": options.events_topic, "frames_topic": options.frames_topic}
-        with open_recording(options.recording, **topics) as recording:
-            player = Player(recording, options.rate, options.clock)
-            player.wait_for_subscribers(options.wait_for_subscribers)
-            for _ in itertools.count() if options.loop else range(1):
-                player.play(options.start, options.end)
-            player.finish()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except CistaError as error:
-        print(f"cista_play: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        if player is not None and options.json:
+    topics = {"events_topic": options.events_topic, "frames_topic": options.frames_topic}
+    with ros_process("cista_play", args) as stop, open_recording(options.recording, **topics) as recording:
+        player = Player(recording, options.rate, options.clock, stop)
+        player.wait_for_subscribers(options.wait_for_subscribers)
+        player.play(options.start, options.end)
+        while options.loop and not stop.is_set():
+            player.play(options.start, options.end)
+        player.finish()
+        if options.json:
             print(json.dumps(player.counts))
-        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

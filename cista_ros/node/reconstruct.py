@@ -5,19 +5,14 @@ The executor's thread decodes messages and cuts windows, which is cheap; a worke
 
 from __future__ import annotations
 
-import signal
-import sys
 import threading
 import time
 from dataclasses import dataclass, replace
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from dvs_msgs.msg import EventArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_system_default
@@ -36,6 +31,7 @@ from .backlog import Backlog, Job
 from .diagnostics import Counts, diagnostic_array
 from .images import time_message, to_message
 from .parameters import Settings, changed_settings, declare_settings
+from .process import Spinner, ros_process
 from .subscription import RawSubscription
 
 LOG_EVERY_S = 5.0
@@ -173,8 +169,6 @@ class ReconstructNode(Node):
                 self._publish(job.images.make(job.window), job)
                 self._counts.used_events += len(job.window.events)
             except Exception as error:  # whatever the network, the driver or the middleware says: the node goes on
-                if not rclpy.ok():
-                    return
                 self._counts.failed_windows += 1
                 self._counts.failed_events += len(job.window.events)
                 job.images.reset()
@@ -262,24 +256,12 @@ class ReconstructNode(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM (exit code 0); 2 for a bad parameter."""
-    rclpy.init(args=args)
-    node = None
-    try:
+    with ros_process("cista_reconstruct", args) as stop:
         node = ReconstructNode()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (CistaError, ValueError, ParameterException) as error:
-        if node is not None:
-            raise
-        print(f"cista_reconstruct: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        # A second signal must not break off the orderly end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
+        try:
+            Spinner(node).spin(stop)
+        finally:
             node.close()
-        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

@@ -10,26 +10,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from dvs_msgs.msg import EventArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
 from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
-from ..errors import CistaError
 from ..events import concatenate, no_events
 from ..wire.cdr import decode_event_array
 from .images import to_grey
+from .process import STEP_S, Spinner, ros_process
 from .subscription import RawSubscription
 
 
 class Recorder(Node):
     """Writes OUT/frames/%08d.png and OUT/events/%08d.png (what happened since the image before), and OUT/record.json.
 
-    An image's latency runs from the arrival here of the message with the window's last event to the image's arrival.
+    An image's latency runs from the arrival here of the message that ends its window (the first with a later event) to
+    the image's arrival; a window that ends because no message came has none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,7 +79,7 @@ class Recorder(Node):
         now = self.last_arrival = time.monotonic()
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         n = int(np.searchsorted(self._waiting["t"], stamp, "right"))
-        arrived = next((arrival for last, arrival in self._arrivals if last >= stamp), None)
+        arrived = next((arrival for last, arrival in self._arrivals if last > stamp), None)
         name = f"{len(self.images):08d}.png"
         drawn = draw_events(self._waiting[:n], message.height, message.width)
         for folder, image in (("frames", to_grey(message)), ("events", drawn)):
@@ -108,21 +107,14 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--idle", type=float, help="end when nothing has come for this many seconds after the first")
     options = parser.parse_args(remove_ros_args(sys.argv if args is None else ["record", *args])[1:])
-    rclpy.init(args=args)
-    recorder = None
-    try:
+    with ros_process("cista_record", args) as stop:
         recorder = Recorder(options.output)
-        while rclpy.ok() and not (options.idle and recorder.done(options.idle)):
-            rclpy.spin_once(recorder, timeout_sec=0.2)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (CistaError, OSError) as error:
-        print(f"cista_record: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        if recorder is not None:
+        spinner = Spinner(recorder)
+        try:
+            while not (stop.is_set() or (options.idle and recorder.done(options.idle))):
+                spinner.once(STEP_S)
+        finally:
             recorder.write_report()
-        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
