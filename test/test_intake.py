@@ -58,6 +58,20 @@ def test_a_looped_recording_begins_a_new_stream():
     assert (events["t"].tolist(), jumped, intake.counts.time_jumps, intake.counts.late) == ([0, 5], True, 1, 0)
 
 
+def test_a_recording_of_a_single_message_can_loop_too():
+    intake = Intake(H, W)
+    for expected in (False, True, True):
+        events, jumped = intake.accept(at([0, 5 * JUMP_NS, 10 * JUMP_NS]))
+        assert (len(events), jumped) == (3, expected)
+
+
+def test_one_wrong_stamp_begins_no_new_stream():
+    intake = Intake(H, W)
+    intake.accept(at([10 * JUMP_NS]))
+    events, jumped = intake.accept(at([10 * JUMP_NS, 0, 11 * JUMP_NS]))
+    assert (len(events), jumped, intake.counts.late) == (2, False, 1)
+
+
 @pytest.mark.parametrize("size", [(0, 0), (0, 240), (15, 240), (65_535, 65_535)])
 def test_a_sensor_size_that_cannot_be_is_refused(size):
     with pytest.raises(EventError, match=r"^a sensor of \d+x\d+ pixels; expected 16x16 to 16777216 pixels in all$"):
