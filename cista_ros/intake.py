@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import EventError
 from .events import in_order, inside, no_events
 
-# A chunk that ends further back than this is a new beginning (a looped bag, a restarted camera), not a straggler.
+# A chunk that lies further back than this is a new beginning (a looped bag, a restarted camera), not a straggler.
 JUMP_NS = 10_000_000
+# No event camera is smaller or larger than this; who says so is mistaken, and must not make us allocate for it.
+MIN_SIDE, MAX_PIXELS = 16, 1 << 24
 
 
 @dataclass
@@ -29,13 +32,20 @@ class Intake:
 
     - Events outside the sensor are dropped (`outside`).
     - Time going back within a chunk: its events are sorted by time (`reordered` counts the chunk's events that moved).
-    - A chunk that ends more than 10 ms before the newest event accepted so far starts a new stream (`time_jumps`):
-      whoever holds state must reset it. Other events older than the newest accepted one are dropped (`late`).
+    - A chunk whose median event lies more than 10 ms before the newest event accepted so far begins a new stream
+      (`time_jumps`): whoever holds state must reset it. The median, so that no single wrong stamp can do that.
+    - Other events older than the newest accepted one are dropped (`late`).
+
+    `counts` may be given to go on counting where another intake stopped. EventError for a sensor size that cannot be.
     """
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, height: int, width: int, counts: IntakeCounts | None = None) -> None:
+        if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+            raise EventError(
+                f"a sensor of {width}x{height} pixels; expected {MIN_SIDE}x{MIN_SIDE} to {MAX_PIXELS} pixels in all"
+            )
         self.height, self.width = height, width
-        self.counts = IntakeCounts()
+        self.counts = counts or IntakeCounts()
         self._newest: int | None = None
 
     def accept(self, events: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -52,7 +62,7 @@ class Intake:
             order = np.argsort(events["t"], kind="stable")
             counts.reordered += int(np.count_nonzero(order != np.arange(len(order))))
             events = events[order]
-        jumped = self._newest is not None and int(events["t"][-1]) < self._newest - JUMP_NS
+        jumped = self._newest is not None and int(events["t"][len(events) // 2]) < self._newest - JUMP_NS
         if jumped:
             counts.time_jumps += 1
         elif self._newest is not None and events["t"][0] < self._newest:

@@ -50,12 +50,17 @@ class WindowMaker:
         """Close the open window now."""
         return self._mark(self._windower.flush())
 
-    def restart(self, make_windower: Callable[[], Windower] | None = None) -> list[Window]:
-        """Close the open window and begin a new stream, if wanted with other windows."""
-        closed = self.flush()
-        self.make_windower = make_windower or self.make_windower
-        self._windower = self.make_windower()
+    def restart(self) -> list[Window]:
+        """Close the open window and begin a new stream."""
+        closed = self.recut(self.make_windower)
         self._first = True
+        return closed
+
+    def recut(self, make_windower: Callable[[], Windower]) -> list[Window]:
+        """Close the open window and go on with windows of another kind."""
+        closed = self.flush()
+        self.make_windower = make_windower
+        self._windower = make_windower()
         return closed
 
     def _mark(self, windows: list[Window]) -> list[Window]:

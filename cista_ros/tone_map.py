@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 Image = np.ndarray
+# Of less contrast than this there is nothing to stretch but rounding errors.
+FLAT = 1e-6
 
 
 def none(image: Image) -> Image:
@@ -88,6 +90,6 @@ def to_mono16(image: Image) -> Image:
 
 
 def _stretch(image: Image, low: float, high: float) -> Image:
-    if high <= low:
+    if high - low < FLAT:
         return np.full_like(image, 0.5)
     return np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)

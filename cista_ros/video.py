@@ -20,6 +20,7 @@ class VideoWriter:
     def __init__(self, path: str | Path, height: int, width: int) -> None:
         # H.264 halves the colour planes: odd sizes are extended by one row or column.
         self._pad = ((0, height % 2), (0, width % 2))
+        Path(path).open("wb").close()  # PyAV's own error would come late and name no file
         self._file = av.open(str(path), "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=30, options={"crf": "18"})
         self._stream.height, self._stream.width = height + height % 2, width + width % 2

@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError
+from .demo import demo
 from .reconstruct import reconstruct
 
 app = typer.Typer(
@@ -15,9 +16,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # errors in one line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(reconstruct)
+app.command()(demo)
 
 
 @app.callback(invoke_without_command=True)
@@ -30,7 +33,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 def main() -> None:
     """Run `cista`; bad input ends with one clear line and exit code 2."""
     try:
-        app()
+        app(prog_name="cista")
     except (CistaError, OSError) as error:
         sys.exit(_fail(error))
 

@@ -42,7 +42,9 @@ def reconstruct(
         WindowsBy | None,
         typer.Option(help="One image for each camera frame, event count or period. Default: frames if there are any."),
     ] = None,
-    period: Annotated[float, typer.Option(help="Seconds of a window, with --windows period.", min=1e-6)] = 1 / 30,
+    period: Annotated[
+        float, typer.Option(help="Seconds of a window, with --windows period.", min=1e-6, show_default="1/30")
+    ] = 1 / 30,
     count: Annotated[
         int | None, typer.Option(help="Events of a window, with --windows count. Default: 0.35 a pixel.", min=1)
     ] = None,

@@ -1,0 +1,1 @@
+"""The commands of `cista`, one file each."""

@@ -1,0 +1,40 @@
+"""Events and pictures for people to look at: uint8 BGR images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+BRIGHTER, DARKER = (40, 40, 220), (220, 110, 20)  # BGR: red, blue
+
+
+def draw_events(events: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Events (N,) -> uint8 (height, width, 3): red where most turned brighter, blue where darker, white where none."""
+    index = events["y"].astype(np.int64) * width + events["x"]
+    balance = np.bincount(index, np.where(events["p"], 1.0, -1.0), height * width).reshape(height, width)
+    image = np.full((height, width, 3), 255, np.uint8)
+    image[balance > 0], image[balance < 0] = BRIGHTER, DARKER
+    return image
+
+
+def contact_sheet(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], columns: int = 3) -> np.ndarray:
+    """Panels, each of several images side by side under one caption, in a grid of so many columns.
+
+    All images must be of one height; grey ones (H, W) and BGR ones (H, W, 3) may be mixed.
+    """
+    panels = [_panel(images, caption) for images, caption in zip(rows, captions, strict=True)]
+    blank = np.full_like(panels[0], 255)
+    panels += [blank] * (-len(panels) % columns if len(panels) > columns else 0)
+    columns = min(columns, len(panels))
+    return np.vstack([np.hstack(panels[i : i + columns]) for i in range(0, len(panels), columns)])
+
+
+def _panel(images: Sequence[np.ndarray], caption: str) -> np.ndarray:
+    colour = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image for image in images]
+    row = np.hstack([cv2.copyMakeBorder(image, 0, 6, 0, 6, cv2.BORDER_CONSTANT, value=WHITE) for image in colour])
+    title = np.full((22, row.shape[1], 3), 255, np.uint8)
+    cv2.putText(title, caption, (2, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, BLACK, 1, cv2.LINE_AA)
+    return np.vstack([title, row])

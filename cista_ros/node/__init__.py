@@ -1,0 +1,1 @@
+"""The ROS 2 processes: the only modules that import ROS."""

@@ -1,0 +1,68 @@
+"""numpy images <-> sensor_msgs/Image."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import Image
+
+from ..errors import DecodeError
+from ..tone_map import to_mono8, to_mono16
+from ..wire.messages import image_layout
+
+# Encoding name -> from the tone-mapped float image in [0, 1] to its pixels.
+ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mono8": to_mono8,
+    "mono16": to_mono16,
+    "32FC1": lambda image: image.astype(np.float32, copy=False),
+}
+
+
+def time_message(stamp: int) -> Time:
+    """int64 nanoseconds -> builtin_interfaces/Time."""
+    return Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+
+
+def to_message(shown: np.ndarray, encoding: str, stamp: int, frame_id: str) -> Image:
+    """Float image (H, W) in [0, 1] -> sensor_msgs/Image in one of ENCODERS, stamp in nanoseconds."""
+    pixels = np.ascontiguousarray(ENCODERS[encoding](shown))
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.header.stamp, message.header.frame_id = time_message(stamp), frame_id
+    message.is_bigendian = int(pixels.dtype.byteorder == ">")
+    message.step = pixels.strides[0]
+    # array.array is the one type that rclpy takes over without checking each byte.
+    data = array.array("B")
+    data.frombytes(pixels.tobytes())
+    message.data = data
+    return message
+
+
+def to_grey(message: Image) -> np.ndarray:
+    """sensor_msgs/Image -> uint8 (H, W), for looking at. Colours need cv_bridge (of ROS 2) to be installed.
+
+    Raises:
+        DecodeError: an encoding that is not known, or colour without cv_bridge.
+    """
+    dtype, channels = image_layout(message.encoding)
+    if channels != 1:
+        return _grey_by_cv_bridge(message)
+    if message.is_bigendian:
+        dtype = dtype.newbyteorder(">")
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    pixels = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
+    if dtype.kind == "f":
+        return to_mono8(np.clip(np.nan_to_num(pixels), 0, 1))
+    return (pixels >> (8 * (dtype.itemsize - 1))).astype(np.uint8)
+
+
+def _grey_by_cv_bridge(message: Image) -> np.ndarray:
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        raise DecodeError(
+            f"an image of encoding {message.encoding}: install ROS 2's cv_bridge to convert it to grey"
+        ) from None
+    return CvBridge().imgmsg_to_cv2(message, "mono8")

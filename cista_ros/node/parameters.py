@@ -1,0 +1,108 @@
+"""The parameters of the reconstruction node: declared with descriptions and ranges, read into one checked value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ..networks import DEFAULT_WEIGHTS
+from ..tone_map import TONE_MAPS
+from ..windows import CountWindows, PeriodWindows, Windower, default_max_events
+from .backlog import POLICIES
+from .images import ENCODERS
+
+MAX_COUNT = 100_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The node's parameters, each under its own name. Zero for `count` and `max_events` means the paper's default."""
+
+    weights: str = DEFAULT_WEIGHTS
+    device: str = "auto"
+    windows: str = "period"
+    period: float = 1 / 30
+    count: int = 0
+    max_events: int = 0
+    tone_map: str = "robust"
+    encoding: str = "mono8"
+    hot_pixels: bool = False
+    overload_policy: str = "merge"
+    max_queued_windows: int = 8
+    idle_timeout: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+
+    def windower(self, height: int, width: int) -> Callable[[], Windower]:
+        """The maker of windowers that these settings ask for."""
+        if self.windows == "count":
+            count = self.count or default_max_events(height, width)
+            return lambda: CountWindows(count)
+        return lambda: PeriodWindows(round(self.period * 1e9))
+
+
+_CHOICES: dict[str, Iterable[str]] = {
+    "windows": ("period", "count"),
+    "tone_map": TONE_MAPS,
+    "encoding": ENCODERS,
+    "overload_policy": POLICIES,
+}
+_DESCRIPTIONS = {
+    "weights": "Name of shipped weights, or a file (.safetensors, or the authors' .pth.tar).",
+    "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
+    "windows": "What bounds the events of an image: their period or their count.",
+    "period": "Seconds of event time to an image, with windows=period.",
+    "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",
+    "max_events": "A window of more events is split evenly over several network steps; 0 for 0.35 events a pixel.",
+    "tone_map": "How the network's image is shown.",
+    "encoding": "Of the published images.",
+    "hot_pixels": "Limit the voxels of pixels that fire without end.",
+    "overload_policy": "When the network is slower than the events: merge the oldest windows, or skip the oldest.",
+    "max_queued_windows": "Windows that may wait for the network before the overload policy acts.",
+    "idle_timeout": "Seconds without a message after which the open window is reconstructed as it is; 0 for never.",
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "period": (0.0005, 10.0),
+    "count": (0, MAX_COUNT),
+    "max_events": (0, MAX_COUNT),
+    "max_queued_windows": (1, 100_000),
+    "idle_timeout": (0.0, 3600.0),
+}
+
+
+def declare_settings(node: Node) -> Settings:
+    """Declare all parameters and read them.
+
+    Raises:
+        ValueError, rclpy.exceptions.ParameterException: a value of the wrong type, range or choice.
+    """
+    for field in fields(Settings):
+        node.declare_parameter(field.name, field.default, _descriptor(field.name, field.default))
+    return Settings(**{field.name: node.get_parameter(field.name).value for field in fields(Settings)})
+
+
+def changed_settings(settings: Settings, parameters: Iterable[Parameter]) -> Settings:
+    """The settings after a change; parameters of other names are not ours to check. ValueError as for Settings."""
+    names = {field.name for field in fields(Settings)}
+    return replace(settings, **{p.name: p.value for p in parameters if p.name in names})
+
+
+def _descriptor(name: str, default: Any) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=_DESCRIPTIONS[name])
+    if name in _CHOICES:
+        descriptor.additional_constraints = f"one of {', '.join(_CHOICES[name])}"
+    if name in _RANGES:
+        low, high = _RANGES[name]
+        if isinstance(default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return descriptor

@@ -1,0 +1,93 @@
+"""A subscription to a stream of large messages, taken as raw bytes, that meets publishers of either reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.node import Node
+from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+# Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep.
+DEPTH = 100
+
+
+class RawSubscription:
+    """Subscribes a topic reliably, or best-effort if a publisher of it offers no more.
+
+    QoS may be overridden by the parameters qos_overrides.TOPIC.subscription.{reliability,history,depth}.
+
+    Args:
+        node: whose subscription it is.
+        message_type, topic: what to subscribe.
+        on_message: called with the bytes of each message.
+        on_lost: called with the number of messages that the middleware says were lost; not all middlewares say so.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        on_message: Callable[[bytes], None],
+        on_lost: Callable[[int], None],
+    ) -> None:
+        self._node, self._type, self._topic = node, message_type, topic
+        self._on_message, self._on_lost = on_message, on_lost
+        self._qos = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
+        self._subscription = self._subscribe(QoSOverridingOptions.with_default_policies())
+        self._retry: Any = None
+
+    @property
+    def topic_name(self) -> str:
+        """The topic's resolved name."""
+        return self._subscription.topic_name
+
+    def other_types(self) -> str:
+        """The types of this topic's publishers whose messages we cannot take, as text; empty if there are none."""
+        own = "/".join((self._type.__module__.partition(".")[0], "msg", self._type.__name__))
+        types = {info.topic_type for info in self._node.get_publishers_info_by_topic(self.topic_name)}
+        return ", ".join(sorted(types - {own}))
+
+    def _subscribe(self, overrides: QoSOverridingOptions | None) -> Subscription:
+        callbacks = SubscriptionEventCallbacks(
+            incompatible_qos=self._on_incompatible, message_lost=lambda event: self._on_lost(event.total_count_change)
+        )
+        for _ in range(2):
+            try:
+                return self._node.create_subscription(
+                    self._type,
+                    self._topic,
+                    self._on_message,
+                    self._qos,
+                    event_callbacks=callbacks,
+                    qos_overriding_options=overrides,
+                    raw=True,
+                )
+            except UnsupportedEventTypeError:
+                self._node.get_logger().info("This middleware does not report lost messages.")
+                callbacks.message_lost = None
+        raise RuntimeError(f"cannot subscribe {self._topic}: the middleware takes no event callbacks")
+
+    def _on_incompatible(self, event: Any) -> None:
+        wanted_reliable = self._qos.reliability == QoSReliabilityPolicy.RELIABLE
+        if event.last_policy_kind != QoSPolicyKind.RELIABILITY or not wanted_reliable:
+            self._node.get_logger().error(
+                f"A publisher on {self.topic_name} offers a QoS policy (kind {event.last_policy_kind!s}) that does not"
+                f" meet ours ({self._qos}): no messages will come from it. See qos_overrides in the parameters."
+            )
+            return
+        self._node.get_logger().warning(
+            f"A publisher on {self.topic_name} is best-effort: subscribing best-effort too. Large messages may be lost."
+        )
+        self._qos.reliability = QoSReliabilityPolicy.BEST_EFFORT
+        # A subscription must not be destroyed inside its own callback.
+        self._retry = self._node.create_timer(0.0, self._resubscribe)
+
+    def _resubscribe(self) -> None:
+        self._node.destroy_timer(self._retry)
+        self._node.destroy_subscription(self._subscription)
+        self._subscription = self._subscribe(None)

@@ -1,0 +1,115 @@
+"""Events as text, a line "t x y p" each (the Event Camera Dataset's events.txt), parsed without a loop over lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DecodeError
+from ..events import make_events
+from ..wire.messages import NS
+
+_LINE = re.compile(rb"(\d{1,10})\.\d+ (\d{1,5}) (\d{1,5}) [01]")
+_EXPECTED = "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
+_LONGEST_LINE = 4096  # bytes
+_SEPARATORS = np.frombuffer(b".   \n", np.uint8)
+_MAX_SECONDS, _MAX_COORDINATE = np.iinfo(np.int64).max // NS - 1, 2**16 - 1
+_POWERS_OF_TEN = 10 ** np.arange(10, dtype=np.int64)
+
+
+def read_blocks(file: BinaryIO, size: int = 1 << 18) -> Iterator[np.ndarray]:
+    """Yield the events (N,) of a text file in blocks of about `size` bytes; DecodeError names a line that is none."""
+    line = 1
+    rest = b""
+    while block := file.read(size):
+        end = block.rfind(b"\n") + 1
+        if not end:
+            rest += block
+            if len(rest) > _LONGEST_LINE:  # do not gather a file without line ends
+                raise _no_event(line, rest)
+            continue
+        text, rest = rest + block[:end], block[end:]
+        yield parse(text, line)
+        line += text.count(b"\n")
+    if rest:
+        yield parse(rest + b"\n", line)
+
+
+def parse(text: bytes, first_line: int = 1) -> np.ndarray:
+    """The events (N,) of whole lines; time is exact to the nanosecond (further decimals are cut off).
+
+    Blank lines, and tabs or several blanks instead of one, are accepted but slow. Raises DecodeError with the number
+    of the first line that is no event, `first_line` being that of the first one.
+    """
+    events = _parse_strict(text)
+    if events is not None:
+        return events
+    lines = [b" ".join(line.split()) for line in text.splitlines()]
+    for number, line in enumerate(lines, first_line):
+        if line and not _is_event(line):
+            raise _no_event(number, line)
+    events = _parse_strict(b"".join(line + b"\n" for line in lines if line))
+    assert events is not None, "both parsers accept the same lines"
+    return events
+
+
+def _no_event(number: int, line: bytes) -> DecodeError:
+    return DecodeError(f"line {number}: {line[:60].decode(errors='replace')!r}; {_EXPECTED}")
+
+
+def _is_event(line: bytes) -> bool:
+    match = _LINE.fullmatch(line)
+    limits = _MAX_SECONDS, _MAX_COORDINATE, _MAX_COORDINATE
+    return match is not None and all(int(n) <= most for n, most in zip(match.groups(), limits, strict=True))
+
+
+def _parse_strict(text: bytes) -> np.ndarray | None:
+    """The events, or None unless every line is exactly 's.f x y p\\n'."""
+    chars = np.frombuffer(text, np.uint8)
+    digits = chars - 48  # what is no digit wraps round to above 9
+    stops = np.flatnonzero(digits > 9)
+    if len(stops) % 5:
+        return None
+    stops = stops.reshape(-1, 5)
+    if not (chars[stops] == _SEPARATORS).all() or (len(stops) and stops[-1, -1] != len(chars) - 1):
+        return None
+    dot, after_t, after_x, after_y, end = np.ascontiguousarray(stops.T)
+    begin = np.concatenate(([0], end[:-1] + 1))
+    lengths = dot - begin, after_t - dot - 1, after_x - after_t - 1, after_y - after_x - 1, end - after_y - 1
+    for length, most in zip(lengths, (10, None, 5, 5, 1), strict=True):
+        if len(length) and (length.min() < 1 or (most and length.max() > most)):
+            return None
+    seconds = _integers(digits, dot, lengths[0])
+    x, y = _integers(digits, after_x, lengths[2]), _integers(digits, after_y, lengths[3])
+    p = digits[end - 1]
+    for values, most in ((seconds, _MAX_SECONDS), (x, _MAX_COORDINATE), (y, _MAX_COORDINATE), (p, 1)):
+        if values.max(initial=0) > most:
+            return None
+    t = seconds * NS + _nanoseconds(digits, dot + 1, lengths[1])
+    return make_events(x, y, t, p)
+
+
+def _integers(digits: npt.NDArray[np.uint8], end: np.ndarray, length: np.ndarray) -> npt.NDArray[np.int64]:
+    """The decimal numbers whose last digits lie before `end`."""
+    values = np.zeros(len(end), np.int64)
+    always = length.min(initial=10)
+    for place in range(int(length.max(initial=0))):
+        digit = digits[np.maximum(end - 1 - place, 0)].astype(np.int64)
+        digit *= _POWERS_OF_TEN[place]
+        values += digit if place < always else np.where(place < length, digit, 0)
+    return values
+
+
+def _nanoseconds(digits: npt.NDArray[np.uint8], begin: np.ndarray, length: np.ndarray) -> npt.NDArray[np.int64]:
+    """The decimals that begin at `begin`, in units of 1e-9; those after the ninth are cut off."""
+    values = np.zeros(len(begin), np.int64)
+    always = length.min(initial=9)
+    for place in range(min(9, int(length.max(initial=0)))):
+        digit = digits[np.minimum(begin + place, len(digits) - 1)].astype(np.int64)
+        digit *= _POWERS_OF_TEN[8 - place]
+        values += digit if place < always else np.where(place < length, digit, 0)
+    return values

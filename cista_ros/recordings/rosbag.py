@@ -1,0 +1,123 @@
+"""ROS 1 bags and rosbag2 (sqlite3, mcap): rosbags finds the messages, our codecs decode their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from rosbags import rosbag1, rosbag2
+
+from ..errors import CistaError, DecodeError, RecordingError
+from ..wire import cdr, ros1
+from ..wire.messages import NS, EventMessage
+from .recording import Item, Recording
+from .sqlite_file import check_complete
+from .topics import CAMERA_INFO, EVENT_ARRAY, IMAGE, find_topics
+
+_DECODERS = {EVENT_ARRAY: "decode_event_array", IMAGE: "decode_image", CAMERA_INFO: "decode_camera_info"}
+
+T = TypeVar("T")
+
+
+class RosbagRecording(Recording):
+    """A bag with a dvs_msgs/EventArray topic; `duration` is by receiving time, from the bag's index.
+
+    The readers are used directly, not through rosbags' AnyReader, which refuses bags without message definitions
+    (sqlite3 before Iron) and parses those of all topics.
+    """
+
+    def __init__(self, path: Path, *, events_topic: str | None = None, frames_topic: str | None = None) -> None:
+        self.path = path
+        is_ros1 = path.suffix == ".bag" and not path.is_dir()
+        self._wire = ros1 if is_ros1 else cdr
+        with self._reading():
+            for file in [path] if path.suffix == ".db3" else path.glob("*.db3"):
+                check_complete(file)
+            self._reader = (rosbag1 if is_ros1 else rosbag2).Reader(path)
+            self._reader.open()
+        try:
+            self._find(events_topic, frames_topic)
+        except BaseException:
+            self.close()
+            raise
+
+    def _find(self, events_topic: str | None, frames_topic: str | None) -> None:
+        try:
+            topics = find_topics({c.topic: c.msgtype for c in self._reader.connections}, events_topic, frames_topic)
+        except RecordingError as error:
+            raise RecordingError(f"{self.path}: {error}") from None
+        self.events_topic, self.frames_topic, self.camera_info_topic = topics.events, topics.frames, topics.camera_info
+        self._no_frames = topics.unclear_frames and f"{self.path}: {topics.unclear_frames}"
+        first = self._first_events()
+        self.height, self.width = first.height, first.width
+        self.start = min([int(first.events["t"][0]), *self._first_frame_stamp()])
+        self.duration = self._reader.duration / NS
+
+    def _first_events(self) -> EventMessage:
+        for item in self._topics(self.events_topic):
+            message = item.decode()
+            if len(message.events):
+                return message
+        raise RecordingError(f"{self.path}: topic {self.events_topic} holds no event")
+
+    def _first_frame_stamp(self) -> list[int]:
+        return [item.stamp for item, _ in zip(self._topics(self.frames_topic), range(1), strict=False)]
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
+        optional = (self.frames_topic, frames), (self.camera_info_topic, camera_info)
+        return self._topics(self.events_topic, *(topic for topic, wanted in optional if wanted))
+
+    def _frame_stamps(self) -> Iterator[int]:
+        return (item.stamp for item in self._topics(self.frames_topic))
+
+    def _topics(self, *wanted: str | None) -> Iterator[Item]:
+        connections = [c for c in self._reader.connections if c.topic in wanted and c.msgtype in _DECODERS]
+        if not connections:  # to rosbags an empty choice means all
+            return
+        seen = dict.fromkeys(wanted, 0)
+        with self._reading():
+            for connection, received, raw in self._reader.messages(connections):
+                apply = partial(self._apply, connection.topic, seen[connection.topic], received, raw)
+                seen[connection.topic] += 1
+                stamp = 0 if connection.topic == self.events_topic else apply(self._wire.decode_stamp)
+                decode = partial(apply, getattr(self._wire, _DECODERS[connection.msgtype]))
+                yield Item(received, connection.topic, stamp, decode)
+
+    def _apply(self, topic: str, index: int, received: int, raw: bytes, decode: Callable[[bytes], T]) -> T:
+        """Decode a message, or raise RecordingError that says which one cannot be decoded."""
+        try:
+            return decode(raw)
+        except DecodeError as error:
+            after = (received - self._reader.start_time) / NS
+            raise RecordingError(
+                f"{self.path}: message {index} of {topic} ({after:.3f} s after the bag's start): {error}"
+            ) from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what rosbags raises into a RecordingError.
+
+        On damaged files it lets through errors of its parsers (struct, yaml, sqlite, lz4, zstd, assertions ...), so
+        that no list of types would be complete.
+        """
+        try:
+            yield
+        except CistaError:
+            raise
+        except Exception as error:
+            raise RecordingError(f"{self.path}: cannot be read as a bag: {self._explain(error)}") from error
+
+    def _explain(self, error: Exception) -> str:
+        reason = (str(error) or type(error).__name__).removesuffix(".")
+        if isinstance(error, OSError) and error.errno:
+            return reason
+        if "not indexed" in reason:
+            return f"it was not closed when it was recorded; run `rosbag reindex {self.path.name}`"
+        reindex = "rosbag reindex" if self._wire is ros1 else "ros2 bag reindex"
+        return f"{reason} (truncated or damaged? `{reindex} {self.path.name}` may save what is left)"

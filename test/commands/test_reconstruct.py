@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import reference
+import torch
+from rosbags.rosbag1 import Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from cista_ros.commands.main import main
+from cista_ros.events import concatenate, make_events
+from cista_ros.networks import save_network
+from cista_ros.recordings import open_recording
+from cista_ros.wire import ros1
+from cista_ros.wire.messages import EventMessage, ImageMessage
+
+H, W, T0 = 20, 24, 1_700_000_000_000_000_000
+MS = 1_000_000
+EVENTS_MSG = "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events\n"
+EVENT_MSG = "uint16 x\nuint16 y\ntime ts\nbool polarity\n"
+
+
+def make_stream(n=2000, seconds=0.2, seed=0):
+    rng = np.random.default_rng(seed)
+    t = T0 + np.sort(rng.integers(0, round(seconds * 1e9), n))
+    return make_events(rng.integers(0, W, n), rng.integers(0, H, n), t, rng.integers(0, 2, n))
+
+
+def write_bag(path, events, frame_every_ms=40, seconds=0.2, height=H, width=W):
+    """A ROS 1 bag as the Event Camera Dataset has them: events in messages of 10 ms, frames beside them."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
+    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
+    messages = []
+    cell = (events["t"] - T0) // (10 * MS)
+    for k in np.unique(cell):
+        part = events[cell == k]
+        end = T0 + int(k + 1) * 10 * MS
+        messages.append((end, "/dvs/events", ros1.encode_event_array(EventMessage(end, "", height, width, part))))
+    for ms in range(0, round(seconds * 1000), frame_every_ms) if frame_every_ms else ():
+        stamp = T0 + ms * MS
+        image = ImageMessage(stamp, "", "mono8", np.full((height, width), ms, np.uint8))
+        messages.append((stamp, "/dvs/image_raw", ros1.encode_image(image)))
+    with Writer(path) as bag:
+        topics = {
+            topic: bag.add_connection(topic, kind, typestore=store)
+            for topic, kind in (("/dvs/events", "dvs_msgs/msg/EventArray"), ("/dvs/image_raw", "sensor_msgs/msg/Image"))
+            if frame_every_ms or topic == "/dvs/events"
+        }
+        for stamp, topic, data in sorted(messages, key=lambda m: m[0]):
+            bag.write(topics[topic], stamp, data)
+    return path
+
+
+@pytest.fixture
+def weights(tmp_path, small_network):
+    save_network(small_network, tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
+
+
+@pytest.fixture
+def bag(tmp_path):
+    return write_bag(tmp_path / "made.bag", make_stream())
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def cista(monkeypatch, capsys):
+    """Run `cista reconstruct …` in this process: importing torch anew takes longer than the command."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["cista", "reconstruct", *map(str, args)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def rows(out):
+    with (Path(out) / "frames.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_image_for_each_camera_frame_that_new_events_precede(cista, tmp_path, bag, weights):
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--float", "--json")
+    assert done.returncode == 0, done.stderr
+    events, stamps = make_stream(), T0 + np.arange(0, 200, 40) * MS
+    edges = np.searchsorted(events["t"], stamps, "right")
+    table = rows(tmp_path / "out")
+    assert [int(row["stamp_ns"]) for row in table] == stamps[1:].tolist(), "no event precedes the first frame"
+    assert [int(row["events"]) for row in table] == np.diff(edges).tolist()
+    assert [int(row["windows"]) for row in table] == [round(n / 167) for n in np.diff(edges)]
+    floats = np.load(tmp_path / "out" / "frames.npz")
+    assert floats["image"].dtype == np.float32
+    assert floats["image"].shape == (4, H, W)
+    assert floats["stamp"].tolist() == stamps[1:].tolist()
+    summary = json.loads(done.stdout)
+    assert summary["images"] == 4
+    assert summary["events"]["received"] == len(events)
+    assert summary["events"]["used"] == edges[-1]
+    assert summary["events"]["in_no_window"] == len(events) - edges[-1]
+
+
+def test_pictures_are_the_tone_mapped_floats_and_the_video_shows_them(cista, tmp_path, bag, weights):
+    video = tmp_path / "v.mp4"
+    done = cista(bag, "-o", tmp_path / "o", "--weights", weights, "--float", "--tone-map", "none", "--video", video)
+    assert done.returncode == 0, done.stderr
+    floats = np.load(tmp_path / "o" / "frames.npz")["image"]
+    pictures = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted((tmp_path / "o" / "frames").glob("*.png"))]
+    assert [p.name for p in sorted((tmp_path / "o" / "frames").iterdir())] == [f"{i:08d}.png" for i in range(4)]
+    np.testing.assert_array_equal(np.stack(pictures), np.rint(floats * 255))
+    with av.open(str(video)) as file:
+        assert [round(float(f.time), 3) for f in file.decode(video=0)] == [0, 0.04, 0.08, 0.12]
+
+
+def test_real_recording_and_released_weights_give_the_images_of_an_independent_computation(
+    cista, tmp_path, slider_bag, released_weights
+):
+    done = cista(slider_bag, "-o", tmp_path, "--weights", released_weights, "--windows", "frames", "--float")
+    assert done.returncode == 0, done.stderr
+    floats = np.load(tmp_path / "frames.npz")
+    with open_recording(slider_bag) as recording:
+        stamps = recording.frame_stamps()
+        events = concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)])
+    network = reference.ReferenceCistaTC(
+        torch.load(released_weights, map_location="cpu", weights_only=True)["state_dict"]
+    )
+    begin, expected, expected_stamps = 0, [], []
+    for stamp in stamps:
+        end = int(np.searchsorted(events["t"], stamp, "right"))
+        if end > begin:
+            part = events[begin:end]
+            grid = reference.voxel_grid(part["x"], part["y"], part["t"], part["p"], 180, 240)
+            expected.append(network.step(grid))
+            expected_stamps.append(stamp)
+            begin = end
+    assert floats["stamp"].tolist() == expected_stamps
+    np.testing.assert_allclose(floats["image"], np.stack(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--windows", "count", "--count", "500"), [500] * 4),
+        (("--windows", "period", "--period", "0.05"), None),
+        (("--windows", "count", "--count", "150", "--start", "0.05", "--end", "0.1"), None),
+    ],
+)
+def test_other_windows_bear_their_last_events_time(cista, tmp_path, bag, weights, options, expected):
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, *options)
+    assert done.returncode == 0, done.stderr
+    table, events = rows(tmp_path / "out"), make_stream()
+    counts = [int(row["events"]) for row in table]
+    if "--start" in options:
+        # The recording begins with its first frame, at T0.
+        events = events[(events["t"] >= T0 + 50 * MS) & (events["t"] < T0 + 100 * MS)]
+    assert sum(counts) == len(events)
+    assert [int(row["stamp_ns"]) for row in table] == events["t"][np.cumsum(counts) - 1].tolist()
+    if expected:
+        assert counts == expected
+
+
+def test_without_frames_a_recording_is_cut_by_period_and_frames_are_refused(cista, tmp_path, weights):
+    bag = write_bag(tmp_path / "b.bag", make_stream(), frame_every_ms=0)
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--json")
+    assert json.loads(done.stdout)["windows"] == "period"
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--windows", "frames")
+    assert done.returncode == 2
+    assert "no camera frames to make images at; use --windows count or period" in done.stderr
+
+
+def test_the_command_works_in_a_process_of_its_own(tmp_path, bag, weights):
+    command = [
+        sys.executable,
+        "-m",
+        "cista_ros.commands.main",
+        "reconstruct",
+        bag,
+        "-o",
+        tmp_path,
+        "--weights",
+        weights,
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "4 images" in done.stderr
+    assert len(rows(tmp_path)) == 4
+
+
+def test_frames_of_an_earlier_run_do_not_stay(cista, tmp_path, bag, weights):
+    out = tmp_path / "out"
+    cista(bag, "-o", out, "--weights", weights, "--windows", "count", "--count", "100", "--float")
+    (out / "frames" / "mine.png").write_bytes(b"")
+    cista(bag, "-o", out, "--weights", weights)
+    assert len(list((out / "frames").glob("0*.png"))) == 4
+    assert (out / "frames" / "mine.png").exists(), "what is not ours stays"
+    assert not (out / "frames.npz").exists()
+
+
+def test_events_outside_the_sensor_and_time_going_back_are_counted_and_told(cista, tmp_path, weights):
+    events = make_stream()
+    events["x"][5] = W
+    events["t"][100:110] = events["t"][100:110][::-1]
+    bag = write_bag(tmp_path / "b.bag", events)
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights)
+    assert done.returncode == 0
+    assert "1 outside sensor" in done.stderr.replace("\n", "")
+
+
+def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_path, weights):
+    store_bag = write_bag(tmp_path / "a.bag", make_stream())
+    with open_recording(store_bag) as recording:
+        data = [r for r in recording.read(frames=False)]
+    changed = tmp_path / "b.bag"
+    store = get_typestore(Stores.ROS1_NOETIC)
+    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
+    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
+    with Writer(changed) as bag:
+        topic = bag.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
+        for i, item in enumerate(data):
+            m = item.message
+            message = EventMessage(m.stamp, "", m.height + 2 * (i > 3), m.width, m.events)
+            bag.write(topic, item.received, ros1.encode_event_array(message))
+    done = cista(changed, "-o", tmp_path / "out", "--weights", weights)
+    assert done.returncode == 2
+    assert "/dvs/events changes from 24x20 to 24x22 pixels" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("nothing.bag",), "nothing.bag: no such file or folder; expected a ROS 1 bag"),
+        (("{bag}", "--weights", "best"), "weights 'best': neither a file nor the name of shipped weights"),
+        (("{bag}", "--weights", "{bag}"), "neither .safetensors nor a torch checkpoint of plain weights"),
+        (("{bag}", "--device", "tpu"), "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
+        (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
+        (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
+        (("{bag}", "--period", "-1"), "Invalid value for '--period': Input should be greater than"),
+        (("{bag}", "--events-topic", "/none"), "/none"),
+        (("{bag}", "-o", "{bag}"), "made.bag"),
+        (("{bag}", "--video", "{bag}/v.mp4"), "made.bag"),
+    ],
+)
+def test_bad_input_ends_with_one_clear_line_and_exit_code_2(cista, tmp_path, bag, weights, args, text):
+    args = [a.replace("{bag}", str(bag)) for a in args]
+    defaults = [] if "--weights" in args else ["--weights", weights]
+    done = cista(*args, *defaults, *([] if "-o" in args else ["-o", tmp_path / "out"]))
+    assert done.returncode == 2
+    assert text in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr

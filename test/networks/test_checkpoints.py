@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import pickle
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cista_ros.errors import CheckpointError
+from cista_ros.networks import Cista, CistaConfig, load_network, save_network
+from cista_ros.networks.checkpoints import FORMAT
+
+
+def released_copy(released_weights, tmp_path, change):
+    content = torch.load(released_weights, map_location="cpu", weights_only=True)
+    change(content["state_dict"])
+    path = tmp_path / "changed.pth.tar"
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CistaConfig(channels=8), CistaConfig(channels=8, shared=False), CistaConfig(channels=6, bins=3, similarity=False)],
+)
+def test_what_is_saved_is_read_back_with_its_architecture(tmp_path, config):
+    network = Cista(config).eval()
+    save_network(network, tmp_path / "a.safetensors", {"note": "hello"})
+    again = load_network(tmp_path / "a.safetensors")
+    assert again.config == config
+    voxel = torch.randn(1, config.bins, 16, 18)
+    assert torch.equal(network(voxel)[0], again(voxel)[0])
+    assert not again.training
+    assert not any(p.requires_grad for p in again.parameters())
+
+
+def test_released_weights_load_as_a_shared_block_and_convert_to_our_format(released_weights, tmp_path):
+    network = load_network(released_weights)
+    assert network.config == CistaConfig()
+    save_network(network, tmp_path / "a.safetensors")
+    voxel = torch.randn(1, 5, 20, 20)
+    assert torch.equal(network(voxel)[0], load_network(tmp_path / "a.safetensors")(voxel)[0])
+
+
+def test_released_layout_with_blocks_of_their_own_loads_as_separate_blocks(released_weights, tmp_path):
+    def untie(weights):
+        weights["lista_blocks.3.Lambda"] = weights["lista_blocks.3.Lambda"] + 1
+
+    network = load_network(released_copy(released_weights, tmp_path, untie))
+    assert not network.config.shared
+    assert len(network.blocks) == 5
+    torch.testing.assert_close(network.blocks[3].theta, network.blocks[0].theta + 1)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (print, ("a pickle was run",))
+
+
+def write_pickle(path):
+    path.write_bytes(pickle.dumps({"state_dict": Bomb()}, protocol=2))
+
+
+def write_bare_tensor(path):
+    torch.save(torch.zeros(3), path)
+
+
+def write_list(path):
+    torch.save({"state_dict": [1, 2]}, path)
+
+
+@pytest.mark.parametrize("name", ["a.pth.tar", "a.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 4096, b"<!DOCTYPE html>" * 50, b"PK\x03\x04broken"])
+def test_files_that_are_no_checkpoints_are_named(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(
+        CheckpointError, match=rf"^{re.escape(str(path))}: (not a safetensors|neither .safetensors nor)"
+    ):
+        load_network(path)
+
+
+@pytest.mark.parametrize("write", [write_pickle, write_bare_tensor, write_list])
+def test_foreign_torch_files_are_refused_and_never_run(tmp_path, capsys, write):
+    write(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"neither .safetensors nor|no dictionary 'state_dict'"):
+        load_network(tmp_path / "a.pth")
+    assert "a pickle was run" not in capsys.readouterr().out
+
+
+def test_weights_of_another_network_are_named_as_such(tmp_path):
+    torch.save({"state_dict": {"net.head.weight": torch.zeros(1)}}, tmp_path / "firenet.pth.tar")
+    with pytest.raises(CheckpointError, match=r"firenet.pth.tar: not the weights of a CISTA network"):
+        load_network(tmp_path / "firenet.pth.tar")
+
+
+def test_missing_and_unknown_keys_are_listed(released_weights, tmp_path):
+    def change(weights):
+        del weights["W0.conv2d.bias"]
+        weights["surprise.weight"] = torch.zeros(1)
+
+    with pytest.raises(CheckpointError, match=r"missing: fusion.bias; unknown: surprise.weight"):
+        load_network(released_copy(released_weights, tmp_path, change))
+
+
+def test_wrong_shapes_and_values_that_are_not_finite_are_named(released_weights, tmp_path):
+    def shape(weights):
+        weights["W0.conv2d.bias"] = torch.zeros(63)
+
+    def nan(weights):
+        weights["W0.conv2d.bias"][0] = torch.nan
+
+    with pytest.raises(CheckpointError, match=r"fusion.bias is \(63,\), expected \(64,\)"):
+        load_network(released_copy(released_weights, tmp_path, shape))
+    with pytest.raises(CheckpointError, match=r"fusion.bias holds values that are not finite"):
+        load_network(released_copy(released_weights, tmp_path, nan))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        (None, "does not say format"),
+        ({"format": FORMAT}, "no CISTA configuration"),
+        ({"format": FORMAT, "config": "{"}, "no CISTA configuration"),
+        ({"format": FORMAT, "config": json.dumps({"colour": 1})}, "no CISTA configuration"),
+        (
+            {"format": FORMAT, "config": json.dumps({"channels": 10**9})},
+            "channels must be a whole number from 1 to 4096",
+        ),
+        ({"format": FORMAT, "config": json.dumps({"channels": 16})}, "expected"),
+    ],
+)
+def test_safetensors_without_our_metadata_or_with_an_architecture_that_does_not_fit(tmp_path, metadata, text):
+    save_network(Cista(CistaConfig(channels=8)), tmp_path / "a.safetensors")
+    save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", metadata)
+    with pytest.raises(CheckpointError, match=text):
+        load_network(tmp_path / "b.safetensors")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        load_network(tmp_path / "nothing.safetensors")

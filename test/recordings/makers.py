@@ -1,0 +1,129 @@
+"""Recordings made for the tests: the same events, frames and camera infos in every format that is read."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rosbags import rosbag1, rosbag2
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from cista_ros.events import make_events
+from cista_ros.wire import cdr, ros1
+from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+
+NS = 10**9
+HEIGHT, WIDTH = 18, 24
+T0 = 1_468_939_993 * NS + 67_416_019  # the start of a real recording: a float64 of seconds does not hold it
+DVS_MSGS = Path(__file__).parents[2] / "msg" / "dvs_msgs" / "msg"
+FORMATS = ["ros1", "sqlite3", "mcap", "db3_file", "mcap_file", "text", "zip"]
+
+ENCODERS = {
+    EventMessage: ("dvs_msgs/msg/EventArray", "encode_event_array"),
+    ImageMessage: ("sensor_msgs/msg/Image", "encode_image"),
+    CameraInfoMessage: ("sensor_msgs/msg/CameraInfo", "encode_camera_info"),
+}
+
+
+def random_events(n, t0=T0, duration=NS, seed=0):
+    rng = np.random.default_rng(seed)
+    t = t0 + np.sort(rng.integers(0, duration, n))
+    return make_events(rng.integers(0, WIDTH, n), rng.integers(0, HEIGHT, n), t, rng.random(n) < 0.5)
+
+
+def event_messages(events, count=30):
+    return [EventMessage(int(e["t"][0]), "", HEIGHT, WIDTH, e) for e in np.array_split(events, count)]
+
+
+def frames(count, t0=T0, period=NS // 20):
+    rng = np.random.default_rng(1)
+    return [
+        ImageMessage(t0 + i * period, "", "mono8", rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8))
+        for i in range(count)
+    ]
+
+
+def camera_info(stamp):
+    k = np.array([20, 0, 12.5, 0, 21, 9.25, 0, 0, 1])
+    p = np.array([20, 0, 12.5, 0, 0, 21, 9.25, 0, 0, 0, 1, 0])
+    d = np.array([-0.1, 0.09, -0.0003, 0.00017, 0])
+    return CameraInfoMessage(stamp, "", HEIGHT, WIDTH, "plumb_bob", d, k, np.eye(3).reshape(-1), p)
+
+
+def received(message):
+    return int(message.events["t"][-1]) if isinstance(message, EventMessage) and len(message.events) else message.stamp
+
+
+def with_topics(events=(), images=()):
+    """[(time received, topic, message)] of an ECD recording, with a camera info beside each frame."""
+    rows = [(received(m), "/dvs/events", m) for m in events]
+    rows += [(m.stamp, "/dvs/image_raw", m) for m in images]
+    rows += [(m.stamp, "/dvs/camera_info", camera_info(m.stamp)) for m in images]
+    return sorted(rows, key=lambda row: row[0])
+
+
+def write_bag(path, rows, kind="ros1", compression=None):
+    """Write rows of (received, topic, message); a message may be (type, raw bytes). `kind` is one of FORMATS."""
+    is_ros1 = kind == "ros1"
+    store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
+    for name in ("Event", "EventArray"):
+        store.register(get_types_from_msg((DVS_MSGS / f"{name}.msg").read_text(), f"dvs_msgs/msg/{name}"))
+    store.register(get_types_from_msg("uint8[] events\n", "event_camera_msgs/msg/EventPacket"))
+    if is_ros1:
+        writer = rosbag1.Writer(path)
+        if compression:
+            writer.set_compression(rosbag1.Writer.CompressionFormat[compression])
+    else:
+        plugin = rosbag2.StoragePlugin.MCAP if kind.startswith("mcap") else rosbag2.StoragePlugin.SQLITE3
+        writer = rosbag2.Writer(path, version=8, storage_plugin=plugin)
+        if compression:
+            writer.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
+    with writer:
+        connections = {}
+        for time, topic, message in rows:
+            if isinstance(message, tuple):
+                typename, raw = message
+            else:
+                typename, encode = ENCODERS[type(message)]
+                raw = getattr(ros1 if is_ros1 else cdr, encode)(message)
+            if (topic, typename) not in connections:
+                connections[topic, typename] = writer.add_connection(topic, typename, typestore=store)
+            writer.write(connections[topic, typename], time, raw)
+    return next(path.glob("*.mcap" if kind == "mcap_file" else "*.db3")) if kind.endswith("_file") else path
+
+
+def text_of(events):
+    return "".join(f"{e['t'] // NS}.{e['t'] % NS:09d} {e['x']} {e['y']} {int(e['p'])}\n" for e in events)
+
+
+def write_text(folder, events, images=(), calibration="20 21 12.5 9.25 -0.1 0.09 -0.0003 0.00017 0\n"):
+    (folder / "images").mkdir(parents=True)
+    (folder / "events.txt").write_text(text_of(events))
+    lines = []
+    for i, message in enumerate(images):
+        name = f"images/frame_{i:08d}.png"
+        cv2.imwrite(str(folder / name), message.image)
+        lines.append(f"{message.stamp // NS}.{message.stamp % NS:09d} {name}\n")
+    if lines:
+        (folder / "images.txt").write_text("".join(lines))
+    if calibration:
+        (folder / "calib.txt").write_text(calibration)
+    return folder
+
+
+def write_zip(path, folder, below=""):
+    import zipfile
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, below + str(file.relative_to(folder)))
+    return path
+
+
+def write_any(folder, kind, events, images=()):
+    """A recording of one of FORMATS in a new folder."""
+    if kind in ("text", "zip"):
+        text = write_text(folder / "text", events, images)
+        return text if kind == "text" else write_zip(folder / "text.zip", text, below="sequence/")
+    rows = with_topics(event_messages(events), images)
+    return write_bag(folder / ("bag.bag" if kind == "ros1" else "bag"), rows, kind)

@@ -1,0 +1,214 @@
+"""ECD text, as a folder and zipped: its chunks, its optional files, and everything that can be wrong with it."""
+
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+from makers import NS, T0, frames, random_events, write_text, write_zip
+
+from cista_ros.errors import RecordingError
+from cista_ros.events import concatenate
+from cista_ros.recordings import open_recording
+from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+
+EVENTS = random_events(3000)
+LAYOUTS = pytest.mark.parametrize("layout", ["folder", "zip", "zip_below"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_text(tmp_path / "recording", EVENTS, frames(3))
+
+
+def as_layout(folder, layout):
+    if layout == "folder":
+        return folder
+    return write_zip(folder.with_suffix(".zip"), folder, below="slider_depth/" if layout == "zip_below" else "")
+
+
+def error_of(path, *, read=False, **topics):
+    with pytest.raises(RecordingError) as caught:
+        recording = open_recording(path, **topics)
+        with recording:
+            assert read, "expected an error on opening"
+            list(recording.read())
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+def messages_of(path, kind):
+    with open_recording(path) as recording:
+        return [r.message for r in recording.read() if isinstance(r.message, kind)]
+
+
+@LAYOUTS
+def test_layouts(folder, layout):
+    path = as_layout(folder, layout)
+    np.testing.assert_array_equal(concatenate([m.events for m in messages_of(path, EventMessage)]), EVENTS)
+    assert len(messages_of(path, ImageMessage)) == 3
+
+
+def test_a_zip_is_not_unpacked(folder):
+    path = as_layout(folder, "zip_below")
+    before = sorted(folder.parent.rglob("*"))
+    messages_of(path, ImageMessage)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_chunks_last_a_thirtieth_of_a_second(folder):
+    chunks = messages_of(folder, EventMessage)
+    assert len(chunks) == 30
+    assert max(int(m.events["t"][-1] - m.events["t"][0]) for m in chunks) < NS // 30
+    assert all(m.stamp == m.events["t"][0] for m in chunks)
+
+
+def test_a_chunk_does_not_grow_without_bound(tmp_path):
+    events = np.repeat(random_events(1), 500_000)
+    line = f"{events['t'][0] // NS}.{events['t'][0] % NS:09d} {events['x'][0]} {events['y'][0]} {int(events['p'][0])}\n"
+    folder = write_text(tmp_path / "recording", events[:0])
+    (folder / "events.txt").write_text(line * len(events))
+    sizes = [len(m.events) for m in messages_of(folder, EventMessage)]
+    assert sum(sizes) == 500_000 and 200_000 <= max(sizes) < 220_000
+
+
+@LAYOUTS
+def test_images_and_calibration_are_optional(tmp_path, layout):
+    path = as_layout(write_text(tmp_path / "recording", EVENTS, calibration=None), layout)
+    with open_recording(path) as recording:
+        assert (recording.height, recording.width) == (180, 240)  # the dataset's camera
+        assert recording.frames_topic is None and recording.camera_info_topic is None
+        assert recording.duration == (None if layout != "folder" else pytest.approx(1, abs=0.01))
+        assert {type(r.message) for r in recording.read()} == {EventMessage}
+
+
+def test_without_images_the_calibration_comes_once_at_the_start(tmp_path):
+    folder = write_text(tmp_path / "recording", EVENTS)
+    assert [m.stamp for m in messages_of(folder, CameraInfoMessage)] == [EVENTS["t"][0]]
+
+
+@pytest.mark.parametrize(
+    ("image", "encoding"),
+    [(np.full((18, 24), 7, np.uint8), "mono8"), (np.full((18, 24), 700, np.uint16), "mono16"),
+     (np.full((18, 24, 3), (1, 2, 3), np.uint8), "bgr8"), (np.full((18, 24, 4), 9, np.uint8), "bgra8")],
+)  # fmt: skip
+def test_images_of_any_kind(folder, image, encoding):
+    cv2.imwrite(str(folder / "images" / "frame_00000001.png"), image)
+    message = messages_of(folder, ImageMessage)[1]
+    assert message.encoding == encoding
+    np.testing.assert_array_equal(message.image, image)
+
+
+def test_images_are_not_decoded_unless_asked_for(folder):
+    (folder / "images" / "frame_00000002.png").write_bytes(b"damaged")
+    with open_recording(folder) as recording:
+        assert len(recording.frame_stamps()) == 3
+        assert concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)]).size == 3000
+        assert len(list(recording.read(0, 0.09))) > 3  # the damaged frame lies after it
+
+
+def test_frame_times_are_exact(folder):
+    (folder / "images.txt").write_text(f"{T0 // NS}.067416019 images/frame_00000000.png\n\n")
+    with open_recording(folder) as recording:
+        assert recording.frame_stamps().tolist() == [T0 // NS * NS + 67_416_019]
+
+
+@LAYOUTS
+def test_a_bad_line_is_named(folder, layout):
+    lines = (folder / "events.txt").read_text().splitlines()
+    lines[2000] = "1468939993.5 12 x 1"
+    (folder / "events.txt").write_text("\n".join(lines))
+    assert error_of(as_layout(folder, layout), read=True) == (
+        "events.txt, line 2001: '1468939993.5 12 x 1'; "
+        "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
+    )
+
+
+@LAYOUTS
+def test_no_event(folder, layout):
+    (folder / "events.txt").write_text("")
+    assert error_of(as_layout(folder, layout)) == "events.txt holds no event"
+
+
+@LAYOUTS
+def test_a_missing_image(folder, layout):
+    (folder / "images" / "frame_00000001.png").unlink()
+    expected = "images/frame_00000001.png (images.txt, line 2) is missing"
+    assert error_of(as_layout(folder, layout), read=True) == expected
+
+
+@LAYOUTS
+@pytest.mark.parametrize("content", [b"", b"no image", "half"])
+def test_a_corrupt_image(folder, layout, content):
+    file = folder / "images" / "frame_00000001.png"
+    file.write_bytes(file.read_bytes()[:200] if content == "half" else content)
+    expected = "images/frame_00000001.png (images.txt, line 2) cannot be read as an image"
+    assert error_of(as_layout(folder, layout), read=True) == expected
+
+
+@LAYOUTS
+@pytest.mark.parametrize("name", ["/etc/hostname", "../secret.png", "images/../../secret.png"])
+def test_an_image_outside_the_recording_is_refused(folder, layout, name):
+    cv2.imwrite(str(folder.parent / "secret.png"), np.zeros((18, 24), np.uint8))
+    (folder / "images.txt").write_text(f"0.5 {name}\n")
+    assert error_of(as_layout(folder, layout)) == f"images.txt, line 1: {name} lies outside the recording"
+
+
+@pytest.mark.parametrize("line", ["0.5", "x images/a.png", "nan images/a.png", "inf images/a.png", "1e30 images/a.png"])
+def test_a_bad_line_in_images_txt(folder, line):
+    (folder / "images.txt").write_text(f"0.1 images/frame_00000000.png\n{line}\n")
+    assert error_of(folder) == f"images.txt, line 2: {line!r}; expected 't name': seconds and a file"
+
+
+@pytest.mark.parametrize("text", ["1 2 3", "a b c d e f g h i", "1 2 3 4 5 6 7 8 9 10"])
+def test_a_bad_calibration(folder, text):
+    (folder / "calib.txt").write_text(text)
+    assert error_of(folder) == f"calib.txt: {text!r}; expected fx fy cx cy k1 k2 p1 p2 k3"
+
+
+def test_text_that_is_not_utf_8(folder):
+    (folder / "images.txt").write_bytes(b"0.5 \xff\xfe.png\n")
+    assert error_of(folder).startswith("images.txt cannot be read: 'utf-8' codec")
+
+
+def test_a_topic_that_is_named_but_missing(folder):
+    there = "the recording has /dvs/events, /dvs/image_raw, /dvs/camera_info"
+    assert error_of(folder, events_topic="/events") == f"no topic /events (events_topic); {there}"
+    assert error_of(folder, frames_topic="/frames") == f"no topic /frames (frames_topic); {there}"
+    open_recording(folder, events_topic="/dvs/events", frames_topic="/dvs/image_raw").close()
+
+
+def test_a_file_that_is_no_zip(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"no zip")
+    assert error_of(tmp_path / "a.zip") == "the archive cannot be read: File is not a zip file"
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
+def test_a_truncated_zip(folder, share):
+    path = as_layout(folder, "zip")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert error_of(path) == "the archive cannot be read: File is not a zip file"
+
+
+def test_a_corrupt_zip(folder):
+    path = as_layout(folder, "zip")
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("events.txt").header_offset + 5000
+    raw = bytearray(path.read_bytes())
+    raw[start : start + 100] = bytes(100)
+    path.write_bytes(raw)
+    assert error_of(path, read=True).startswith(("events.txt cannot be read: ", "events.txt, line "))
+
+
+def test_a_zip_of_something_else(tmp_path):
+    for names, found in (
+        (["readme.txt"], "no events.txt"),
+        (["a/b/events.txt"], "no events.txt"),
+        (["a/events.txt", "b/events.txt"], "2 times events.txt"),
+    ):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, "0.1 1 1 1\n")
+        expected = f"{found} in the archive; expected one, at its root or below one folder"
+        assert error_of(tmp_path / "a.zip") == expected

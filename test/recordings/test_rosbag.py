@@ -1,0 +1,286 @@
+"""Bags: their variants, and everything that can be wrong with one."""
+
+import re
+
+import numpy as np
+import pytest
+from makers import NS, T0, event_messages, frames, random_events, with_topics, write_bag
+
+from cista_ros.errors import RecordingError
+from cista_ros.events import concatenate
+from cista_ros.recordings import open_recording
+from cista_ros.wire import cdr, ros1
+from cista_ros.wire.messages import EventMessage
+
+KINDS = pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
+EVENTS = random_events(3000)
+MESSAGES = event_messages(EVENTS)
+
+
+def bag(tmp_path, rows, kind="ros1", **options):
+    return write_bag(tmp_path / ("a.bag" if kind == "ros1" else "a"), rows, kind, **options)
+
+
+def events_of(recording, *span):
+    return concatenate([r.message.events for r in recording.read(*span, frames=False, camera_info=False)])
+
+
+def error_of(path, *, read=False, **topics):
+    with pytest.raises(RecordingError) as caught:
+        recording = open_recording(path, **topics)
+        with recording:
+            assert read, "expected an error on opening"
+            list(recording.read())
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [("ros1", "BZ2"), ("ros1", "LZ4"), ("sqlite3", "MESSAGE"), ("sqlite3", "FILE"),
+     ("mcap", "STORAGE"), ("mcap", "FILE")],
+)  # fmt: skip
+def test_compressed_bags(kind, compression, tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES, frames(3)), kind, compression=compression)
+    with open_recording(path) as recording:
+        np.testing.assert_array_equal(events_of(recording), EVENTS)
+        assert len(recording.frame_stamps()) == 3
+
+
+def test_a_rosbag2_without_message_definitions(tmp_path):
+    """So were all sqlite3 bags before ROS 2 Iron."""
+    import sqlite3
+
+    path = bag(tmp_path, with_topics(MESSAGES), "sqlite3")
+    database = sqlite3.connect(next(path.glob("*.db3")))
+    database.execute("DELETE FROM message_definitions")
+    database.commit()
+    database.close()
+    with open_recording(path) as recording:
+        np.testing.assert_array_equal(events_of(recording), EVENTS)
+
+
+@KINDS
+def test_one_of_two_cameras(kind, tmp_path):
+    other = event_messages(random_events(500, seed=7), 3)
+    rows = with_topics(MESSAGES, frames(2))
+    rows += [(r + 1, t.replace("dvs", "right"), m) for r, t, m in with_topics(other, frames(4))]
+    path = bag(tmp_path, sorted(rows, key=lambda row: row[0]), kind)
+    assert error_of(path) == "several topics hold events: /dvs/events, /right/events; name one (events_topic=...)"
+    with open_recording(path, events_topic="/right/events") as recording:
+        np.testing.assert_array_equal(events_of(recording), concatenate([m.events for m in other]))
+        assert recording.frames_topic == "/right/image_raw" and len(recording.frame_stamps()) == 4
+    with open_recording(path, events_topic="/right/events", frames_topic="/dvs/image_raw") as recording:
+        assert recording.camera_info_topic == "/dvs/camera_info" and len(recording.frame_stamps()) == 2
+
+
+def test_unclear_frames_are_an_error_when_asked_for(tmp_path):
+    rows = with_topics(MESSAGES) + [(m.stamp, topic, m) for topic in ("/a", "/b") for m in frames(2)]
+    path = bag(tmp_path, rows)
+    expected = re.escape(f"{path}: several topics hold images: /a, /b; name one (frames_topic=...)")
+    with open_recording(path) as recording:
+        assert recording.frames_topic is None
+        np.testing.assert_array_equal(events_of(recording), EVENTS)
+        with pytest.raises(RecordingError, match=expected):
+            recording.read()
+        with pytest.raises(RecordingError, match=expected):
+            recording.frame_stamps()
+
+
+def test_empty_messages_are_passed_over(tmp_path):
+    empty = EventMessage(5, "", 1, 1, EVENTS[:0])
+    rows = [(T0 - 1, "/dvs/events", empty), *with_topics(MESSAGES), (T0 + NS, "/dvs/events", empty)]
+    with open_recording(bag(tmp_path, rows)) as recording:
+        assert recording.start == EVENTS["t"][0] and recording.height == 18
+        assert [len(r.message.events) for r in recording.read()] == [len(m.events) for m in MESSAGES]
+
+
+def test_reading_to_an_end_does_not_read_the_rest(tmp_path):
+    """Two seconds after the events have passed the end; what lies further on may even be damaged."""
+    rows = [(T0 + i * NS, "/e", EventMessage(0, "", 18, 24, random_events(50, T0 + i * NS))) for i in range(9)]
+    times = [message.events["t"] for _, _, message in rows]
+    rows[7] = (rows[7][0], "/e", ("dvs_msgs/msg/EventArray", b"damaged"))
+    path = bag(tmp_path, rows)
+    with open_recording(path) as recording:
+        assert len(events_of(recording, None, 3.5)) == sum(
+            np.count_nonzero(t < recording.start + 3.5 * NS) for t in times
+        )
+        with pytest.raises(RecordingError):
+            events_of(recording, None, 4.5)
+
+
+def test_a_frame_received_after_later_events_is_not_lost(tmp_path):
+    late = [(m.stamp + NS, "/dvs/image_raw", m) for m in frames(20)]
+    path = bag(tmp_path, sorted(with_topics(MESSAGES) + late, key=lambda row: row[0]))
+    with open_recording(path) as recording:
+        images = [r for r in recording.read(0.0, 0.5) if r.topic == "/dvs/image_raw"]
+    assert len(images) == 10
+
+
+def test_a_bag_that_was_played_in_a_loop_comes_back_whole(tmp_path):
+    rows = with_topics(MESSAGES)
+    rows += [(received + NS, topic, message) for received, topic, message in rows]
+    with open_recording(bag(tmp_path, rows)) as recording:
+        np.testing.assert_array_equal(events_of(recording), concatenate([EVENTS, EVENTS]))
+
+
+@KINDS
+def test_a_bag_without_events_topic(kind, tmp_path):
+    message = error_of(bag(tmp_path, with_topics((), frames(1)), kind))
+    assert message == (
+        "no topic of type dvs_msgs/msg/EventArray; the recording has "
+        "/dvs/camera_info (sensor_msgs/msg/CameraInfo), /dvs/image_raw (sensor_msgs/msg/Image)"
+    )
+
+
+@KINDS
+def test_a_topic_that_is_named_but_missing_or_of_another_type(kind, tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES), kind)
+    there = "/dvs/events (dvs_msgs/msg/EventArray)"
+    assert error_of(path, events_topic="/events") == f"no topic /events (events_topic); the recording has {there}"
+    expected = "topic /dvs/events (frames_topic) is of type dvs_msgs/msg/EventArray; expected sensor_msgs/msg/Image"
+    assert error_of(path, frames_topic="/dvs/events") == expected
+
+
+@KINDS
+def test_event_packets_are_named_as_not_supported_yet(kind, tmp_path):
+    path = bag(tmp_path, [(T0, "/camera/events", ("event_camera_msgs/msg/EventPacket", bytes(8)))], kind)
+    expected = "/camera/events: event_camera_msgs/msg/EventPacket is not supported yet"
+    assert error_of(path) == f"{expected}; expected a topic of type dvs_msgs/msg/EventArray"
+
+
+@KINDS
+def test_an_events_topic_without_any_event(kind, tmp_path):
+    rows = [(T0 + i, "/dvs/events", EventMessage(0, "", 18, 24, EVENTS[:0])) for i in range(3)]
+    assert error_of(bag(tmp_path, rows, kind)) == "topic /dvs/events holds no event"
+
+
+@KINDS
+def test_a_message_that_does_not_decode_is_named(kind, tmp_path):
+    rows = with_topics(MESSAGES[:3])
+    codec = ros1 if kind == "ros1" else cdr
+    raw = codec.encode_event_array(MESSAGES[3])
+    rows.append((rows[0][0] + NS // 2, "/dvs/events", ("dvs_msgs/msg/EventArray", raw[:-5])))
+    message = error_of(bag(tmp_path, rows, kind), read=True)
+    left = len(raw) - 5 - raw.index((100).to_bytes(4, "little"), 20) - 4
+    assert message == (
+        "message 3 of /dvs/events (0.500 s after the bag's start): "
+        f"declares 100 events; the {left} bytes that follow hold at most 99"
+    )
+
+
+def test_an_image_that_does_not_decode_is_named_and_does_not_matter_to_events(tmp_path):
+    raw = ros1.encode_image(frames(1)[0]).replace(b"mono8", b"junk8")
+    rows = [*with_topics(MESSAGES), (T0 + NS, "/dvs/image_raw", ("sensor_msgs/msg/Image", raw))]
+    path = bag(tmp_path, rows)
+    assert error_of(path, read=True).startswith("message 0 of /dvs/image_raw (0.9")
+    with open_recording(path) as recording:
+        np.testing.assert_array_equal(events_of(recording), EVENTS)
+
+
+@KINDS
+@pytest.mark.parametrize("height", [0, 18])
+def test_a_sensor_of_size_0(kind, height, tmp_path):
+    rows = [(T0, "/dvs/events", EventMessage(0, "", height, 0, EVENTS[:5]))]
+    expected = (
+        f"message 0 of /dvs/events (0.000 s after the bag's start): declares a 0x{height} sensor; expected a width"
+    )
+    assert error_of(bag(tmp_path, rows, kind)).startswith(expected)
+
+
+@pytest.mark.parametrize("kind", ["ros1", "db3_file", "mcap_file"])
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.3, 0.7, 0.99, 0.999])
+def test_a_truncated_bag(kind, share, tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES, frames(3)), kind)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(len(raw) * share)])
+    size = path.stat().st_size
+    message = error_of(path)
+    if kind == "db3_file" and size >= 100:
+        assert message == f"truncated: it has {size} of {len(raw)} bytes"
+    else:
+        reindex = "rosbag reindex" if kind == "ros1" else "ros2 bag reindex"
+        assert message.startswith("cannot be read as a bag: ")
+        assert message.endswith(f" (truncated or damaged? `{reindex} {path.name}` may save what is left)")
+
+
+def test_a_truncated_file_in_a_rosbag2_folder(tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES), "sqlite3")
+    file = next(path.glob("*.db3"))
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(RecordingError, match=rf"{file}: truncated: it has \d+ of \d+ bytes"):
+        open_recording(path)
+
+
+def test_a_rosbag2_whose_last_messages_are_in_the_write_ahead_log(tmp_path):
+    """As a recorder leaves it that was killed; rosbags would read the bag without them."""
+    import shutil
+    import sqlite3
+
+    path = bag(tmp_path, with_topics(MESSAGES), "sqlite3")
+    file = next(path.glob("*.db3"))
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("INSERT INTO messages (topic_id, timestamp, data) SELECT topic_id, timestamp, data FROM messages")
+    database.commit()
+    killed = tmp_path / "killed"
+    shutil.copytree(path, killed)
+    database.close()
+    file = killed / file.name
+    with pytest.raises(RecordingError) as caught:
+        open_recording(killed)
+    assert str(caught.value) == (
+        f"{file}: it was not closed when it was recorded: its last messages are still in {file.name}-wal; "
+        f"run `sqlite3 {file.name} 'PRAGMA wal_checkpoint(TRUNCATE)'`"
+    )
+    database = sqlite3.connect(file)
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    with open_recording(killed) as recording:
+        assert len(events_of(recording)) == 6000
+
+
+@pytest.mark.parametrize("kind", ["ros1", "db3_file", "mcap_file"])
+def test_damage_anywhere_gives_an_error_or_a_reading(kind, tmp_path):
+    """200 bags with a burst of garbage somewhere: whatever the parsers run into, a RecordingError comes out of it."""
+    path = bag(tmp_path, with_topics(MESSAGES[:2], frames(1)), kind)
+    raw = path.read_bytes()
+    rng = np.random.default_rng(3)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(raw)
+        at = int(rng.integers(len(raw)))
+        damaged[at : at + 8] = rng.bytes(len(damaged[at : at + 8]))
+        path.write_bytes(damaged)
+        try:
+            with open_recording(path) as recording:
+                list(recording.read())
+        except RecordingError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+    assert refused > 5
+
+
+def test_a_ros_1_bag_that_was_not_closed(tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES))
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"index_pos=") + len(b"index_pos=")
+    raw[at : at + 8] = bytes(8)
+    path.write_bytes(raw)
+    expected = "cannot be read as a bag: it was not closed when it was recorded; run `rosbag reindex a.bag`"
+    assert error_of(path) == expected
+
+
+def test_a_rosbag2_whose_file_is_missing(tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES), "sqlite3")
+    next(path.glob("*.db3")).unlink()
+    assert "Some database files are missing" in error_of(path)
+
+
+def test_a_rosbag2_with_broken_metadata(tmp_path):
+    path = bag(tmp_path, with_topics(MESSAGES), "mcap")
+    (path / "metadata.yaml").write_text("rosbag2_bagfile_information: [1, 2")
+    assert error_of(path).startswith("cannot be read as a bag: Could not load YAML")
+    (path / "metadata.yaml").write_text("")
+    assert error_of(path).startswith("cannot be read as a bag: ")

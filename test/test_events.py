@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cista_ros.errors import EventError
+from cista_ros.events import EVENT_DTYPE, check_events, concatenate, in_order, inside, make_events, no_events
+
+
+def test_an_event_is_sixteen_aligned_bytes():
+    assert EVENT_DTYPE.itemsize == 16
+    assert EVENT_DTYPE.fields["t"][1] % 8 == 0
+
+
+def test_columns_come_back_as_they_went_in():
+    events = make_events([1, 65535], [2, 0], [-5, 2**62], [0, 1])
+    assert events["x"].tolist() == [1, 65535]
+    assert events["t"].tolist() == [-5, 2**62]
+    assert events["p"].tolist() == [False, True]
+
+
+def test_concatenating_one_chunk_copies_nothing():
+    events = make_events([1], [1], [1], [1])
+    assert concatenate([events]) is events
+    assert len(concatenate([])) == 0
+    assert concatenate([events, no_events(), events])["t"].tolist() == [1, 1]
+
+
+def test_inside_knows_all_four_borders():
+    events = make_events([0, 239, 240, 0], [0, 179, 0, 180], range(4), [1] * 4)
+    assert inside(events, 180, 240).tolist() == [True, True, False, False]
+
+
+def test_equal_stamps_are_in_order_and_earlier_ones_are_not():
+    assert in_order(make_events([0] * 3, [0] * 3, [1, 1, 2], [1] * 3))
+    assert not in_order(make_events([0] * 3, [0] * 3, [1, 2, 1], [1] * 3))
+    assert in_order(no_events())
+
+
+def test_check_names_the_first_event_outside_the_sensor():
+    events = make_events([3, 240], [4, 7], [1, 2], [1, 1])
+    with pytest.raises(EventError, match=r"^event 1 lies at x=240, y=7, outside the 240x180 sensor$"):
+        check_events(events, 180, 240)
+    check_events(events[:1], 180, 240)
+
+
+def test_check_names_the_event_at_which_time_goes_back():
+    events = make_events([0] * 4, [0] * 4, [1, 5, 3, 9], np.ones(4))
+    with pytest.raises(EventError, match=r"^time goes back at event 2: from 5 to 3 ns$"):
+        check_events(events, 180, 240)

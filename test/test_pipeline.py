@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+
+from cista_ros.events import make_events
+from cista_ros.intake import Intake
+from cista_ros.pipeline import ImageMaker, WindowMaker
+from cista_ros.reconstructor import Reconstructor
+from cista_ros.tone_map import make_tone_map, none
+from cista_ros.windows import CountWindows, PeriodWindows, merge
+
+H, W = 20, 24
+MS = 1_000_000
+
+
+def events_at(times, seed=0):
+    rng, n = np.random.default_rng(seed), len(times)
+    return make_events(rng.integers(0, W, n), rng.integers(0, H, n), times, rng.integers(0, 2, n))
+
+
+def stream(milliseconds=100):
+    return events_at(np.arange(0, milliseconds * MS, MS // 10))
+
+
+def window_maker(period_ms=10):
+    return WindowMaker(Intake(H, W), lambda: PeriodWindows(period_ms * MS))
+
+
+def image_maker(network, tone_map="robust"):
+    return ImageMaker(Reconstructor(network, H, W, "cpu"), make_tone_map(tone_map))
+
+
+def test_the_first_window_of_a_stream_is_marked_and_no_other():
+    windows = window_maker()
+    found = windows.push(stream()) + windows.flush()
+    assert [w.first for w in found] == [True] + [False] * 9
+
+
+def test_a_jump_back_ends_the_open_window_and_begins_a_stream():
+    windows = window_maker()
+    found = windows.push(stream(25))
+    found += windows.push(stream(25))
+    found += windows.flush()
+    assert [w.first for w in found] == [True, False, False] * 2
+    assert sum(len(w.events) for w in found) == 500, "the window that was open is not lost"
+
+
+def test_restart_and_recut_differ_in_who_begins_a_stream():
+    windows = window_maker()
+    windows.push(stream(5))
+    assert [w.first for w in windows.recut(lambda: CountWindows(7))] == [True]
+    later = events_at(np.arange(10 * MS, 11 * MS, MS // 20))
+    assert [(len(w.events), w.first) for w in windows.push(later)] == [(7, False), (7, False)]
+    assert [len(w.events) for w in windows.restart()] == [6]
+    assert windows.push(events_at(np.arange(20 * MS, 20 * MS + 7)))[0].first
+
+
+def test_pictures_carry_the_network_image_and_what_is_shown(small_network):
+    windows = window_maker()
+    window = windows.push(stream())[0]
+    picture = image_maker(small_network, "stretch").make(window)
+    expected = Reconstructor(small_network, H, W, "cpu").reconstruct(window.events).image
+    np.testing.assert_array_equal(picture.image, expected)
+    np.testing.assert_array_equal(picture.shown, make_tone_map("stretch")(expected))
+    assert (picture.stamp, picture.steps) == (window.stamp, 1)
+
+
+def test_a_looped_stream_gives_the_same_pictures_again(small_network):
+    windows, images = window_maker(), image_maker(small_network)
+    found = windows.push(stream()) + windows.push(stream()) + windows.flush()
+    shown = [images.make(window).shown for window in found]
+    assert len(shown) == 20
+    for first, second in zip(shown[:10], shown[10:], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_merged_window_takes_one_step_however_many_its_events(small_network):
+    windows = window_maker()
+    first, second, *_ = windows.push(events_at(np.arange(0, 30 * MS, MS // 50)))
+    images = image_maker(small_network)
+    assert images.make(first).steps > 1
+    assert images.make(merge(first, second)).steps == 1
+
+
+def test_a_tone_map_can_be_exchanged_between_windows(small_network):
+    windows = window_maker().push(stream())
+    images = image_maker(small_network)
+    images.make(windows[0])
+    images.tone_map = none
+    picture = images.make(windows[1])
+    np.testing.assert_array_equal(picture.shown, picture.image)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cista_ros.errors import DeviceError
+from cista_ros.events import make_events
+from cista_ros.reconstructor import Reconstructor, choose_device
+from cista_ros.voxel_grid import clip_hot_pixels, normalise, voxel_grid
+
+H, W = 20, 24
+
+
+def random_events(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return make_events(
+        rng.integers(0, W, n), rng.integers(0, H, n), np.sort(rng.integers(0, 10**7, n)), rng.integers(0, 2, n)
+    )
+
+
+def by_hand(network, windows, hot_pixels=False):
+    state, images = None, []
+    with torch.inference_mode():
+        for events in windows:
+            grid = torch.from_numpy(voxel_grid(events, H, W))
+            image, state = network(normalise(clip_hot_pixels(grid) if hot_pixels else grid)[None], state)
+            images.append(image[0, 0].numpy())
+    return images
+
+
+def test_windows_are_voxelised_normalised_and_put_through_the_network_in_turn(small_network):
+    windows = [random_events(50, seed) for seed in range(3)]
+    reconstructor = Reconstructor(small_network, H, W, "cpu")
+    results = [reconstructor.reconstruct(events) for events in windows]
+    for result, expected in zip(results, by_hand(small_network, windows), strict=True):
+        np.testing.assert_array_equal(result.image, expected)
+        assert (result.image.dtype, result.image.shape, result.steps) == (np.float32, (H, W), 1)
+
+
+def test_a_window_of_too_many_events_takes_several_steps_and_shows_the_last(small_network):
+    events = random_events(100)
+    result = Reconstructor(small_network, H, W, "cpu", max_events=40).reconstruct(events)
+    assert result.steps == 2
+    np.testing.assert_array_equal(result.image, by_hand(small_network, [events[:50], events[50:]])[-1])
+
+
+def test_the_default_limit_is_the_papers_scaled_with_the_area(small_network):
+    limit = 15_000 * H * W / (240 * 180)  # 167 events
+    result = Reconstructor(small_network, H, W, "cpu").reconstruct(random_events(round(3 * limit)))
+    assert result.steps == 3
+
+
+def test_without_splitting_one_step_must_do(small_network):
+    events = random_events(100)
+    result = Reconstructor(small_network, H, W, "cpu", max_events=40).reconstruct(events, split=False)
+    assert result.steps == 1
+    np.testing.assert_array_equal(result.image, by_hand(small_network, [events])[0])
+
+
+def test_reset_begins_a_new_sequence(small_network):
+    reconstructor, events = Reconstructor(small_network, H, W, "cpu"), random_events(50)
+    first = reconstructor.reconstruct(events).image
+    assert not np.array_equal(reconstructor.reconstruct(events).image, first)
+    reconstructor.reset()
+    np.testing.assert_array_equal(reconstructor.reconstruct(events).image, first)
+
+
+def test_hot_pixels_are_limited_only_if_asked(small_network):
+    hot = random_events(300)
+    hot["x"][::2], hot["y"][::2], hot["p"][::2] = 3, 3, True
+    hot = [hot]
+    plain = Reconstructor(small_network, H, W, "cpu", max_events=1000).reconstruct(hot[0]).image
+    limited = Reconstructor(small_network, H, W, "cpu", max_events=1000, hot_pixels=True).reconstruct(hot[0]).image
+    np.testing.assert_array_equal(plain, by_hand(small_network, hot)[0])
+    np.testing.assert_array_equal(limited, by_hand(small_network, hot, hot_pixels=True)[0])
+    assert not np.array_equal(plain, limited)
+
+
+def test_auto_takes_the_gpu_where_there_is_one():
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_cuda_where_there_is_none_is_refused(name):
+    with pytest.raises(DeviceError, match=rf"^device '{name}' was asked for, but torch .* finds no CUDA GPU here$"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "cuda:x", "cuda:-1", "meta"])
+def test_unknown_devices_are_refused_with_the_known_ones(name):
+    with pytest.raises(DeviceError, match="is not one of auto, cpu, cuda, cuda:N"):
+        choose_device(name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_the_gpu_gives_the_images_of_the_cpu(small_network):
+    windows = [random_events(200, seed) for seed in range(5)]
+    expected = by_hand(small_network, windows)
+    reconstructor = Reconstructor(small_network, H, W, "cuda")
+    for events, image in zip(windows, expected, strict=True):
+        np.testing.assert_allclose(reconstructor.reconstruct(events).image, image, atol=1e-4)
