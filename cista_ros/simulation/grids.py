@@ -10,7 +10,9 @@ from ..events import EVENT_DTYPE
 from .pixel import Events
 
 
-def voxel_grids(events: Events, sequences: int, windows: int, segments: int, size: tuple[int, int], bins: int) -> Tensor:
+def voxel_grids(
+    events: Events, sequences: int, windows: int, segments: int, size: tuple[int, int], bins: int
+) -> Tensor:
     """Voxel grids (N, T, B, H, W), float32, one for each window of `segments` consecutive segments.
 
     Equal to the bit to `cista_ros.voxel_grid.voxel_grid` of the window's events: the same whole multiples of

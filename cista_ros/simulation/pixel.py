@@ -66,7 +66,9 @@ class Events(NamedTuple):
     p: Tensor
 
 
-def cross(before: Tensor, after: Tensor, duration_ns: Tensor, model: PixelModel, state: PixelState) -> tuple[Run, PixelState]:
+def cross(
+    before: Tensor, after: Tensor, duration_ns: Tensor, model: PixelModel, state: PixelState
+) -> tuple[Run, PixelState]:
     """One segment: log intensity goes linearly from before to after, (N, H, W) each, in duration_ns (N,).
 
     Returns:

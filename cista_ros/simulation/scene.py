@@ -1,7 +1,8 @@
-"""Moving scenes: a picture as background and smaller pieces of pictures before it, each under a smooth random homography.
+"""Moving scenes: a background picture and pieces of others before it, each under a smooth random homography.
 
-A scene is a function of one number, its path u in pixels: nothing in view moves much further than one pixel while u grows
-by one. How fast u grows with time is another module's affair, so that scenes can be rendered as finely as events need.
+A scene is a function of one number, its path u in pixels: nothing in view moves much further than one pixel while u
+grows by one. How fast u grows with time is another module's affair, so that scenes can be rendered as finely as
+events need.
 """
 
 from __future__ import annotations
@@ -135,7 +136,9 @@ class Scenes:
         """Images (N, S, H, W) in [0, 1], float32, at the positions path (N, S)."""
         image = self._sample(self._background, self._background_map(path), "reflection")[:, 0]
         for texture, centre, motion, present in self._objects:
-            value, alpha = self._sample(texture, self._object_map(texture, centre, motion, path[present]), "zeros").unbind(1)
+            value, alpha = self._sample(
+                texture, self._object_map(texture, centre, motion, path[present]), "zeros"
+            ).unbind(1)
             image[present] = image[present] * (1 - alpha) + value
         return image.view(*path.shape, self.height, self.width).clamp(0, 1)
 
@@ -213,7 +216,7 @@ class Scenes:
 
 
 def _stretched(texture: Tensor) -> Tensor:
-    """Pictures (N, h, w), each from its 1st to its 99th percentile to [0, 1]: there is no way to see exposure in events."""
+    """Pictures (N, h, w), each from its 1st to its 99th percentile to [0, 1]: events do not tell the exposure."""
     some = texture.flatten(1)[:, ::7]
     low, high = torch.quantile(some, torch.tensor([0.01, 0.99], device=some.device), dim=1)[..., None, None]
     return ((texture - low) / (high - low).clamp(min=1 / 255)).clamp(0, 1)

@@ -147,9 +147,15 @@ class TrainingConfig:
             ("data.size must be at least 16", self.data.size >= 16),
             ("data.batch must be at least 1", self.data.batch >= 1),
             ("data.windows must be at least 1", self.data.windows >= 1),
-            ("data.windows_at_start must be from 1 to data.windows", 1 <= self.data.windows_at_start <= self.data.windows),
+            (
+                "data.windows_at_start must be from 1 to data.windows",
+                1 <= self.data.windows_at_start <= self.data.windows,
+            ),
             ("data.held_out must lie between 0 and 1", 0 < self.data.held_out < 1),
-            ("loss.first_window must be below data.windows_at_start", self.loss.first_window < self.data.windows_at_start),
+            (
+                "loss.first_window must be below data.windows_at_start",
+                self.loss.first_window < self.data.windows_at_start,
+            ),
             ("loss.perceptual_every must be at least 1", self.loss.perceptual_every >= 1),
             ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
             ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
@@ -158,10 +164,16 @@ class TrainingConfig:
             ("optimiser.ema must be at least 0 and below 1", 0 <= self.optimiser.ema < 1),
             ("optimiser.decay must be above 0 and at most 1", 0 < self.optimiser.decay <= 1),
             ("optimiser.tbptt must not be negative", self.optimiser.tbptt >= 0),
-            ("teacher.start and teacher.end must lie from 0 to 1", 0 <= self.teacher.end <= 1 >= self.teacher.start >= 0),
+            (
+                "teacher.start and teacher.end must lie from 0 to 1",
+                0 <= self.teacher.end <= 1 >= self.teacher.start >= 0,
+            ),
             ("validation.every must be at least 1", self.validation.every >= 1),
             ("validation.size must be at least 16", self.validation.size >= 16),
-            ("validation.sequences and windows must be at least 1", min(self.validation.sequences, self.validation.windows) >= 1),
+            (
+                "validation.sequences and windows must be at least 1",
+                min(self.validation.sequences, self.validation.windows) >= 1,
+            ),
             ("simulation.motion.renders must be at least 1", self.simulation.motion.renders >= 1),
         ):
             if not fine:

@@ -1,4 +1,4 @@
-"""The training loop: simulate a batch of sequences, unroll the network over them, step; validate and save now and then."""
+"""The training loop: simulate a batch of sequences, unroll the network over them, step; now and then validate, save."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class Trainer:
             self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
         )
         voxels = normalise(voxels)
-        forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(config, i)
+        forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(
+            config, i
+        )
         forced[0] = False
         clock("simulate")
 

@@ -61,7 +61,11 @@ def write_aside(path: Path, write: Any) -> None:
 
 def save_state(state: TrainingState, path: Path) -> None:
     """Write a state; see `write_aside`."""
-    content = {"format": FORMAT, **{k: v for k, v in vars(state).items() if k != "config"}, "config": asdict(state.config)}
+    content = {
+        "format": FORMAT,
+        **{k: v for k, v in vars(state).items() if k != "config"},
+        "config": asdict(state.config),
+    }
     write_aside(path, lambda aside: torch.save(content, aside))
 
 
@@ -75,7 +79,7 @@ def load_state(path: Path) -> TrainingState:
         raise TrainingError(f"{path}: no such training state")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (torch raises anything on foreign bytes)
+    except Exception as error:
         raise TrainingError(f"{path}: not a training state ({type(error).__name__})") from None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise TrainingError(f"{path}: not a training state of this program ({FORMAT})")

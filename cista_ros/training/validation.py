@@ -18,7 +18,12 @@ SEED = 20_220_522
 
 
 def held_out_sequences(
-    pictures: Pictures, simulation: SimulationConfig, count: int, windows: int, size: tuple[int, int], bins: int,
+    pictures: Pictures,
+    simulation: SimulationConfig,
+    count: int,
+    windows: int,
+    size: tuple[int, int],
+    bins: int,
     seed: int = SEED,
 ) -> Sequences:
     """Simulate `count` sequences, one by one so that memory stays small; the same for the same pictures and seed."""
@@ -33,7 +38,9 @@ def held_out_sequences(
 def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequences:
     """The sequences that a training validates on: its own kind of scenes and cameras, made of held-out pictures."""
     v = config.validation
-    return held_out_sequences(pictures, config.simulation, v.sequences, v.windows, (v.size, v.size), config.network.bins)
+    return held_out_sequences(
+        pictures, config.simulation, v.sequences, v.windows, (v.size, v.size), config.network.bins
+    )
 
 
 @torch.inference_mode()
