@@ -10,6 +10,9 @@ from .. import __version__
 from ..errors import CistaError
 from .demo import demo
 from .reconstruct import reconstruct
+from .simulate import simulate
+from .train import train
+from .weights import weights
 
 app = typer.Typer(
     help="Ordinary video from event cameras.",
@@ -21,6 +24,9 @@ app = typer.Typer(
 )
 app.command()(reconstruct)
 app.command()(demo)
+app.command()(simulate)
+app.command()(train)
+app.command()(weights)
 
 
 @app.callback(invoke_without_command=True)

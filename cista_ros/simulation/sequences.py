@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..errors import CistaError
 from .grids import voxel_grids
 from .noise import background_activity, hot_pixel_events
 from .pictures import Pictures
@@ -70,6 +71,39 @@ class SimulationConfig:
     scene: SceneConfig = field(default_factory=SceneConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     motion: MotionConfig = field(default_factory=MotionConfig)
+
+
+# What is drawn evenly in its logarithm.
+_LOGARITHMIC = {
+    "gamma",
+    "exposure",
+    "radius",
+    "texels",
+    "threshold",
+    "noise_hz",
+    "hot_hz",
+    "speed",
+    "events_per_pixel",
+    "pause_windows",
+}
+
+
+class RangeError(CistaError):
+    """A range that nothing can be drawn from."""
+
+
+def check_ranges(config: SimulationConfig) -> None:
+    """Raise RangeError, naming the field, for a range that is upside down or below what its quantity can be."""
+    for part in fields(config):
+        for f in fields(inner := getattr(config, part.name)):
+            value, name = getattr(inner, f.name), f"{part.name}.{f.name}"
+            low, high = value if isinstance(value, tuple) else (value, value)
+            if not low <= high:
+                raise RangeError(f"{name}: the lowest value {low} is above the highest, {high}")
+            if low < 0 or (low == 0 and f.name in _LOGARITHMIC):
+                raise RangeError(f"{name} must be {'above' if f.name in _LOGARITHMIC else 'at least'} 0, not {low}")
+    if config.motion.renders < 1:
+        raise RangeError(f"motion.renders must be at least 1, not {config.motion.renders}")
 
 
 class Sequences(NamedTuple):
@@ -134,22 +168,34 @@ def simulate_events(
     log_intensity = scenes.log_intensity(images)
     starts = durations.cumsum(1) - durations
     runs, _ = pixel_runs(log_intensity, durations, camera)
-    events = merge(expand(runs, starts), *noise_events(config.camera, starts, durations, size, generator))
+    noise = draw_noise(config.camera, count, size, generator)
+    events = merge(expand(runs, starts), *noise.events(starts, durations, generator))
     return events, images[:, :: motion.renders][:, : segments // motion.renders + 1]
 
 
-def noise_events(
-    config: CameraConfig, starts: Tensor, durations: Tensor, size: tuple[int, int], generator: torch.Generator
-) -> tuple[Events, Events]:
-    """Background activity and hot pixels of N cameras in the segments (N, S), int64 ns."""
-    draw, count = Draw(generator), len(starts)
-    rate = draw.log_uniform(config.noise_hz, count)
+@dataclass(frozen=True)
+class NoiseSources:
+    """Rates in Hz: background activity (N,) of each pixel, hot pixels (N, H, W) with the sign of their polarity."""
+
+    background: Tensor
+    hot: Tensor
+
+    def events(self, starts: Tensor, durations: Tensor, generator: torch.Generator) -> tuple[Events, Events]:
+        """Their events in the segments (N, S), int64 ns."""
+        size = self.hot.shape[1:]
+        return (
+            background_activity(self.background, starts, durations, *size, generator),
+            hot_pixel_events(self.hot, starts, durations, generator),
+        )
+
+
+def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generator: torch.Generator) -> NoiseSources:
+    """Noise of N cameras; hot pixels stay the same for as long as it is used."""
+    draw = Draw(generator)
     hot = draw.uniform((0.0, 1.0), count, *size) < draw.uniform(config.hot_pixels, count, 1, 1)
     sign = torch.where(draw.uniform((0.0, 1.0), count, *size) < 0.5, -1, 1)
-    hot_rate = hot * sign * draw.log_uniform(config.hot_hz, count, *size)
-    return (
-        background_activity(rate, starts, durations, *size, generator),
-        hot_pixel_events(hot_rate, starts, durations, generator),
+    return NoiseSources(
+        draw.log_uniform(config.noise_hz, count), hot * sign * draw.log_uniform(config.hot_hz, count, *size)
     )
 
 

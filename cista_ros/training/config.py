@@ -12,7 +12,7 @@ import yaml
 
 from ..errors import CistaError
 from ..networks import CistaConfig
-from ..simulation.sequences import SimulationConfig
+from ..simulation.sequences import RangeError, SimulationConfig, check_ranges
 
 
 class ConfigError(CistaError):
@@ -116,6 +116,7 @@ class TrainingConfig:
 
     Attributes:
         name: of the weights that come of it.
+        pictures_note: what the pictures are, for the model card.
         iterations: batches of sequences to train on.
         amp: automatic mixed precision in bfloat16.
         channels_last: memory layout of the convolutions.
@@ -125,6 +126,7 @@ class TrainingConfig:
     """
 
     name: str = "cista-tc"
+    pictures_note: str = ""
     seed: int = 1
     iterations: int = 80_000
     network: CistaConfig = field(default_factory=CistaConfig)
@@ -174,13 +176,13 @@ class TrainingConfig:
                 "validation.sequences and windows must be at least 1",
                 min(self.validation.sequences, self.validation.windows) >= 1,
             ),
-            ("simulation.motion.renders must be at least 1", self.simulation.motion.renders >= 1),
         ):
             if not fine:
                 raise ConfigError(message)
-        for name, (low, high) in _ranges(self.simulation, "simulation"):
-            if not low <= high:
-                raise ConfigError(f"{name}: the lowest value {low} is above the highest {high}")
+        try:
+            check_ranges(self.simulation)
+        except RangeError as error:
+            raise ConfigError(f"simulation.{error}") from None
 
 
 def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> TrainingConfig:
@@ -197,21 +199,15 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
             raise ConfigError(f"{path}: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not YAML ({error})") from None
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigError(f"{override!r} is not of the form key=value")
-        inner = content
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{key}: {parent} holds no keys of its own")
-        inner[leaf] = yaml.safe_load(value)
     try:
-        return from_dict(TrainingConfig, content)
+        return from_dict(TrainingConfig, _with_overrides(content, overrides))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if path else str(error)) from None
+
+
+def override(config: TrainingConfig, overrides: typing.Sequence[str]) -> TrainingConfig:
+    """The configuration with overrides such as `iterations=20000` applied; ConfigError as in `load_config`."""
+    return from_dict(TrainingConfig, _with_overrides(asdict(config), overrides))
 
 
 def to_yaml(config: TrainingConfig) -> str:
@@ -232,6 +228,21 @@ def from_dict(kind: type, content: Any, where: str = "") -> Any:
         return kind(**{key: _value(hints[key], value, f"{where}{key}") for key, value in content.items()})
     except ValueError as error:
         raise ConfigError(f"{where.rstrip('.')}: {error}") from None
+
+
+def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"{item!r} is not of the form key=value")
+        *parents, leaf = key.split(".")
+        inner = content
+        for parent in parents:
+            inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{item!r}: there is no such key")
+        inner[leaf] = yaml.safe_load(value)
+    return content
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
@@ -262,15 +273,6 @@ def _value(kind: Any, value: Any, name: str) -> Any:
 
 def _loss_weights(loss: LossConfig) -> tuple[float, ...]:
     return loss.l1, loss.ssim, loss.perceptual, loss.temporal, loss.sparsity
-
-
-def _ranges(config: Any, where: str) -> typing.Iterator[tuple[str, tuple[float, float]]]:
-    for f in fields(config):
-        value = getattr(config, f.name)
-        if is_dataclass(value):
-            yield from _ranges(value, f"{where}.{f.name}")
-        elif isinstance(value, tuple):
-            yield f"{where}.{f.name}", value
 
 
 def _plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from ..networks import Cista, save_network
 from ..simulation.pictures import Pictures, split_held_out
 from ..simulation.sequences import simulate
 from ..voxel_grid import normalise
+from .card import model_card, weights_metadata
 from .config import TrainingConfig
 from .losses import Distance, SequenceLoss
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
@@ -28,7 +29,7 @@ from .unrolled import Unrolled, detach
 from .validation import averaged_network, image_grid, reconstruct, score, validation_sequences
 from .workers import Workers
 
-STATE, WEIGHTS = "state.pt", "weights.safetensors"
+STATE, WEIGHTS, CARD = "state.pt", "weights.safetensors", "card.md"
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Trainer:
         training, held_out = split_held_out(pictures, config.data.held_out)
         self.pictures, self.held_out = Pictures(training, self.device), Pictures(held_out, self.device)
         self.loss = SequenceLoss(config.loss, perceptual)
+        state.pictures = len(self.pictures)
 
         self.network = new_network(config)
         if state.network:
@@ -111,6 +113,7 @@ class Trainer:
         clock("train")
         self.state.iteration += 1
         self.state.sequences += data.batch * self.workers.count
+        self.state.windows += data.batch * self.workers.count * windows
         return {key: value.detach() for key, value in parts.items()}
 
     def _step(self, loss: Tensor) -> None:
@@ -150,7 +153,8 @@ class Trainer:
         self.state.optimiser = _on_cpu(self.optimiser.state_dict())
         save_state(self.state, folder / STATE)
         network = averaged_network(self.network, self.average)
-        write_aside(folder / WEIGHTS, lambda aside: save_network(network, aside))
+        write_aside(folder / WEIGHTS, lambda aside: save_network(network, aside, weights_metadata(self.state)))
+        write_aside(folder / CARD, lambda aside: aside.write_text(model_card(self.state, network)))
 
 
 def new_network(config: TrainingConfig) -> Cista:
@@ -171,7 +175,7 @@ def train(
     """Iterate until the configuration's iterations are done, the minutes are over, or a signal asks to stop.
 
     Args:
-        folder: gets state.pt, weights.safetensors and validation/*.png.
+        folder: gets state.pt, weights.safetensors, card.md and validation/*.png.
         log: prints a line.
         minutes: of training and validation; what is saved can be resumed.
         board: a TensorBoard SummaryWriter.

@@ -25,7 +25,8 @@ class TrainingState:
     """What a training has come to.
 
     iteration: batches of sequences done. network, average: weights, and their moving average. optimiser: Adam's state.
-    seconds: time spent training. sequences: simulated so far. history: scores of the validations.
+    seconds: time spent training. sequences, windows: seen so far. history: scores of the validations. origin: the
+    weights that it began with. pictures: how many it trains on. machine: where it last ran.
     Random numbers need no state of their own: those of an iteration follow from the seed and its number.
     """
 
@@ -36,7 +37,10 @@ class TrainingState:
     optimiser: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     sequences: int = 0
+    windows: int = 0
     machine: str = ""
+    origin: str = "random weights"
+    pictures: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
