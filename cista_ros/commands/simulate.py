@@ -33,9 +33,7 @@ def simulate(
     width: Annotated[int, typer.Option(help="Sensor; a clip keeps its own size.", min=16, max=4096)] = 240,
     height: Annotated[int, typer.Option(min=16, max=4096)] = 180,
     fps: Annotated[float, typer.Option(help="Camera frames a second.", min=0.1)] = 25.0,
-    speed: Annotated[
-        float, typer.Option(help="Of the fastest point, pixels a second.", min=0.1, max=2000)
-    ] = 100.0,
+    speed: Annotated[float, typer.Option(help="Of the fastest point, pixels a second.", min=0.1, max=2000)] = 100.0,
     pauses: Annotated[float | None, typer.Option(help="Seconds from one pause to the next.", min=0.1)] = None,
     objects: Annotated[tuple[int, int], typer.Option(help="Fewest and most objects on 240x180.")] = (0, 30),
     threshold: Annotated[tuple[float, float], typer.Option(help="Range of the contrast threshold.")] = (0.15, 0.4),

@@ -96,7 +96,7 @@ def model_card(state: TrainingState, network: Cista) -> str:
             "",
             f"{config.validation.sequences} simulated sequences of {config.validation.windows} windows at"
             f" {config.validation.size}x{config.validation.size}, made of pictures that training never saw."
-            " `_equalised`: both images after global histogram equalisation. `zeros`: share of exact zeros in the codes.",
+            " `_equalised`: both images after global histogram equalisation. `zeros`: exact zeros in the codes.",
             "",
             *scores,
             "",

@@ -166,6 +166,7 @@ class TrainingConfig:
             ("optimiser.ema must be at least 0 and below 1", 0 <= self.optimiser.ema < 1),
             ("optimiser.decay must be above 0 and at most 1", 0 < self.optimiser.decay <= 1),
             ("optimiser.tbptt must not be negative", self.optimiser.tbptt >= 0),
+            ("optimiser.warm_up must not be negative", self.optimiser.warm_up >= 0),
             (
                 "teacher.start and teacher.end must lie from 0 to 1",
                 0 <= self.teacher.end <= 1 >= self.teacher.start >= 0,

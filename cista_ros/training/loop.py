@@ -78,6 +78,10 @@ class Trainer:
         )
         if state.optimiser:
             self.optimiser.load_state_dict(state.optimiser)
+            # The fused step walks through memory: moments must lie there as their weights do.
+            for weight, moments in self.optimiser.state.items():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    moments[name] = torch.empty_like(weight).copy_(moments[name])
         step = torch.compile(self.network) if config.compile else None
         unrolled = Unrolled(self.network, step)
         self.unrolled = DistributedDataParallel(unrolled) if workers.count > 1 else unrolled
