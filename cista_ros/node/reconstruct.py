@@ -170,7 +170,7 @@ class ReconstructNode(Node):
 
     def _on_lost(self, count: int) -> None:
         self._counts.lost_messages += count
-        self._troubles.add("lost", f"The middleware lost {count} messages of {self._events.topic_name}")
+        self._troubles.add("lost", f"{count} messages of {self._events.topic_name} were lost on the way here")
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._session:
