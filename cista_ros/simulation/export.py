@@ -14,6 +14,8 @@ from .recording import NS, Frame
 # Times are counted from here: a stamp of zero means "unknown" to much of ROS.
 START_NS = NS
 FRAME_ID = "dvs"
+# The clock of a DAVIS ticks in microseconds.
+CLOCK_NS = 1000
 
 
 def write_frame(writer: RecordingWriter, frame: Frame) -> None:
@@ -23,6 +25,7 @@ def write_frame(writer: RecordingWriter, frame: Frame) -> None:
     if len(frame.events):
         events = frame.events.copy()
         events["t"] += START_NS
+        events["t"] -= events["t"] % CLOCK_NS
         writer.write(stamp, EventMessage(int(events["t"][-1]), FRAME_ID, height, width, events))
     writer.write(stamp, ImageMessage(stamp, FRAME_ID, "mono8", to_mono8(frame.image)))
     writer.write(stamp, replace(camera_info(height, width), stamp=stamp))
