@@ -89,5 +89,4 @@ def _clip(path: Path, config: SimulationConfig, fps: float, seconds: float) -> I
     from ..simulation.clip import open_clip
     from ..simulation.recording import clip_steps
 
-    rate, frames = open_clip(path, seconds)
-    return clip_steps(frames, config, max(1, round(rate / fps)))
+    return clip_steps(open_clip(path, seconds), config, fps)

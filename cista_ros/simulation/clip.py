@@ -11,8 +11,8 @@ import numpy as np
 from .pictures import PictureError
 
 
-def open_clip(path: Path, seconds: float) -> tuple[float, Iterator[tuple[int, np.ndarray]]]:
-    """The frame rate of a clip, and its first `seconds` as (time in nanoseconds from its start, uint8 (H, W)).
+def open_clip(path: Path, seconds: float) -> Iterator[tuple[int, np.ndarray]]:
+    """The first `seconds` of a clip: (time in nanoseconds from its start, uint8 (H, W)) of each frame.
 
     Raises:
         PictureError: no such file, or not a clip that FFmpeg can read.
@@ -21,12 +21,10 @@ def open_clip(path: Path, seconds: float) -> tuple[float, Iterator[tuple[int, np
         raise PictureError(f"{path}: no such clip")
     try:
         with av.open(str(path)) as container:
-            rate = container.streams.video[0].average_rate
-    except (av.FFmpegError, IndexError) as error:
+            next(container.decode(video=0))
+    except (av.FFmpegError, IndexError, StopIteration) as error:
         raise PictureError(f"{path}: not a clip that can be read ({error})") from None
-    if not rate:
-        raise PictureError(f"{path}: its frame rate is not known")
-    return float(rate), _frames(path, seconds)
+    return _frames(path, seconds)
 
 
 def _frames(path: Path, seconds: float) -> Iterator[tuple[int, np.ndarray]]:

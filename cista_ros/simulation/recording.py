@@ -79,16 +79,18 @@ def scene_steps(
         yield Step(stamps, images[0], scene.log_intensity(images)[0])
 
 
-def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, every: int = 1) -> Iterator[Step]:
+def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, fps: float) -> Iterator[Step]:
     """A clip's frames, (stamp ns, uint8 (H, W)), as they are: the clip's own rate must be high enough.
 
     Args:
-        every: how many of the clip's frames make one frame of the recording.
+        fps: camera frames a second; each is the clip's first frame that is late enough.
     """
     waiting: list[tuple[int, np.ndarray]] = []
-    for number, frame in enumerate(frames):
+    due = 0.0
+    for frame in frames:
         waiting.append(frame)
-        if number % every == 0:
+        if frame[0] >= due - 1:  # stamps are rounded
+            due += NS / fps
             stamps = torch.tensor([stamp for stamp, _ in waiting])
             images = torch.from_numpy(np.stack([image for _, image in waiting])).float() / 255
             yield Step(stamps, images, torch.log(config.scene.epsilon + images))
