@@ -57,10 +57,9 @@ def main() -> None:
     parts = {name: value / options.iterations for name, value in clock.seconds.items()}
     total = sum(parts.values())
     print(f"{config.name} on {device}: {data.batch} sequences of {data.windows} windows of {data.size}x{data.size}")
-    print(
-        f"simulator alone  {data.batch / per_batch:9.2f} sequences/s  {data.batch * data.windows / per_batch:9.1f} windows/s"
-    )
-    print(f"training         {data.batch / total:9.2f} sequences/s  {data.batch * data.windows / total:9.1f} windows/s")
+    for what, taken in (("simulator alone", per_batch), ("training", total)):
+        rate = data.batch / taken
+        print(f"{what:16} {rate:9.2f} sequences/s  {rate * data.windows:9.1f} windows/s")
     print("shares           " + ", ".join(f"{name} {value / total:.0%}" for name, value in parts.items()))
     print(f"{options.minutes:g} minutes hold about {int(60 * options.minutes / total)} iterations")
     if device.type == "cuda":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,19 @@ def test_bad_input_ends_with_one_clear_line_and_code_2(cista, tmp_path, argument
     save_network(Cista(CistaConfig(channels=8)), tmp_path / "wide.safetensors")
     code, said = cista(*arguments)
     assert code == 2 and message in said
+
+
+def test_tensorboard_is_named_where_it_is_missing(cista, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    code, said = cista("quick.yaml", "-o", "out", "--tensorboard")
+    assert code == 2 and "pip install tensorboard" in said
+
+
+def test_tensorboard_gets_losses_and_grids(cista, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert cista("quick.yaml", "-o", "out", "--tensorboard")[0] == 0
+    (file,) = (tmp_path / "out" / "tensorboard").iterdir()
+    assert file.stat().st_size > 1000
 
 
 def test_a_state_is_not_written_over_and_not_resumed_as_another_network(cista):
