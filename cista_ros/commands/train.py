@@ -25,6 +25,9 @@ def train(
     begin_from: Annotated[
         Path | None, typer.Option("--from", help="Begin with these weights instead of random ones.")
     ] = None,
+    widened: Annotated[
+        bool, typer.Option("--widen", help="Make the weights of --from fit a network twice as wide; it begins as good.")
+    ] = False,
     minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this many minutes.", min=0)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 as Keras .h5, for loss.perceptual.")] = None,
@@ -52,8 +55,8 @@ def train(
             there = output / STATE
             raise TrainingError(f"{there}: a training lies there; go on with --resume {there}, or choose another -o")
         if begin_from:
-            state.network = _fitting_weights(begin_from, state.config)
-            state.origin = f"the weights {begin_from.name}"
+            state.network = _fitting_weights(begin_from, state.config, widened)
+            state.origin = f"the weights {begin_from}" + (", widened to twice the channels" if widened else "")
     workers = join_workers(choose_device(device))
     try:
         wants_distance = state.config.loss.perceptual > 0 or backbone or heads
@@ -86,11 +89,14 @@ def _resumed(state: TrainingState, config: Path | None, overrides: list[str]) ->
     return state
 
 
-def _fitting_weights(path: Path, config: TrainingConfig) -> dict:
+def _fitting_weights(path: Path, config: TrainingConfig, widened: bool) -> dict:
     from ..networks import load_network
+    from ..networks.widening import widen
     from ..training.state import TrainingError
 
     network = load_network(path)
+    if widened:
+        network = widen(network)
     if network.config != config.network:
         raise TrainingError(f"{path}: weights of another architecture: {network.config}, not {config.network}")
     return network.state_dict()

@@ -56,7 +56,17 @@ def test_train_resume_and_begin_from_weights(cista, tmp_path):
     assert code == 0
     first, second = (load_network(tmp_path / name / WEIGHTS).state_dict() for name in ("out", "next"))
     assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
-    assert "Began with:** the weights weights.safetensors" in (tmp_path / "next" / "card.md").read_text()
+    assert "Began with:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
+
+
+def test_train_goes_on_with_a_wider_network(cista, tmp_path):
+    save_network(Cista(CistaConfig(channels=4, iterations=1)), tmp_path / "narrow.safetensors")
+    code, said = cista(
+        "quick.yaml", "-o", "out", "--from", "narrow.safetensors", "--widen", "--set", "network.channels=8"
+    )
+    assert code == 0, said
+    assert load_network(tmp_path / "out" / WEIGHTS).config.channels == 8
+    assert "narrow.safetensors, widened to twice" in (tmp_path / "out" / "card.md").read_text()
 
 
 @pytest.mark.parametrize(
