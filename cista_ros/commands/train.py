@@ -85,6 +85,8 @@ def _resumed(state: TrainingState, config: Path | None, overrides: list[str]) ->
     wanted = load_config(config, overrides) if config else override(state.config, overrides)
     if wanted.network != state.config.network:
         raise TrainingError(f"the state is of another architecture: {state.config.network}, not {wanted.network}")
+    if wanted.optimiser.method != state.config.optimiser.method:
+        state.optimiser = {}  # the other method's averages mean nothing to this one
     state.config = wanted
     return state
 

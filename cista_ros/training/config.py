@@ -74,9 +74,10 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam and its learning rate.
+    """The optimiser and its learning rate.
 
     Attributes:
+        method: `adam`, or `muon` (see muon.py), whose learning rate has the same scale.
         schedule: `paper` multiplies by 0.9 every tenth of a half (10 of 20 epochs); `cosine` falls to zero; `trapezoid`
             is constant and falls to zero over the last `decay` of the iterations; `constant`.
         warm_up: iterations during which the learning rate rises from zero.
@@ -87,6 +88,7 @@ class OptimiserConfig:
         theta: `nonnegative` keeps the thresholds >= 0 after every step, so that codes are truly sparse.
     """
 
+    method: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-3
     schedule: Literal["paper", "cosine", "trapezoid", "constant"] = "cosine"
     warm_up: int = 100
@@ -162,6 +164,10 @@ class TrainingConfig:
             ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
             ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
             ("optimiser.learning_rate must be above 0", self.optimiser.learning_rate > 0),
+            (
+                "optimiser.weight_decay is Adam's alone",
+                self.optimiser.method == "adam" or not self.optimiser.weight_decay,
+            ),
             ("optimiser.clip must be above 0", self.optimiser.clip > 0),
             ("optimiser.ema must be at least 0 and below 1", 0 <= self.optimiser.ema < 1),
             ("optimiser.decay must be above 0 and at most 1", 0 < self.optimiser.decay <= 1),

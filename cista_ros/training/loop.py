@@ -23,6 +23,7 @@ from ..voxel_grid import normalise
 from .card import model_card, weights_metadata
 from .config import TrainingConfig
 from .losses import Distance, SequenceLoss
+from .muon import Muon
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
 from .state import TrainingError, TrainingState, save_state, write_aside
 from .unrolled import Unrolled, detach
@@ -70,18 +71,14 @@ class Trainer:
         self.average = {
             key: value.to(self.device).clone() for key, value in (state.average or self.network.state_dict()).items()
         }
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            betas=config.optimiser.betas,
-            weight_decay=config.optimiser.weight_decay,
-            fused=True,
-        )
+        self.optimiser = new_optimiser(config, self.network)
         if state.optimiser:
             self.optimiser.load_state_dict(state.optimiser)
-            # The fused step walks through memory: moments must lie there as their weights do.
+            # Adam's fused step walks through memory: moments must lie there as their weights do.
             for weight, moments in self.optimiser.state.items():
-                for name in ("exp_avg", "exp_avg_sq"):
-                    moments[name] = torch.empty_like(weight).copy_(moments[name])
+                for name, value in moments.items():
+                    if isinstance(value, Tensor) and value.shape == weight.shape:
+                        moments[name] = torch.empty_like(weight).copy_(value)
         step = torch.compile(self.network) if config.compile else None
         unrolled = Unrolled(self.network, step)
         self.unrolled = DistributedDataParallel(unrolled) if workers.count > 1 else unrolled
@@ -171,6 +168,14 @@ def new_network(config: TrainingConfig) -> Cista:
         with torch.no_grad():
             network.memory.gates.bias[c : 2 * c] = config.optimiser.forget_bias
     return network
+
+
+def new_optimiser(config: TrainingConfig, network: Cista) -> torch.optim.Optimizer:
+    """The optimiser that a configuration asks for, at the beginning."""
+    betas, decay = config.optimiser.betas, config.optimiser.weight_decay
+    if config.optimiser.method == "muon":
+        return Muon(network.parameters(), betas=betas)
+    return torch.optim.AdamW(network.parameters(), betas=betas, weight_decay=decay, fused=True)
 
 
 def train(

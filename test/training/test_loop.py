@@ -21,7 +21,10 @@ def losses(run: Trainer, count: int) -> list[float]:
     return [float(run.iterate()["total"]) for _ in range(count)]
 
 
-@pytest.mark.parametrize("more", [[], ["optimiser.tbptt=2"], ["amp=true", "network.shared=false", "loss.temporal=0.5"]])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["optimiser.tbptt=2"], ["optimiser.method=muon"], ["amp=true", "network.shared=false", "loss.temporal=0.5"]],
+)
 def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_path, more):
     whole = trainer(*more)
     unbroken = losses(whole, 6)
