@@ -61,7 +61,7 @@ class Evil:
     [
         (lambda p: None, "no such training state"),
         (lambda p: p.write_bytes(b"garbage"), "not a training state"),
-        (lambda p: p.write_bytes(pickle.dumps(Evil())), "not a training state"),
+        (lambda p: p.write_bytes(pickle.dumps(Evil(), protocol=2)), "not a training state"),
         (lambda p: torch.save({"state_dict": {}}, p), "not a training state of this program"),
         (lambda p: torch.save({"format": states.FORMAT, "config": {"speed": 1}}, p), "not one of this version .*speed"),
     ],
