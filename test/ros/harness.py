@@ -58,7 +58,7 @@ def free_domain() -> int:
             return domain
 
 
-def environment(domain: int, **more: str) -> dict[str, str]:
+def environment(domain: int, **more: str) -> Counts:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     ours = {
         "ROS_DOMAIN_ID": str(domain),
@@ -75,7 +75,7 @@ class Process:
     """A process of ours; what it says is in `out` and `err`."""
 
     def __init__(self, command: list[str], domain: int, **env: str) -> None:
-        self._out, self._err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self._out, self._err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 (it lives as we do)
         self.popen = subprocess.Popen(
             [sys.executable, *command], stdout=self._out, stderr=self._err, env=environment(domain, **env)
         )
@@ -115,6 +115,10 @@ def module(name: str, *arguments: str) -> list[str]:
     return ["-m", f"cista_ros.node.{name}", *map(str, arguments)]
 
 
+class Counts(dict):
+    """Diagnostic values by their names, as numbers where they are."""
+
+
 class Client:
     """A node in this process that publishes events and receives what the reconstruction node publishes."""
 
@@ -147,7 +151,7 @@ class Client:
     def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), **env: str) -> Process:
         """Start the reconstruction node and wait until both sides know each other's topics."""
         options = [word for assignment in parameters for word in ("-p", assignment)]
-        process = self.start(*module("reconstruct", "--ros-args", *TOPICS, *options, *arguments), **env)
+        process = self.start(*module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), **env)
         self.until_ready(process)
         return process
 
@@ -182,11 +186,15 @@ class Client:
     def reset(self) -> None:
         assert self.call(Trigger, "/cista_reconstruct/reset", Trigger.Request()).success
 
-    def counts(self, condition=lambda counts: True) -> dict[str, str]:
+    def counts(self, condition=lambda counts: True) -> Counts:
         """The values of the next diagnostics that fulfil a condition."""
         self.statuses.clear()
         self.until(lambda: any(condition(values(status)) for status in self.statuses))
         return next(v for v in map(values, self.statuses) if condition(v))
+
+    def known(self) -> Counts:
+        """The values of the last diagnostics; of the next if there were none yet."""
+        return values(self.statuses[-1]) if self.statuses else self.counts()
 
     def send(self, events: np.ndarray, every_ms: int = 10, **fields) -> int:
         """Publish events in messages of so many ms; returns how many."""
@@ -201,10 +209,6 @@ class Client:
         self.executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
-
-
-class Counts(dict):
-    """Diagnostic values, as numbers where they are."""
 
 
 def values(status) -> Counts:

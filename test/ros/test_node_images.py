@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import H, MS, W, cut, offline, pixels, stamp_of, stream
+from harness import MS, H, W, cut, offline, pixels, stamp_of, stream
 from sensor_msgs.msg import CameraInfo
 
 from cista_ros.tone_map import to_mono8, to_mono16
@@ -71,7 +71,7 @@ def test_crowded_windows_are_split_as_offline(node, small_weights):
 
 def test_a_looped_recording_gives_the_same_images_again(node, small_weights):
     client, _ = node
-    before = client.counts()["time_jumps"]
+    before = client.known()["time_jumps"]
     expected = [to_mono8(picture.shown) for picture in offline(small_weights[1], stream())]
     for _ in range(3):
         client.send(stream())
