@@ -24,8 +24,6 @@ shift $(($# < 5 ? $# : 5))
 root=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 mkdir -p "$out"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 
 gpus=$(python3 -c 'import torch; print(torch.cuda.device_count())')
 run=(python3)
@@ -37,14 +35,14 @@ if [[ -n $state && -f $state ]]; then
     begin=(--resume "$state")
 fi
 
-# Whatever ends the training, what it saved last is brought back.
+# Straight into OUT, so that what was saved last is there even if the lease ends first.
 status=0
-"${run[@]}" -m cista_ros.commands.main train "${begin[@]}" --pictures "$pictures" -o "$work" --minutes "$minutes" "$@" \
+"${run[@]}" -m cista_ros.commands.main train "${begin[@]}" --pictures "$pictures" -o "$out" --minutes "$minutes" "$@" \
     2>&1 | tee "$out/log.txt" || status=$?
-for file in state.pt weights.safetensors card.md; do
-    [[ ! -f $work/$file ]] || cp "$work/$file" "$out/$file"
-done
-grid=$(find "$work/validation" -name '*.png' 2>/dev/null | sort | tail -n 1)
-[[ -z $grid ]] || cp "$grid" "$out/validation.png"
+if [[ -d $out/validation ]]; then
+    last=$(find "$out/validation" -name '*.png' | sort | tail -n 1)
+    [[ -z $last ]] || mv "$last" "$out/validation.png"
+    rm -r "$out/validation"
+fi
 ls -l "$out"
 exit "$status"
