@@ -79,7 +79,7 @@ def train(
 
 def _resumed(state: TrainingState, config: Path | None, overrides: list[str]) -> TrainingState:
     """The state, its configuration changed as asked for; its network must stay what it is."""
-    from ..training.config import load_config, override
+    from ..training.config import differences, load_config, override
     from ..training.state import TrainingError
 
     wanted = load_config(config, overrides) if config else override(state.config, overrides)
@@ -87,6 +87,7 @@ def _resumed(state: TrainingState, config: Path | None, overrides: list[str]) ->
         raise TrainingError(f"the state is of another architecture: {state.config.network}, not {wanted.network}")
     if wanted.optimiser.method != state.config.optimiser.method:
         state.optimiser = {}  # the other method's averages mean nothing to this one
+    state.changes += [f"after iteration {state.iteration}, {change}" for change in differences(state.config, wanted)]
     state.config = wanted
     return state
 

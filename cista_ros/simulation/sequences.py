@@ -37,7 +37,7 @@ class CameraConfig:
     threshold_spread: tuple[float, float] = (0.0, 0.1)
     refractory_ms: tuple[float, float] = (0.0, 1.0)
     leak_hz: tuple[float, float] = (0.0, 0.2)
-    noise_hz: tuple[float, float] = (0.01, 2.0)
+    noise_hz: tuple[float, float] = (0.001, 2.0)
     hot_pixels: tuple[float, float] = (0.0, 0.001)
     hot_hz: tuple[float, float] = (20.0, 500.0)
 

@@ -110,6 +110,7 @@ def model_card(state: TrainingState, network: Cista) -> str:
             "cista train --resume state.pt --pictures PICTURES -o FOLDER --set iterations=N",
             "```",
             "",
+            *_changes(state),
             "## Configuration",
             "",
             "```yaml",
@@ -131,6 +132,12 @@ def _limits(state: TrainingState) -> list[str]:
     if state.iteration < state.config.iterations:
         limits.append("- **The training is not finished**: these are the weights of the last saved state.")
     return limits
+
+
+def _changes(state: TrainingState) -> list[str]:
+    if not state.changes:
+        return []
+    return ["## Changes on the way", "", *(f"- {change}" for change in state.changes), ""]
 
 
 def _product(shape: list[int]) -> int:

@@ -217,6 +217,12 @@ def override(config: TrainingConfig, overrides: typing.Sequence[str]) -> Trainin
     return from_dict(TrainingConfig, _with_overrides(asdict(config), overrides))
 
 
+def differences(before: TrainingConfig, after: TrainingConfig) -> list[str]:
+    """`key: old -> new` for every key in which two configurations differ."""
+    old, new = _flat(asdict(before)), _flat(asdict(after))
+    return [f"{key}: {old[key]} -> {value}" for key, value in new.items() if old[key] != value]
+
+
 def to_yaml(config: TrainingConfig) -> str:
     """The whole configuration as YAML that `load_config` reads back."""
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
@@ -280,6 +286,13 @@ def _value(kind: Any, value: Any, name: str) -> Any:
 
 def _loss_weights(loss: LossConfig) -> tuple[float, ...]:
     return loss.l1, loss.ssim, loss.perceptual, loss.temporal, loss.sparsity
+
+
+def _flat(content: dict[str, Any], where: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: _plain(value)}
+    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -47,9 +47,11 @@ def test_train_resume_and_begin_from_weights(cista, tmp_path):
     code, said = cista("quick.yaml", "-o", "out", "--minutes", "0", "--set", "iterations=3")
     assert code == 0 and "channels: 4" in said and "pictures: 2 to train on, 1 held out" in said
     assert f"go on with: cista train --resume out/{STATE} --pictures pictures -o out" in said
-    code, said = cista("--resume", f"out/{STATE}", "-o", "out")
+    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "loss.temporal=0.5")
     assert code == 0 and "finished after 3 iterations" in said
     state = load_state(tmp_path / "out" / STATE)
+    assert state.changes == ["after iteration 1, loss.temporal: 0.0 -> 0.5"]
+    assert "after iteration 1, loss.temporal" in (tmp_path / "out" / "card.md").read_text()
     assert (state.iteration, state.config.iterations) == (3, 3)
 
     code, said = cista("quick.yaml", "-o", "next", "--from", f"out/{WEIGHTS}", "--set", "optimiser.learning_rate=1e-12")
