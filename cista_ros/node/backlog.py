@@ -37,7 +37,10 @@ class Job:
 
 @dataclass
 class BacklogCounts:
-    """What overload did: windows merged into the one after them, windows (and their events) skipped."""
+    """What overload did: windows merged into the one after them, windows (and their events) skipped.
+
+    Every window becomes an image, is merged, is skipped, fails or waits; what windows merged into counts as one.
+    """
 
     merged_windows: int = 0
     skipped_windows: int = 0
@@ -96,5 +99,5 @@ class Backlog:
             # What follows now begins the stream.
             begins = replace(following.windows[0], first=True)
             self._jobs[0] = replace(following, windows=(begins, *following.windows[1:]))
-        self.counts.skipped_windows += len(oldest.windows)
+        self.counts.skipped_windows += 1
         self.counts.skipped_events += oldest.events

@@ -187,7 +187,7 @@ class ReconstructNode(Node):
                 self._publish(job.images.make(job.window), job)
                 self._counts.used_events += job.events
             except Exception as error:  # whatever the network, the driver or the middleware says: the node goes on
-                self._counts.failed_windows += len(job.windows)
+                self._counts.failed_windows += 1
                 self._counts.failed_events += job.events
                 job.images.reset()
                 self._troubles.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
