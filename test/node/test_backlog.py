@@ -74,6 +74,13 @@ def test_windows_of_two_streams_are_never_merged():
     assert backlog.counts == module.BacklogCounts(skipped_windows=1, skipped_events=3)
 
 
+def test_a_stream_that_ends_does_not_cost_its_events_while_the_next_can_be_merged():
+    backlog = Backlog(2, "merge")
+    fill(backlog, [window(50, first=True), window(0, first=True), window(10), window(20)])
+    assert [job.window.stamp for job in take_all(backlog)] == [52, 22]
+    assert backlog.counts == module.BacklogCounts(merged_windows=2)
+
+
 def test_windows_of_two_image_makers_are_never_merged():
     backlog = Backlog(1, "merge")
     fill(backlog, [window(0)])
