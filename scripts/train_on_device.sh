@@ -3,7 +3,7 @@
 #
 #   scripts/train_on_device.sh CONFIG PICTURES OUT MINUTES [STATE] [arguments for `cista train` …]
 #
-#   CONFIG    config/train/*.yaml; used when there is no STATE
+#   CONFIG    a recipe's name or a YAML file; used when there is no STATE
 #   PICTURES  folder of pictures (copy it into the repository, git-ignored, if only that travels)
 #   OUT       gets state.pt (at most 16 MB), weights.safetensors, card.md, validation.png and log.txt: five files
 #   MINUTES   of training and validation; leave two of the lease for start and saving

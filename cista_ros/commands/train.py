@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[
-        Path | None, typer.Argument(help="YAML file; see config/train/. Without it: the defaults.")
+        str | None, typer.Argument(help="A recipe by name, such as cista-tc, or a YAML file. Default: all defaults.")
     ] = None,
     pictures: Annotated[Path, typer.Option(help="Folder of pictures that scenes are made of.")] = ...,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for state, weights, card and grids.")] = ...,
@@ -77,7 +77,7 @@ def train(
         workers.close()
 
 
-def _resumed(state: TrainingState, config: Path | None, overrides: list[str]) -> TrainingState:
+def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> TrainingState:
     """The state, its configuration changed as asked for; its network must stay what it is."""
     from ..training.config import differences, load_config, override
     from ..training.state import TrainingError

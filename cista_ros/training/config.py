@@ -14,6 +14,8 @@ from ..errors import CistaError
 from ..networks import CistaConfig
 from ..simulation.sequences import RangeError, SimulationConfig, check_ranges
 
+RECIPES = Path(__file__).parent / "recipes"
+
 
 class ConfigError(CistaError):
     """A configuration with an unknown key or an impossible value."""
@@ -192,18 +194,25 @@ class TrainingConfig:
             raise ConfigError(f"simulation.{error}") from None
 
 
+def recipes() -> dict[str, Path]:
+    """Name -> YAML file of the configurations that come with the package."""
+    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"), key=lambda p: p.stem)}
+
+
 def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> TrainingConfig:
-    """Read a YAML file (None for the defaults), then apply overrides such as `optimiser.learning_rate=3e-4`.
+    """Read a recipe by its name, or a YAML file (None for the defaults); then apply overrides such as `data.batch=64`.
 
     Raises:
         ConfigError: not YAML, an unknown key (the known ones are listed), a value of the wrong kind or out of range.
     """
     content: Any = {}
     if path is not None:
+        path = recipes().get(str(path), path)
         try:
             content = yaml.safe_load(Path(path).read_text()) or {}
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
+            known = ", ".join(recipes())
+            raise ConfigError(f"{path}: {error.strerror}, and no recipe of that name ({known})") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not YAML ({error})") from None
     try:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from cista_ros.training.config import ConfigError, TrainingConfig, load_config, override, to_yaml
-
-FOLDER = Path(__file__).parents[2] / "config" / "train"
+from cista_ros.training.config import ConfigError, TrainingConfig, differences, load_config, override, recipes, to_yaml
 
 
 def test_what_is_printed_reads_back_the_same(tmp_path):
@@ -17,9 +13,9 @@ def test_what_is_printed_reads_back_the_same(tmp_path):
     assert load_config(tmp_path / "c.yaml") == config != TrainingConfig()
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda p: p.name)
-def test_shipped_configurations_are_valid(path):
-    assert load_config(path).name in (path.stem, path.stem.removesuffix("-cpu"), "cista-tc")
+@pytest.mark.parametrize("name", recipes())
+def test_recipes_are_valid_and_found_by_name(name):
+    assert load_config(name).name in (name, name.removesuffix("-cpu"), "cista-tc")
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():
@@ -55,6 +51,14 @@ def test_a_bad_configuration_is_refused_by_key(tmp_path, text, message):
     assert str(path) in str(error.value)
 
 
+def test_differences_are_told_key_by_key():
+    changed = override(TrainingConfig(), ["data.batch=3", "simulation.camera.threshold=[0.2, 0.3]"])
+    assert differences(TrainingConfig(), changed) == [
+        "data.batch: 8 -> 3",
+        "simulation.camera.threshold: [0.1, 0.8] -> [0.2, 0.3]",
+    ]
+
+
 @pytest.mark.parametrize("item", ["iterations", "iterations.x=1", "nothing.x=1"])
 def test_a_bad_override_is_refused(item):
     with pytest.raises(ConfigError):
@@ -62,5 +66,7 @@ def test_a_bad_override_is_refused(item):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere.yaml: No such file"):
+    with pytest.raises(
+        ConfigError, match=r"nowhere.yaml: No such file or directory, and no recipe of that name \(cista, "
+    ):
         load_config(tmp_path / "nowhere.yaml")
