@@ -160,7 +160,6 @@ def simulate_events(
     """The events of `simulate`, a segment being one of the window's renders, and the images (N, T + 1, H, W)."""
     height, width = size
     motion = config.motion
-    segments = windows * motion.renders
     scenes = Scenes(pictures, count, height, width, config.scene, generator)
     camera = draw_camera(config.camera, count, height, width, generator)
     path, durations = _course(scenes, camera, motion, windows, generator)
@@ -170,7 +169,7 @@ def simulate_events(
     runs, _ = pixel_runs(log_intensity, durations, camera)
     noise = draw_noise(config.camera, count, size, generator)
     events = merge(expand(runs, starts), *noise.events(starts, durations, generator))
-    return events, images[:, :: motion.renders][:, : segments // motion.renders + 1]
+    return events, images[:, :: motion.renders]
 
 
 @dataclass(frozen=True)
