@@ -117,13 +117,16 @@ $(stamps)/msg-%: $(stamps)/ros $$(wildcard msg/$$*/* msg/$$*/*/*)
 	@touch $@
 
 # Installed by links to this folder, so that no edit leaves a stale copy. pip does so for the Python code and forgets
-# data_files; a whole `pip install .` is tested in test/test_package.py.
-$(stamps)/package: $(stamps)/requirements $(ros_stamps) package.xml setup.py setup.cfg pyproject.toml libexec
+# data_files; a whole `pip install .` is tested in test/test_package.py. Links to files: `ros2 launch` does not look into
+# linked folders.
+$(stamps)/package: $(stamps)/requirements $(ros_stamps) package.xml setup.py setup.cfg pyproject.toml config launch libexec
 	@echo 'set-up: cista_ros'
 	@$(pip) --no-build-isolation --no-deps --editable .
 	@rm -rf $(prefix)/share/cista_ros $(prefix)/lib/cista_ros
-	@mkdir -p $(prefix)/share/cista_ros $(prefix)/lib/cista_ros $(prefix)/share/ament_index/resource_index/packages
-	@ln -s $(addprefix $(CURDIR)/,package.xml launch config) $(prefix)/share/cista_ros
+	@mkdir -p $(prefix)/lib/cista_ros $(prefix)/share/{cista_ros/{config,launch},ament_index/resource_index/packages}
+	@ln -s $(CURDIR)/package.xml $(prefix)/share/cista_ros
+	@ln -s $(CURDIR)/config/*.* $(prefix)/share/cista_ros/config
+	@ln -s $(CURDIR)/launch/*.* $(prefix)/share/cista_ros/launch
 	@ln -s $(CURDIR)/libexec/* $(prefix)/lib/cista_ros
 	@ln -sf $(CURDIR)/resource/cista_ros $(prefix)/share/ament_index/resource_index/packages
 	@touch $@

@@ -33,9 +33,11 @@ class Window:
     merged: bool = False
 
 
-def merge(earlier: Window, later: Window) -> Window:
-    """One window of two that follow each other in one stream."""
-    return Window(concatenate([earlier.events, later.events]), later.stamp, earlier.first, merged=True)
+def merge(*windows: Window) -> Window:
+    """One window of one or several that follow each other in one stream."""
+    if len(windows) == 1:
+        return windows[0]
+    return Window(concatenate([w.events for w in windows]), windows[-1].stamp, windows[0].first, merged=True)
 
 
 def default_max_events(height: int, width: int) -> int:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file: reference.py …
+# Examples have no deadline: a busy machine is no failure.
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
 

@@ -11,16 +11,28 @@ from ..pipeline import ImageMaker
 from ..windows import Window, merge
 
 POLICIES = ("merge", "skip")
+# Only a network that hangs lets so many events gather in one window (270 MB); memory must not grow without end.
+MAX_MERGED_EVENTS = 1 << 24
 
 
 @dataclass(frozen=True)
 class Job:
-    """A window, who makes its image, its frame_id, and when (monotonic seconds) it was complete."""
+    """Windows for one image (several: merged), who makes it, its frame_id, and when (monotonic s) it was complete."""
 
-    window: Window
+    windows: tuple[Window, ...]
     images: ImageMaker
     frame_id: str
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def events(self) -> int:
+        """How many events the image is made of."""
+        return sum(len(window.events) for window in self.windows)
+
+    @property
+    def window(self) -> Window:
+        """All windows as one. Copies what was merged: for the thread that has time."""
+        return merge(*self.windows)
 
 
 @dataclass
@@ -33,11 +45,11 @@ class BacklogCounts:
 
 
 class Backlog:
-    """A queue between two threads of at most `limit` windows. When full, the oldest give way:
+    """A queue between two threads of at most `limit` jobs. When full, the oldest give way:
 
-    - `merge`: the two oldest windows become one, reconstructed in a single step. No event is lost, an image is.
-      Windows of two streams cannot be merged: then the older is skipped.
-    - `skip`: the oldest window is dropped with its events.
+    - `merge`: the two oldest become one, reconstructed in a single step. No event is lost, an image is. Windows of two
+      streams, or of more than MAX_MERGED_EVENTS together, cannot be merged: then the older is skipped.
+    - `skip`: the oldest is dropped with its events.
     """
 
     def __init__(self, limit: int, policy: str) -> None:
@@ -68,19 +80,21 @@ class Backlog:
             self._changed.notify_all()
 
     def pending(self) -> tuple[int, int]:
-        """(windows, events) that wait."""
+        """(jobs, events) that wait."""
         with self._changed:
-            return len(self._jobs), sum(len(job.window.events) for job in self._jobs)
+            return len(self._jobs), sum(job.events for job in self._jobs)
 
     def _make_room(self) -> None:
         oldest = self._jobs.popleft()
         following = self._jobs[0]
-        if self.policy == "merge" and oldest.images is following.images and not following.window.first:
-            self._jobs[0] = replace(following, window=merge(oldest.window, following.window))
+        one_stream = oldest.images is following.images and not following.windows[0].first
+        if self.policy == "merge" and one_stream and oldest.events + following.events <= MAX_MERGED_EVENTS:
+            self._jobs[0] = replace(following, windows=oldest.windows + following.windows)
             self.counts.merged_windows += 1
             return
-        if oldest.window.first and oldest.images is following.images:
+        if oldest.windows[0].first and one_stream:
             # What follows now begins the stream.
-            self._jobs[0] = replace(following, window=replace(following.window, first=True))
-        self.counts.skipped_windows += 1
-        self.counts.skipped_events += len(oldest.window.events)
+            begins = replace(following.windows[0], first=True)
+            self._jobs[0] = replace(following, windows=(begins, *following.windows[1:]))
+        self.counts.skipped_windows += len(oldest.windows)
+        self.counts.skipped_events += oldest.events

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from ..intake import IntakeCounts
 from .backlog import BacklogCounts
+
+LOG_EVERY_S = 5.0
 
 
 @dataclass
@@ -63,6 +67,27 @@ class Counts:
             f" {self.images} images, {self.dropped_events()} dropped, {self.pending_events()} pending; windows merged"
             f" {self.backlog.merged_windows}, skipped {self.backlog.skipped_windows}, failed {self.failed_windows}"
         )
+
+
+class Troubles:
+    """Warnings of what was lost or refused. Used by both threads."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        self.last = ""
+        self._logger = logger
+        self._told: dict[str, float] = {}
+
+    def add(self, kind: str, text: str) -> None:
+        """Warn, and keep the text in `last`."""
+        self.last = text
+        self.tell(kind, text)
+
+    def tell(self, kind: str, text: str) -> None:
+        """Warn, of each kind at most once in LOG_EVERY_S. (rclpy's throttle knows places in the code, not kinds.)"""
+        now = time.monotonic()
+        if now - self._told.get(kind, -LOG_EVERY_S) >= LOG_EVERY_S:
+            self._told[kind] = now
+            self._logger.warning(text)
 
 
 def diagnostic_array(stamp: Time, name: str, level: bytes, message: str, values: dict[str, object]) -> DiagnosticArray:

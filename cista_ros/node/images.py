@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +32,7 @@ def to_message(shown: np.ndarray, encoding: str, stamp: int, frame_id: str) -> I
     pixels = np.ascontiguousarray(ENCODERS[encoding](shown))
     message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     message.header.stamp, message.header.frame_id = time_message(stamp), frame_id
-    message.is_bigendian = int(pixels.dtype.byteorder == ">")
+    message.is_bigendian = int(sys.byteorder == "big")
     message.step = pixels.strides[0]
     # array.array is the one type that rclpy takes over without checking each byte.
     data = array.array("B")
@@ -44,13 +45,18 @@ def to_grey(message: Image) -> np.ndarray:
     """sensor_msgs/Image -> uint8 (H, W), for looking at. Colours need cv_bridge (of ROS 2) to be installed.
 
     Raises:
-        DecodeError: an encoding that is not known, or colour without cv_bridge.
+        DecodeError: an encoding that is not known, colour without cv_bridge, or data of another size than declared.
     """
     dtype, channels = image_layout(message.encoding)
     if channels != 1:
         return _grey_by_cv_bridge(message)
     if message.is_bigendian:
         dtype = dtype.newbyteorder(">")
+    if len(message.data) != message.height * message.step or message.step < message.width * dtype.itemsize:
+        raise DecodeError(
+            f"an image with {len(message.data)} bytes of data; expected {message.height} rows of {message.step} bytes,"
+            f" each of {message.width} {message.encoding} pixels"
+        )
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     pixels = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
     if dtype.kind == "f":

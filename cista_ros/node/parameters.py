@@ -10,6 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ..errors import CistaError
 from ..networks import DEFAULT_WEIGHTS
 from ..tone_map import TONE_MAPS
 from ..windows import CountWindows, PeriodWindows, Windower, default_max_events
@@ -19,9 +20,17 @@ from .images import ENCODERS
 MAX_COUNT = 100_000_000
 
 
+class SettingsError(CistaError):
+    """A parameter that is none of its choices."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """The node's parameters, each under its own name. Zero for `count` and `max_events` means the paper's default."""
+    """The node's parameters, each under its own name. Zero for `count` and `max_events` means the paper's default.
+
+    Raises:
+        SettingsError: a value that is none of its choices.
+    """
 
     weights: str = DEFAULT_WEIGHTS
     device: str = "auto"
@@ -39,7 +48,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
 
     def windower(self, height: int, width: int) -> Callable[[], Windower]:
         """The maker of windowers that these settings ask for."""
@@ -82,7 +91,7 @@ def declare_settings(node: Node) -> Settings:
     """Declare all parameters and read them.
 
     Raises:
-        ValueError, rclpy.exceptions.ParameterException: a value of the wrong type, range or choice.
+        SettingsError, rclpy.exceptions.ParameterException: a value of the wrong choice, type or range.
     """
     for field in fields(Settings):
         node.declare_parameter(field.name, field.default, _descriptor(field.name, field.default))
@@ -90,7 +99,7 @@ def declare_settings(node: Node) -> Settings:
 
 
 def changed_settings(settings: Settings, parameters: Iterable[Parameter]) -> Settings:
-    """The settings after a change; parameters of other names are not ours to check. ValueError as for Settings."""
+    """The settings after a change; parameters of other names are not ours to check. Errors as for Settings."""
     names = {field.name for field in fields(Settings)}
     return replace(settings, **{p.name: p.value for p in parameters if p.name in names})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-import threading
 import time
 
 from dvs_msgs.msg import EventArray
@@ -18,15 +18,17 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
+from ..errors import RecordingError
 from ..recordings import Recorded, Recording, open_recording
 from ..wire.cdr import encode_camera_info, encode_event_array, encode_image
 from ..wire.messages import CameraInfoMessage, EventMessage, ImageMessage
 from .images import time_message
-from .process import STEP_S, Spinner, ros_process
+from .process import STEP_S, Spinner, Stop, ros_process
 
 # Reliable and deep: large messages, and bursts when the playback is fast, must not be lost.
 QOS = QoSProfile(depth=100)
 CLOCK_STEP_S = 0.01
+ACKNOWLEDGED_S = 10.0
 ENCODERS = {
     EventMessage: (EventArray, encode_event_array),
     ImageMessage: (Image, encode_image),
@@ -44,7 +46,7 @@ class Player(Node):
         stop: once set, every method returns early.
     """
 
-    def __init__(self, recording: Recording, rate: float, clock: bool, stop: threading.Event) -> None:
+    def __init__(self, recording: Recording, rate: float, clock: bool, stop: Stop) -> None:
         super().__init__("cista_play")
         self._recording, self._rate, self._stop = recording, rate, stop
         self._spinner = Spinner(self)
@@ -68,7 +70,11 @@ class Player(Node):
             time.sleep(0.2)
 
     def play(self, start: float | None, end: float | None) -> None:
-        """Publish the recording once, in its own time, from `start` to `end` in seconds since its start."""
+        """Publish the recording once, in its own time, from `start` to `end` in seconds since its start.
+
+        Raises:
+            RecordingError: a message cannot be read, or there is none between start and end.
+        """
         began, first = time.monotonic(), None
         for recorded in self._recording.read(start, end):
             if self._stop.is_set():
@@ -76,12 +82,17 @@ class Player(Node):
             first = recorded.received if first is None else first
             self._wait_until(began + (recorded.received - first) / 1e9 / self._rate, recorded.received)
             self._publish(recorded)
+        if first is None:
+            raise RecordingError(f"{self._recording.path}: nothing was recorded between --start and --end")
 
     def finish(self) -> None:
         """Wait until every subscriber has what was published."""
+        deadline = time.monotonic() + ACKNOWLEDGED_S
         for publisher in self._topics.values():
-            if not self._stop.is_set() and not publisher.wait_for_all_acked(Duration(seconds=10)):
-                self.get_logger().warning(f"Not all of {publisher.topic_name} was acknowledged within 10 s.")
+            while not self._stop.is_set() and not publisher.wait_for_all_acked(Duration(seconds=STEP_S)):
+                if time.monotonic() > deadline:
+                    self.get_logger().warning(f"Not all of {publisher.topic_name} was acknowledged.")
+                    break
 
     def _wait_until(self, due: float, stamp: int) -> None:
         while (wait := due - time.monotonic()) > 0 and not self._stop.is_set():
@@ -115,8 +126,8 @@ def _arguments(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=_positive, default=1.0, help="times real time (default 1)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, with the same stamps")
     parser.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
-    parser.add_argument("--start", type=float, help="begin this many seconds into the recording")
-    parser.add_argument("--end", type=float, help="end this many seconds into the recording")
+    parser.add_argument("--start", type=_seconds, help="begin this many seconds into the recording")
+    parser.add_argument("--end", type=_seconds, help="end this many seconds into the recording")
     parser.add_argument("--events-topic", help="needed when several topics bear events")
     parser.add_argument("--frames-topic", help="needed when several topics bear images")
     parser.add_argument(
@@ -131,9 +142,15 @@ def _arguments(args: list[str]) -> argparse.Namespace:
 
 
 def _positive(text: str) -> float:
+    if (value := _seconds(text)) == 0:
+        raise argparse.ArgumentTypeError("0 is not a positive number")
+    return value
+
+
+def _seconds(text: str) -> float:
     value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
     return value
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -20,24 +20,48 @@ from ..errors import CistaError
 STEP_S = 0.1
 
 
+class Stop:
+    """Whether to end. Not a threading.Event: its lock would be waited for in vain where a second signal interrupts
+    the handler of the first.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def set(self, *_: object) -> None:
+        """Ask to end; a signal handler."""
+        self._asked = True
+
+    def is_set(self) -> bool:
+        """Whether somebody asked."""
+        return self._asked
+
+
 @contextmanager
-def ros_process(name: str, args: list[str] | None) -> Iterator[threading.Event]:
-    """Initialise ROS 2, yield an event that SIGINT and SIGTERM set, and shut down.
+def ros_process(name: str, args: list[str] | None) -> Iterator[Stop]:
+    """Initialise ROS 2, yield what SIGINT and SIGTERM set, and shut down.
 
     The signals are ours, not rclpy's: its handler would take the context away from a worker that still publishes.
     Errors of bad input become one line on stderr and exit code 2.
     """
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        signal.signal(number, stop.set)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # of rclpy's types, which it keeps private: arguments that cannot be parsed
+        _fail(name, error)
     try:
         yield stop
-    except (CistaError, ParameterException, OSError) as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (CistaError, ParameterException, NameValidationException, OSError) as error:
+        _fail(name, error)
     finally:
         rclpy.try_shutdown()
+
+
+def _fail(name: str, error: Exception) -> NoReturn:
+    print(f"{name}: error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 class Spinner:
@@ -47,8 +71,8 @@ class Spinner:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
 
-    def spin(self, stop: threading.Event) -> None:
-        """Until the event is set."""
+    def spin(self, stop: Stop) -> None:
+        """Until asked to stop."""
         while not stop.is_set():
             self.once(STEP_S)
 

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 
+import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from dvs_msgs.msg import EventArray
 from rcl_interfaces.msg import SetParametersResult
@@ -16,25 +17,26 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_system_default
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
-from ..errors import CistaError, DecodeError, EventError
+from ..errors import CistaError, DecodeError, DeviceError, EventError
 from ..intake import Intake
-from ..networks import find_weights, load_network
+from ..networks import Cista, find_weights, load_network
 from ..pipeline import ImageMaker, Picture, WindowMaker
 from ..reconstructor import Reconstructor, choose_device
 from ..tone_map import make_tone_map
 from ..windows import Window
 from ..wire.cdr import decode_event_array
 from .backlog import Backlog, Job
-from .diagnostics import Counts, diagnostic_array
+from .diagnostics import Counts, Troubles, diagnostic_array
 from .images import time_message, to_message
 from .parameters import Settings, changed_settings, declare_settings
 from .process import Spinner, ros_process
 from .subscription import RawSubscription
 
-LOG_EVERY_S = 5.0
+IDLE_STEP_S = 0.05
 
 
 @dataclass
@@ -52,7 +54,7 @@ class ReconstructNode(Node):
         super().__init__("cista_reconstruct")
         self._settings = declare_settings(self)
         self._device = choose_device(self._settings.device)
-        self._network = load_network(find_weights(self._settings.weights))
+        self._network = self._load(self._settings, self._device)
         self._counts = Counts()
         self._session: Session | None = None
         self._backlog = Backlog(self._settings.max_queued_windows, self._settings.overload_policy)
@@ -60,20 +62,25 @@ class ReconstructNode(Node):
         self._camera_info: CameraInfo | None = None
         self._frame_id = ""
         self._last_message = time.monotonic()
+        self._messages_seen = 0
+        self._idle_steps = 0
         self._latency = 0.0
-        self._last_error = ""
+        self._troubles = Troubles(self.get_logger())
         self._troubles_told = 0
 
         self._image_publisher = self.create_publisher(Image, "image_raw", 10)
         self._info_publisher = self.create_publisher(CameraInfo, "camera_info", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._events = RawSubscription(self, EventArray, "events", self._on_events, self._on_lost)
-        self.create_subscription(CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default)
+        # Raw: rclpy lets bytes that it cannot deserialise end the process.
+        self.create_subscription(
+            CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
+        )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.add_on_set_parameters_callback(self._on_parameters)
         # Steady: neither must stop because simulated time does.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(0.05, self._flush_if_idle, clock=steady)
+        self.create_timer(IDLE_STEP_S, self._flush_if_idle, clock=steady)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
         self._worker = threading.Thread(target=self._work, name="reconstruct", daemon=True)
         self._worker.start()
@@ -91,33 +98,35 @@ class ReconstructNode(Node):
             message = decode_event_array(data)
         except DecodeError as error:
             self._counts.malformed_messages += 1
-            self._complain(f"Skipped a message on {self._events.topic_name}: {error}")
+            self._troubles.add("malformed", f"Skipped a message on {self._events.topic_name}: {error}")
             return
         if self._session is None:
             try:
                 self._session = self._begin(message.height, message.width)
             except EventError as error:
                 self._counts.wrong_size_messages += 1
-                self._complain(f"Skipped a message on {self._events.topic_name}: {error}")
+                self._troubles.add("size", f"Skipped a message on {self._events.topic_name}: {error}")
                 return
         intake = self._session.windows.intake
         if (message.height, message.width) != (intake.height, intake.width):
             self._counts.wrong_size_messages += 1
-            self._complain(
+            self._troubles.add(
+                "size",
                 f"Skipped a message of {message.width}x{message.height} pixels on {self._events.topic_name}: it was"
-                f" {intake.width}x{intake.height} before. Call ~/reset to take the new size."
+                f" {intake.width}x{intake.height} before. Call ~/reset to take the new size.",
             )
             return
         self._frame_id = message.frame_id
         before = replace(intake.counts)
         self._enqueue(self._session.windows.push(message.events))
         if intake.counts.time_jumps > before.time_jumps:
-            self.get_logger().warning("Time jumped back: a new stream begins.", throttle_duration_sec=LOG_EVERY_S)
+            self._troubles.tell("jump", "Time jumped back: a new stream begins.")
         outside, late = intake.counts.outside - before.outside, intake.counts.late - before.late
         if outside or late:
-            self._complain(
+            self._troubles.add(
+                "events",
                 f"Dropped {outside} events outside the {intake.width}x{intake.height} sensor and {late} older than"
-                f" those before them, on {self._events.topic_name}"
+                f" those before them, on {self._events.topic_name}",
             )
 
     def _begin(self, height: int, width: int) -> Session:
@@ -133,25 +142,35 @@ class ReconstructNode(Node):
         skipped = self._backlog.counts.skipped_windows
         merged = self._backlog.counts.merged_windows
         for window in windows:
-            self._backlog.put(Job(window, self._session.images, self._frame_id))
+            self._backlog.put(Job((window,), self._session.images, self._frame_id))
         skipped = self._backlog.counts.skipped_windows - skipped
         merged = self._backlog.counts.merged_windows - merged
         if skipped or merged:
-            self._complain(
-                f"The network is slower than the events: {skipped} windows skipped, {merged} merged just now"
+            self._troubles.add(
+                "overload",
+                f"The network is slower than the events: {skipped} windows skipped, {merged} merged just now",
             )
 
     def _flush_if_idle(self) -> None:
+        # Counted in steps of this timer, not by the clock: while this thread was busy, messages may have come that it
+        # has not taken yet.
+        idle = self._counts.messages == self._messages_seen
+        self._messages_seen = self._counts.messages
+        self._idle_steps = self._idle_steps + 1 if idle else 0
         timeout = self._settings.idle_timeout
-        if self._session and timeout and time.monotonic() - self._last_message > timeout:
+        if self._session and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
             self._enqueue(self._session.windows.flush())
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+    def _on_camera_info(self, data: bytes) -> None:
+        try:
+            self._camera_info = deserialize_message(data, CameraInfo)
+        except Exception as error:  # rclpy does not say which
+            self._counts.malformed_messages += 1
+            self._troubles.add("camera_info", f"Skipped a camera_info: {error}")
 
     def _on_lost(self, count: int) -> None:
         self._counts.lost_messages += count
-        self._complain(f"The middleware lost {count} messages of {self._events.topic_name}")
+        self._troubles.add("lost", f"The middleware lost {count} messages of {self._events.topic_name}")
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._session:
@@ -167,12 +186,14 @@ class ReconstructNode(Node):
         while job := self._backlog.get():
             try:
                 self._publish(job.images.make(job.window), job)
-                self._counts.used_events += len(job.window.events)
+                self._counts.used_events += job.events
             except Exception as error:  # whatever the network, the driver or the middleware says: the node goes on
-                self._counts.failed_windows += 1
-                self._counts.failed_events += len(job.window.events)
+                self._counts.failed_windows += len(job.windows)
+                self._counts.failed_events += job.events
                 job.images.reset()
-                self._complain(f"A window of {len(job.window.events)} events failed: {type(error).__name__}: {error}")
+                self._troubles.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
+            # While it waits, it must not hold the events of the last window.
+            del job
 
     def _publish(self, picture: Picture, job: Job) -> None:
         image = to_message(picture.shown, self._settings.encoding, picture.stamp, job.frame_id)
@@ -188,7 +209,7 @@ class ReconstructNode(Node):
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             self._apply(changed_settings(self._settings, parameters))
-        except (ValueError, CistaError) as error:
+        except CistaError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
@@ -199,7 +220,7 @@ class ReconstructNode(Node):
         reload = (new.weights, new.device) != (old.weights, old.device)
         if reload:
             # A network of its own: the worker may still use the other one.
-            self._network, self._device = load_network(find_weights(new.weights)), device
+            self._network, self._device = self._load(new, device), device
         self._settings = new
         self._backlog.limit, self._backlog.policy = new.max_queued_windows, new.overload_policy
         session = self._session
@@ -217,9 +238,13 @@ class ReconstructNode(Node):
             intake = session.windows.intake
             self._enqueue(session.windows.recut(new.windower(intake.height, intake.width)))
 
-    def _complain(self, text: str) -> None:
-        self._last_error = text
-        self.get_logger().warning(text, throttle_duration_sec=LOG_EVERY_S)
+    @staticmethod
+    def _load(settings: Settings, device: torch.device) -> Cista:
+        network = load_network(find_weights(settings.weights))
+        try:
+            return network.to(device)
+        except RuntimeError as error:  # out of memory, driver too old …
+            raise DeviceError(f"{settings.weights} cannot be put on {device}: {error}") from None
 
     def _publish_diagnostics(self) -> None:
         silent = time.monotonic() - self._last_message
@@ -228,9 +253,11 @@ class ReconstructNode(Node):
         if self._counts.messages == 0 or silent > max(1.0, self._settings.idle_timeout):
             level, text = DiagnosticStatus.WARN, f"no events on {self._events.topic_name}"
             if other := self._events.other_types():
-                self._complain(f"{self._events.topic_name} bears {other}; this node takes dvs_msgs/msg/EventArray")
+                self._troubles.add(
+                    "type", f"{self._events.topic_name} bears {other}; this node takes dvs_msgs/msg/EventArray"
+                )
         elif troubles > self._troubles_told:
-            level, text = DiagnosticStatus.WARN, self._last_error
+            level, text = DiagnosticStatus.WARN, self._troubles.last
         self._troubles_told = troubles
         values: dict[str, object] = {
             **self._counts.values(),
@@ -238,7 +265,7 @@ class ReconstructNode(Node):
             "latency_ms": round(1000 * self._latency, 3),
             "device": self._device,
             "weights": self._settings.weights,
-            "last_error": self._last_error,
+            "last_error": self._troubles.last,
         }
         stamp = time_message(self.get_clock().now().nanoseconds)
         name = f"{self.get_fully_qualified_name()}: reconstruction"

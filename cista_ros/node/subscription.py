@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep.
 DEPTH = 100
@@ -84,8 +89,8 @@ class RawSubscription:
             f"A publisher on {self.topic_name} is best-effort: subscribing best-effort too. Large messages may be lost."
         )
         self._qos.reliability = QoSReliabilityPolicy.BEST_EFFORT
-        # A subscription must not be destroyed inside its own callback.
-        self._retry = self._node.create_timer(0.0, self._resubscribe)
+        # A subscription must not be destroyed inside its own callback. Steady: simulated time may stand still.
+        self._retry = self._node.create_timer(0.0, self._resubscribe, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _resubscribe(self) -> None:
         self._node.destroy_timer(self._retry)
