@@ -97,7 +97,7 @@ def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> 
             axis.plot(
                 *zip(*line, strict=True), label=result.method, linewidth=1, marker="." if len(line) < 30 else None
             )
-        axis.set_ylabel(METRICS[key].label, fontsize=8)
+        axis.set_ylabel(METRICS[key].label.replace(" (", "\n("), fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8, ncols=4, loc="upper right")

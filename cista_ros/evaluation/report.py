@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an evaluation: tables, contact sheets, plots. Nothing in it is loaded from elsewhere."""
+"""One HTML page of an evaluation, complete in itself: tables, sheets and plots; nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from .metrics import METRICS
-from .published import MEAN
+from .published import MEAN, PAPER_MEAN
 from .results import Result
 from .tables import Summary, Table
 
@@ -34,6 +34,9 @@ img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
 ul { padding-left: 1.2rem; }
 @media (prefers-color-scheme: dark) { :root { --accent: #6cc7ee; } }
 """
+
+
+BEST, PAPER = ' class="best"', ' class="paper"'
 
 
 def write_report(
@@ -70,16 +73,15 @@ def write_report(
 
 
 def _table(table: Table) -> str:
-    kinds = ["" if j < table.ours else ' class="paper"' for j in range(len(table.columns))]
+    kinds = ["" if j < table.ours else PAPER for j in range(len(table.columns))]
     head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
     lines = []
     for i, row in enumerate(table.rows):
         cells = "".join(
-            f"<td{' class="best"' if table.is_best(i, j) else kinds[j]}>{table.text(i, j)}</td>"
-            for j in range(len(table.columns))
+            f"<td{BEST if table.is_best(i, j) else kinds[j]}>{table.text(i, j)}</td>" for j in range(len(table.columns))
         )
-        kind = ' class="mean"' if row == MEAN else ""
-        lines.append(f"<tr{kind}><td>{escape(row)}</td><td>{table.frames[i]}</td>{cells}</tr>")
+        kind = ' class="mean"' if row in (MEAN, PAPER_MEAN) else ""
+        lines.append(f"<tr{kind}><td>{escape(row)}</td><td>{table.frames[i] or ''}</td>{cells}</tr>")
     return (
         f'<div class="scroll"><table><thead><tr><th>{escape(table.heading)}</th><th>frames</th>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"

@@ -10,13 +10,15 @@ from typing import Any
 from .jobs import Failure
 from .metrics import METRICS, MetricChoice
 from .protocols import ECD_SEQUENCES, Protocol
-from .published import MEAN, published
+from .published import MEAN, PAPER_MEAN, published
 from .results import Result, weighted_mean
 
 
 @dataclass(frozen=True)
 class Table:
-    """One metric: rows are sequences and, last, their frame-weighted mean; columns methods (the paper's come last).
+    """One metric: rows are sequences and their frame-weighted mean, columns are methods.
+
+    With the paper's numbers its methods are the last columns, and the mean over its own seven sequences the last row.
 
     cells[row][column] is nan where there is no number. ours: how many of the columns are our own.
     """
@@ -80,16 +82,19 @@ def summarise(
     tables, order = [], {}
     for key in _columns(protocol, metrics):
         beside = published(key) if paper else {}
-        beside = {method: values for method, values in beside.items() if set(values) & {MEAN, *rows}}
         cells = []
         for row in rows:
             ours = [by_name[row, m].mean(key) if (row, m) in by_name else math.nan for m in methods]
             cells.append(ours + [values.get(row, math.nan) for values in beside.values()])
         means = [weighted_mean([r for r in results if r.method == method], key) for method in methods]
-        cells.append(means + [values.get(MEAN, math.nan) for values in beside.values()])
+        cells.append(means + [math.nan for _ in beside])
         frames = [max(len(by_name[row, m].rows) for m in methods if (row, m) in by_name) for row in rows]
+        names, frames = [*rows, MEAN], [*frames, sum(frames)]
+        if beside:
+            cells.append([math.nan for _ in methods] + [values[PAPER_MEAN] for values in beside.values()])
+            names, frames = [*names, PAPER_MEAN], [*frames, 0]
         columns = [*methods, *(f"{method} (paper)" for method in beside)]
-        tables.append(Table(key, [*rows, MEAN], [*frames, sum(frames)], columns, len(methods), cells))
+        tables.append(Table(key, names, frames, columns, len(methods), cells))
         ranked = [(mean, m) for mean, m in zip(means, methods, strict=True) if not math.isnan(mean)]
         ranked.sort(key=lambda pair: pair[0], reverse=METRICS[key].more_is_better)
         order[key] = [method for _, method in ranked]
@@ -120,13 +125,13 @@ def _notes(
         notes += [f"{sequence}: {note}." for note in said]
         unscored = max(r.unscored for r in results if r.sequence == sequence)
         if unscored:
-            notes.append(f"{sequence}: {unscored} frames before its first event have no image and are not scored.")
+            notes.append(f"{sequence}: frames before its first event, which have no image and no score: {unscored}.")
     notes += [f"{f.sequence}, {f.method}: failed: {f.reason}." for f in failures]
     incomplete = [m for m in methods if any((row, m) not in by_name for row in rows)]
     if incomplete:
         notes.append(f"The means of {', '.join(incomplete)} are over fewer sequences than the others'.")
     if paper:
-        notes.append("The paper's methods were trained by its authors; LPIPS there is of VGG, SSIM under 7×7 pixels.")
+        notes.append("The paper's numbers are of networks that its authors trained; its LPIPS is that of VGG.")
     return notes
 
 
@@ -170,7 +175,8 @@ def as_markdown(summary: Summary) -> str:
         lines = ["| " + " | ".join([t.heading, "frames", *t.columns]) + " |", "|---|" + "---:|" * (len(t.columns) + 1)]
         for i, row in enumerate(t.rows):
             cells = [f"**{t.text(i, j)}**" if t.is_best(i, j) else t.text(i, j) for j in range(len(t.columns))]
-            lines.append("| " + " | ".join([f"*{row}*" if row == MEAN else row, str(t.frames[i]), *cells]) + " |")
+            name = f"*{row}*" if row in (MEAN, PAPER_MEAN) else row
+            lines.append("| " + " | ".join([name, str(t.frames[i] or ""), *cells]) + " |")
         parts.append("\n".join(lines))
     if summary.notes:
         parts.append("\n".join(f"- {note}" for note in summary.notes))
@@ -194,14 +200,15 @@ def as_latex(summary: Summary) -> str:
         " & ".join(["Dataset", *names]) + r" \\",
         r"\midrule",
     ]
-    for i, row in enumerate(tables[0].rows):
+    for row in max((t.rows for t in tables), key=len):
         if row == MEAN:
             lines.append(r"\midrule")
-        cells = [
-            rf"\textbf{{{t.text(i, j)}}}" if t.is_best(i, j) else t.text(i, j)
-            for t in tables
-            for j in range(len(t.columns))
-        ]
+        cells = []
+        for t in tables:
+            i = t.rows.index(row) if row in t.rows else None
+            texts = ["–" if i is None else t.text(i, j) for j in range(len(t.columns))]
+            best = [i is not None and t.is_best(i, j) for j in range(len(t.columns))]
+            cells += [rf"\textbf{{{text}}}" if b else _tex(text) for text, b in zip(texts, best, strict=True)]
         lines.append(" & ".join([_tex(row), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
