@@ -19,6 +19,8 @@ from published_networks import (
 from cista_ros.errors import CheckpointError
 from cista_ros.networks import Conventions, count_parameters, load_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Of a few channels, so that they are quick.
 CASES = {
     "e2vid": (e2vid_shapes(c=4), e2vid_step),

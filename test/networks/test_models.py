@@ -14,6 +14,8 @@ from cista_ros.networks.firenet import Firenet, FirenetConfig
 from cista_ros.networks.spade_e2vid import SpadeE2vid, SpadeE2vidConfig
 from cista_ros.reconstructor import Reconstructor
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {
     "cista-lstc": lambda: CistaLstc(CistaLstcConfig(channels=8, iterations=2)),
     "e2vid": lambda: E2vid(E2vidConfig(channels=4, residual_blocks=1)),
