@@ -15,7 +15,6 @@ from cista_ros.evaluation import metrics
 from cista_ros.evaluation.metrics import METRICS, MetricChoice, Scorer, TemporalConsistency, find_metrics, load_lpips
 from cista_ros.evaluation.protocols import EvaluationError
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
