@@ -18,6 +18,7 @@ from ..errors import CistaError
 
 # A signal is noticed after at most this long.
 STEP_S = 0.1
+SIGNALS = signal.SIGINT, signal.SIGTERM
 
 
 class Stop:
@@ -45,7 +46,7 @@ def ros_process(name: str, args: list[str] | None) -> Iterator[Stop]:
     Errors of bad input become one line on stderr and exit code 2.
     """
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, stop.set)
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -57,6 +58,9 @@ def ros_process(name: str, args: list[str] | None) -> Iterator[Stop]:
         _fail(name, error)
     finally:
         rclpy.try_shutdown()
+        # Python gives up its handlers before its last work is done; a second signal then must not change the exit code.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _fail(name: str, error: Exception) -> NoReturn:

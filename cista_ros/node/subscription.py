@@ -16,8 +16,11 @@ try:
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
-# Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep.
-DEPTH = 100
+# Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
+# that overflows loses its oldest message, too. This is one second of the fastest drivers.
+DEPTH = 1000
+# Iron and later tell a callback of two arguments where in its publisher's sequence a message stands.
+TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
 
 
 class RawSubscription:
@@ -29,7 +32,8 @@ class RawSubscription:
         node: whose subscription it is.
         message_type, topic: what to subscribe.
         on_message: called with the bytes of each message.
-        on_lost: called with the number of messages that the middleware says were lost; not all middlewares say so.
+        on_lost: called with the number of messages that were lost, by the gaps in their publishers' sequence numbers
+            (before Iron nobody tells these) or by what the middleware reports (not of a queue that overflows).
     """
 
     def __init__(
@@ -42,6 +46,8 @@ class RawSubscription:
     ) -> None:
         self._node, self._type, self._topic = node, message_type, topic
         self._on_message, self._on_lost = on_message, on_lost
+        self._last: dict[str, int] = {}
+        self._gaps = self._reported = self._lost = 0
         self._qos = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
         self._subscription = self._subscribe(QoSOverridingOptions.with_default_policies())
         self._retry: Any = None
@@ -58,15 +64,13 @@ class RawSubscription:
         return ", ".join(sorted(types - {own}))
 
     def _subscribe(self, overrides: QoSOverridingOptions | None) -> Subscription:
-        callbacks = SubscriptionEventCallbacks(
-            incompatible_qos=self._on_incompatible, message_lost=lambda event: self._on_lost(event.total_count_change)
-        )
+        callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
         for _ in range(2):
             try:
                 return self._node.create_subscription(
                     self._type,
                     self._topic,
-                    self._on_message,
+                    self._on_numbered if TELLS_SEQUENCE else self._on_message,
                     self._qos,
                     event_callbacks=callbacks,
                     qos_overriding_options=overrides,
@@ -76,6 +80,28 @@ class RawSubscription:
                 self._node.get_logger().info("This middleware does not report lost messages.")
                 callbacks.message_lost = None
         raise RuntimeError(f"cannot subscribe {self._topic}: the middleware takes no event callbacks")
+
+    def _on_numbered(self, data: bytes, info: dict[str, Any]) -> None:
+        number, publisher = info["publication_sequence_number"], str(info.get("publisher_gid"))
+        if number is not None:
+            missing = number - self._last.get(publisher, number) - 1
+            self._last[publisher] = number
+            # Before Kilted, publishers cannot be told apart.
+            if missing > 0 and ("publisher_gid" in info or self._node.count_publishers(self.topic_name) == 1):
+                self._gaps += missing
+                self._tell_lost()
+        self._on_message(data)
+
+    def _on_reported(self, event: Any) -> None:
+        self._reported += event.total_count_change
+        self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        # Either sees losses that the other does not, and both see some.
+        lost = max(self._gaps, self._reported) - self._lost
+        if lost > 0:
+            self._lost += lost
+            self._on_lost(lost)
 
     def _on_incompatible(self, event: Any) -> None:
         wanted_reliable = self._qos.reliability == QoSReliabilityPolicy.RELIABLE

@@ -1,0 +1,90 @@
+"""Fixtures for the tests that start real ROS 2 processes; without ROS 2 they are skipped, module by module."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+MISSING = [name for name in ("rclpy", "dvs_msgs", "sensor_msgs", "diagnostic_msgs") if find_spec(name) is None]
+HERE = Path(__file__).parent
+# Before rclpy is first loaded: no other machine is to take part.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+
+class WithoutRos(pytest.Module):
+    """A test module that cannot be imported here."""
+
+    def collect(self):
+        raise pytest.skip.Exception(f"needs ROS 2: cannot import {', '.join(MISSING)}", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return WithoutRos.from_parent(parent, path=module_path) if MISSING else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.ros)
+
+
+@pytest.fixture(scope="session")
+def small_weights(tmp_path_factory):
+    """(file, network): a CISTA-TC with few channels and random, repeatable weights."""
+    return save_random(tmp_path_factory.mktemp("weights") / "small.safetensors", channels=8, iterations=2)
+
+
+@pytest.fixture(scope="session")
+def full_weights(tmp_path_factory):
+    """The file of a network of the released size, with random weights."""
+    return save_random(tmp_path_factory.mktemp("weights") / "full.safetensors", channels=64, iterations=5)[0]
+
+
+def save_random(path, **config):
+    import torch
+
+    from cista_ros.networks import Cista, CistaConfig, load_network, save_network
+
+    torch.manual_seed(1)
+    save_network(Cista(CistaConfig(**config)), path)
+    return path, load_network(path)
+
+
+@pytest.fixture
+def client():
+    from harness import Client, free_domain
+
+    client = Client(free_domain())
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def shared(small_weights):
+    """A client and a node that several tests use one after the other; see `node`."""
+    from harness import Client, free_domain
+
+    client = Client(free_domain())
+    defaults = {"period": 0.02, "idle_timeout": 0.3, "max_queued_windows": 1000}
+    process = client.start_node(f"weights:={small_weights[0]}", *(f"{k}:={v}" for k, v in defaults.items()))
+    yield client, process, {**defaults, "weights": str(small_weights[0])}
+    client.close()
+
+
+@pytest.fixture
+def node(shared):
+    """(client, process) of the shared node: reset, with its first parameters, nothing pending."""
+    from cista_ros.node.parameters import Settings
+
+    client, process, first = shared
+    yield client, process
+    assert process.popen.poll() is None, process.err
+    defaults = {name: getattr(Settings, name) for name in Settings.__dataclass_fields__}
+    assert all(result.successful for result in client.set(**{**defaults, **first}))
+    client.reset()
+    client.counts(lambda counts: counts["pending_events"] == 0)
+    for seen in (client.images, client.infos):
+        seen.clear()

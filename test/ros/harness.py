@@ -1,0 +1,245 @@
+"""What the tests of real ROS 2 processes share: processes of ours, a client in this process, recordings and the
+images that are to come of them.
+
+Every test has a ROS domain of its own on this machine only, so that several runs beside each other do not meet.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from dvs_msgs.msg import EventArray
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
+
+from cista_ros.events import make_events
+from cista_ros.intake import Intake
+from cista_ros.pipeline import ImageMaker, WindowMaker
+from cista_ros.reconstructor import Reconstructor
+from cista_ros.tone_map import make_tone_map
+from cista_ros.windows import PeriodWindows
+from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire.messages import EventMessage
+
+ROOT = Path(__file__).parents[2]
+H, W, MS = 20, 24, 1_000_000
+T0 = 1_700_000_000_000_000_000
+# Long enough for a machine that is busy with other things; no test waits for it to pass.
+PATIENCE_S = 30
+TOPICS = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
+_tries = count(os.getpid())
+
+
+def free_domain() -> int:
+    """A ROS domain id that nobody on this machine uses."""
+    while True:
+        domain = 1 + next(_tries) * 7 % 100
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # Where the first participant of a domain listens (DDSI-RTPS 2.2, 9.6.1.1).
+                probe.bind(("", 7400 + 250 * domain + 10))
+            except OSError:
+                continue
+            return domain
+
+
+def environment(domain: int, **more: str) -> Counts:
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    ours = {
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "AMENT_PREFIX_PATH": os.environ.get("AMENT_PREFIX_PATH") or sys.prefix,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "ROS_HOME": tempfile.gettempdir(),
+    }
+    return {**os.environ, **ours, **more}
+
+
+class Process:
+    """A process of ours; what it says is in `out` and `err`."""
+
+    def __init__(self, command: list[str], domain: int, **env: str) -> None:
+        self._out, self._err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 (it lives as we do)
+        self.popen = subprocess.Popen(
+            [sys.executable, *command], stdout=self._out, stderr=self._err, env=environment(domain, **env)
+        )
+
+    @property
+    def out(self) -> str:
+        return _text(self._out)
+
+    @property
+    def err(self) -> str:
+        return _text(self._err)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal and return the exit code."""
+        self.popen.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        return self.popen.wait(PATIENCE_S)
+
+    def resident_mb(self) -> float:
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def end(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+
+
+def _text(file) -> str:
+    # pread, because the child writes at the position that it shares with us.
+    return os.pread(file.fileno(), 1 << 22, 0).decode()
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    return ["-m", f"cista_ros.node.{name}", *map(str, arguments)]
+
+
+class Counts(dict):
+    """Diagnostic values by their names, as numbers where they are."""
+
+
+class Client:
+    """A node in this process that publishes events and receives what the reconstruction node publishes."""
+
+    def __init__(self, domain: int, namespace: str = "", qos: QoSProfile | None = None) -> None:
+        self.domain = domain
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("test_client", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.images: list[Image] = []
+        self.infos: list[CameraInfo] = []
+        self.statuses: list = []
+        self.processes: list[Process] = []
+        deep = QoSProfile(depth=1000)
+        self.node.create_subscription(Image, f"{namespace}/image_raw", self.images.append, deep)
+        self.node.create_subscription(CameraInfo, f"{namespace}/camera_info", self.infos.append, deep)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        self.events = self.node.create_publisher(EventArray, "/dvs/events", qos or QoSProfile(depth=1000))
+        self.camera_info = self.node.create_publisher(CameraInfo, "/dvs/camera_info", 10)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.statuses += message.status
+
+    def start(self, *command: str, **env: str) -> Process:
+        process = Process(list(command), self.domain, **env)
+        self.processes.append(process)
+        return process
+
+    def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), **env: str) -> Process:
+        """Start the reconstruction node and wait until both sides know each other's topics."""
+        options = [word for assignment in parameters for word in ("-p", assignment)]
+        process = self.start(*module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), **env)
+        self.until_ready(process)
+        return process
+
+    def until_ready(self, process: Process, name: str = "/cista_reconstruct") -> None:
+        # Who answers us knows the reader of our answers, so also our subscriptions, which are older; and the events'
+        # subscriber is waited for from our side.
+        self.call(GetParameters, f"{name}/get_parameters", GetParameters.Request(names=["weights"]))
+        self.until(lambda: self.events.get_subscription_count() and self.camera_info.get_subscription_count())
+        assert process.popen.poll() is None, process.err
+
+    def until(self, condition, seconds: float = PATIENCE_S) -> None:
+        """Let callbacks run until a condition holds; fails, with what the processes said, if it never does."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            said = "\n".join(f"[{p.popen.poll()}] {p.err[-3000:]}" for p in self.processes)
+            assert time.monotonic() < deadline, f"never happened; {len(self.images)} images; processes said:\n{said}"
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def call(self, kind, name: str, request):
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready)
+        future = client.call_async(request)
+        self.until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def set(self, name: str = "/cista_reconstruct", **values):
+        """Set parameters; returns the results in order."""
+        parameters = [Parameter(key, value=value).to_parameter_msg() for key, value in values.items()]
+        return self.call(SetParameters, f"{name}/set_parameters", SetParameters.Request(parameters=parameters)).results
+
+    def reset(self) -> None:
+        assert self.call(Trigger, "/cista_reconstruct/reset", Trigger.Request()).success
+
+    def counts(self, condition=lambda counts: True) -> Counts:
+        """The values of the next diagnostics that fulfil a condition."""
+        self.statuses.clear()
+        self.until(lambda: any(condition(values(status)) for status in self.statuses))
+        return next(v for v in map(values, self.statuses) if condition(v))
+
+    def known(self) -> Counts:
+        """The values of the last diagnostics; of the next if there were none yet."""
+        return values(self.statuses[-1]) if self.statuses else self.counts()
+
+    def send(self, events: np.ndarray, every_ms: int = 10, **fields) -> int:
+        """Publish events in messages of so many ms; returns how many."""
+        messages = cut(events, every_ms, **fields)
+        for message in messages:
+            self.events.publish(encode_event_array(message))
+        return len(messages)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.end()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+def values(status) -> Counts:
+    pairs = ((item.key, item.value) for item in status.values)
+    return Counts({key: int(value) if value.lstrip("-").isdigit() else value for key, value in pairs})
+
+
+def stream(n=3000, seconds=0.2, height=H, width=W, seed=0, t0=T0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    t = t0 + np.sort(rng.integers(0, round(seconds * 1e9), n))
+    return make_events(rng.integers(0, width, n), rng.integers(0, height, n), t, rng.integers(0, 2, n))
+
+
+def cut(events: np.ndarray, every_ms=10, height=H, width=W, frame_id="dvs") -> list[EventMessage]:
+    """A driver's messages: one for each so many ms of events."""
+    cells = (events["t"] - events["t"][0]) // (round(every_ms * MS))
+    parts = [events[cells == cell] for cell in np.unique(cells)]
+    return [EventMessage(int(part["t"][-1]), frame_id, height, width, part) for part in parts]
+
+
+def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(20 * MS), tone_map="robust", **options):
+    """The pictures that the core makes of events, without ROS."""
+    maker = WindowMaker(Intake(height, width), windower)
+    images = ImageMaker(Reconstructor(network, height, width, "cpu", **options), make_tone_map(tone_map))
+    return [images.make(window) for window in maker.push(events) + maker.flush()]
+
+
+def stamp_of(message) -> int:
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def pixels(message: Image) -> np.ndarray:
+    dtype = {"mono8": "u1", "mono16": "<u2", "32FC1": "<f4"}[message.encoding]
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)

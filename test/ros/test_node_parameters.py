@@ -1,0 +1,160 @@
+"""The node's parameters: told to whoever asks, changed while it runs, refused with a reason."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from harness import MS, ROOT, Process, cut, free_domain, module, offline, pixels, stream
+from rcl_interfaces.srv import DescribeParameters, GetParameters
+
+from cista_ros.node.parameters import Settings
+from cista_ros.tone_map import to_mono8
+from cista_ros.windows import PeriodWindows
+from cista_ros.wire.cdr import encode_event_array
+
+NAME = "/cista_reconstruct"
+PARAMETERS = list(Settings.__dataclass_fields__)
+
+
+def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
+    client, _ = node
+    request = DescribeParameters.Request(names=PARAMETERS)
+    descriptors = client.call(DescribeParameters, f"{NAME}/describe_parameters", request).descriptors
+    assert [d.name for d in descriptors] == PARAMETERS
+    for d in descriptors:
+        assert len(d.description) > 20
+        assert (d.type == 2) == bool(d.integer_range)
+        assert (d.type == 3) == bool(d.floating_point_range)
+    choices = {d.name: d.additional_constraints for d in descriptors if d.additional_constraints}
+    assert choices["tone_map"] == "one of none, stretch, robust, equalise, clahe"
+    assert set(choices) == {"windows", "tone_map", "encoding", "overload_policy"}
+    period = next(d for d in descriptors if d.name == "period").floating_point_range[0]
+    assert (period.from_value, period.to_value) == (0.0005, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        ({"tone_map": "none"}, {"tone_map": "none"}),
+        ({"period": 0.04}, {"windower": lambda: PeriodWindows(40 * MS)}),
+        ({"max_events": 60}, {"max_events": 60}),
+        ({"hot_pixels": True}, {"hot_pixels": True}),
+    ],
+    ids=lambda value: "-".join(value),
+)
+def test_a_change_holds_from_then_on(node, small_weights, change, options):
+    client, _ = node
+    events = stream()
+    events["x"][::3] = events["y"][::3] = 5  # a hot pixel
+    client.send(events)
+    client.until(lambda: len(client.images) == 10)
+    client.images.clear()
+    assert [r.successful for r in client.set(**change)] == [True]
+    # Time jumps back: the second pass begins with no memory of the first.
+    client.send(events)
+    expected = offline(small_weights[1], events, **options)
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    before = offline(small_weights[1], events)
+    assert len(before) != len(expected) or any(
+        not np.array_equal(a.shown, b.shown) for a, b in zip(before, expected, strict=True)
+    )
+
+
+def test_other_weights_begin_a_new_stream_and_lose_no_event(node, small_weights, tmp_path):
+    from conftest import save_random
+
+    path, other = save_random(tmp_path / "other.safetensors", channels=12, iterations=1, bins=3)
+    client, _ = node
+    messages = cut(stream())
+    before = client.known()
+    for message in messages[:11]:
+        client.events.publish(encode_event_array(message))
+    client.counts(lambda c: c["messages"] == before["messages"] + 11)
+    assert [r.successful for r in client.set(weights=str(path))] == [True]
+    for message in messages[11:]:
+        client.events.publish(encode_event_array(message))
+    first, second = (np.concatenate([m.events for m in part]) for part in (messages[:11], messages[11:]))
+    expected = offline(small_weights[1], first) + offline(other, second)
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    after = client.counts(lambda counts: counts["pending_events"] == 0 and counts["images"] > before["images"])
+    assert after["used_events"] - before["used_events"] == len(stream())
+    assert after["weights"] == str(path)
+
+
+REFUSED = {
+    "choice": ({"tone_map": "sepia"}, "tone_map is 'sepia'; expected one of none, stretch, robust, equalise, clahe"),
+    "range": ({"period": 0.0}, "out of range Min: 0.0005, Max: 10.0, value: 0.0"),
+    "nan": ({"period": float("nan")}, "out of range"),
+    "integer range": ({"max_queued_windows": 0}, "Parameter max_queued_windows out of range"),
+    "type": ({"period": "soon"}, "Wrong parameter type, expected 'Type.DOUBLE' got 'Type.STRING'"),
+    "file": ({"weights": "/no/such/file"}, "neither a file nor the name of shipped weights"),
+    "device": ({"device": "tpu"}, "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
+}
+
+
+def test_a_bad_change_is_refused_with_a_reason_and_leaves_the_old(node, small_weights):
+    client, process = node
+    before = client.call(GetParameters, f"{NAME}/get_parameters", GetParameters.Request(names=PARAMETERS)).values
+    for change, reason in REFUSED.values():
+        result = client.set(**change)[0]
+        assert not result.successful
+        assert reason in result.reason
+    after = client.call(GetParameters, f"{NAME}/get_parameters", GetParameters.Request(names=PARAMETERS)).values
+    assert after == before
+    client.send(stream())
+    expected = offline(small_weights[1], stream())
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    assert process.popen.poll() is None
+
+
+def test_undeclared_and_read_only_parameters_are_refused(node):
+    client, _ = node
+    assert not client.set(no_such_parameter=1)[0].successful
+    assert not client.set(**{"qos_overrides./dvs/events.subscription.depth": 3})[0].successful
+
+
+def test_bad_values_at_the_start_end_with_code_2_and_one_clear_line(small_weights, tmp_path):
+    ok = f"weights:={small_weights[0]}"
+    other = tmp_path / "other.pth.tar"
+    torch.save({"epoch": 1, "state_dict": {"fc.weight": torch.zeros(3, 3)}}, other)
+    bad = {
+        ("-p", "weights:=/no/such/file"): "weights '/no/such/file': neither a file nor the name of shipped weights",
+        ("-p", f"weights:={other}"): f"{other}: not the weights of a CISTA network",
+        ("-p", ok, "-p", "tone_map:=sepia"): "tone_map is 'sepia'; expected one of none, stretch, robust",
+        ("-p", ok, "-p", "period:=99.0"): "Parameter period out of range Min: 0.0005, Max: 10.0, value: 99.0",
+        ("-p", ok, "-p", "count:=1.5"): "parameter 'count' to '1.5' of type 'DOUBLE', expecting type 'INTEGER'",
+        ("--params-file", "/no/such.yaml"): "Couldn't parse params file: '--params-file /no/such.yaml'",
+    }
+    if not torch.cuda.is_available():
+        bad["-p", ok, "-p", "device:=cuda"] = "device 'cuda' was asked for, but torch"
+
+    def start(arguments: tuple[str, ...]) -> Process:
+        process = Process(module("reconstruct", "--ros-args", *arguments), free_domain())
+        process.wait()
+        return process
+
+    with ThreadPoolExecutor(3) as pool:
+        for arguments, process in zip(bad, pool.map(start, bad), strict=True):
+            lines = [line for line in process.err.splitlines() if "[rcl]" not in line]
+            assert process.popen.returncode == 2, process.err
+            assert len(lines) == 1, process.err
+            assert lines[0].startswith("cista_reconstruct: error: ")
+            assert bad[arguments] in lines[0]
+
+
+def test_a_params_file_with_the_shipped_defaults_holds_the_defaults_of_the_code(client, small_weights):
+    file = ("--params-file", str(ROOT / "config" / "reconstruct.yaml"))
+    process = client.start_node(f"weights:={small_weights[0]}", arguments=file)
+    answer = client.call(GetParameters, f"{NAME}/get_parameters", GetParameters.Request(names=PARAMETERS))
+    fields = {1: "bool_value", 2: "integer_value", 3: "double_value", 4: "string_value"}
+    found = {name: getattr(v, fields[v.type]) for name, v in zip(PARAMETERS, answer.values, strict=True)}
+    assert found == pytest.approx(
+        {**{name: getattr(Settings, name) for name in PARAMETERS}, "weights": str(small_weights[0])}
+    )
+    assert process.stop() == 0

@@ -1,0 +1,91 @@
+"""Quality of service: the node meets the publishers that there are, and its QoS can be overridden."""
+
+from __future__ import annotations
+
+import numpy as np
+from harness import Client, cut, free_domain, stream
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+
+from cista_ros.wire.cdr import encode_event_array
+
+BEST_EFFORT = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+OVERRIDE = "qos_overrides./dvs/events.subscription."
+
+
+def subscription(client):
+    (info,) = client.node.get_subscriptions_info_by_topic("/dvs/events")
+    return info.qos_profile
+
+
+def test_a_best_effort_camera_is_met_with_a_warning(small_weights):
+    client = Client(free_domain(), qos=BEST_EFFORT)
+    try:
+        process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02")
+        client.until(lambda: "is best-effort: subscribing best-effort too" in process.err)
+        client.until(lambda: client.node.count_subscribers("/dvs/events") == 1)
+        client.until(lambda: client.events.get_subscription_count() == 1)
+        assert subscription(client).reliability == QoSReliabilityPolicy.BEST_EFFORT
+
+        # A best-effort subscriber may not have noticed its publisher yet.
+        def first_image():
+            client.send(stream()[:300])
+            return client.images
+
+        client.until(first_image)
+        assert process.stop() == 0
+    finally:
+        client.close()
+
+
+def test_qos_overrides_are_heeded(client, small_weights):
+    process = client.start_node(
+        f"weights:={small_weights[0]}", f"{OVERRIDE}reliability:=best_effort", f"{OVERRIDE}depth:=7"
+    )
+    qos = subscription(client)
+    assert qos.reliability == QoSReliabilityPolicy.BEST_EFFORT
+    assert process.stop() == 0
+    assert "[WARN]" not in process.err
+
+
+def test_messages_of_more_than_a_megabyte_arrive_whole_from_a_reliable_camera(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", "idle_timeout:=0.3")
+    messages = [encode_event_array(message) for message in cut(stream(800_000, 0.1))]
+    assert len(messages) == 10
+    assert min(map(len, messages)) > 1_200_000
+    for message in messages:
+        client.events.publish(message)
+    counts = client.counts(lambda c: c["messages"] == 10 and c["pending_events"] == 0)
+    assert counts["used_events"] == 800_000
+    assert counts["lost_messages"] == counts["dropped_events"] == 0
+    assert process.stop() == 0
+
+
+def test_messages_that_a_full_queue_drops_are_counted(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", f"{OVERRIDE}depth:=2")
+    n = client.send(stream(20_000), 0.1)
+    # Once all is quiet, one more tells the node what it missed.
+    client.counts(lambda counts: counts["pending_events"] == 0 and counts["messages"] > 0)
+    client.send(stream()[:10])
+    counts = client.counts(lambda c: c["messages"] + c["lost_messages"] == n + 1)
+    assert counts["lost_messages"] > 0
+    assert "messages of /dvs/events were lost on the way here" in process.err
+    assert process.stop() == 0
+
+
+def test_a_second_camera_that_starts_later_is_no_loss(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02")
+    client.send(stream())
+    other = Client(client.domain)
+    try:
+        other.until(other.events.get_subscription_count)
+        later = stream(t0=int(stream()["t"][-1]) + 1)
+        for mine, others in zip(cut(later), cut(later), strict=True):
+            half = np.arange(len(mine.events)) % 2 == 0
+            for publisher, message, part in ((client.events, mine, half), (other.events, others, ~half)):
+                message.events["p"][part] = True
+                publisher.publish(encode_event_array(message))
+        counts = client.counts(lambda c: c["messages"] == 60)
+        assert counts["lost_messages"] == 0
+    finally:
+        other.close()
+    assert process.stop() == 0
