@@ -90,6 +90,20 @@ def download(
     return path
 
 
+def remote_size(address: str, schemes: frozenset[str] = SCHEMES) -> int | None:
+    """How many bytes a server says a file has; None if it does not say. DownloadError if it cannot be asked."""
+    _allow(address, schemes)
+    request = urllib.request.Request(address, headers={"User-Agent": "cista_ros"}, method="HEAD")
+    try:
+        with urllib.request.build_opener(_OnlyTo(schemes)).open(request, timeout=TIMEOUT_S) as answer:
+            length = answer.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:
+        raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from None
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise DownloadError(f"{address}: cannot be reached ({error}); is there a network?") from None
+    return int(length) if length and length.isdecimal() else None
+
+
 class _OnlyTo(urllib.request.HTTPRedirectHandler):
     """Follows redirections to allowed kinds of address only."""
 

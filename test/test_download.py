@@ -12,7 +12,7 @@ from collections import namedtuple
 import pytest
 
 from cista_ros import download as module
-from cista_ros.download import Checksum, DownloadError, cache_folder, download
+from cista_ros.download import Checksum, DownloadError, cache_folder, download, remote_size
 from cista_ros.errors import CheckpointError
 from cista_ros.networks.published import PUBLISHED, PublishedWeights, cached_weights, fetch_weights
 
@@ -47,6 +47,11 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if self.path == "/breaks" else body)
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
 
     def log_message(self, *_):
         pass
@@ -121,6 +126,14 @@ def test_no_server_and_no_file_are_told_in_one_line(server, tmp_path):
         download(f"{server.address}/gone", tmp_path / "a", SHA256, schemes=HTTP)
     with pytest.raises(DownloadError, match=r"cannot be reached .*is there a network"):
         download("http://127.0.0.1:9/a", tmp_path / "a", SHA256, schemes=HTTP)
+
+
+def test_a_server_is_asked_for_sizes(server):
+    assert remote_size(f"{server.address}/a", HTTP) == len(CONTENT)
+    with pytest.raises(DownloadError, match="only https"):
+        remote_size(f"{server.address}/a")
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        remote_size("http://127.0.0.1:9/a", HTTP)
 
 
 def test_a_full_disk_is_told_before_and_while_writing(server, tmp_path, monkeypatch):
