@@ -53,7 +53,7 @@ setup(
     ],
     # colcon test runs pytest only if it finds it named here.
     extras_require={
-        # h5py only for LPIPS-squeeze (Keras weights). lpips is not here: it drags in torchvision, and that its own torch.
+        # h5py: for LPIPS-squeeze (Keras weights). lpips is not here: it needs torchvision, and that its own torch.
         "evaluation": ["h5py", "matplotlib", "scikit-image"],
         "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
     },
