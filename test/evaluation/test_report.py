@@ -111,3 +111,30 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     assert "A &lt;b&gt;" in text and "<b>" not in text and "A &amp; B" in text
     assert "Protocol icassp2022" in text and 'name="viewport"' in text
     assert re.search(r'class="best">0.200', text)
+
+
+def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results):
+    import shutil
+    import subprocess
+
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("needs the program chromium")
+    figure = figures.save_figure(figures.over_time(results, "s", ["mse"]), tmp_path / "plot")
+    summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], METHODS, paper=True)
+    write_report(tmp_path / "report.html", "report", summary, results, [("plot", figure)])
+    quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
+    command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{word}" for word in quiet)]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--window-size=390,800"]
+    command += [f"--log-net-log={tmp_path / 'net.json'}", f"--screenshot={tmp_path / 'shot.png'}"]
+
+    def open_page(page):
+        done = subprocess.run([*command, f"file://{page}"], capture_output=True, text=True, timeout=120)
+        asked = re.findall(r'"url":"(http://127[^"]*|file:[^"]*)"', (tmp_path / "net.json").read_text())
+        return "CONSOLE" in done.stderr, {url for url in asked if url != f"file://{page}"}
+
+    assert open_page(tmp_path / "report.html") == (False, set())
+    assert cv2.imread(str(tmp_path / "shot.png")).std() > 5
+    # The same look at a page with both faults finds them.
+    (tmp_path / "bad.html").write_text('<img src="http://127.0.0.1:9/x.png"><script>console.error("no")</script>')
+    assert open_page(tmp_path / "bad.html") == (True, {"http://127.0.0.1:9/x.png"})
