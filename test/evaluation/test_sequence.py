@@ -44,7 +44,7 @@ def test_scores_of_both_protocols_equal_an_independent_computation_frame_by_fram
     else:
         expected = independent.evreal(network, events, images, 16 if "firenet" in weights else 8)
     with open_recording(slider_bag) as recording:
-        _, compared = compare_sequence(recording, "slider_depth_start", network, protocol, "cpu")
+        compared = compare_sequence(recording, "slider_depth_start", network, protocol, "cpu").images
         scorer = Scorer(MetricChoice())
         found = [(c.stamp, scorer.score(c.image, c.truth)) for c in compared if c.image is not None]
     assert [stamp for stamp, _ in found] == [stamp for stamp, _ in expected]
@@ -64,8 +64,8 @@ def network():
 
 def compared(path, network, protocol=ICASSP2022, sequence="made"):
     with open_recording(path) as recording:
-        plan, found = compare_sequence(recording, sequence, network, protocol, "cpu")
-        return plan, list(found)
+        comparison = compare_sequence(recording, sequence, network, protocol, "cpu")
+        return comparison.plan, list(comparison.images)
 
 
 def bag(tmp_path, events, images):
