@@ -6,7 +6,6 @@ import independent
 import numpy as np
 import pytest
 import torch
-from conftest import shared
 from recordings.makers import HEIGHT, NS, T0, WIDTH, event_messages, frames, random_events, with_topics, write_bag
 
 from cista_ros.errors import CistaError
@@ -35,9 +34,9 @@ def content(slider_bag):
 @pytest.mark.parametrize("weights", ["authors-cista-tc.pth.tar", "authors-firenet.pth.tar"])
 @pytest.mark.parametrize("protocol", [ICASSP2022, EVREAL], ids=lambda p: p.name)
 def test_scores_of_both_protocols_equal_an_independent_computation_frame_by_frame(
-    slider_bag, content, weights, protocol
+    slider_bag, shared_file, content, weights, protocol
 ):
-    network = load_network(shared(f"weights/{weights}"))
+    network = load_network(shared_file(f"weights/{weights}"))
     events, images = content
     if protocol is ICASSP2022:
         expected = independent.icassp2022(network, events, images)
