@@ -57,12 +57,18 @@ def test_temporal_consistency_follows_the_motion():
     assert min(frozen[1:]) > 2 * max(same[1:])
 
 
-def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch):
+def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "lpips", None)
     choice = find_metrics(("alex",), None)
     assert choice.missing[0][0] == "lpips_alex" and "lpips cannot be imported" in choice.missing[0][1]
     assert "lpips_alex" not in choice.keys
     assert "lpips_alex" not in Scorer(choice).score(np.zeros((20, 20)), np.ones((20, 20)))
+
+    (tmp_path / "lpips.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.delitem(sys.modules, "lpips")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EvaluationError, match="cannot be imported .operator torchvision::nms does not exist"):
+        load_lpips("vgg")
 
     def no_backbone(**_):
         raise OSError("Name or service not known")
