@@ -67,7 +67,7 @@ def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_
     (tmp_path / "lpips.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.delitem(sys.modules, "lpips")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EvaluationError, match="cannot be imported .operator torchvision::nms does not exist"):
+    with pytest.raises(EvaluationError, match=r"cannot be imported .operator torchvision::nms does not exist"):
         load_lpips("vgg")
 
     def no_backbone(**_):
