@@ -111,7 +111,7 @@ def load_lpips(network: str) -> Compare:
     """
     try:
         import lpips
-    except ImportError as error:
+    except Exception as error:  # a torchvision built for another torch raises RuntimeError
         raise EvaluationError(f"package lpips cannot be imported ({error}); see docs/evaluation.md") from None
     try:
         # It prints, and its backbone is fetched by torchvision, which raises whatever the network does.
