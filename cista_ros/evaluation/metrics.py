@@ -129,10 +129,10 @@ def load_lpips(network: str) -> Compare:
 
 
 def load_squeeze(backbone: Path, heads: Path) -> Compare:
-    """LPIPS-squeeze (Keras weights) from the two files given; CheckpointError if they are not these."""
-    from .squeezenet import SqueezeDistance
+    """LPIPS-squeeze (Keras weights) from the two files given; TrainingError if they are not these."""
+    from ..training.perceptual import SqueezeDistance
 
-    distance = SqueezeDistance(backbone, heads)
+    distance = SqueezeDistance(Path(backbone), Path(heads))
 
     @torch.inference_mode()
     def compare(image: np.ndarray, truth: np.ndarray) -> float:

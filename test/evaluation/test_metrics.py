@@ -9,7 +9,7 @@ import independent
 import numpy as np
 import pytest
 
-from cista_ros.errors import CheckpointError
+from cista_ros.errors import CistaError
 from cista_ros.evaluation import metrics
 from cista_ros.evaluation.metrics import METRICS, MetricChoice, Scorer, TemporalConsistency, find_metrics, load_lpips
 from cista_ros.evaluation.protocols import EvaluationError
@@ -93,7 +93,7 @@ def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference(shared_f
 def test_files_that_are_no_backbone_are_named(tmp_path):
     pytest.importorskip("h5py")
     (tmp_path / "a.h5").write_bytes(b"no")
-    with pytest.raises(CheckpointError, match=r"a.h5: not the Keras weights of SqueezeNet"):
+    with pytest.raises(CistaError, match=r"a.h5: not the SqueezeNet 1.1 backbone as Keras stores it"):
         find_metrics((), (tmp_path / "a.h5", tmp_path / "heads.pth"))
 
 
