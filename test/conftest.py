@@ -24,6 +24,12 @@ def shared(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_file():
+    """`shared` for tests: with several conftest.py, which of them an import finds depends on what ran before."""
+    return shared
+
+
+@pytest.fixture(scope="session")
 def released_weights() -> Path:
     """The CISTA-TC weights that the paper's authors published."""
     return shared("weights/authors-cista-tc.pth.tar")
@@ -42,3 +48,13 @@ def small_network():
 
     torch.manual_seed(1)
     return Cista(CistaConfig(channels=8, iterations=2)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """For networks too small to gain by threads, which wait for each other on a busy machine; also in processes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

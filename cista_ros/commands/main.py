@@ -8,11 +8,16 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError
+from . import ecd
+from .cost import cost
 from .demo import demo
+from .evaluate import evaluate
+from .groups import command_group
 from .reconstruct import reconstruct
 from .simulate import simulate
 from .train import train
 from .weights import weights
+from .weights_get import get
 
 app = typer.Typer(
     help="Ordinary video from event cameras.",
@@ -24,9 +29,12 @@ app = typer.Typer(
 )
 app.command()(reconstruct)
 app.command()(demo)
+app.command()(evaluate)
+app.command()(cost)
+app.add_typer(ecd.app, name="ecd")
 app.command()(simulate)
 app.command()(train)
-app.command()(weights)
+app.add_typer(command_group("Weights: shipped ones, and published ones to get.", weights, get=get), name="weights")
 
 
 @app.callback(invoke_without_command=True)
