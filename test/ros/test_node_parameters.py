@@ -123,7 +123,7 @@ def test_bad_values_at_the_start_end_with_code_2_and_one_clear_line(small_weight
     torch.save({"epoch": 1, "state_dict": {"fc.weight": torch.zeros(3, 3)}}, other)
     bad = {
         ("-p", "weights:=/no/such/file"): "weights '/no/such/file': neither a file nor the name of shipped weights",
-        ("-p", f"weights:={other}"): f"{other}: not the weights of a CISTA network",
+        ("-p", f"weights:={other}"): f"{other}: its keys",
         ("-p", ok, "-p", "tone_map:=sepia"): "tone_map is 'sepia'; expected one of none, stretch, robust",
         ("-p", ok, "-p", "period:=99.0"): "Parameter period out of range Min: 0.0005, Max: 10.0, value: 99.0",
         ("-p", ok, "-p", "count:=1.5"): "parameter 'count' to '1.5' of type 'DOUBLE', expecting type 'INTEGER'",
