@@ -93,11 +93,13 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
 
 
 def _fitting_weights(path: Path, config: TrainingConfig, widened: bool) -> dict:
-    from ..networks import load_network
+    from ..networks import Cista, load_network
     from ..networks.widening import widen
     from ..training.state import TrainingError
 
     network = load_network(path)
+    if not isinstance(network, Cista):
+        raise TrainingError(f"{path}: the weights of a {type(network).__name__}; only CISTA networks are trained here")
     if widened:
         network = widen(network)
     if network.config != config.network:
