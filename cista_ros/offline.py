@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .errors import RecordingError
 from .pipeline import ImageMaker, Picture, WindowMaker
 from .recordings import Recording
 from .windows import Window
-from .wire.messages import EventMessage
+from .wire.messages import EventMessage, ImageMessage
 
 
 def read_windows(
-    recording: Recording, windows: WindowMaker, start: float | None = None, end: float | None = None
+    recording: Recording,
+    windows: WindowMaker,
+    start: float | None = None,
+    end: float | None = None,
+    on_frame: Callable[[ImageMessage], None] | None = None,
 ) -> Iterator[Window]:
     """The windows of a recording's events from `start` to `end`, in seconds since the recording's start.
 
+    Args:
+        on_frame: is given the camera frames of that time as they come; without it none is decoded.
     Raises:
         RecordingError: the sensor's size changes within the recording.
     """
-    for recorded in recording.read(start, end, frames=False, camera_info=False):
+    for recorded in recording.read(start, end, frames=on_frame is not None, camera_info=False):
         message = recorded.message
+        if on_frame and isinstance(message, ImageMessage):
+            on_frame(message)
+            continue
         assert isinstance(message, EventMessage)
         if (message.height, message.width) != (recording.height, recording.width):
             raise RecordingError(

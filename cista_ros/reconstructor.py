@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from .errors import DeviceError
-from .networks import Cista, State
+from .networks import Network
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
 from .windows import default_max_events, split_evenly
 
@@ -54,7 +55,7 @@ class Reconstructor:
 
     def __init__(
         self,
-        network: Cista,
+        network: Network,
         height: int,
         width: int,
         device: str | torch.device = "auto",
@@ -66,17 +67,17 @@ class Reconstructor:
         self.height, self.width = height, width
         self.max_events = max_events
         self.hot_pixels = hot_pixels
-        self._state: State | None = None
+        self._state: Any = None
 
     def reset(self) -> None:
-        """Begin a new sequence: forget the image, the code and the memory."""
+        """Begin a new sequence: forget all that the network remembers."""
         self._state = None
 
     def reconstruct(self, events: np.ndarray, split: bool = True) -> Reconstruction:
         """One image of one window.
 
         Args:
-            events: event array (N,), N > 0, in time order, all on the sensor.
+            events: event array (N,), in time order, all on the sensor; none make an empty voxel grid.
             split: heed max_events; if not, the window is one step, however many its events.
         """
         limit = self.max_events or default_max_events(self.height, self.width)
@@ -90,11 +91,14 @@ class Reconstructor:
         grid = self._voxel_grid(events)
         if self.hot_pixels:
             grid = clip_hot_pixels(grid)
-        image, self._state = self.network(normalise(grid)[None], self._state)
-        return image[0, 0]
+        if self.network.conventions.normalise:
+            grid = normalise(grid)
+        image, self._state = self.network(grid[None], self._state)
+        # Networks that end in a sigmoid are in the range already; FireNet's output is linear.
+        return image[0, 0].clamp(0, 1)
 
     def _voxel_grid(self, events: np.ndarray) -> torch.Tensor:
-        bins = self.network.config.bins
+        bins = self.network.bins
         if self.device.type == "cpu":
             return torch.from_numpy(voxel_grid(events, self.height, self.width, bins))
         return voxel_grid_torch(*upload(events, self.device), self.height, self.width, bins)

@@ -9,6 +9,7 @@ import typer
 from .. import __version__
 from ..errors import CistaError
 from .demo import demo
+from .evaluate import evaluate
 from .reconstruct import reconstruct
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(reconstruct)
 app.command()(demo)
+app.command()(evaluate)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,16 +2,23 @@
 
 from .checkpoints import load_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
+from .models import MODELS, make_network
+from .network import Conventions, Network, count_parameters
 from .shipped import DEFAULT_WEIGHTS, find_weights, shipped_weights
 
 __all__ = [
     "DEFAULT_WEIGHTS",
+    "MODELS",
     "VARIANTS",
     "Cista",
     "CistaConfig",
+    "Conventions",
+    "Network",
     "State",
+    "count_parameters",
     "find_weights",
     "load_network",
+    "make_network",
     "save_network",
     "shipped_weights",
 ]

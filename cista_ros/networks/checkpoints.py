@@ -1,4 +1,4 @@
-"""Weights on disk: our own safetensors files, and the checkpoints that the paper's authors published.
+"""Weights on disk: our own safetensors files, and the checkpoints that others published (layouts/).
 
 No file is ever unpickled: safetensors hold numbers only, and `.pth.tar` files go through torch's weights-only reader.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,47 +17,42 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .cista import Cista, CistaConfig
+from .layouts import LAYOUTS
+from .layouts.keys import without_memory
+from .models import make_kind
+from .network import Conventions, Network
 
 FORMAT = "cista_ros/1"
 
-# The authors' module names, and ours.
-_RELEASED_NAMES = {
-    "We": "events_head",
-    "Wi": "image_head",
-    "W0": "fusion",
-    "P0": "first_code",
-    "one_conv_for_prev": "attend_previous",
-    "one_conv_for_cur": "attend_current",
-    "Dg.conv": "dictionary",
-    "Dg.recurrent_block.Gates": "memory.gates",
-    "upsamp_conv": "upsampled",
-    "final_conv": "prediction",
-}
 
-
-def save_network(network: Cista, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+def save_network(network: Network, path: str | Path, metadata: dict[str, str] | None = None) -> None:
     """Write weights to a safetensors file, with the architecture (and any further text) in its metadata."""
-    header = {**(metadata or {}), "format": FORMAT, "config": json.dumps(asdict(network.config))}
+    header = {
+        **(metadata or {}),
+        "format": FORMAT,
+        "network": network.name,
+        "config": json.dumps(asdict(network.config)),
+        "conventions": json.dumps(asdict(network.conventions)),
+    }
     save_file({k: v.detach().contiguous().cpu() for k, v in network.state_dict().items()}, path, header)
 
 
-def load_network(path: str | Path) -> Cista:
-    """Read a network, on the CPU and in evaluation mode, from a `.safetensors` file of ours or an authors' `.pth.tar`.
+def load_network(path: str | Path) -> Network:
+    """Read a network from a file: ready for inference, on the CPU, with the conventions of its weights.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, or the weights of another network.
+        CheckpointError: no such file, not weights, weights of another network, or values that are not finite.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file")
-    network, weights = (_read_own if path.suffix == ".safetensors" else _read_released)(path)
+    network, weights = (_read_own if path.suffix == ".safetensors" else _read_published)(path)
     _check(path, network, weights)
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def _read_own(path: Path) -> tuple[Cista, dict[str, Tensor]]:
+def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -64,77 +61,48 @@ def _read_own(path: Path) -> tuple[Cista, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: not a safetensors file ({error})") from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: its metadata does not say format={FORMAT}; not written by cista_ros")
+    kind = metadata.get("network", "cista")  # files of before there were others do not say
     try:
-        network = _without_memory(CistaConfig(**json.loads(metadata["config"])))
+        config = json.loads(metadata["config"])
+        network = without_memory(partial(make_kind, kind, config))
+        network.conventions = Conventions(**json.loads(metadata.get("conventions", "{}")))
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its metadata holds no CISTA configuration ({error})") from None
+        raise CheckpointError(f"{path}: its metadata holds no configuration of a network ({error})") from None
     return network, weights
 
 
-def _read_released(path: Path) -> tuple[Cista, dict[str, Tensor]]:
+def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
         raise CheckpointError(
             f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({type(error).__name__})"
         ) from None
-    released = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(released, dict) or not all(isinstance(v, Tensor) for v in released.values()):
-        raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as the authors' checkpoints do")
-    iterations = sum(key.endswith(".Lambda") for key in released)
-    shapes = [released.get(f"{name}.conv2d.weight") for name in ("We", "P0", "lista_blocks.0.D")]
-    if not iterations or any(w is None or w.ndim != 4 for w in shapes):
-        raise CheckpointError(f"{path}: not the weights of a CISTA network (no We, P0, lista_blocks)")
-    weights = dict(_renamed(released))
-    # Tied blocks are written once for each iteration; equal copies are read as one shared block.
-    tied = all(
-        torch.equal(value, weights.get("blocks.0." + key.split(".", 2)[2], value[:0]))
-        for key, value in weights.items()
-        if key.startswith("blocks.")
-    )
-    if tied:
-        weights = {k: v for k, v in weights.items() if not k.startswith("blocks.") or k.startswith("blocks.0.")}
-    return _released_network(path, released, iterations, tied), weights
+    published = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(published, dict) or not all(isinstance(v, Tensor) for v in published.values()):
+        raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
+    for layout in LAYOUTS:
+        if layout.recognises(published):
+            try:
+                network, weights = layout.read(published)
+            except ValueError as error:
+                raise CheckpointError(f"{path}: {error}") from None
+            network.conventions = _conventions(network.name, content)
+            return network, weights
+    known = "; ".join(layout.NAME for layout in LAYOUTS)
+    raise CheckpointError(f"{path}: its keys are those of no network known here, which are {known}")
 
 
-def _released_network(path: Path, released: dict[str, Tensor], iterations: int, tied: bool) -> Cista:
-    events_head = released["We.conv2d.weight"]
-    try:
-        config = CistaConfig(
-            bins=events_head.shape[1],
-            channels=2 * events_head.shape[0],
-            iterations=iterations,
-            shared=tied,
-            similarity="alpha.0" in released,
-            recurrent="Dg.recurrent_block.Gates.weight" in released,
-        )
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    return _without_memory(config)
+def _conventions(name: str, content: dict[str, Any]) -> Conventions:
+    """What the published weights expect, as their authors and EVREAL evaluate them; told by what the file says."""
+    if name == "e2vid" and "arch" in content:  # rpg_e2vid's own; the CISTA paper's say no more than epoch, state_dict
+        return Conventions(robust=True)
+    if name == "spade-e2vid" and "state_dict" not in content:
+        return Conventions(normalise=False)
+    return Conventions()
 
 
-def _without_memory(config: CistaConfig) -> Cista:
-    """A network of shapes only: a file's configuration allocates nothing until its weights were seen to fit."""
-    with torch.device("meta"):
-        return Cista(config)
-
-
-def _renamed(released: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """The authors' keys by our names; keys that we do not know stay, for `_check` to name them."""
-    renamed = []
-    for key, value in released.items():
-        module, _, leaf = key.replace(".conv2d.", ".").rpartition(".")
-        if key.startswith("alpha."):
-            new = f"blocks.{leaf}.alpha"
-        elif module.startswith("lista_blocks."):
-            new = f"blocks.{module.removeprefix('lista_blocks.')}.{'theta' if leaf == 'Lambda' else leaf}"
-        else:
-            new = f"{_RELEASED_NAMES.get(module, module)}.{leaf}"
-        renamed.append((new, value))
-    return renamed
-
-
-def _check(path: Path, network: Cista, weights: dict[str, Tensor]) -> None:
+def _check(path: Path, network: Network, weights: dict[str, Tensor]) -> None:
     expected = network.state_dict()
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unknown:

@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import ConvLSTM, conv3x3, soft_threshold
-
-MIN_SIZE = 16
+from .network import Network, check_counts, check_switches
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,8 @@ class CistaConfig:
     recurrent: bool = True
 
     def __post_init__(self) -> None:
-        for name, limit in (("bins", 1000), ("channels", 4096), ("iterations", 100)):
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= limit:
-                raise ValueError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
-        for name in ("shared", "similarity", "recurrent"):
-            if type(getattr(self, name)) is not bool:
-                raise ValueError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        check_counts(self, bins=1000, channels=4096, iterations=100)
+        check_switches(self, "shared", "similarity", "recurrent")
         if self.channels % 2:
             raise ValueError(f"channels must be even, not {self.channels}")
 
@@ -86,8 +80,10 @@ class IstaBlock(nn.Module):
         self.alpha = nn.Parameter(0.001 * torch.rand(1, code, 1, 1)) if similarity else None
 
 
-class Cista(nn.Module):
+class Cista(Network):
     """The networks of the paper; which of them is the configuration's choice."""
+
+    name = "cista"
 
     def __init__(self, config: CistaConfig | None = None) -> None:
         super().__init__()
@@ -108,6 +104,10 @@ class Cista(nn.Module):
             self.memory = ConvLSTM(c)
         self.upsampled = conv3x3(c, c)
         self.prediction = conv3x3(c, 1)
+
+    @property
+    def bins(self) -> int:
+        return self.config.bins
 
     def initial_state(self, voxel: Tensor) -> State:
         """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
@@ -131,12 +131,8 @@ class Cista(nn.Module):
         Raises:
             ValueError: a voxel grid of another shape than this network takes.
         """
-        n, bins, height, width = voxel.shape
-        if bins != self.config.bins or min(height, width) < MIN_SIZE:
-            raise ValueError(
-                f"voxel grid is {bins}x{height}x{width}; this network takes {self.config.bins} bins"
-                f" and at least {MIN_SIZE}x{MIN_SIZE} pixels"
-            )
+        self.check_voxel(voxel)
+        n, _, height, width = voxel.shape
         state = state or self.initial_state(voxel)
         if state.image.shape != (n, 1, height, width):
             raise ValueError(f"state is of size {tuple(state.image.shape)}, the voxel grid {tuple(voxel.shape)}")

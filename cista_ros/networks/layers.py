@@ -1,14 +1,15 @@
-"""The two building blocks that all CISTA networks share."""
+"""The building blocks that several networks share."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution with reflected borders, as everywhere in the released networks."""
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, padding_mode="reflect")
+def conv3x3(inputs: int, outputs: int, stride: int = 1, padding_mode: str = "reflect") -> nn.Conv2d:
+    """A 3x3 convolution; its borders are reflected, as everywhere in the released CISTA networks."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, padding_mode=padding_mode)
 
 
 def soft_threshold(v: Tensor, theta: Tensor) -> Tensor:
@@ -22,13 +23,93 @@ def soft_threshold(v: Tensor, theta: Tensor) -> Tensor:
 class ConvLSTM(nn.Module):
     """Convolutional LSTM (Shi et al. 2015); one convolution computes all gates from [input, hidden]."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, padding_mode: str = "reflect") -> None:
         super().__init__()
         self.channels = channels
-        self.gates = conv3x3(2 * channels, 4 * channels)
+        self.gates = conv3x3(2 * channels, 4 * channels, padding_mode=padding_mode)
 
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, h, w) and the state before -> (hidden, cell) after, each (N, C, h, w)."""
         remember_in, forget, out, candidate = self.gates(torch.cat((x, hidden), 1)).chunk(4, 1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(remember_in) * torch.tanh(candidate)
         return torch.sigmoid(out) * torch.tanh(cell), cell
+
+
+class ConvGRU(nn.Module):
+    """Convolutional GRU (Ballas et al. 2016), zero-padded; its output is its state."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reset = conv3x3(2 * channels, channels, padding_mode="zeros")
+        self.update = conv3x3(2 * channels, channels, padding_mode="zeros")
+        self.candidate = conv3x3(2 * channels, channels, padding_mode="zeros")
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """(N, C, h, w) and the state before -> the state after."""
+        both = torch.cat((x, hidden), 1)
+        update = torch.sigmoid(self.update(both))
+        candidate = torch.tanh(self.candidate(torch.cat((x, hidden * torch.sigmoid(self.reset(both))), 1)))
+        return hidden * (1 - update) + candidate * update
+
+
+class ConvNorm(nn.Module):
+    """A zero-padded convolution of odd kernel size, by batch normalisation followed (it then has no bias) or not.
+
+    Doubling: the image is doubled in size before (`bilinear`) or by (`transposed`) the convolution.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, norm: bool = False, double: str = ""
+    ) -> None:
+        super().__init__()
+        padding, bias = kernel // 2, not norm
+        self.bilinear = double == "bilinear"
+        if double == "transposed":
+            self.conv: nn.Module = nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding=1, bias=bias)
+        else:
+            self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
+        self.norm = nn.BatchNorm2d(outputs) if norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, h, w) -> (N, outputs, h', w'), no activation."""
+        if self.bilinear:
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        x = self.conv(x)
+        return x if self.norm is None else self.norm(x)
+
+
+class ResidualBlock(nn.Module):
+    """relu(x + conv(relu(conv(x)))) (He et al. 2016), both 3x3 and zero-padded."""
+
+    def __init__(self, channels: int, norm: bool = False) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels, 3, norm=norm)
+        self.second = ConvNorm(channels, channels, 3, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> the same shape."""
+        return torch.relu(self.second(torch.relu(self.first(x))) + x)
+
+
+class RecurrentConv(nn.Module):
+    """relu(convolution), then a ConvLSTM: the encoder of E2VID and SPADE-E2VID."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: bool) -> None:
+        super().__init__()
+        self.conv = ConvNorm(inputs, outputs, 5, stride, norm)
+        self.memory = ConvLSTM(outputs, padding_mode="zeros")
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """(N, inputs, h, w) and (hidden, cell) before, None for zeros -> (hidden, cell) after."""
+        x = torch.relu(self.conv(x))
+        return self.memory(x, *(state or (torch.zeros_like(x), torch.zeros_like(x))))
+
+
+def pad_to_multiple(x: Tensor, multiple: int, mode: str = "reflect") -> tuple[Tensor, tuple[slice, slice]]:
+    """Extend H and W to multiples, half on each side (the odd one on top and left); also the slices that undo it."""
+    height, width = x.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    top, left = (down + 1) // 2, (right + 1) // 2
+    if down or right:
+        x = F.pad(x, (left, right - left, top, down - top), mode=mode)
+    return x, (slice(top, top + height), slice(left, left + width))

@@ -92,7 +92,7 @@ def test_foreign_torch_files_are_refused_and_never_run(tmp_path, capsys, write):
 
 def test_weights_of_another_network_are_named_as_such(tmp_path):
     torch.save({"state_dict": {"net.head.weight": torch.zeros(1)}}, tmp_path / "firenet.pth.tar")
-    with pytest.raises(CheckpointError, match=r"firenet.pth.tar: not the weights of a CISTA network"):
+    with pytest.raises(CheckpointError, match=r"firenet.pth.tar: its keys are those of no network known here"):
         load_network(tmp_path / "firenet.pth.tar")
 
 
@@ -122,9 +122,9 @@ def test_wrong_shapes_and_values_that_are_not_finite_are_named(released_weights,
     ("metadata", "text"),
     [
         (None, "does not say format"),
-        ({"format": FORMAT}, "no CISTA configuration"),
-        ({"format": FORMAT, "config": "{"}, "no CISTA configuration"),
-        ({"format": FORMAT, "config": json.dumps({"colour": 1})}, "no CISTA configuration"),
+        ({"format": FORMAT}, "no configuration of a network"),
+        ({"format": FORMAT, "config": "{"}, "no configuration of a network"),
+        ({"format": FORMAT, "config": json.dumps({"colour": 1})}, "no configuration of a network"),
         (
             {"format": FORMAT, "config": json.dumps({"channels": 10**9})},
             "channels must be a whole number from 1 to 4096",

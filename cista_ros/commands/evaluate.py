@@ -1,0 +1,213 @@
+"""`cista evaluate`: recordings through networks, scored against the camera's own frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..evaluation.jobs import Failure, Job
+    from ..evaluation.metrics import MetricChoice
+    from ..evaluation.protocols import Protocol
+    from ..evaluation.results import Result
+    from ..evaluation.tables import Summary
+
+
+class ProtocolName(str, Enum):
+    """The protocols by name."""
+
+    icassp2022 = "icassp2022"
+    icassp2022_clahe = "icassp2022-clahe"
+    evreal = "evreal"
+
+
+def evaluate(
+    recordings: Annotated[list[Path], typer.Argument(help="ROS 1 bags, rosbag2, or ECD text (folder or zip).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to, and to resume from.")],
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Shipped or downloaded weights by name, or a file; NAME=FILE names it. Repeat, or A,B."),
+    ] = None,
+    protocol: Annotated[ProtocolName, typer.Option(help="What is scored, and how.")] = ProtocolName.icassp2022,
+    paper: Annotated[bool, typer.Option("--paper", help="Put the paper's numbers beside.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes that work side by side.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    sheets: Annotated[int, typer.Option(help="Frames of each sequence in its contact sheet.", min=0)] = 4,
+    video: Annotated[bool, typer.Option("--video", help="Also a video of all methods side by side.")] = False,
+    figures: Annotated[bool, typer.Option(help="Sheets, error maps, plots (need matplotlib) and report.html.")] = True,
+    squeeze: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Keras backbone (.h5) and LPIPS heads (.pth), for 'LPIPS-squeeze (Keras weights)'."),
+    ] = None,
+    events_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear events.")] = None,
+    frames_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead of tables.")] = False,
+) -> None:
+    """Score networks on recordings: OUTPUT/tables.md, tables.tex, scores.json, scores/*/*.csv and report.html.
+
+    A run that was broken off goes on where it was when it is started again in the same folder. Exit code 1 if a
+    sequence failed; the others are done all the same.
+    """
+    from rich.console import Console
+
+    from ..evaluation.jobs import Failure, Job
+    from ..evaluation.metrics import find_metrics
+    from ..evaluation.protocols import PROTOCOLS
+    from ..reconstructor import choose_device
+
+    choose_device(device)
+    if figures:
+        from ..evaluation.figures import new_figure
+
+        new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
+    chosen = PROTOCOLS[protocol.value]
+    methods = _methods(weights or ["cista-tc"])
+    sequences = _sequences(recordings)
+    metrics = find_metrics((chosen.lpips,), squeeze)
+    output.mkdir(parents=True, exist_ok=True)
+    todo = [
+        Job(
+            recording=recording,
+            sequence=sequence,
+            weights=file,
+            method=method,
+            protocol=chosen.name,
+            metrics=metrics,
+            folder=output,
+            device=device,
+            pictures=None if video else sheets,
+            events_topic=events_topic,
+            frames_topic=frames_topic,
+        )
+        for sequence, recording in sequences.items()
+        for method, file in methods.items()
+    ]
+    console = Console(stderr=True)
+    outcomes = _work(todo, jobs, console)
+    order = {(job.sequence, job.method): i for i, job in enumerate(todo)}
+    outcomes.sort(key=lambda outcome: order[outcome.sequence, outcome.method])
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+    results = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
+    summary = _write(output, chosen, metrics, results, failures, list(sequences), list(methods), paper, as_json)
+    if figures and results:
+        _illustrate(output, summary, results, list(sequences), list(methods), video)
+        console.print(f"Open {output / 'report.html'}")
+    for failure in failures:
+        console.print(f"failed: {failure.sequence}, {failure.method}: {failure.reason}", markup=False)
+        if failure.details:
+            console.print(failure.details, markup=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _methods(wanted: Sequence[str]) -> dict[str, Path]:
+    """Name -> checkpoint, of "NAME", "FILE" and "NAME=FILE", each perhaps several with commas between."""
+    from ..evaluation.protocols import EvaluationError
+    from ..networks import find_weights
+
+    methods: dict[str, Path] = {}
+    for word in (word for item in wanted for word in item.split(",") if word):
+        name, _, file = word.rpartition("=")
+        path = find_weights(file)
+        name = name or path.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".safetensors")
+        if "/" in name or name.startswith(("_", ".")):
+            raise EvaluationError(f"a method cannot be called {name!r}; name it: --weights NAME={file}")
+        if name in methods:
+            raise EvaluationError(f"two weights are called {name}; name them: --weights NAME={file}")
+        methods[name] = path
+    return methods
+
+
+def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
+    """Name -> recording; the name is that of the file or folder."""
+    from ..errors import RecordingError
+
+    sequences: dict[str, Path] = {}
+    for path in recordings:
+        if not path.exists():
+            raise RecordingError(f"{path}: no such file or folder")
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        if name in sequences:
+            raise RecordingError(f"{path}: another recording is called {name} too: {sequences[name]}")
+        sequences[name] = path
+    return sequences
+
+
+def _work(todo: list[Job], processes: int, console: Console) -> list[Result | Failure]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from ..evaluation.jobs import Failure, run_jobs
+
+    outcomes: list[Result | Failure] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[frames]}"), console=console, transient=True) as progress:
+        task = progress.add_task("sequences and methods", total=len(todo), frames="")
+        for job, outcome in run_jobs(todo, processes, lambda n: progress.update(task, frames=f"{n} frames")):
+            outcomes.append(outcome)
+            progress.update(task, advance=1, frames="")
+            said = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.rows)} frames"
+            progress.console.print(f"{job.sequence}, {job.method}: {said}", markup=False)
+    return outcomes
+
+
+def _write(
+    output: Path,
+    protocol: Protocol,
+    metrics: MetricChoice,
+    results: list[Result],
+    failures: list[Failure],
+    sequences: list[str],
+    methods: list[str],
+    paper: bool,
+    as_json: bool,
+) -> Summary:
+    from ..evaluation.results import write_text
+    from ..evaluation.tables import as_json as to_json
+    from ..evaluation.tables import as_latex, as_markdown, summarise
+
+    summary = summarise(protocol, metrics, results, failures, sequences, methods, paper)
+    scores = json.dumps(to_json(summary, results, failures), indent=1) + "\n"
+    write_text(output / "scores.json", scores)
+    write_text(output / "tables.md", as_markdown(summary))
+    write_text(output / "tables.tex", as_latex(summary))
+    typer.echo(scores if as_json else as_markdown(summary), nl=False)
+    return summary
+
+
+def _illustrate(
+    output: Path, summary: Summary, results: list[Result], sequences: list[str], methods: list[str], video: bool
+) -> None:
+    from ..evaluation import figures as draw
+    from ..evaluation.report import write_report
+
+    shown: list[tuple[str, Path]] = []
+    keys = [table.metric for table in summary.tables]
+    folder = output / "figures"
+    kept = {name: draw.kept_stamps(results, name) for name in sequences}
+    middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
+    if len(middle) > 1:
+        figure = draw.sheet(output, middle, methods)
+        shown.append(("One frame of each sequence", draw.save_figure(figure, folder / "all_sequences")))
+    for name in sequences:
+        there = [r.method for r in results if r.sequence == name]
+        some = kept[name][:: max(1, len(kept[name]) // 4)][:6]
+        rows = [(name, stamp) for stamp in some]
+        if rows:
+            figure = draw.sheet(output, rows, there)
+            shown.append((f"{name}: frame, events and each method", draw.save_figure(figure, folder / f"{name}_sheet")))
+        if rows and any(r.metrics for r in results if r.sequence == name):
+            figure = draw.sheet(output, rows, there, errors=True)
+            shown.append((f"{name}: where they differ", draw.save_figure(figure, folder / f"{name}_errors")))
+        if any(r.metrics and len(r.rows) > 1 for r in results if r.sequence == name):
+            figure = draw.over_time(results, name, keys)
+            shown.append((f"{name}: scores over time", draw.save_figure(figure, folder / f"{name}_over_time")))
+        if video and kept[name]:
+            draw.write_video(output, output / "videos" / f"{name}.mp4", name, kept[name], there)
+    write_report(output / "report.html", "Event camera reconstructions, compared", summary, results, shown)

@@ -1,0 +1,1 @@
+"""Reconstructions against the camera's own frames: protocols, metrics, tables, figures, one report."""

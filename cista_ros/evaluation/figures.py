@@ -1,0 +1,132 @@
+"""Figures of an evaluation: contact sheets as in the paper's figures 2 and 3, error maps, metrics over time, video.
+
+PNG and PDF by matplotlib (an extra of this package), drawn without a display.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from ..video import VideoWriter
+from .metrics import METRICS
+from .pictures import EVENTS, FRAME, read_picture
+from .protocols import EvaluationError
+from .results import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INCHES = 2.2  # width of a picture in a sheet
+CAPTION = 22  # pixels above a picture in a video
+LARGEST_ERROR = 0.6  # where the colours of error maps end
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches. EvaluationError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise EvaluationError("figures need matplotlib: pip install matplotlib") from None
+    return Figure((width, height), layout="constrained")
+
+
+def save_figure(figure: Figure, base: Path) -> Path:
+    """Write base.png and base.pdf; returns the PNG."""
+    base.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(base.with_name(base.name + ".pdf"))
+    figure.savefig(base.with_name(base.name + ".png"), dpi=130)
+    return base.with_name(base.name + ".png")
+
+
+def kept_stamps(results: Sequence[Result], sequence: str) -> list[int]:
+    """Stamps of a sequence's frames of which all methods' pictures were kept."""
+    stamps = [set(r.pictures) for r in results if r.sequence == sequence]
+    return sorted(set.intersection(*stamps)) if stamps else []
+
+
+def sheet(folder: Path, rows: Sequence[tuple[str, int]], methods: Sequence[str], errors: bool = False) -> Figure:
+    """Pictures of frames (sequence, stamp), one row each: frame, events, then each method.
+
+    errors: the methods' columns show where and by how much they differ from the frame instead.
+    """
+    kinds = [FRAME, EVENTS, *methods]
+    pictures = [{kind: read_picture(folder, sequence, kind, stamp) for kind in kinds} for sequence, stamp in rows]
+    kinds = [kind for kind in kinds if any(row[kind] is not None for row in pictures)]
+    aspect = max((p.shape[0] / p.shape[1] for row in pictures for p in row.values() if p is not None), default=0.75)
+    figure = new_figure(INCHES * len(kinds) + (0.6 if errors else 0.2), (INCHES * aspect + 0.05) * len(rows) + 0.3)
+    axes = figure.subplots(len(rows), len(kinds), squeeze=False)
+    shown = None
+    for i, row in enumerate(pictures):
+        for j, kind in enumerate(kinds):
+            axis, picture = axes[i][j], row[kind]
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if i == 0:
+                axis.set_title({FRAME: "frame", EVENTS: "events"}.get(kind, kind), fontsize=9)
+            if j == 0 and (i == 0 or rows[i][0] != rows[i - 1][0]):
+                axis.set_ylabel(rows[i][0], fontsize=8)
+            if picture is None:
+                continue
+            if picture.ndim == 3:
+                axis.imshow(picture[..., ::-1])
+            elif errors and kind in methods and row[FRAME] is not None:
+                difference = np.abs(picture.astype(np.float32) - row[FRAME]) / 255
+                shown = axis.imshow(difference, cmap="magma", vmin=0, vmax=LARGEST_ERROR)
+            else:
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    if shown is not None:
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="|image − frame|")
+    return figure
+
+
+def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> Figure:
+    """Each metric against time, a line for each method."""
+    chosen = [r for r in results if r.sequence == sequence]
+    keys = [key for key in keys if any(r.values(key) for r in chosen)]
+    figure = new_figure(8, 1.7 * len(keys) + 0.5)
+    axes = figure.subplots(len(keys), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, key in zip(axes, keys, strict=True):
+        for result in chosen:
+            line = [(row["seconds"], row[key]) for row in result.rows if not math.isnan(row.get(key, math.nan))]
+            axis.plot(
+                *zip(*line, strict=True), label=result.method, linewidth=1, marker="." if len(line) < 30 else None
+            )
+        axis.set_ylabel(METRICS[key].label.replace(" (", "\n("), fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8, ncols=4, loc="upper right")
+    axes[0].set_title(sequence, fontsize=9)
+    axes[-1].set_xlabel("seconds", fontsize=8)
+    return figure
+
+
+def write_video(folder: Path, path: Path, sequence: str, stamps: Sequence[int], methods: Sequence[str]) -> None:
+    """An MP4 of the kept frames: the frame and all methods side by side, in the recording's own time."""
+    kinds = [kind for kind in (FRAME, *methods) if read_picture(folder, sequence, kind, stamps[0]) is not None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer: VideoWriter | None = None
+    try:
+        for stamp in stamps:
+            pictures = [read_picture(folder, sequence, kind, stamp) for kind in kinds]
+            if any(picture is None for picture in pictures):
+                raise EvaluationError(f"{sequence}: a picture of {stamp} is missing; run the evaluation again")
+            panels = [_captioned(p, "frame" if k == FRAME else k) for p, k in zip(pictures, kinds, strict=True)]
+            row = np.hstack(panels)
+            if writer is None:
+                writer = VideoWriter(path, *row.shape).__enter__()
+            writer.write(row, stamp)
+    finally:
+        if writer is not None:
+            writer.__exit__()
+
+
+def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
+    title = np.full((CAPTION, picture.shape[1]), 255, np.uint8)
+    cv2.putText(title, caption, (3, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)
+    return np.vstack([title, picture])

@@ -1,0 +1,70 @@
+"""Pictures of an evaluation kept on disk, for contact sheets and videos: pictures/<sequence>/<method>/<stamp>.png.
+
+Beside the methods' folders lie those of the camera's frames (_frame), and of the events of each window (_events).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..drawing import draw_events
+from ..tone_map import to_mono8
+from .protocols import EvaluationError, Plan
+from .sequence import Compared
+
+FRAME, EVENTS = "_frame", "_events"
+
+
+def chosen_frames(plan: Plan | None, wanted: int) -> set[int]:
+    """Indices of at most `wanted` of a plan's scored frames, spread evenly; without a plan the first ones."""
+    if plan is None:
+        return set(range(wanted))
+    scored = np.flatnonzero(plan.scored)
+    n = min(len(scored), wanted)
+    return set((plan.first + scored[((np.arange(n) + 0.5) * len(scored) / max(n, 1)).astype(int)]).tolist())
+
+
+def picture_path(folder: Path, sequence: str, kind: str, stamp: int) -> Path:
+    """Where a picture lies; kind is a method, FRAME or EVENTS."""
+    return folder / "pictures" / sequence / kind / f"{stamp}.png"
+
+
+class PictureFolder:
+    """Writes the pictures of one method on one sequence."""
+
+    def __init__(self, folder: Path, sequence: str, method: str, height: int, width: int) -> None:
+        self.folder, self.sequence, self.method = folder, sequence, method
+        self.size = height, width
+        self.stamps: list[int] = []
+        for old in picture_path(folder, sequence, method, 0).parent.glob("*.png"):
+            old.unlink()
+
+    def write(self, compared: Compared) -> None:
+        """Keep the image, the frame if there is one, and the events."""
+        assert compared.image is not None
+        shown = {self.method: to_mono8(compared.image), EVENTS: draw_events(compared.events, *self.size)}
+        if compared.truth is not None:
+            shown[FRAME] = to_mono8(compared.truth)
+        for kind, picture in shown.items():
+            _write(picture_path(self.folder, self.sequence, kind, compared.stamp), picture)
+        self.stamps.append(compared.stamp)
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    """Whole or not at all: several processes may write the same frame."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ok, content = cv2.imencode(".png", picture)
+    if not ok:
+        raise EvaluationError(f"{path}: could not be encoded")
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(content.tobytes())
+    part.replace(path)
+
+
+def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
+    """uint8 (H, W), or (H, W, 3) BGR for events; None if it is not there."""
+    return cv2.imread(str(picture_path(folder, sequence, kind, stamp)), cv2.IMREAD_UNCHANGED)

@@ -1,0 +1,183 @@
+"""One recording through one network: its images beside the camera's frames, one at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from ..events import no_events
+from ..intake import Intake
+from ..networks import Network
+from ..offline import read_windows
+from ..pipeline import ImageMaker, Picture, WindowMaker
+from ..reconstructor import Reconstructor
+from ..recordings import Recording
+from ..tone_map import RobustStretch, ToneMap, make_tone_map
+from ..windows import CountWindows, StampWindows, Window, default_max_events
+from ..wire.messages import NS, ImageMessage
+from .padding import ZeroPadded
+from .protocols import EvaluationError, Plan, Protocol
+
+_TO_GREY = {
+    "rgb": cv2.COLOR_RGB2GRAY,
+    "bgr": cv2.COLOR_BGR2GRAY,
+    "rgba": cv2.COLOR_RGBA2GRAY,
+    "bgra": cv2.COLOR_BGRA2GRAY,
+}
+_GREY = ("mono", "8UC", "16UC")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An image and the frame of its time, as the protocol shows both: float32 (H, W) in [0, 1].
+
+    index: of the frame among the recording's (of the image, where there are no frames); truth: None where the recording
+    has no frames; image: None where no event had come yet; steps and milliseconds: of the network, 0 where it had
+    nothing to do.
+    """
+
+    index: int
+    stamp: int
+    events: np.ndarray
+    image: np.ndarray | None
+    truth: np.ndarray | None
+    steps: int
+    milliseconds: float
+
+
+def network_of(protocol: Protocol, network: Network) -> Network:
+    """The network as the protocol runs it."""
+    return ZeroPadded(network) if protocol.zero_padding else network
+
+
+def image_tone_map(protocol: Protocol, network: Network) -> ToneMap:
+    """How the protocol shows a network's images."""
+    if protocol.native_scaling and network.conventions.robust:
+        return RobustStretch(rate=1)
+    return make_tone_map(protocol.tone_map)
+
+
+def compare_sequence(
+    recording: Recording, sequence: str, network: Network, protocol: Protocol, device: str = "auto"
+) -> tuple[Plan | None, Iterator[Compared]]:
+    """What the protocol does with a recording (None if it has no frames), and the images that it scores, in turn.
+
+    Of a recording without frames there is an image for every so many events that one step takes, and nothing to compare
+    it with. Consuming the iterator does the work; it raises EvaluationError for frames of another size than the sensor,
+    images that are not finite, time that jumps back, and frames none of which lies within the time of the events.
+    """
+    reconstructor = Reconstructor(
+        network_of(protocol, network), recording.height, recording.width, device, protocol.max_events
+    )
+    images = ImageMaker(reconstructor, image_tone_map(protocol, network))
+    if recording.frames_topic is None and not len(recording.frame_stamps()):
+        return None, _without_frames(recording, sequence, images)
+    plan = protocol.plan(sequence, recording.frame_stamps(), recording.start)
+    return plan, _with_frames(recording, sequence, plan, protocol, images)
+
+
+def _without_frames(recording: Recording, sequence: str, images: ImageMaker) -> Iterator[Compared]:
+    count = default_max_events(recording.height, recording.width)
+    maker = WindowMaker(Intake(recording.height, recording.width), lambda: CountWindows(count))
+    for index, window in enumerate(read_windows(recording, maker)):
+        picture, milliseconds = _timed(images, window)
+        _check_finite(picture, sequence, index)
+        yield Compared(index, window.stamp, window.events, picture.shown, None, picture.steps, milliseconds)
+
+
+def _with_frames(
+    recording: Recording, sequence: str, plan: Plan, protocol: Protocol, images: ImageMaker
+) -> Iterator[Compared]:
+    stamps = plan.stamps if plan.begin is None else np.concatenate(([plan.begin], plan.stamps))
+    maker = WindowMaker(Intake(recording.height, recording.width), lambda: StampWindows(stamps))
+    frames: dict[int, list[ImageMessage]] = {}
+    start = None if plan.begin is None else max(0.0, (plan.begin - recording.start) / NS - 1e-3)
+    end = (int(stamps[-1]) - recording.start) / NS + 1e-3
+    wanted = set(plan.stamps[plan.scored].tolist())
+
+    def keep(frame: ImageMessage) -> None:
+        if frame.stamp in wanted:
+            frames.setdefault(frame.stamp, []).append(frame)
+
+    windows = every_stamp(stamps, read_windows(recording, maker, start, end, keep))
+    if plan.begin is not None:
+        next(windows)  # of before the first frame
+    waiting: list[Compared] = []
+    picture: Picture | None = None
+    any_events = False
+    for i, window in enumerate(windows):
+        if maker.intake.counts.time_jumps:
+            raise EvaluationError(f"{sequence}: time jumps back in its events; cut it into several recordings")
+        any_events |= len(window.events) > 0
+        steps, milliseconds = 0, 0.0
+        if len(window.events) or protocol.empty_steps:
+            picture, milliseconds = _timed(images, replace(window, first=picture is None))
+            steps = picture.steps
+            _check_finite(picture, sequence, plan.first + i)
+        if plan.scored[i]:
+            shown = picture.shown if picture is not None else None
+            waiting.append(Compared(plan.first + i, window.stamp, window.events, shown, None, steps, milliseconds))
+        # A frame may be recorded some time after the events of its own time.
+        while waiting and waiting[0].stamp in frames:
+            yield _joined(waiting.pop(0), frames, protocol, recording, sequence)
+    while waiting and waiting[0].stamp in frames:
+        yield _joined(waiting.pop(0), frames, protocol, recording, sequence)
+    if waiting:
+        raise EvaluationError(f"{sequence}: frame {waiting[0].index} is announced by its stamp, but was not found")
+    if not any_events:
+        raise EvaluationError(f"{sequence}: none of its frames lies within the time of its events")
+
+
+def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Window]:
+    """One window for each stamp, in order: those of StampWindows, and empty ones where they have none."""
+    position = 0
+    for window in windows:
+        while position < len(stamps) and stamps[position] != window.stamp:
+            yield Window(no_events(), int(stamps[position]))
+            position += 1
+        position += 1
+        yield window
+    for stamp in stamps[position:]:
+        yield Window(no_events(), int(stamp))
+
+
+def _timed(images: ImageMaker, window: Window) -> tuple[Picture, float]:
+    began = time.perf_counter()
+    picture = images.make(window)
+    return picture, 1000 * (time.perf_counter() - began)
+
+
+def _check_finite(picture: Picture, sequence: str, index: int) -> None:
+    if not np.isfinite(picture.image).all():
+        raise EvaluationError(f"{sequence}: the network's image {index} has values that are not finite")
+
+
+def _joined(
+    compared: Compared, frames: dict[int, list[ImageMessage]], protocol: Protocol, recording: Recording, sequence: str
+) -> Compared:
+    same_stamp = frames[compared.stamp]
+    frame = same_stamp.pop(0)
+    if not same_stamp:
+        del frames[compared.stamp]
+    size = (recording.height, recording.width)
+    if frame.image.shape[:2] != size:
+        raise EvaluationError(
+            f"{sequence}: frame {compared.index} is of {frame.image.shape[1]}x{frame.image.shape[0]} pixels,"
+            f" the events of {size[1]}x{size[0]}"
+        )
+    truth = make_tone_map(protocol.tone_map)(grey(frame))
+    return replace(compared, truth=truth)
+
+
+def grey(frame: ImageMessage) -> np.ndarray:
+    """A camera frame as float32 (H, W) in [0, 1]. EvaluationError for encodings that are no picture."""
+    kind, image = frame.encoding.rstrip("0123456789"), frame.image
+    if kind in _TO_GREY:
+        image = cv2.cvtColor(np.ascontiguousarray(image), _TO_GREY[kind])
+    elif kind not in _GREY or image.size != image.shape[0] * image.shape[1]:
+        raise EvaluationError(f"a frame of encoding {frame.encoding}; expected mono, rgb or bgr of 8 or 16 bits")
+    return np.float32(image.reshape(image.shape[:2])) / np.float32(np.iinfo(image.dtype).max)

@@ -1,0 +1,61 @@
+"""FireNet (Scheerlinck et al., "Fast Image Reconstruction with an Event Camera", WACV 2020), section 3.
+
+E2VID made small: no change of size, 3x3 convolutions with 16 channels, two ConvGRUs. 37,777 parameters, 0.15 MB fp32.
+Its last convolution has no activation: images may leave [0, 1], and whoever shows them clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .layers import ConvGRU, ConvNorm, ResidualBlock
+from .network import Network, check_counts
+
+FirenetState = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class FirenetConfig:
+    """The architecture: temporal bins of the voxel grid, and channels throughout; defaults as published."""
+
+    bins: int = 5
+    channels: int = 16
+
+    def __post_init__(self) -> None:
+        check_counts(self, bins=1000, channels=4096)
+
+
+class Firenet(Network):
+    """The state is the two ConvGRUs', each (N, C, H, W)."""
+
+    name = "firenet"
+
+    def __init__(self, config: FirenetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or FirenetConfig()
+        c = config.channels
+        self.head = ConvNorm(config.bins, c, 3)
+        self.first_memory = ConvGRU(c)
+        self.first_block = ResidualBlock(c)
+        self.second_memory = ConvGRU(c)
+        self.second_block = ResidualBlock(c)
+        self.prediction = ConvNorm(c, 1, 1)
+
+    @property
+    def bins(self) -> int:
+        return self.config.bins
+
+    def forward(self, voxel: Tensor, state: FirenetState | None = None) -> tuple[Tensor, FirenetState]:
+        """Reconstruct one window: see Network."""
+        self.check_voxel(voxel)
+        x = torch.relu(self.head(voxel))
+        if state is None:
+            state = torch.zeros_like(x), torch.zeros_like(x)
+        if state[0].shape != x.shape:
+            raise ValueError(f"state is of size {tuple(state[0].shape)}, the voxel grid {tuple(voxel.shape)}")
+        first = self.first_memory(x, state[0])
+        second = self.second_memory(self.first_block(first), state[1])
+        return self.prediction(self.second_block(second)), (first, second)
