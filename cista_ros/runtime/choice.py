@@ -61,6 +61,12 @@ def _cuda_graph(task: Task) -> Runtime:
     return CudaGraph(task.network, task.height, task.width, task.device, task.precision)
 
 
+def _cuda_graph_compile(task: Task) -> Runtime:
+    from .cuda_graph import CompiledCudaGraph
+
+    return CompiledCudaGraph(task.network, task.height, task.width, task.device, task.precision)
+
+
 _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "eager": _eager,
     "fused": _fused,
@@ -68,6 +74,7 @@ _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "compile": _compile,
     "openvino": _openvino,
     "cuda-graph": _cuda_graph,
+    "cuda-graph-compile": _cuda_graph_compile,
 }
 RUNTIMES = ("auto", *_MAKERS)
 
@@ -107,7 +114,7 @@ def _candidates(device: torch.device) -> list[tuple[str, str]]:
 
 
 def _make(name: str, task: Task) -> Runtime:
-    if task.precision != "fp32" and name != "cuda-graph":
+    if task.precision != "fp32" and not name.startswith("cuda-graph"):
         raise RuntimeUnavailableError(f"runtime {name} computes in fp32 only, not in {task.precision}")
     try:
         return _MAKERS[name](task)
@@ -122,7 +129,7 @@ def _make(name: str, task: Task) -> Runtime:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "memory" in text and "alloc" in text
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or ("memory" in text and "alloc" in text)
 
 
 def _cista_on_cpu(name: str, task: Task) -> Cista:

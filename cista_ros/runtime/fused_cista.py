@@ -38,7 +38,10 @@ class FusedCista(Runtime):
         self._fold_ends(network, h, w)
         self._first_code = self._conv(*_parameters(network.first_code))
         # Tied blocks are one object: what is made of it is made once.
-        made = {id(block): _Block(self._conv(*_parameters(block.D)), self._conv(*_parameters(block.P)), block) for block in network.blocks}
+        made = {
+            id(block): _Block(self._conv(*_parameters(block.D)), self._conv(*_parameters(block.P)), block)
+            for block in network.blocks
+        }
         blocks = [made[id(block)] for block in network.blocks]
         self._blocks = blocks * config.iterations if config.shared else blocks
         if config.similarity:

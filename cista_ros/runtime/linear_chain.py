@@ -69,8 +69,7 @@ def doubling_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], 
     (height, width, 4 outputs): what belongs to places (0, 0), (0, 1), (1, 0) and (1, 1) of each doubled pixel.
     """
     double = _doubling(_SIDE)
-    along = torch.stack([torch.stack([_shift(2 * _SIDE, c) @ _shift(2 * _SIDE, a) @ double for a in _TAPS3]) for c in _TAPS3])
-    along = along.view(3, 3, _SIDE, 2, _SIDE)
+    along = (_two_shifts(2 * _SIDE) @ double).view(3, 3, _SIDE, 2, _SIDE)
     taps = torch.stack([_window(along[:, :, i], i - 2) for i in _PLACES])  # (place, c, a, phase, tap)
     kernels = torch.einsum("ocdabi,rcapu,sdbqv->rspqoiuv", _composed(first, second), taps, taps)
     outputs, inputs = second[0].shape[0], first[0].shape[1]
@@ -83,20 +82,22 @@ def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], h
 
     It takes (2 height + 4, 2 width + 4, inputs), reflected below and to the right, and returns (height, width, outputs).
     """
-    along = torch.stack([torch.stack([(_shift(2 * _SIDE, c) @ _shift(2 * _SIDE, a))[::2] for a in _TAPS3]) for c in _TAPS3])
+    along = _two_shifts(2 * _SIDE)[:, :, ::2]
     first_taps, middle_taps = (_window(along[:, :, i], 2 * i - 2) for i in _PLACES[:2])
     taps = torch.stack([first_taps, middle_taps, middle_taps])  # (place, c, a, tap)
     kernels = torch.einsum("ocdabi,rcau,sdbv->rsoiuv", _composed(first, second), taps, taps)
     return LinearChain(kernels, _composed_bias(first, second), height, width, stride=2)
 
 
-_TAPS3 = (-1, 0, 1)
+def _two_shifts(n: int) -> Tensor:
+    """(3, 3, n, n): what tap a of one convolution, then tap c of the next, do along one axis; [c, a]."""
+    shifts = torch.stack([_shift(n, by) for by in (-1, 0, 1)])
+    return shifts[:, None] @ shifts[None]
 
 
 def _shift(n: int, by: int) -> Tensor:
     """The matrix (n, n) that moves a signal by -1, 0 or 1, its ends reflected."""
-    at = torch.arange(n) + by
-    at = at.abs()
+    at = (torch.arange(n) + by).abs()
     at = torch.where(at > n - 1, 2 * (n - 1) - at, at)
     return torch.eye(n, dtype=torch.float64)[at]
 
@@ -118,7 +119,7 @@ def _window(matrix: Tensor, start: int) -> Tensor:
 
 
 def _composed(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """The two weights multiplied over the channels between them: (outputs, rows 2, columns 2, rows 1, columns 1, inputs)."""
+    """The weights multiplied over the channels between them: (outputs, rows 2, columns 2, rows 1, columns 1, inputs)."""
     return torch.einsum("omcd,miab->ocdabi", second[0].double(), first[0].double())
 
 

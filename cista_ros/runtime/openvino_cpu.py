@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -37,9 +38,12 @@ class OpenVino(Runtime):
         flat = _Flat(network, structure)
         example = (grid, *self._first)
         try:
-            model = openvino.convert_model(
-                flat, example_input=example, input=[openvino.PartialShape(list(x.shape)) for x in example]
-            )
+            with warnings.catch_warnings():
+                # Tracing takes the checks of shapes for constants, which for one size they are.
+                warnings.simplefilter("ignore", torch.jit.TracerWarning)
+                model = openvino.convert_model(
+                    flat, example_input=example, input=[openvino.PartialShape(list(x.shape)) for x in example]
+                )
             hints = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": "f32",

@@ -1,4 +1,4 @@
-"""What the faster ways on a CPU are built of: memory that is kept, and convolutions whose weights were laid out once."""
+"""What the faster ways on a CPU are built of: memory that is kept, convolutions whose weights were laid out once."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..networks import Network
@@ -15,11 +16,13 @@ class Runtime(ABC):
 
     Attributes:
         name: as `--runtime` takes it.
-        precision: of the arithmetic: fp32, bf16, fp16 or int8.
+        precision: of the arithmetic: fp32, bf16 or fp16.
+        takes_events: it makes the voxel grid as well: `step_events` is there.
     """
 
     name: str
     precision = "fp32"
+    takes_events = False
 
     @abstractmethod
     def reset(self) -> None:
@@ -31,6 +34,10 @@ class Runtime(ABC):
 
         Both lie on the runtime's device. The image is the caller's until the next step.
         """
+
+    def step_events(self, events: np.ndarray, hot_pixels: bool) -> Tensor:
+        """An event array (N,), hot pixels limited or not -> the image, as `step`. Only where takes_events."""
+        raise NotImplementedError(self.name)
 
 
 class Eager(Runtime):
