@@ -15,13 +15,31 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 EVENTS_TOPIC = "/dvs/events"
 # The windows that wait for the network when the bag ends are reconstructed in this time, or counted as pending.
 DRAIN_S = 3.0
 BOOLEANS = ("true", "false")
+
+
+def _fail_with(event: ProcessExited) -> None:
+    """Make `ros2 launch` end, with exit code 1, because a process failed."""
+    if event.returncode:
+        raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}")
+
+
+def _on_bag_end(event: ProcessExited, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    _fail_with(event)
+    return [TimerAction(period=DRAIN_S, actions=[EmitEvent(event=Shutdown(reason="the bag has ended"))])]
+
+
+def _on_node_end(event: ProcessExited, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    _fail_with(event)
+    return [EmitEvent(event=Shutdown(reason="the node has ended"))]
 
 
 def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -33,18 +51,18 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
     events_topic, namespace = value("events_topic"), value("namespace")
     camera = events_topic.rpartition("/")[0]
-    overrides = {name: value(name) for name in ("weights", "device") if value(name)}
-    actions: list[LaunchDescriptionEntity] = [
-        Node(
-            package="cista_ros",
-            executable="reconstruct",
-            name="cista_reconstruct",
-            namespace=namespace,
-            parameters=[value("params_file"), {**overrides, "use_sim_time": flag("use_sim_time")}],
-            remappings=[("events", events_topic), ("events/camera_info", f"{camera}/camera_info")],
-            output="screen",
-        )
-    ]
+    # As text, even where YAML would read a number.
+    overrides = {name: ParameterValue(value(name), value_type=str) for name in ("weights", "device") if value(name)}
+    node = Node(
+        package="cista_ros",
+        executable="reconstruct",
+        name="cista_reconstruct",
+        namespace=namespace,
+        parameters=[value("params_file"), {**overrides, "use_sim_time": flag("use_sim_time")}],
+        remappings=[("events", events_topic), ("events/camera_info", f"{camera}/camera_info")],
+        output="screen",
+    )
+    actions: list[LaunchDescriptionEntity] = [node]
     if bag := value("bag"):
         arguments = [bag, "--rate", value("rate")]
         arguments += ["--loop"] if flag("loop") else []
@@ -54,8 +72,8 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         player = Node(package="cista_ros", executable="play", name="cista_play", arguments=arguments, output="screen")
         actions.append(player)
         if flag("exit_on_end"):
-            end = TimerAction(period=DRAIN_S, actions=[EmitEvent(event=Shutdown(reason="the bag has ended"))])
-            actions.append(RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[end])))
+            for action, on_end in ((player, _on_bag_end), (node, _on_node_end)):
+                actions.append(RegisterEventHandler(OnProcessExit(target_action=action, on_exit=on_end)))
     if flag("view"):
         image = f"/{namespace}/image_raw".replace("//", "/")
         actions.append(Node(package="rqt_image_view", executable="rqt_image_view", arguments=[image]))
@@ -75,7 +93,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("bag", "", "Recording to play (ROS 1 bag, rosbag2, ECD text); none: events come from elsewhere."),
             argument("rate", "1.0", "Playback speed, times real time."),
             argument("loop", "false", "Play the bag again and again.", flag=True),
-            argument("exit_on_end", "false", "End everything when the bag has ended.", flag=True),
+            argument("exit_on_end", "false", "End everything when the bag has ended, or failed.", flag=True),
             argument("weights", "", "Name of shipped weights, or a file; none: as in params_file."),
             argument("device", "", "auto, cpu, cuda or cuda:N; none: as in params_file."),
             argument("events_topic", EVENTS_TOPIC, "Topic of the events (dvs_msgs/EventArray)."),

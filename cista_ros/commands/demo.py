@@ -87,9 +87,10 @@ def demo(
         raise DemoError(f"no image came; see {log}")
     _write_sheet(output, summary["frames"])
     events, latency = summary["events"], summary["latency_ms"]
+    told = " unknown" if latency["p50"] is None else f" p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms"
     console.print(
         f"{summary['images']} images from {events['used']} of {events['sent']} events, {events['dropped']} dropped;"
-        f" latency p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms; {summary['rmw']}"
+        f" latency{told}; {summary['rmw']}"
     )
     console.print(f"Look at {output / 'contact_sheet.png'} and {output / 'frames'}")
 
@@ -113,8 +114,10 @@ def _ros_environment() -> dict[str, str]:
         prefixes = environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
         if sys.prefix not in prefixes:
             environment["AMENT_PREFIX_PATH"] = os.pathsep.join([sys.prefix, *filter(None, prefixes)])
-    # A demo is nobody else's business on the network.
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    # A demo is nobody else's business on the network, and a camera that runs here is not the demo's.
+    private = "ROS_LOCALHOST_ONLY" if environment.get("ROS_DISTRO") == "humble" else "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    environment.setdefault(private, "1" if private == "ROS_LOCALHOST_ONLY" else "LOCALHOST")
+    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     return environment
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from ..pipeline import ImageMaker
 from ..windows import Window, merge
@@ -37,7 +38,10 @@ class Job:
 
 @dataclass
 class BacklogCounts:
-    """What overload did: windows merged into the one after them, windows (and their events) skipped."""
+    """What overload did: windows merged into the one after them, windows (and their events) skipped.
+
+    Every window becomes an image, is merged, is skipped, fails or waits; what windows merged into counts as one.
+    """
 
     merged_windows: int = 0
     skipped_windows: int = 0
@@ -45,10 +49,10 @@ class BacklogCounts:
 
 
 class Backlog:
-    """A queue between two threads of at most `limit` jobs. When full, the oldest give way:
+    """A queue between two threads of at most `limit` jobs. When full, old ones give way:
 
-    - `merge`: the two oldest become one, reconstructed in a single step. No event is lost, an image is. Windows of two
-      streams, or of more than MAX_MERGED_EVENTS together, cannot be merged: then the older is skipped.
+    - `merge`: the oldest two that can become one do, reconstructed in a single step: no event is lost, an image is.
+      Windows of two streams, or of more than MAX_MERGED_EVENTS together, cannot; if none can, the oldest is skipped.
     - `skip`: the oldest is dropped with its events.
     """
 
@@ -85,16 +89,22 @@ class Backlog:
             return len(self._jobs), sum(job.events for job in self._jobs)
 
     def _make_room(self) -> None:
-        oldest = self._jobs.popleft()
-        following = self._jobs[0]
-        one_stream = oldest.images is following.images and not following.windows[0].first
-        if self.policy == "merge" and one_stream and oldest.events + following.events <= MAX_MERGED_EVENTS:
-            self._jobs[0] = replace(following, windows=oldest.windows + following.windows)
-            self.counts.merged_windows += 1
-            return
-        if oldest.windows[0].first and one_stream:
+        if self.policy == "merge":
+            for i, (earlier, later) in enumerate(pairwise(self._jobs)):
+                if _can_merge(earlier, later):
+                    self._jobs[i + 1] = replace(later, windows=earlier.windows + later.windows)
+                    del self._jobs[i]
+                    self.counts.merged_windows += 1
+                    return
+        oldest, following = self._jobs.popleft(), self._jobs[0]
+        if oldest.windows[0].first and oldest.images is following.images:
             # What follows now begins the stream.
             begins = replace(following.windows[0], first=True)
             self._jobs[0] = replace(following, windows=(begins, *following.windows[1:]))
-        self.counts.skipped_windows += len(oldest.windows)
+        self.counts.skipped_windows += 1
         self.counts.skipped_events += oldest.events
+
+
+def _can_merge(earlier: Job, later: Job) -> bool:
+    one_stream = earlier.images is later.images and not later.windows[0].first
+    return one_stream and earlier.events + later.events <= MAX_MERGED_EVENTS

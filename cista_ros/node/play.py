@@ -132,13 +132,19 @@ def _arguments(args: list[str]) -> argparse.Namespace:
     parser.add_argument("--frames-topic", help="needed when several topics bear images")
     parser.add_argument(
         "--wait-for-subscribers",
-        type=int,
+        type=_count,
         default=1,
         metavar="N",
         help="start only when so many subscribe the events (default 1; 0: at once)",
     )
     parser.add_argument("--json", action="store_true", help="print what was published as JSON at the end")
     return parser.parse_args(args)
+
+
+def _count(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -1,4 +1,6 @@
-"""A camera in a process of its own: python camera.py MESSAGES EVENTS_EACH RATE. Prints how many messages it published.
+"""A camera in a process of its own: python camera.py MESSAGES EVENTS_EACH RATE [RELIABILITY].
+
+Prints how many messages it published.
 
 Like a driver it sends on its own time, whether or not anybody keeps up.
 """
@@ -12,15 +14,16 @@ from dataclasses import replace
 import rclpy
 from dvs_msgs.msg import EventArray
 from harness import cut, stream
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from cista_ros.wire.cdr import encode_event_array
 
 
-def main(messages: int, events: int, rate: float) -> None:
+def main(messages: int, events: int, rate: float, reliability: str) -> None:
     rclpy.init()
     node = rclpy.create_node("camera")
-    publisher = node.create_publisher(EventArray, "/dvs/events", QoSProfile(depth=100))
+    qos = QoSProfile(depth=100, reliability=QoSReliabilityPolicy[reliability])
+    publisher = node.create_publisher(EventArray, "/dvs/events", qos)
     (message,) = cut(stream(events, 0.99 / rate, 180, 240), 1000, 180, 240)
     while not publisher.get_subscription_count():
         time.sleep(0.02)
@@ -38,4 +41,4 @@ def main(messages: int, events: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *(sys.argv[4:] or ["RELIABLE"]))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import PATIENCE_S, stream
+from harness import PATIENCE_S, module, stream
 
 CAMERA = str(Path(__file__).with_name("camera.py"))
 EVENTS = 75_000
@@ -78,3 +78,20 @@ def test_signals_end_an_idle_node_in_order(client, small_weights, number):
     *_, last = process.err.splitlines()
     assert "0 messages (0 malformed, 0 of a wrong size, 0 lost); 0 events: 0 used for 0 images" in last
     assert "Traceback" not in process.err and "invalid" not in process.err, process.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_node_is_still_starting_ends_it_in_order(client, small_weights, number):
+    process = client.start(*module("reconstruct", "--ros-args", "-p", f"weights:={small_weights[0]}"))
+    # Its signal handlers are in place before it loads what takes long.
+    client.until(lambda: handles(process, number))
+    assert process.stop(number) == 0
+    assert "Traceback" not in process.err
+
+
+def handles(process, number) -> bool:
+    """Whether a process has a handler for a signal, by the kernel's word."""
+    status = Path(f"/proc/{process.popen.pid}/status").read_text()
+    caught = int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16)
+    terminate = caught >> (signal.SIGTERM - 1) & 1  # Python itself handles SIGINT from its first moment
+    return bool(terminate and caught >> (number - 1) & 1)

@@ -1,0 +1,75 @@
+"""numpy images to sensor_msgs/Image and back."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+
+from cista_ros.errors import DecodeError
+from cista_ros.node.images import time_message, to_grey, to_message
+from cista_ros.wire.cdr import decode_image
+
+SHOWN = np.linspace(0, 1, 15, dtype=np.float32).reshape(3, 5)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "mono16", "32FC1"])
+def test_a_message_says_what_it_holds(encoding):
+    message = to_message(SHOWN, encoding, 5_000_000_007, "dvs")
+    assert (message.height, message.width, message.encoding) == (3, 5, encoding)
+    assert message.step * 3 == len(message.data)
+    assert message.is_bigendian == (sys.byteorder == "big")
+    assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (5, 7, "dvs")
+    assert np.allclose(to_grey(message), SHOWN * 255, atol=1)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "mono16", "32FC1"])
+def test_rclpy_serialises_it_as_our_codec_reads_it(encoding):
+    from rclpy.serialization import serialize_message
+
+    message = decode_image(serialize_message(to_message(SHOWN, encoding, -1, "dvs")))
+    assert (message.stamp, message.frame_id, message.encoding) == (-1, "dvs", encoding)
+    top = {"mono8": 255, "mono16": 65535, "32FC1": 1}[encoding]
+    expected = SHOWN * top if encoding == "32FC1" else np.rint(SHOWN * top)
+    assert np.array_equal(message.image, expected.astype(message.image.dtype))
+
+
+def test_rows_may_be_padded():
+    message = to_message(SHOWN, "mono16", 0, "")
+    rows = np.frombuffer(message.data, np.uint8).reshape(3, 10)
+    message.step = 16
+    message.data = np.pad(rows, ((0, 0), (0, 6)), constant_values=99).tobytes()
+    assert np.array_equal(to_grey(message), (np.rint(SHOWN * 65535).astype(int) >> 8))
+
+
+def test_big_endian_pixels_are_read_as_such():
+    pixels = np.array([[0x1234, 0xFF00]], ">u2")
+    message = Image(height=1, width=2, encoding="mono16", is_bigendian=1, step=4, data=pixels.tobytes())
+    assert to_grey(message).tolist() == [[0x12, 0xFF]]
+
+
+def test_floats_that_are_no_grey_become_the_nearest():
+    pixels = np.array([[np.nan, -1, 0.5, 7]], np.float32)
+    message = Image(height=1, width=4, encoding="32FC1", step=16, data=pixels.tobytes())
+    assert to_grey(message).tolist() == [[0, 0, 128, 255]]
+
+
+@pytest.mark.parametrize("change", [{"height": 4}, {"step": 4}, {"encoding": "mono16"}, {"data": b""}])
+def test_data_of_another_size_than_declared_is_an_error(change):
+    message = to_message(SHOWN, "mono8", 0, "")
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(DecodeError, match=r"bytes of data; expected \d rows of \d bytes"):
+        to_grey(message)
+
+
+def test_an_unknown_encoding_is_an_error():
+    with pytest.raises(DecodeError, match="image encoding 'jpeg' is not known"):
+        to_grey(Image(encoding="jpeg"))
+
+
+def test_times_before_1970_have_negative_seconds():
+    time = time_message(-1)
+    assert (time.sec, time.nanosec) == (-1, 999_999_999)

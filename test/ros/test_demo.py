@@ -1,0 +1,62 @@
+"""`cista demo`: player, node and recorder together; their pictures and their sums."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from harness import H, W, cut, free_domain, offline, stream
+from recordings.makers import write_bag
+
+from cista_ros.commands.demo import DemoError
+from cista_ros.commands.main import app
+from cista_ros.tone_map import to_mono8
+
+
+def run(*arguments) -> None:
+    app(["demo", *map(str, arguments)], standalone_mode=False)
+
+
+@pytest.fixture(autouse=True)
+def own_domain(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(free_domain()))
+
+
+def test_demo_writes_images_contact_sheet_and_sums(small_weights, tmp_path):
+    bag = write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream())])
+    output = tmp_path / "demo"
+    (output / "frames").mkdir(parents=True)
+    (output / "frames" / "00000099.png").write_bytes(b"of an earlier run")
+    run(bag, "-o", output, "--weights", small_weights[0], "--period", 0.02)
+    expected = offline(small_weights[1], stream())
+    frames = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((output / "frames").glob("*.png"))]
+    assert len(frames) == len(expected)
+    assert all(np.array_equal(frame, to_mono8(p.shown)) for frame, p in zip(frames, expected, strict=True))
+    assert len(list((output / "events").glob("*.png"))) == len(frames)
+    sheet = cv2.imread(str(output / "contact_sheet.png"))
+    assert sheet.shape[0] > H * len(frames) / 6 and sheet.shape[1] > 2 * W
+    assert sheet.std() > 10
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["images"] == len(expected)
+    assert summary["events"] == {"sent": 3000, "received": 3000, "used": 3000, "dropped": 0}
+    assert [frame["stamp_ns"] for frame in summary["frames"]] == [p.stamp for p in expected]
+    assert sum(frame["events"] for frame in summary["frames"]) == 3000
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
+    assert summary["rmw"].startswith("rmw_")
+    assert summary["diagnostics"]["merged_windows"] == summary["diagnostics"]["lost_messages"] == "0"
+
+
+def test_demo_of_one_image_has_no_latency_and_says_so(small_weights, tmp_path, capfd):
+    bag = write_bag(tmp_path / "one.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream(300, 0.02))])
+    run(bag, "-o", tmp_path / "demo", "--weights", small_weights[0], "--period", 5)
+    assert "latency unknown" in " ".join(capfd.readouterr().err.split())
+    assert json.loads((tmp_path / "demo" / "summary.json").read_text())["latency_ms"] == {"p50": None, "p95": None}
+
+
+def test_demo_says_which_process_failed(small_weights, tmp_path, monkeypatch):
+    bag = write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream())])
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_of_another_world")
+    with pytest.raises(DemoError, match=r"(?s)a process ended early; its last words:.*rmw_of_another_world"):
+        run(bag, "-o", tmp_path / "demo", "--weights", small_weights[0])
