@@ -52,6 +52,10 @@ setup(
         "typer",
     ],
     # colcon test runs pytest only if it finds it named here.
-    extras_require={"test": ["hypothesis", "pytest<9", "ruff", "scikit-image"]},
+    extras_require={
+        # h5py: for LPIPS-squeeze (Keras weights). lpips is not here: it needs torchvision, and that its own torch.
+        "evaluation": ["h5py", "matplotlib", "scikit-image"],
+        "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
+    },
     zip_safe=False,
 )

@@ -42,3 +42,13 @@ def small_network():
 
     torch.manual_seed(1)
     return Cista(CistaConfig(channels=8, iterations=2)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """For networks too small to gain by threads, which wait for each other on a busy machine; also in processes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -68,8 +68,8 @@ def evaluate(
 
         new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
     chosen = PROTOCOLS[protocol.value]
-    methods = _methods(weights or ["cista-tc"])
     sequences = _sequences(recordings)
+    methods = _methods(weights or ["cista-tc"])
     metrics = find_metrics((chosen.lpips,), squeeze)
     output.mkdir(parents=True, exist_ok=True)
     todo = [
@@ -100,9 +100,9 @@ def evaluate(
         _illustrate(output, summary, results, list(sequences), list(methods), video)
         console.print(f"Open {output / 'report.html'}")
     for failure in failures:
-        console.print(f"failed: {failure.sequence}, {failure.method}: {failure.reason}", markup=False)
+        console.print(f"failed: {failure.sequence}, {failure.method}: {failure.reason}", markup=False, soft_wrap=True)
         if failure.details:
-            console.print(failure.details, markup=False)
+            console.print(failure.details, markup=False, soft_wrap=True)
     if failures:
         raise typer.Exit(1)
 
@@ -153,7 +153,7 @@ def _work(todo: list[Job], processes: int, console: Console) -> list[Result | Fa
             outcomes.append(outcome)
             progress.update(task, advance=1, frames="")
             said = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.rows)} frames"
-            progress.console.print(f"{job.sequence}, {job.method}: {said}", markup=False)
+            progress.console.print(f"{job.sequence}, {job.method}: {said}", markup=False, soft_wrap=True)
     return outcomes
 
 

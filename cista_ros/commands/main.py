@@ -8,9 +8,13 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError
+from . import ecd
+from .cost import cost
 from .demo import demo
 from .evaluate import evaluate
+from .groups import command_group
 from .reconstruct import reconstruct
+from .weights_get import get
 
 app = typer.Typer(
     help="Ordinary video from event cameras.",
@@ -23,6 +27,9 @@ app = typer.Typer(
 app.command()(reconstruct)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(cost)
+app.add_typer(ecd.app, name="ecd")
+app.add_typer(command_group("Published weights.", get=get), name="weights")
 
 
 @app.callback(invoke_without_command=True)

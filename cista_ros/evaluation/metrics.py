@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -161,7 +162,13 @@ class MetricChoice:
 
 
 def find_metrics(wanted_lpips: tuple[str, ...], squeeze: tuple[Path, Path] | None) -> MetricChoice:
-    """What can be had of the wanted. A squeeze backbone that was given and cannot be read is an error, not missing."""
+    """What can be had of the wanted. A squeeze backbone that was given and cannot be read is an error, not missing.
+
+    Raises:
+        EvaluationError: no scikit-image, without which there is no SSIM.
+    """
+    if find_spec("skimage") is None:
+        raise EvaluationError("SSIM needs scikit-image: pip install scikit-image")
     there, missing = [], []
     for network in wanted_lpips:
         try:

@@ -19,11 +19,12 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 75rem; }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin: 1rem 0 .5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--soft); }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
-thead th { border-bottom: 2px solid var(--line); }
+thead th { border-bottom: 2px solid var(--line); white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { white-space: normal; min-width: 7rem; overflow-wrap: anywhere; }
 tr.mean td { border-top: 2px solid var(--line); font-style: italic; }
 td.best { font-weight: 700; color: var(--accent); }
 td.paper, th.paper { opacity: .7; }
@@ -47,7 +48,7 @@ def write_report(
     Args:
         figures: caption and PNG file of each, in order.
     """
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(summary.protocol)}.</p>"]
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(summary.protocol[0].upper() + summary.protocol[1:])}.</p>"]
     if summary.notes:
         body.append("<ul>" + "".join(f"<li>{escape(note)}</li>" for note in summary.notes) + "</ul>")
     body.append("<h2>Scores</h2>")

@@ -7,6 +7,7 @@ broken off finds what was finished by it.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import os
@@ -80,7 +81,7 @@ def write_result(folder: Path, result: Result) -> None:
             # repr of a float reads back as the very same; an empty field stands for nan.
             writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else repr(v) for k, v in row.items()})
     part.replace(table)
-    content = asdict(result)
+    content = {"table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(), **asdict(result)}
     del content["rows"]
     write_text(about, json.dumps(content, indent=1) + "\n")
 
@@ -92,8 +93,10 @@ def read_result(folder: Path, sequence: str, method: str, settings: dict[str, An
         content = json.loads(about.read_text())
         if content.pop("settings") != settings:
             return None
-        with table.open(newline="") as file:
-            rows = [_numbers(row) for row in csv.DictReader(file)]
+        written = table.read_bytes()
+        if content.pop("table_sha256") != hashlib.sha256(written).hexdigest():
+            return None
+        rows = [_numbers(row) for row in csv.DictReader(written.decode().splitlines())]
         return Result(rows=rows, settings=settings, **content)
     except (OSError, ValueError, KeyError, TypeError, CistaError):
         return None

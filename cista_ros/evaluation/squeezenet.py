@@ -52,7 +52,7 @@ class SqueezeDistance:
         features = [x]
         for fire in FIRES:
             if fire in POOL_BEFORE:
-                x = F.max_pool2d(x, 3, 2)
+                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
             x = torch.relu(F.conv2d(x, *self._weights[f"fire{fire}/squeeze1x1"]))
             wide = F.conv2d(x, *self._weights[f"fire{fire}/expand3x3"], padding=1)
             x = torch.relu(torch.cat((F.conv2d(x, *self._weights[f"fire{fire}/expand1x1"]), wide), 1))

@@ -1,10 +1,11 @@
-"""The weights that come with the package, by name."""
+"""Weights by name: those that come with the package, and those that `cista weights get` has fetched."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..errors import CheckpointError
+from .published import PUBLISHED, cached_weights
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
 DEFAULT_WEIGHTS = "cista-tc"
@@ -16,7 +17,7 @@ def shipped_weights() -> dict[str, Path]:
 
 
 def find_weights(name: str) -> Path:
-    """The file that a name of shipped weights, or a path, stands for.
+    """The file that a name of shipped or fetched weights, or a path, stands for.
 
     Raises:
         CheckpointError: neither; the message lists the names there are.
@@ -26,5 +27,9 @@ def find_weights(name: str) -> Path:
         return shipped[name]
     if Path(name).is_file():
         return Path(name)
+    if name in PUBLISHED:
+        if (cached := cached_weights(name)).is_file():
+            return cached
+        raise CheckpointError(f"weights {name!r}: not fetched yet (run: cista weights get {name})")
     known = f"shipped with this version: {', '.join(shipped)}" if shipped else "this version ships none: give a file"
     raise CheckpointError(f"weights {name!r}: neither a file nor the name of shipped weights ({known})")

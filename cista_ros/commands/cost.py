@@ -1,0 +1,48 @@
+"""`cista cost`: parameters, operations, memory and time of every network on this machine (the paper's Table 3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def cost(
+    networks: Annotated[
+        list[str] | None, typer.Argument(help="Kinds of network (random weights), shipped weights or files.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")] = "240x180",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    steps: Annotated[int, typer.Option(help="Steps timed, of which the median counts.", min=1)] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure networks, by default all those the paper compares, each in a process of its own."""
+    import torch
+
+    from ..evaluation.cost import as_markdown, measure_all
+    from ..evaluation.protocols import EvaluationError
+    from ..networks import MODELS, find_weights
+    from ..networks.network import MIN_SIZE
+    from ..reconstructor import choose_device
+
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
+    if not match or min(width := int(match[1]), height := int(match[2])) < MIN_SIZE:
+        raise EvaluationError(f"size {size!r}: expected WIDTHxHEIGHT, such as 240x180, of at least {MIN_SIZE} pixels")
+    chosen_device = choose_device(device)
+    chosen: list[tuple[str, Path | None]] = [
+        (name, None if name in MODELS else find_weights(name)) for name in networks or MODELS
+    ]
+    costs = measure_all(chosen, height, width, device, steps)
+    if as_json:
+        typer.echo(json.dumps([asdict(c) for c in costs]))
+        return
+    where = (
+        torch.cuda.get_device_name(chosen_device)
+        if chosen_device.type == "cuda"
+        else f"{torch.get_num_threads()} CPU threads"
+    )
+    typer.echo(as_markdown(costs, height, width, where), nl=False)

@@ -1,0 +1,158 @@
+"""`cista evaluate`, `cista cost`, `cista weights get` and `cista ecd` as their users meet them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from recordings.makers import frames, random_events, write_any
+from typer.testing import CliRunner
+
+from cista_ros.commands.main import app
+from cista_ros.errors import CistaError
+from cista_ros.networks import save_network
+from cista_ros.networks.cista import Cista, CistaConfig
+from cista_ros.networks.firenet import Firenet, FirenetConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+RUN = [sys.executable, "-m", "cista_ros.commands.main"]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """Two networks and three recordings of 20 frames."""
+    folder = tmp_path_factory.mktemp("material")
+    torch.manual_seed(0)
+    save_network(Firenet(FirenetConfig(channels=4)), folder / "fire.safetensors")
+    save_network(Cista(CistaConfig(channels=4, iterations=1)), folder / "tc.safetensors")
+    recordings = []
+    for i in range(3):
+        (folder / str(i)).mkdir()
+        written = write_any(folder / str(i), "ros1", random_events(800, seed=i), frames(20))
+        recordings.append(written.rename(folder / f"made{i}.bag"))
+    return folder, [str(path) for path in recordings]
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def numbers(folder):
+    """All that must not depend on how the work was cut: every file of scores without the times."""
+    found = {}
+    for path in sorted((folder / "scores").rglob("*.csv")):
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        found[str(path.relative_to(folder))] = [row[:5] + row[6:] for row in rows]
+    return found
+
+
+def test_tables_scores_figures_and_a_report_are_written(material, tmp_path):
+    folder, recordings = material
+    pytest.importorskip("matplotlib", reason="figures need matplotlib")
+    weights = f"Fire={folder}/fire.safetensors,{folder}/tc.safetensors"
+    done = evaluate(*recordings[:2], "-o", tmp_path, "--weights", weights, "--sheets", 2, "--video", "--paper")
+    assert done.exit_code == 0, done.output
+    assert "| made0 | 20 |" in done.stdout or "| made0 | 19 |" in done.stdout
+    assert (
+        done.stdout.startswith("Protocol icassp2022") and "| MSE ↓ | frames | Fire | tc | CISTA (paper)" in done.stdout
+    )
+    assert (tmp_path / "tables.md").read_text() == done.stdout
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["failures"] == [] and len(scores["sequences"]) == 4
+    figures = ("figures/all_sequences.pdf", "figures/made1_errors.png", "videos/made0.mp4")
+    for name in ("report.html", "tables.tex", *figures):
+        assert (tmp_path / name).stat().st_size > 500, name
+
+
+def test_broken_off_and_resumed_gives_the_same_as_unbroken(material, tmp_path):
+    folder, recordings = material
+    words = [*recordings, "--weights", f"{folder}/fire.safetensors,{folder}/tc.safetensors", "--no-figures"]
+    words += ["--protocol", "evreal"]
+    assert evaluate(*words, "-o", tmp_path / "whole").exit_code == 0
+    broken = tmp_path / "broken"
+    command = [*RUN, "evaluate", *words, "-o", str(broken)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not list(broken.glob("scores/*/*.json")) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in broken.glob("scores/*/*.json")}
+    assert 1 <= len(finished) < 6 and not (broken / "tables.md").exists()
+    assert evaluate(*words, "-o", broken).exit_code == 0
+    assert all(path.stat().st_mtime_ns == at for path, at in finished.items()), "finished work is not done again"
+    assert (broken / "tables.md").read_text() == (tmp_path / "whole" / "tables.md").read_text()
+    assert numbers(broken) == numbers(tmp_path / "whole")
+
+
+def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(material, tmp_path):
+    folder, recordings = material
+    (tmp_path / "damaged.bag").write_bytes(b"no bag")
+    weights = f"{folder}/fire.safetensors"
+    damaged = tmp_path / "damaged.bag"
+    done = evaluate(damaged, recordings[0], "-o", tmp_path / "out", "--weights", weights, "--no-figures")
+    assert done.exit_code == 1
+    assert re.search(r"failed: damaged, fire: .*damaged.bag: cannot be read as a bag", done.stderr)
+    assert "| made0 |" in done.stdout and "damaged, fire: failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["nothing.bag"], "nothing.bag: no such file or folder"),
+        (["{a}", "{a}"], "another recording is called made0 too"),
+        (["{a}", "--weights", "x"], "weights 'x': neither a file nor the name of shipped weights"),
+        (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not fetched yet \(run: cista weights get e2vid\)"),
+        (["{a}", "--weights", "{w},{w}"], "two weights are called fire; name them: --weights NAME="),
+        (["{a}", "--weights", "a/b={w}"], "a method cannot be called 'a/b'"),
+        (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
+        (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not the Keras weights|needs the package h5py"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_done(material, tmp_path, monkeypatch, words, text):
+    folder, recordings = material
+    monkeypatch.setenv("CISTA_CACHE", str(tmp_path))
+    words = [w.format(a=recordings[0], w=folder / "fire.safetensors") for w in words]
+    done = evaluate(*words, "-o", tmp_path / "out", "--no-figures")
+    assert isinstance(done.exception, CistaError) and re.search(text, str(done.exception))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_real_command_ends_with_one_line_and_exit_code_2(tmp_path):
+    command = [*RUN, "evaluate", "nothing.bag", "-o", str(tmp_path)]
+    path = os.pathsep.join(map(str, sys.path))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 2 and done.stderr.startswith("cista: error: ") and done.stderr.count("\n") == 1
+
+
+def test_published_weights_and_the_dataset_are_listed():
+    listed = CliRunner().invoke(app, ["weights", "get"]).stdout
+    assert "authors-cista-lstc" in listed and "SPADE-E2VID by its own authors" in listed
+    sequences = CliRunner().invoke(app, ["ecd", "list"]).stdout
+    assert "https://rpg.ifi.uzh.ch/datasets/davis/slider_depth.bag" in sequences and "CC BY-NC-SA" in sequences
+    assert isinstance(CliRunner().invoke(app, ["weights", "get", "x"]).exception, CistaError)
+    assert isinstance(CliRunner().invoke(app, ["ecd", "get", "x"]).exception, CistaError)
+
+
+def test_fetched_weights_go_by_their_name(material, tmp_path, monkeypatch):
+    from cista_ros.networks import find_weights
+    from cista_ros.networks.published import cached_weights
+
+    monkeypatch.setenv("CISTA_CACHE", str(tmp_path))
+    cached_weights("firenet").parent.mkdir(parents=True)
+    cached_weights("firenet").write_bytes(b"")
+    assert find_weights("firenet") == cached_weights("firenet")
+
+
+def test_cost_measures_in_processes_of_their_own():
+    done = CliRunner().invoke(app, ["cost", "firenet", "--size", "32x24", "--steps", "1", "--json", "--device", "cpu"])
+    (cost,) = json.loads(done.stdout)
+    assert cost["parameters"] == 37_777 and cost["gmac"] == pytest.approx(37_600 * 32 * 24 / 1e9, rel=1e-3)
+    for size in ("32", "8x8", "axb"):
+        assert "expected WIDTHxHEIGHT" in str(CliRunner().invoke(app, ["cost", "--size", size]).exception)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cista_ros.evaluation.cost import as_markdown, count_mac, measure
+from cista_ros.networks import make_network
+from cista_ros.networks.cista import Cista, CistaConfig
+from cista_ros.networks.firenet import Firenet, FirenetConfig
+
+
+def test_operations_are_counted_as_by_hand():
+    h, w, c = 16, 20, 4
+    # head 5 -> c; two GRUs of three convolutions 2c -> c; two blocks of two c -> c; 1x1 c -> 1.
+    by_hand = h * w * (9 * 5 * c + 6 * 9 * 2 * c * c + 4 * 9 * c * c + c)
+    assert count_mac(Firenet(FirenetConfig(channels=c)).eval(), h, w) == by_hand
+
+
+def test_cista_tc_takes_the_operations_that_its_layers_say():
+    h, w, c, k = 32, 48, 8, 5
+    full, half = h * w, h * w // 4
+    heads = full * 9 * (5 + 1) * (c // 2)
+    codes = half * 9 * (c * c + 2 * c * c + k * (2 * 2 * c * c) + (k + 1) * 2 * c)
+    image = half * 9 * (2 * c * c + 8 * c * c) + full * 9 * (c * c + c)
+    assert count_mac(Cista(CistaConfig(channels=c)).eval(), h, w) == heads + codes + image
+
+
+def test_a_network_is_measured_and_the_papers_numbers_stand_beside():
+    cost = measure("firenet", None, 16, 16, "cpu", steps=2)
+    assert cost.parameters == 37_777 and cost.megabytes == pytest.approx(0.151108)
+    assert cost.milliseconds > 0 and cost.memory >= 0 and cost.paper.megabytes == 0.16
+    text = as_markdown([cost], 16, 16, "this machine")
+    assert "| firenet | 37,777 | 0.15 (0.16) |" in text and "(1.2) |" in text
+
+
+@pytest.mark.parametrize("name", ["cista-tc", "e2vid", "firenet", "spade-e2vid"])
+def test_sizes_are_those_of_table_3(name):
+    from cista_ros.evaluation.published import COSTS
+
+    with torch.device("meta"):
+        network = make_network(name)
+    megabytes = sum(t.numel() * t.element_size() for t in network.state_dict().values()) / 1e6
+    # FireNet's 0.16 is the size of its file, 9 kB of which are names and alignment.
+    assert megabytes == pytest.approx(COSTS[name].megabytes, abs=0.05)

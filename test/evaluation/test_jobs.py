@@ -1,0 +1,110 @@
+"""Jobs: what they leave on disk, how they resume, and how some fail while others go on."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+import torch
+from recordings.makers import HEIGHT, WIDTH, event_messages, frames, random_events, with_topics, write_any, write_bag
+
+from cista_ros.evaluation import jobs as module
+from cista_ros.evaluation.jobs import Failure, Job, attempt, run_job, run_jobs
+from cista_ros.evaluation.metrics import MetricChoice
+from cista_ros.evaluation.pictures import EVENTS, FRAME, read_picture
+from cista_ros.evaluation.results import result_paths
+from cista_ros.networks import save_network
+from cista_ros.networks.firenet import Firenet, FirenetConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def job(tmp_path):
+    torch.manual_seed(0)
+    save_network(Firenet(FirenetConfig(channels=4)), tmp_path / "net.safetensors")
+    recording = write_any(tmp_path, "ros1", random_events(900), frames(12))
+    return Job(
+        recording, "made", tmp_path / "net.safetensors", "net", "icassp2022", MetricChoice(), tmp_path / "out", "cpu"
+    )
+
+
+def test_a_result_has_a_row_for_each_frame_and_pictures_of_some(job):
+    result = run_job(job)
+    assert [row["index"] for row in result.rows] == list(range(12))[-len(result.rows) :]
+    assert set(result.metrics) == {"mse", "psnr", "ssim_uniform", "ssim_gaussian", "temporal"}
+    assert len(result.pictures) == 4 and sum(row["events"] for row in result.rows) <= 900
+    for kind in (FRAME, "net"):
+        assert read_picture(job.folder, "made", kind, result.pictures[0]).shape == (HEIGHT, WIDTH)
+    assert read_picture(job.folder, "made", EVENTS, result.pictures[0]).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_finished_job_is_not_done_again_unless_something_changed(job, monkeypatch):
+    first = run_job(job)
+    done = []
+    inner = module.read_result
+    monkeypatch.setattr(module, "read_result", lambda *a: done.append(inner(*a)) or done[-1])
+    assert run_job(job).rows == first.rows and done[-1] is not None
+    changed = [replace(job, protocol="evreal"), replace(job, pictures=None), replace(job, sequence="made2")]
+    torch.manual_seed(1)
+    save_network(Firenet(FirenetConfig(channels=4)), job.weights)
+    for other in [*changed, job]:
+        run_job(other)
+        assert done[-1] is None
+    table, _ = result_paths(job.folder, "made", "net")
+    table.write_text(table.read_text()[:-40])  # a damaged table is not believed either
+    run_job(job)
+    assert done[-1] is None
+
+
+def test_a_result_without_its_last_file_is_made_anew_and_equal(job):
+    first = run_job(job)
+    table, about = result_paths(job.folder, "made", "net")
+    before = [line.split(",")[6:] for line in table.read_text().splitlines()]
+    about.unlink()
+    assert [row["mse"] for row in run_job(job).rows] == [row["mse"] for row in first.rows]
+    assert [line.split(",")[6:] for line in table.read_text().splitlines()] == before
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_failed_sequence_is_named_and_the_others_give_the_same_in_any_process(job, tmp_path, processes):
+    (tmp_path / "damaged.bag").write_bytes(b"#ROSBAG V2.0\n" + bytes(50))
+    damaged = replace(job, recording=tmp_path / "damaged.bag", sequence="damaged")
+    gone = replace(job, recording=tmp_path / "gone.bag", sequence="gone")
+    outcomes = {j.sequence: outcome for j, outcome in run_jobs([damaged, job, gone], processes)}
+    assert "damaged.bag: cannot be read as a bag" in outcomes["damaged"].reason and not outcomes["damaged"].details
+    assert "gone.bag" in outcomes["gone"].reason
+    alone = run_job(replace(job, folder=tmp_path / "alone"))
+    assert [row["ssim_uniform"] for row in outcomes["made"].rows] == [row["ssim_uniform"] for row in alone.rows]
+    assert not result_paths(job.folder, "damaged", "net")[1].exists()
+
+
+def test_a_failure_leaves_no_numbers_of_before(job):
+    run_job(job)
+    job.weights.write_bytes(b"")
+    assert isinstance(attempt(job), Failure)
+    assert not result_paths(job.folder, "made", "net")[1].exists()
+
+
+def test_a_full_disk_stops_everything(job, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_result", full)
+    with pytest.raises(OSError, match="No space left"):
+        list(run_jobs([job, replace(job, sequence="other")]))
+
+
+def test_a_mistake_of_ours_is_told_in_full_and_the_others_go_on(job, monkeypatch):
+    monkeypatch.setattr(module, "chosen_frames", lambda *_: 1 / 0)
+    (_, failure), (_, other) = run_jobs([job, replace(job, pictures=None)])
+    assert failure.reason == "ZeroDivisionError: division by zero" and "Traceback" in failure.details
+    assert other.rows
+
+
+def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
+    path = write_bag(tmp_path / "blind.bag", with_topics(event_messages(random_events(900))))
+    result = run_job(replace(job, recording=path, sequence="blind"))
+    assert result.metrics == [] and len(result.rows) == 6 and "no camera frames" in result.note
+    assert "mse" not in result.rows[0] and len(result.pictures) == 4

@@ -1,0 +1,190 @@
+"""Downloads, against a real server on the loopback address."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.server
+import shutil
+import threading
+from collections import namedtuple
+
+import pytest
+
+from cista_ros import download as module
+from cista_ros.download import Checksum, DownloadError, cache_folder, download, remote_size
+from cista_ros.errors import CheckpointError
+from cista_ros.networks.published import PUBLISHED, PublishedWeights, cached_weights, fetch_weights
+
+CONTENT = bytes(range(256)) * 4096
+SHA256 = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())
+HTTP = frozenset({"http"})  # the loopback server has no certificate; outside tests only https is allowed
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT; what it does wrong is told by the path. Writes down each request's Range."""
+
+    ranges: list[str | None]
+
+    def do_GET(self):
+        self.ranges.append(self.headers.get("Range"))
+        if self.path == "/gone":
+            return self.send_error(404)
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "ftp://example.org/file")
+            return self.end_headers()
+        begin = int(self.headers["Range"][6:-1]) if "Range" in self.headers and self.path != "/no-ranges" else 0
+        if begin >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        body = CONTENT[begin:]
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if self.path == "/breaks" else body)
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    handler = type("Handler", (Server,), {"ranges": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        running.address = f"http://127.0.0.1:{running.server_address[1]}"
+        running.ranges = handler.ranges
+        yield running
+        running.shutdown()
+
+
+def test_a_file_comes_whole_is_checked_and_not_fetched_twice(server, tmp_path):
+    seen = []
+    path = download(f"{server.address}/a", tmp_path / "new" / "a", SHA256, lambda *n: seen.append(n), HTTP)
+    assert path.read_bytes() == CONTENT and not path.with_name("a.part").exists()
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert download(f"{server.address}/a", path, SHA256, schemes=HTTP) == path
+    assert server.ranges == [None]
+
+
+def test_what_broke_off_goes_on_where_it_was(server, tmp_path):
+    path = tmp_path / "a"
+    with pytest.raises(DownloadError, match=r"broke off .*run the command again"):
+        download(f"{server.address}/breaks", path, SHA256, schemes=HTTP)
+    half = len(CONTENT) // 2
+    assert not path.exists() and path.with_name("a.part").stat().st_size == half
+    download(f"{server.address}/a", path, SHA256, schemes=HTTP)
+    assert path.read_bytes() == CONTENT and server.ranges[1] == f"bytes={half}-"
+
+
+def test_servers_that_know_no_ranges_send_it_all_again(server, tmp_path):
+    (tmp_path / "a.part").write_bytes(b"x" * 1000)
+    assert download(f"{server.address}/no-ranges", tmp_path / "a", SHA256, schemes=HTTP).read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_is_only_checked(server, tmp_path):
+    (tmp_path / "a.part").write_bytes(CONTENT)
+    assert download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP).read_bytes() == CONTENT
+    (tmp_path / "b.part").write_bytes(CONTENT + b"more")
+    with pytest.raises(DownloadError, match="of another file; it was removed"):
+        download(f"{server.address}/a", tmp_path / "b", SHA256, schemes=HTTP)
+    assert download(f"{server.address}/a", tmp_path / "b", SHA256, schemes=HTTP).read_bytes() == CONTENT
+
+
+def test_another_file_than_the_published_one_is_removed_and_told(server, tmp_path):
+    (tmp_path / "a.part").write_bytes(b"y" * 1000)  # the start of something else: the whole then hashes wrong
+    with pytest.raises(DownloadError, match=rf"not the published file \(sha256 \w+, expected {SHA256.value}\)"):
+        download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_damaged_file_of_before_is_fetched_again(server, tmp_path):
+    (tmp_path / "a").write_bytes(b"damaged")
+    assert download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP).read_bytes() == CONTENT
+
+
+def test_only_https_is_fetched_also_after_a_redirection(server, tmp_path):
+    with pytest.raises(DownloadError, match="only https addresses"):
+        download(f"{server.address}/a", tmp_path / "a", SHA256)
+    with pytest.raises(DownloadError, match=r"ftp://example.org/file: only https"):
+        download(f"{server.address}/elsewhere", tmp_path / "a", SHA256, schemes=HTTP)
+    assert server.ranges == [None]  # of the redirection only
+
+
+def test_no_server_and_no_file_are_told_in_one_line(server, tmp_path):
+    with pytest.raises(DownloadError, match="the server answers 404"):
+        download(f"{server.address}/gone", tmp_path / "a", SHA256, schemes=HTTP)
+    with pytest.raises(DownloadError, match=r"cannot be reached .*is there a network"):
+        download("http://127.0.0.1:9/a", tmp_path / "a", SHA256, schemes=HTTP)
+
+
+def test_a_server_is_asked_for_sizes(server):
+    assert remote_size(f"{server.address}/a", HTTP) == len(CONTENT)
+    with pytest.raises(DownloadError, match="only https"):
+        remote_size(f"{server.address}/a")
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        remote_size("http://127.0.0.1:9/a", HTTP)
+
+
+def test_a_full_disk_is_told_before_and_while_writing(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 0))
+    with pytest.raises(DownloadError, match=rf"needs {len(CONTENT)} bytes, but .* has only 0 free"):
+        download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
+    monkeypatch.undo()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.part"))
+
+    monkeypatch.setattr(module, "_copy", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
+
+
+def test_checksums_are_those_of_the_tools_that_everybody_has(tmp_path):
+    (tmp_path / "a").write_bytes(b"hello\n")
+    assert Checksum("git", "").of(tmp_path / "a") == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+    assert Checksum("md5", "").of(tmp_path / "a") == "b1946ac92492d2347c6235b4d2611184"  # md5sum
+
+
+def test_the_cache_lies_where_its_user_wants_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CISTA_CACHE", str(tmp_path / "here"))
+    assert cache_folder() == tmp_path / "here"
+    monkeypatch.delenv("CISTA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "cista_ros"
+
+
+def test_published_weights_are_fetched_by_name(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("CISTA_CACHE", str(tmp_path))
+    weights = {"firenet": PublishedWeights(f"{server.address}/a.pth", SHA256, "a test")}
+    path = fetch_weights("firenet", weights=weights, schemes=HTTP)
+    assert path == cached_weights("firenet") == tmp_path / "weights" / "firenet.pth"
+    assert path.read_bytes() == CONTENT
+    with pytest.raises(CheckpointError, match="no published weights are called 'x'; there are firenet"):
+        fetch_weights("x", weights=weights)
+
+
+def test_addresses_are_https_and_pinned_to_a_commit():
+    for weights in PUBLISHED.values():
+        assert weights.address.startswith("https://raw.githubusercontent.com/")
+        assert len(weights.address.split("/")[5]) == 40
+        assert len(weights.checksum.value) == {"sha256": 64, "git": 40}[weights.checksum.kind]
+
+
+def test_the_checksums_given_are_those_of_the_files_at_hand():
+    from conftest import shared
+
+    for name in ("authors-cista-tc", "authors-firenet"):
+        checksum = PUBLISHED[name].checksum
+        assert checksum.of(shared(f"weights/{name}.pth.tar")) == checksum.value
