@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError
+from ..threads import wait_without_spinning
 from . import ecd
 from .cost import cost
 from .demo import demo
@@ -41,6 +42,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Run `cista`; bad input ends with one clear line and exit code 2."""
+    wait_without_spinning()
     try:
         app(prog_name="cista")
     except (CistaError, OSError) as error:
