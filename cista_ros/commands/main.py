@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import CistaError
 from ..threads import wait_without_spinning
 from . import ecd
+from .benchmark import benchmark
 from .cost import cost
 from .demo import demo
 from .evaluate import evaluate
@@ -29,6 +30,7 @@ app.command()(reconstruct)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(cost)
+app.command()(benchmark)
 app.add_typer(ecd.app, name="ecd")
 app.add_typer(command_group("Published weights.", get=get), name="weights")
 

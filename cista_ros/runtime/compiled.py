@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
+from .first_state import first_state
 from .runtime import Runtime
 
 
@@ -28,13 +30,16 @@ class Compiled(Runtime):
         # Freezing lays the weights out for oneDNN once; it is for inference on a CPU only.
         options = {"freezing": True} if device.type == "cpu" else {}
         self._network = torch.compile(network, dynamic=False, options=options)
-        self._state: Any = None
+        first = first_state(network, height, width, device)
+        # A step with a state and one without would be two programs to compile.
+        self._first = None if first is None else pytree.tree_unflatten(*first)
+        self._state: Any = self._first
         try:
             with torch.inference_mode():
                 grid = torch.zeros(network.bins, height, width, device=device)
-                # A step with a state and one without are two programs.
                 self.step(grid)
-                self.step(grid)
+                if first is None:
+                    self.step(grid)
         except Exception as error:  # of dynamo, of inductor, of the compiler that it calls
             first = str(error).strip().splitlines()[:1]
             raise RuntimeUnavailableError(
@@ -44,7 +49,7 @@ class Compiled(Runtime):
         self.reset()
 
     def reset(self) -> None:
-        self._state = None
+        self._state = self._first
 
     def step(self, grid: Tensor) -> Tensor:
         image, self._state = self._network(grid[None], self._state)

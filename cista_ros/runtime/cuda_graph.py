@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
 from ..voxel_grid import clip_hot_pixels, normalise, voxel_grid_padded
+from .first_state import first_state
 from .runtime import Runtime
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,9 +58,10 @@ class CudaGraph(Runtime):
         self._copies = torch.cuda.Stream(device)
         self._hot_pixels = False
         self._image = torch.zeros(height, width, device=device)
-        with torch.inference_mode():
-            after = network(torch.zeros(1, self.bins, height, width, device=device))[1]
-        leaves, self._structure = pytree.tree_flatten(after)
+        first = first_state(network, height, width, device)
+        if first is None:
+            raise RuntimeUnavailableError(f"runtime {self.name} cannot run {network.name}: its first step differs")
+        leaves, self._structure = first
         self._state = [torch.zeros_like(leaf, dtype=torch.float32) for leaf in leaves]
         self._grid = torch.zeros(self.bins, height, width, device=device)
         self._grid_graph: torch.cuda.CUDAGraph | None = None

@@ -80,7 +80,8 @@ def doubling_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], 
 def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int) -> LinearChain:
     """A 3x3 convolution, then one of stride 2, both with reflected borders, given as (weight, bias).
 
-    It takes (2 height + 4, 2 width + 4, inputs), reflected below and to the right, and returns (height, width, outputs).
+    It takes (2 height + 4, 2 width + 4, inputs), reflected below and on the right, and returns (height, width,
+    outputs).
     """
     along = _two_shifts(2 * _SIDE)[:, :, ::2]
     first_taps, middle_taps = (_window(along[:, :, i], 2 * i - 2) for i in _PLACES[:2])
@@ -119,7 +120,7 @@ def _window(matrix: Tensor, start: int) -> Tensor:
 
 
 def _composed(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """The weights multiplied over the channels between them: (outputs, rows 2, columns 2, rows 1, columns 1, inputs)."""
+    """The weights multiplied over the channels between them: (outputs, rows, columns, rows, columns, inputs)."""
     return torch.einsum("omcd,miab->ocdabi", second[0].double(), first[0].double())
 
 

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
+from .first_state import first_state
 from .runtime import Runtime
 
 
@@ -31,10 +32,11 @@ class OpenVino(Runtime):
                 "runtime openvino needs the package openvino: pip install 'cista_ros[openvino]'"
             ) from None
         grid = torch.zeros(1, network.bins, height, width)
-        with torch.no_grad():
-            # Before the first step every network's state is all zeros; one step tells its shapes.
-            leaves, structure = pytree.tree_flatten(network(grid)[1])
-        self._first = [torch.zeros_like(leaf) for leaf in leaves]
+        first = first_state(network, height, width, grid.device)
+        if first is None:
+            raise RuntimeUnavailableError(f"runtime openvino cannot run {network.name}: its first step differs")
+        # Ordinary tensors, which may be traced.
+        self._first, structure = [leaf.clone() for leaf in first[0]], first[1]
         flat = _Flat(network, structure)
         example = (grid, *self._first)
         try:

@@ -16,7 +16,9 @@ def test_auto_on_a_cpu_is_the_fastest_exact_one_for_cista_and_eager_for_others(s
     runtime, note = make_runtime("auto", small_network, 20, 24, CPU)
     assert runtime.name == "winograd" and "winograd" in note
     runtime, note = make_runtime("auto", make_network("firenet"), 20, 24, CPU)
-    assert runtime.name == "eager" and "not winograd: runtime winograd is for the CISTA networks, not for firenet" in note
+    assert (
+        runtime.name == "eager" and "not winograd: runtime winograd is for the CISTA networks, not for firenet" in note
+    )
 
 
 def test_an_unknown_name_or_precision_lists_what_there_is(small_network):

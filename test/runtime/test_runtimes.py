@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cista_ros.errors import RuntimeUnavailableError
 from cista_ros.networks import MODELS, Cista, CistaConfig, load_network, make_network
 from cista_ros.runtime import make_runtime
 
@@ -68,7 +69,7 @@ def test_every_variant(name, config):
 
 @pytest.mark.parametrize("name", ["fused", "winograd"])
 def test_200_steps_of_the_released_network(name, released_weights):
-    assert largest_difference(name, load_network(released_weights), 37, 50, steps=200) < EXACT
+    assert largest_difference(name, load_network(released_weights), 21, 26, steps=200) < EXACT
 
 
 @pytest.mark.parametrize("name", ["eager", "fused", "winograd"])
@@ -101,15 +102,21 @@ def test_two_runtimes_of_one_network_do_not_disturb_each_other_nor_it(name):
 
 def test_openvino_runs_every_network():
     pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
-    for name in MODELS:
+    for name in sorted(MODELS.keys() - {"spade-e2vid"}):
         torch.manual_seed(0)
         network = make_network(name).eval().requires_grad_(False)
         assert largest_difference("openvino", network, 24, 32, steps=4) < EXACT, name
 
 
+def test_openvino_refuses_a_network_whose_first_step_differs():
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    with pytest.raises(RuntimeUnavailableError, match="spade-e2vid: its first step differs"):
+        make_runtime("openvino", make_network("spade-e2vid").eval(), 24, 32, CPU)
+
+
 def test_200_steps_by_openvino(released_weights):
     pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
-    assert largest_difference("openvino", load_network(released_weights), 37, 50, steps=200) < EXACT
+    assert largest_difference("openvino", load_network(released_weights), 21, 26, steps=200) < EXACT
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
