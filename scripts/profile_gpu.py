@@ -1,4 +1,4 @@
-"""Times from events in host memory to an image in host memory, and the kernels of a step: profile_gpu.py WEIGHTS OUT."""
+"""Times from events to an image, both in host memory, and the kernels of a step: profile_gpu.py WEIGHTS OUT."""
 
 from __future__ import annotations
 

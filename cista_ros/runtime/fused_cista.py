@@ -21,7 +21,7 @@ from ..networks import Cista
 from .linear_chain import doubling_chain, halving_chain
 from .packed import PackedConv, Scratch, TapConv
 from .runtime import Runtime
-from .winograd import TILE, WinogradConv
+from .winograd import TILE, WinogradConv, Workspace
 
 
 class FusedCista(Runtime):
@@ -35,6 +35,7 @@ class FusedCista(Runtime):
         self.height, self.width = height, width
         h, w, c = (height + 1) // 2, (width + 1) // 2, config.channels
         self._scratch = Scratch()
+        self._workspace = Workspace() if self.winograd else None
         self._fold_ends(network, h, w)
         self._first_code = self._conv(*_parameters(network.first_code))
         # Tied blocks are one object: what is made of it is made once.
@@ -73,8 +74,7 @@ class FusedCista(Runtime):
         self._x.write(self._merged(grid))
         self._find_code()
         features = self._remember(self._dictionary(self._code.storage))
-        self._image = self._shown(features)
-        return self._image
+        return self._image.copy_(self._shown(features))
 
     def _merged(self, grid: Tensor) -> Tensor:
         """X (h, w, C): events and the image before, at half the resolution."""
@@ -143,7 +143,7 @@ class FusedCista(Runtime):
         self._show = doubling_chain(_parameters(network.upsampled), _parameters(network.prediction), h, w)
 
     def _conv(self, weight: Tensor, bias: Tensor) -> PackedConv | WinogradConv:
-        return WinogradConv(weight, bias, self._scratch) if self.winograd else PackedConv(weight, bias)
+        return WinogradConv(weight, bias, self._workspace) if self._workspace else PackedConv(weight, bias)
 
     def _bordered(self, height: int, width: int, channels: int) -> _Bordered:
         return _Bordered(height, width, channels, TILE if self.winograd else 1)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .packed import PackedConv, Scratch
+from .workers import Workers
 
 TILE, POINTS = 4, 6
 # Transformed tiles are four times as large as the picture: taken in bands of so many bytes they stay in the cache.
@@ -40,6 +41,15 @@ def tiles(size: int) -> int:
     return -(-size // TILE)
 
 
+class Workspace:
+    """What the convolutions of one network share: threads, and memory for each of them."""
+
+    def __init__(self) -> None:
+        self.workers = Workers()
+        self.shared = Scratch()
+        self.own = [Scratch() for _ in range(self.workers.count)]
+
+
 class WinogradConv:
     """One 3x3 convolution of stride 1.
 
@@ -47,9 +57,9 @@ class WinogradConv:
         weight: (outputs, inputs, 3, 3); bias: (outputs,) or None.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, scratch: Scratch) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, workspace: Workspace) -> None:
         self.outputs, self.inputs = weight.shape[:2]
-        self.scratch = scratch
+        self.workspace = workspace
         points = _FILTER @ weight.detach().double() @ _FILTER.T  # (outputs, inputs, 6, 6)
         grouped = points.permute(2, 3, 0, 1).reshape(POINTS**2 * self.outputs, self.inputs, 1, 1).float()
         # A' M A is the same at all 16 places for an M that is zero but at point (1, 1).
@@ -57,46 +67,55 @@ class WinogradConv:
         if bias is not None:
             biases[1, 1] = bias.detach()
         self._products = PackedConv(grouped, biases.reshape(-1), groups=POINTS**2)
+        # Now, that threads need not do it at the same time.
+        self._products(torch.zeros(tiles(64) ** 2, 1, POINTS**2 * self.inputs))
 
     def __call__(self, padded: Tensor) -> Tensor:
         """(4a + 2, 4b + 2, inputs) -> (4a, 4b, outputs), in scratch memory: use it before the next call."""
         down, across = padded.shape[0] // TILE, padded.shape[1] // TILE
-        picture = self.scratch.take("picture", down, TILE, across, TILE, self.outputs)
+        picture = self.workspace.shared.take("picture", down, TILE, across, TILE, self.outputs)
         row_bytes = 4 * across * POINTS**2 * max(self.inputs, self.outputs)
-        bands = max(1, round(down * row_bytes / BAND_BYTES))
-        for i in range(bands):
-            first, last = i * down // bands, (i + 1) * down // bands
-            values = self._transform_input(padded[TILE * first : TILE * last + 2], last - first, across)
-            products = self._products(values.view((last - first) * across, 1, POINTS**2 * self.inputs))
-            products = products.view(last - first, across, POINTS, POINTS, self.outputs)
-            self._transform_output(products, picture[first:last])
+        workers = self.workspace.workers
+        each = max(1, round(down * row_bytes / BAND_BYTES / workers.count))
+        bands = min(down, each * workers.count)
+
+        def work(share: int) -> None:
+            scratch = self.workspace.own[share]
+            for i in range(share * bands // workers.count, (share + 1) * bands // workers.count):
+                first, last = i * down // bands, (i + 1) * down // bands
+                values = self._transform_input(scratch, padded[TILE * first : TILE * last + 2], last - first, across)
+                products = self._products(values.view((last - first) * across, 1, POINTS**2 * self.inputs))
+                products = products.view(last - first, across, POINTS, POINTS, self.outputs)
+                self._transform_output(scratch, products, picture[first:last])
+
+        workers.run(work)
         return picture.view(TILE * down, TILE * across, self.outputs)
 
-    def _transform_input(self, padded: Tensor, down: int, across: int) -> Tensor:
+    def _transform_input(self, scratch: Scratch, padded: Tensor, down: int, across: int) -> Tensor:
         """B' x B: the tiles (down, across, 6, 6, inputs)."""
         row = padded.stride(0)
         columns, channels = padded.shape[1:]
         source = padded.as_strided((down, POINTS, columns, channels), (TILE * row, row, channels, 1))
-        rows = self.scratch.take("rows", down, POINTS, columns, channels)
-        helpers = self.scratch.take("helpers", 2, down, columns, channels)
+        rows = scratch.take("rows", down, POINTS, columns, channels)
+        helpers = scratch.take("helpers", 2, down, columns, channels)
         _input_points(source.unbind(1), rows.unbind(1), helpers)
 
         stride = rows.stride()
         source = rows.as_strided(
             (down, across, POINTS, POINTS, channels), (stride[0], TILE * channels, stride[1], channels, 1)
         )
-        out = self.scratch.take("points", down, across, POINTS, POINTS, channels)
-        helpers = self.scratch.take("helpers", 2, down, across, POINTS, channels)
+        out = scratch.take("points", down, across, POINTS, POINTS, channels)
+        helpers = scratch.take("helpers", 2, down, across, POINTS, channels)
         _input_points(source.unbind(3), out.unbind(3), helpers)
         return out
 
-    def _transform_output(self, products: Tensor, out: Tensor) -> None:
+    def _transform_output(self, scratch: Scratch, products: Tensor, out: Tensor) -> None:
         """A' M A: tiles (down, across, 6, 6, outputs) -> the picture (down, 4, across, 4, outputs)."""
         down, across = products.shape[:2]
-        rows = self.scratch.take("rows", down, TILE, across, POINTS, self.outputs)
-        helpers = self.scratch.take("helpers", 4, down, across, POINTS, self.outputs)
+        rows = scratch.take("rows", down, TILE, across, POINTS, self.outputs)
+        helpers = scratch.take("helpers", 4, down, across, POINTS, self.outputs)
         _output_points(products.unbind(2), rows.unbind(1), helpers)
-        helpers = self.scratch.take("helpers", 4, down, TILE, across, self.outputs)
+        helpers = scratch.take("helpers", 4, down, TILE, across, self.outputs)
         _output_points(rows.unbind(3), out.unbind(3), helpers)
 
 
