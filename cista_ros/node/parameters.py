@@ -53,6 +53,11 @@ class Settings:
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
 
+    @property
+    def network_choice(self) -> tuple[str, str, str, int]:
+        """What cannot change without a new network, or a new way to run it."""
+        return self.weights, self.device, self.runtime, self.downscale
+
     def windower(self, height: int, width: int) -> Callable[[], Windower]:
         """The maker of windowers that these settings ask for."""
         if self.windows == "count":

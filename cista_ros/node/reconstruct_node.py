@@ -172,8 +172,7 @@ class ReconstructNode(Node):
     def _on_camera_info(self, data: bytes) -> None:
         try:
             info = deserialize_message(data, CameraInfo)
-            # Zero means one, says its definition.
-            self._camera_binning = max(1, info.binning_x), max(1, info.binning_y)
+            self._camera_binning = info.binning_x, info.binning_y
             self._camera_info = info
         except Exception as error:  # rclpy does not say which
             self._counts.malformed_messages += 1
@@ -211,8 +210,9 @@ class ReconstructNode(Node):
         self._image_publisher.publish(image)
         if info := self._camera_info:
             info.header = image.header
-            across, down = self._camera_binning
-            info.binning_x, info.binning_y = across * self._settings.downscale, down * self._settings.downscale
+            factor = self._settings.downscale
+            # Zero means one, says its definition.
+            info.binning_x, info.binning_y = (max(1, n) * factor if factor > 1 else n for n in self._camera_binning)
             self._info_publisher.publish(info)
         self._counts.images += 1
         self._latency = time.monotonic() - job.since
@@ -231,7 +231,7 @@ class ReconstructNode(Node):
         old = self._settings
         device = choose_device(new.device)
         session, images = self._session, None
-        if _network_settings(new) != _network_settings(old):
+        if new.network_choice != old.network_choice:
             # A network of its own: the worker may still use the other one.
             network = self._load(new, device)
             if session:
@@ -297,8 +297,3 @@ class ReconstructNode(Node):
             # A network step that hangs must not keep the process from ending, nor stay unsaid.
             self.get_logger().error("The worker did not end within 10 s.")
         self.get_logger().info(self._counts.summary())
-
-
-def _network_settings(settings: Settings) -> tuple[str, str, str, int]:
-    """What cannot change without a new network, or a new way to run it."""
-    return settings.weights, settings.device, settings.runtime, settings.downscale
