@@ -21,7 +21,7 @@ setup(
     maintainer_email="maintainers@cista-ros.org",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["weights/*.safetensors", "weights/*.md", "samples/*"]},
+    package_data={NAME: ["weights/*.safetensors", "weights/*.md", "samples/*", "training/recipes/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -45,6 +45,7 @@ setup(
         "av",
         "numpy",
         "opencv-python-headless<5",
+        "pyyaml",
         "rich",
         "rosbags",
         "safetensors",
@@ -58,6 +59,7 @@ setup(
         "openvino": ["openvino>=2025.0"],
         "evaluation": ["h5py", "matplotlib", "scikit-image"],
         "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
+        "train": ["h5py", "tensorboard"],  # a perceptual loss from files, and curves to look at
     },
     zip_safe=False,
 )

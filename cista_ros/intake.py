@@ -12,7 +12,7 @@ from .events import in_order, inside, no_events
 # A chunk that lies further back than this is a new beginning (a looped bag, a restarted camera), not a straggler.
 JUMP_NS = 10_000_000
 # No event camera is smaller or larger than this; who says so is mistaken, and must not make us allocate for it.
-MIN_SIDE, MAX_PIXELS = 16, 1 << 24
+MIN_SIDE, MAX_PIXELS = 16, 1 << 22
 
 
 @dataclass

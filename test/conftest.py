@@ -24,6 +24,12 @@ def shared(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_file():
+    """`shared` for tests: with several conftest.py, which of them an import finds depends on what ran before."""
+    return shared
+
+
+@pytest.fixture(scope="session")
 def released_weights() -> Path:
     """The CISTA-TC weights that the paper's authors published."""
     return shared("weights/authors-cista-tc.pth.tar")

@@ -182,9 +182,7 @@ def test_addresses_are_https_and_pinned_to_a_commit():
         assert len(weights.checksum.value) == {"sha256": 64, "git": 40}[weights.checksum.kind]
 
 
-def test_the_checksums_given_are_those_of_the_files_at_hand():
-    from conftest import shared
-
+def test_the_checksums_given_are_those_of_the_files_at_hand(shared_file):
     for name in ("authors-cista-tc", "authors-firenet"):
         checksum = PUBLISHED[name].checksum
-        assert checksum.of(shared(f"weights/{name}.pth.tar")) == checksum.value
+        assert checksum.of(shared_file(f"weights/{name}.pth.tar")) == checksum.value

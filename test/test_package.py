@@ -37,9 +37,10 @@ LIBRARIES = {
     "safetensors": ("safetensors", None),
     "torch": ("torch", "python3-pytorch-pip"),
     "typer": ("typer", "python3-typer"),
+    "yaml": ("pyyaml", "python3-yaml"),
 }
-# What only the evaluation uses: setup.py's extra "evaluation", and lpips, which is not in it (it needs torchvision).
-OPTIONAL = {"h5py", "lpips", "matplotlib", "skimage"}
+# What only evaluation and training use: the extras of these names in setup.py, and lpips, which needs torchvision.
+OPTIONAL = {"h5py", "lpips", "matplotlib", "skimage", "tensorboard"}
 # From ros-event-camera/dvs_msgs, built from its source beside ours (its share/dvs_msgs/msg/*.json).
 TYPE_HASHES = {
     "dvs_msgs/msg/Event": "RIHS01_51cfc8e311acf01bf39b01e0e8f2fee8f9fa97e7979cf505c0610c8a8bc3fc3a",

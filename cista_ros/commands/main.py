@@ -16,6 +16,9 @@ from .demo import demo
 from .evaluate import evaluate
 from .groups import command_group
 from .reconstruct import reconstruct
+from .simulate import simulate
+from .train import train
+from .weights import weights
 from .weights_get import get
 
 app = typer.Typer(
@@ -32,7 +35,9 @@ app.command()(evaluate)
 app.command()(cost)
 app.command()(benchmark)
 app.add_typer(ecd.app, name="ecd")
-app.add_typer(command_group("Published weights.", get=get), name="weights")
+app.command()(simulate)
+app.command()(train)
+app.add_typer(command_group("Weights: shipped ones, and published ones to get.", weights, get=get), name="weights")
 
 
 @app.callback(invoke_without_command=True)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import CistaError
@@ -21,6 +21,9 @@ from .metrics import MetricChoice, Scorer
 from .pictures import PictureFolder, chosen_frames
 from .protocols import PROTOCOLS, EvaluationError
 from .results import Result, forget_result, read_result, write_result
+
+if TYPE_CHECKING:
+    from .sequence import Comparison
 
 FORMAT = 1  # of results; one more whenever the same settings may give other numbers
 
@@ -102,13 +105,14 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
     forget_result(job.folder, job.sequence, job.method)
     network = load_network(job.weights)
     with open_recording(job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic) as recording:
-        plan, compared = compare_sequence(recording, job.sequence, network, PROTOCOLS[job.protocol], job.device)
+        comparison = compare_sequence(recording, job.sequence, network, PROTOCOLS[job.protocol], job.device)
+        plan = comparison.plan
         scorer = Scorer(job.metrics) if plan else None
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
         pictures = PictureFolder(job.folder, job.sequence, job.method, recording.height, recording.width)
         rows: list[dict[str, float]] = []
         unscored = 0
-        for one in compared:
+        for one in comparison.images:
             if one.image is None:
                 unscored += 1
                 continue
@@ -134,13 +138,22 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
         job.method,
         rows,
         job.metrics.keys if plan else [],
-        plan.note if plan else "no camera frames: the metrics, which compare with them, have no value",
+        _note(comparison),
         unscored,
         pictures.stamps,
         settings,
     )
     write_result(job.folder, result)
     return result
+
+
+def _note(comparison: Comparison) -> str:
+    """What is to be known of a sequence: what the protocol missed, and which events were not used."""
+    plan, counts = comparison.plan, comparison.counts
+    notes = [plan.note if plan else "no camera frames: the metrics, which compare with them, have no value"]
+    notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
+    notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
+    return "; ".join(filter(None, notes))
 
 
 def attempt(job: Job, progress: Progress | None = None) -> Outcome:

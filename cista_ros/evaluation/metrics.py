@@ -111,7 +111,7 @@ def load_lpips(network: str) -> Compare:
     """
     try:
         import lpips
-    except ImportError as error:
+    except Exception as error:  # a torchvision built for another torch raises RuntimeError
         raise EvaluationError(f"package lpips cannot be imported ({error}); see docs/evaluation.md") from None
     try:
         # It prints, and its backbone is fetched by torchvision, which raises whatever the network does.
@@ -129,10 +129,10 @@ def load_lpips(network: str) -> Compare:
 
 
 def load_squeeze(backbone: Path, heads: Path) -> Compare:
-    """LPIPS-squeeze (Keras weights) from the two files given; CheckpointError if they are not these."""
-    from .squeezenet import SqueezeDistance
+    """LPIPS-squeeze (Keras weights) from the two files given; TrainingError if they are not these."""
+    from ..training.perceptual import SqueezeDistance
 
-    distance = SqueezeDistance(backbone, heads)
+    distance = SqueezeDistance(Path(backbone), Path(heads))
 
     @torch.inference_mode()
     def compare(image: np.ndarray, truth: np.ndarray) -> float:

@@ -67,4 +67,5 @@ def _write(path: Path, picture: np.ndarray) -> None:
 
 def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
     """uint8 (H, W), or (H, W, 3) BGR for events; None if it is not there."""
-    return cv2.imread(str(picture_path(folder, sequence, kind, stamp)), cv2.IMREAD_UNCHANGED)
+    path = picture_path(folder, sequence, kind, stamp)
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # cv2 would complain on stderr

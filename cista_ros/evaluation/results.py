@@ -30,7 +30,7 @@ class Result:
         sequence, method: names.
         rows: one dictionary for each scored frame: COLUMNS, and the metrics' values (nan where there is none).
         metrics: keys of METRICS that were computed; empty where the recording has no frames.
-        note: what of the protocol the recording could not give.
+        note: what of the protocol the recording could not give, and events that were not used.
         unscored: frames that the protocol wants scored and that no image could be had for.
         pictures: stamps (ns) of the frames whose pictures were kept.
         settings: all that the numbers depend on; a result of other settings is made anew.

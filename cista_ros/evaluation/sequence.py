@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..events import no_events
-from ..intake import Intake
+from ..intake import Intake, IntakeCounts
 from ..networks import Network
 from ..offline import read_windows
 from ..pipeline import ImageMaker, Picture, WindowMaker
@@ -49,6 +49,19 @@ class Compared:
     milliseconds: float
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A recording's images beside its frames.
+
+    plan: what the protocol does with it; None if it has no frames. counts: what became of its events, complete once the
+    images were consumed. images: those that the protocol scores, in turn; consuming them does the work.
+    """
+
+    plan: Plan | None
+    counts: IntakeCounts
+    images: Iterator[Compared]
+
+
 def network_of(protocol: Protocol, network: Network) -> Network:
     """The network as the protocol runs it."""
     return ZeroPadded(network) if protocol.zero_padding else network
@@ -63,26 +76,30 @@ def image_tone_map(protocol: Protocol, network: Network) -> ToneMap:
 
 def compare_sequence(
     recording: Recording, sequence: str, network: Network, protocol: Protocol, device: str = "auto"
-) -> tuple[Plan | None, Iterator[Compared]]:
-    """What the protocol does with a recording (None if it has no frames), and the images that it scores, in turn.
+) -> Comparison:
+    """Run a network over a recording as the protocol says.
 
     Of a recording without frames there is an image for every so many events that one step takes, and nothing to compare
-    it with. Consuming the iterator does the work; it raises EvaluationError for frames of another size than the sensor,
-    images that are not finite, time that jumps back, and frames none of which lies within the time of the events.
+    it with.
+
+    Raises:
+        EvaluationError: no frame to score; and while the images are consumed: frames of another size than the sensor,
+            images that are not finite, time that jumps back, no frame within the time of the events.
     """
     reconstructor = Reconstructor(
         network_of(protocol, network), recording.height, recording.width, device, protocol.max_events
     )
     images = ImageMaker(reconstructor, image_tone_map(protocol, network))
+    intake = Intake(recording.height, recording.width)
     if recording.frames_topic is None and not len(recording.frame_stamps()):
-        return None, _without_frames(recording, sequence, images)
+        return Comparison(None, intake.counts, _without_frames(recording, sequence, intake, images))
     plan = protocol.plan(sequence, recording.frame_stamps(), recording.start)
-    return plan, _with_frames(recording, sequence, plan, protocol, images)
+    return Comparison(plan, intake.counts, _with_frames(recording, sequence, plan, protocol, intake, images))
 
 
-def _without_frames(recording: Recording, sequence: str, images: ImageMaker) -> Iterator[Compared]:
+def _without_frames(recording: Recording, sequence: str, intake: Intake, images: ImageMaker) -> Iterator[Compared]:
     count = default_max_events(recording.height, recording.width)
-    maker = WindowMaker(Intake(recording.height, recording.width), lambda: CountWindows(count))
+    maker = WindowMaker(intake, lambda: CountWindows(count))
     for index, window in enumerate(read_windows(recording, maker)):
         picture, milliseconds = _timed(images, window)
         _check_finite(picture, sequence, index)
@@ -90,10 +107,10 @@ def _without_frames(recording: Recording, sequence: str, images: ImageMaker) -> 
 
 
 def _with_frames(
-    recording: Recording, sequence: str, plan: Plan, protocol: Protocol, images: ImageMaker
+    recording: Recording, sequence: str, plan: Plan, protocol: Protocol, intake: Intake, images: ImageMaker
 ) -> Iterator[Compared]:
     stamps = plan.stamps if plan.begin is None else np.concatenate(([plan.begin], plan.stamps))
-    maker = WindowMaker(Intake(recording.height, recording.width), lambda: StampWindows(stamps))
+    maker = WindowMaker(intake, lambda: StampWindows(stamps))
     frames: dict[int, list[ImageMessage]] = {}
     start = None if plan.begin is None else max(0.0, (plan.begin - recording.start) / NS - 1e-3)
     end = (int(stamps[-1]) - recording.start) / NS + 1e-3
@@ -110,7 +127,7 @@ def _with_frames(
     picture: Picture | None = None
     any_events = False
     for i, window in enumerate(windows):
-        if maker.intake.counts.time_jumps:
+        if intake.counts.time_jumps:
             raise EvaluationError(f"{sequence}: time jumps back in its events; cut it into several recordings")
         any_events |= len(window.events) > 0
         steps, milliseconds = 0, 0.0

@@ -112,7 +112,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "{w},{w}"], "two weights are called fire; name them: --weights NAME="),
         (["{a}", "--weights", "a/b={w}"], "a method cannot be called 'a/b'"),
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
-        (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not the Keras weights|needs the package h5py"),
+        (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not the SqueezeNet 1.1|needs the package h5py"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_done(material, tmp_path, monkeypatch, words, text):

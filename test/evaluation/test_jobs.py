@@ -108,3 +108,12 @@ def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
     result = run_job(replace(job, recording=path, sequence="blind"))
     assert result.metrics == [] and len(result.rows) == 6 and "no camera frames" in result.note
     assert "mse" not in result.rows[0] and len(result.pictures) == 4
+
+
+def test_events_that_could_not_be_used_are_counted_and_told(job, tmp_path):
+    events = random_events(900)
+    events["x"][:7] = 500
+    (tmp_path / "wide").mkdir()
+    path = write_any(tmp_path / "wide", "ros1", events, frames(12))
+    result = run_job(replace(job, recording=path, sequence="wide"))
+    assert result.note == "7 events outside the sensor were not used"

@@ -8,9 +8,8 @@ import cv2
 import independent
 import numpy as np
 import pytest
-from conftest import shared
 
-from cista_ros.errors import CheckpointError
+from cista_ros.errors import CistaError
 from cista_ros.evaluation import metrics
 from cista_ros.evaluation.metrics import METRICS, MetricChoice, Scorer, TemporalConsistency, find_metrics, load_lpips
 from cista_ros.evaluation.protocols import EvaluationError
@@ -58,12 +57,18 @@ def test_temporal_consistency_follows_the_motion():
     assert min(frozen[1:]) > 2 * max(same[1:])
 
 
-def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch):
+def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "lpips", None)
     choice = find_metrics(("alex",), None)
     assert choice.missing[0][0] == "lpips_alex" and "lpips cannot be imported" in choice.missing[0][1]
     assert "lpips_alex" not in choice.keys
     assert "lpips_alex" not in Scorer(choice).score(np.zeros((20, 20)), np.ones((20, 20)))
+
+    (tmp_path / "lpips.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.delitem(sys.modules, "lpips")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(EvaluationError, match=r"cannot be imported .operator torchvision::nms does not exist"):
+        load_lpips("vgg")
 
     def no_backbone(**_):
         raise OSError("Name or service not known")
@@ -73,13 +78,13 @@ def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch):
         load_lpips("vgg")
 
 
-def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference():
+def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference(shared_file):
     pytest.importorskip("h5py")
-    files = shared("weights/squeezenet1.1-notop-keras.h5"), shared("weights/lpips-v0.1-squeeze-heads.pth")
+    files = shared_file("weights/squeezenet1.1-notop-keras.h5"), shared_file("weights/lpips-v0.1-squeeze-heads.pth")
     choice = find_metrics((), files)
     assert choice.keys[-2:] == ["lpips_squeeze_keras", "temporal"]
     assert METRICS["lpips_squeeze_keras"].label == "LPIPS-squeeze (Keras weights)"
-    truth = cv2.imread(str(shared("recordings/slider_depth_start/images/frame_00000000.png")), 0)[:96, :96] / 255
+    truth = cv2.imread(str(shared_file("recordings/slider_depth_start/images/frame_00000000.png")), 0)[:96, :96] / 255
     scorer = Scorer(choice)
     values = [scorer.score(cv2.GaussianBlur(truth, (0, 0), s), truth)["lpips_squeeze_keras"] for s in (0.01, 1, 3)]
     assert values[0] == pytest.approx(0, abs=1e-6) and values == sorted(values) and values[2] > 0.2
@@ -88,7 +93,7 @@ def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference():
 def test_files_that_are_no_backbone_are_named(tmp_path):
     pytest.importorskip("h5py")
     (tmp_path / "a.h5").write_bytes(b"no")
-    with pytest.raises(CheckpointError, match=r"a.h5: not the Keras weights of SqueezeNet"):
+    with pytest.raises(CistaError, match=r"a.h5: not the SqueezeNet 1.1 backbone as Keras stores it"):
         find_metrics((), (tmp_path / "a.h5", tmp_path / "heads.pth"))
 
 

@@ -6,7 +6,6 @@ import independent
 import numpy as np
 import pytest
 import torch
-from conftest import shared
 from recordings.makers import HEIGHT, NS, T0, WIDTH, event_messages, frames, random_events, with_topics, write_bag
 
 from cista_ros.errors import CistaError
@@ -35,25 +34,25 @@ def content(slider_bag):
 @pytest.mark.parametrize("weights", ["authors-cista-tc.pth.tar", "authors-firenet.pth.tar"])
 @pytest.mark.parametrize("protocol", [ICASSP2022, EVREAL], ids=lambda p: p.name)
 def test_scores_of_both_protocols_equal_an_independent_computation_frame_by_frame(
-    slider_bag, content, weights, protocol
+    slider_bag, shared_file, content, weights, protocol
 ):
-    network = load_network(shared(f"weights/{weights}"))
+    network = load_network(shared_file(f"weights/{weights}"))
     events, images = content
     if protocol is ICASSP2022:
         expected = independent.icassp2022(network, events, images)
     else:
         expected = independent.evreal(network, events, images, 16 if "firenet" in weights else 8)
     with open_recording(slider_bag) as recording:
-        _, compared = compare_sequence(recording, "slider_depth_start", network, protocol, "cpu")
+        compared = compare_sequence(recording, "slider_depth_start", network, protocol, "cpu").images
         scorer = Scorer(MetricChoice())
         found = [(c.stamp, scorer.score(c.image, c.truth)) for c in compared if c.image is not None]
     assert [stamp for stamp, _ in found] == [stamp for stamp, _ in expected]
     assert len(found) == 4
     ssim = "ssim_gaussian" if protocol is EVREAL else "ssim_uniform"
     for (_, ours), (_, theirs) in zip(found, expected, strict=True):
-        assert ours["mse"] == pytest.approx(theirs["mse"], rel=2e-3)
-        assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=0.01)
-        assert ours[ssim] == pytest.approx(theirs["ssim"], abs=1e-3)
+        assert ours["mse"] == pytest.approx(theirs["mse"], rel=1e-4)
+        assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=1e-3)
+        assert ours[ssim] == pytest.approx(theirs["ssim"], abs=1e-4)
 
 
 @pytest.fixture
@@ -64,8 +63,8 @@ def network():
 
 def compared(path, network, protocol=ICASSP2022, sequence="made"):
     with open_recording(path) as recording:
-        plan, found = compare_sequence(recording, sequence, network, protocol, "cpu")
-        return plan, list(found)
+        comparison = compare_sequence(recording, sequence, network, protocol, "cpu")
+        return comparison.plan, list(comparison.images)
 
 
 def bag(tmp_path, events, images):

@@ -76,10 +76,8 @@ def test_what_the_weights_expect_is_told_by_their_files(tmp_path):
     assert load_network(written(tmp_path, spade)).conventions == Conventions()
 
 
-def test_firenet_of_the_papers_authors_is_what_its_keys_say():
-    from conftest import shared
-
-    path = shared("weights/authors-firenet.pth.tar")
+def test_firenet_of_the_papers_authors_is_what_its_keys_say(shared_file):
+    path = shared_file("weights/authors-firenet.pth.tar")
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     assert {key: tuple(value.shape) for key, value in weights.items()} == firenet_shapes()
     network = load_network(path)

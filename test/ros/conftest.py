@@ -34,23 +34,17 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def small_weights(tmp_path_factory):
     """(file, network): a CISTA-TC with few channels and random, repeatable weights."""
+    from harness import save_random
+
     return save_random(tmp_path_factory.mktemp("weights") / "small.safetensors", channels=8, iterations=2)
 
 
 @pytest.fixture(scope="session")
 def full_weights(tmp_path_factory):
     """The file of a network of the released size, with random weights."""
+    from harness import save_random
+
     return save_random(tmp_path_factory.mktemp("weights") / "full.safetensors", channels=64, iterations=5)[0]
-
-
-def save_random(path, **config):
-    import torch
-
-    from cista_ros.networks import Cista, CistaConfig, load_network, save_network
-
-    torch.manual_seed(1)
-    save_network(Cista(CistaConfig(**config)), path)
-    return path, load_network(path)
 
 
 @pytest.fixture

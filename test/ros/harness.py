@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from dvs_msgs.msg import EventArray
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -29,6 +30,7 @@ from std_srvs.srv import Trigger
 
 from cista_ros.events import make_events
 from cista_ros.intake import Intake
+from cista_ros.networks import Cista, CistaConfig, load_network, save_network
 from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.tone_map import make_tone_map
@@ -236,6 +238,13 @@ def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(2
         Reconstructor(network, height, width, "cpu", **{"runtime": "auto", **options}), make_tone_map(tone_map)
     )
     return [images.make(window) for window in maker.push(events) + maker.flush()]
+
+
+def save_random(path: Path, **config):
+    """Write a network of random, repeatable weights; returns (path, network)."""
+    torch.manual_seed(1)
+    save_network(Cista(CistaConfig(**config)), path)
+    return path, load_network(path)
 
 
 def stamp_of(message) -> int:

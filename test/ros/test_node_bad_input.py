@@ -148,7 +148,7 @@ def test_another_type_on_the_topic_is_reported(client, small_weights):
     assert process.stop() == 0
 
 
-def test_a_camera_that_never_sends_is_a_warning_and_one_that_sends_is_not(client, small_weights):
+def test_each_kind_of_trouble_is_told_but_not_each_message(client, small_weights):
     process = client.start_node(f"weights:={small_weights[0]}")
     client.until(lambda: client.statuses)
     assert (client.statuses[0].level, client.statuses[0].message) == (b"\1", "no events on /dvs/events")
@@ -157,18 +157,13 @@ def test_a_camera_that_never_sends_is_a_warning_and_one_that_sends_is_not(client
     client.until(lambda: any(status.level == b"\0" for status in client.statuses))
     client.until(lambda: client.statuses[-1].level == b"\1")
     assert client.statuses[-1].message == "no events on /dvs/events"
-    assert process.err.count("[WARN]") == 0, process.err
-    assert process.stop() == 0
-
-
-def test_each_kind_of_trouble_is_logged_but_not_each_message(client, small_weights):
-    process = client.start_node(f"weights:={small_weights[0]}")
-    client.send(stream())
+    assert "[WARN]" not in process.err
     for _ in range(50):
         for bad, _ in (*MALFORMED.values(), *WRONG_SIZE.values()):
             client.events.publish(bad)
     client.send(stream())
     client.counts(lambda counts: counts["messages"] == 40 + 50 * 9)
+    assert "on /dvs/events" in next(status.message for status in client.statuses if status.level == b"\1")
     warnings = [line for line in process.err.splitlines() if "[WARN]" in line]
     assert sum(f"declares {N} events" in line for line in warnings) == 1
     assert sum("Call ~/reset" in line for line in warnings) == 1

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from harness import MS, ROOT, Process, cut, free_domain, module, offline, pixels, stream
+from harness import MS, ROOT, Process, cut, free_domain, module, offline, pixels, save_random, stream
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 
 from cista_ros.node.parameters import Settings
@@ -65,8 +65,6 @@ def test_a_change_holds_from_then_on(node, small_weights, change, options):
 
 
 def test_other_weights_begin_a_new_stream_and_lose_no_event(node, small_weights, tmp_path):
-    from conftest import save_random
-
     path, other = save_random(tmp_path / "other.safetensors", channels=12, iterations=1, bins=3)
     client, _ = node
     messages = cut(stream())
@@ -91,7 +89,7 @@ REFUSED = {
     "range": ({"period": 0.0}, "out of range Min: 0.0005, Max: 10.0, value: 0.0"),
     "nan": ({"period": float("nan")}, "out of range"),
     "integer range": ({"max_queued_windows": 0}, "Parameter max_queued_windows out of range"),
-    "type": ({"period": "soon"}, "Wrong parameter type, expected 'Type.DOUBLE' got 'Type.STRING'"),
+    "type": ({"period": "soon"}, "Wrong parameter type"),
     "file": ({"weights": "/no/such/file"}, "neither a file nor the name of shipped weights"),
     "device": ({"device": "tpu"}, "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
 }

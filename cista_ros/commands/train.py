@@ -1,0 +1,115 @@
+"""`cista train`: pictures in, weights out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..training.config import TrainingConfig
+    from ..training.state import TrainingState
+
+
+def train(
+    config: Annotated[
+        str | None, typer.Argument(help="A recipe by name, such as cista-tc, or a YAML file. Default: all defaults.")
+    ] = None,
+    pictures: Annotated[Path, typer.Option(help="Folder of pictures that scenes are made of.")] = ...,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for state, weights, card and grids.")] = ...,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. data.batch=64.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on from this state, with its configuration.")] = None,
+    begin_from: Annotated[
+        Path | None, typer.Option("--from", help="Begin with these weights instead of random ones.")
+    ] = None,
+    widened: Annotated[
+        bool, typer.Option("--widen", help="Make the weights of --from fit a network twice as wide; it begins as good.")
+    ] = False,
+    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this many minutes.", min=0)] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 as Keras .h5, for loss.perceptual.")] = None,
+    heads: Annotated[Path | None, typer.Option(help="The heads of LPIPS-squeeze that go with it.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write OUTPUT/tensorboard.")] = False,
+) -> None:
+    """Train a network on sequences that are simulated while it trains.
+
+    On several GPUs: torchrun --nproc-per-node N -m cista_ros.commands.main train …
+    """
+    from ..reconstructor import choose_device
+    from ..simulation.pictures import load_pictures
+    from ..training.config import load_config, to_yaml
+    from ..training.loop import STATE, Trainer
+    from ..training.loop import train as run
+    from ..training.perceptual import load_distance
+    from ..training.state import TrainingError, TrainingState, load_state
+    from ..training.workers import join_workers
+
+    if resume:
+        state = _resumed(load_state(resume), config, overrides or [])
+    else:
+        state = TrainingState(load_config(config, overrides or []))
+        if (output / STATE).exists():
+            there = output / STATE
+            raise TrainingError(f"{there}: a training lies there; go on with --resume {there}, or choose another -o")
+        if begin_from:
+            state.network = _fitting_weights(begin_from, state.config, widened)
+            state.origin = f"the weights {begin_from}" + (", widened to twice the channels" if widened else "")
+    workers = join_workers(choose_device(device))
+    try:
+        wants_distance = state.config.loss.perceptual > 0 or backbone or heads
+        distance = load_distance(backbone, heads) if wants_distance else None
+        if distance is not None:
+            distance = distance.to(workers.device)
+        trainer = Trainer(state, load_pictures(pictures), workers, distance)
+        say = typer.echo if workers.leads else (lambda line: None)
+        say(to_yaml(state.config))
+        held_out = len(trainer.held_out)
+        say(f"pictures: {len(trainer.pictures)} to train on, {held_out} held out; processes: {workers.count}")
+        outcome = run(trainer, output, say, minutes, _board(output) if tensorboard and workers.leads else None)
+        say(f"{outcome.why} after {state.iteration} iterations; see {output}")
+        if outcome.why != "finished":
+            files = f" --backbone {backbone} --heads {heads}" if backbone else ""
+            say(f"go on with: cista train --resume {output / STATE} --pictures {pictures} -o {output}{files}")
+    finally:
+        workers.close()
+
+
+def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> TrainingState:
+    """The state, its configuration changed as asked for; its network must stay what it is."""
+    from ..training.config import differences, load_config, override
+    from ..training.state import TrainingError
+
+    wanted = load_config(config, overrides) if config else override(state.config, overrides)
+    if wanted.network != state.config.network:
+        raise TrainingError(f"the state is of another architecture: {state.config.network}, not {wanted.network}")
+    if wanted.optimiser.method != state.config.optimiser.method:
+        state.optimiser = {}  # the other method's averages mean nothing to this one
+    state.changes += [f"after iteration {state.iteration}, {change}" for change in differences(state.config, wanted)]
+    state.config = wanted
+    return state
+
+
+def _fitting_weights(path: Path, config: TrainingConfig, widened: bool) -> dict:
+    from ..networks import load_network
+    from ..networks.widening import widen
+    from ..training.state import TrainingError
+
+    network = load_network(path)
+    if widened:
+        network = widen(network)
+    if network.config != config.network:
+        raise TrainingError(f"{path}: weights of another architecture: {network.config}, not {config.network}")
+    return network.state_dict()
+
+
+def _board(output: Path) -> object:
+    from ..training.state import TrainingError
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError("--tensorboard needs the package tensorboard: pip install tensorboard") from None
+    return SummaryWriter(str(output / "tensorboard"))

@@ -1,0 +1,56 @@
+"""`cista weights`: the networks that come with the package."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def weights(
+    name: Annotated[str | None, typer.Argument(help="Print the model card of these weights.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """List the shipped weights with their size, training and scores; or print a model card."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..errors import CheckpointError
+    from ..networks.shipped import DEFAULT_WEIGHTS, shipped_weights
+    from ..training.card import read_summary
+
+    shipped = shipped_weights()
+    if name is not None:
+        if name not in shipped:
+            raise CheckpointError(
+                f"weights {name!r} are not shipped with this version ({', '.join(shipped) or 'none are'})"
+            )
+        card = shipped[name].with_suffix(".md")
+        if not card.is_file():
+            raise CheckpointError(f"{card}: the model card is missing")
+        typer.echo(card.read_text())
+        return
+    summaries = {key: read_summary(path) for key, path in shipped.items()}
+    if as_json:
+        rows = {
+            key: {**vars(s), "file": str(shipped[key]), "default": key == DEFAULT_WEIGHTS}
+            for key, s in summaries.items()
+        }
+        typer.echo(json.dumps(rows))
+        return
+    if not shipped:
+        typer.echo("this version ships no weights")
+        return
+    table = Table(caption="Scores: simulated held-out sequences, see each card (cista weights NAME).")
+    scored = ("mse_equalised", "ssim_equalised", "mse", "ssim", "zeros")
+    for column in ("weights", "parameters", "iterations", "hours", *scored):
+        table.add_column(column, justify="left" if column == "weights" else "right")
+    for key, s in summaries.items():
+        values = [f"{s.scores[c]:.3f}" if c in s.scores else "-" for c in scored]
+        trained = [
+            f"{s.iterations:,}" if s.iterations is not None else "-",
+            f"{s.hours:.2f}" if s.hours is not None else "-",
+        ]
+        table.add_row(f"{key} (default)" if key == DEFAULT_WEIGHTS else key, f"{s.parameters:,}", *trained, *values)
+    Console().print(table)

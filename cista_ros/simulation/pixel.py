@@ -1,0 +1,131 @@
+"""The ESIM pixel (Rebecq et al., CoRL 2018): from log intensity to events, for all pixels of a batch at once.
+
+Between two rendered images log intensity is taken as linear in time. Within such a segment it moves one way only, so a
+pixel's crossings of its threshold are evenly spaced: `Run` keeps them in closed form, as first time, spacing and count.
+`expand` writes the runs out as events when they are needed.
+
+The reference moves by the contrast threshold at every crossing, also when the refractory period swallows the event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PixelModel:
+    """What the pixels are like, for N sequences; each tensor broadcasts to (N, H, W).
+
+    positive, negative: contrast thresholds in units of log intensity, > 0.
+    refractory_ns: nanoseconds after an event in which a pixel reports no other.
+    leak: events per second that a pixel in constant light reports, all positive.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    refractory_ns: Tensor
+    leak: Tensor
+
+
+class PixelState(NamedTuple):
+    """Reference log intensity (N, H, W), and nanoseconds (N, H, W) for which a pixel stays silent from now."""
+
+    reference: Tensor
+    silent: Tensor
+
+    @classmethod
+    def at(cls, log_intensity: Tensor) -> PixelState:
+        """Pixels that have just adapted to log intensity (N, H, W)."""
+        return cls(log_intensity.clone(), torch.zeros_like(log_intensity))
+
+
+class Run(NamedTuple):
+    """Events of one segment at each pixel: `count` of them, evenly spaced. Times in ns from the segment's start."""
+
+    first: Tensor
+    spacing: Tensor
+    count: Tensor
+    positive: Tensor
+
+
+class Events(NamedTuple):
+    """Events of a batch, in no particular order: each field has one entry an event.
+
+    sequence, segment: which of the N sequences and S segments; t: int64 ns; x, y: int64 pixels; p: bool.
+    """
+
+    sequence: Tensor
+    segment: Tensor
+    t: Tensor
+    x: Tensor
+    y: Tensor
+    p: Tensor
+
+
+def cross(
+    before: Tensor, after: Tensor, duration_ns: Tensor, model: PixelModel, state: PixelState
+) -> tuple[Run, PixelState]:
+    """One segment: log intensity goes linearly from before to after, (N, H, W) each, in duration_ns (N,).
+
+    Returns:
+        the run of events of each pixel, fields (N, H, W), and the state at the segment's end.
+    """
+    duration = duration_ns.to(before).view(-1, 1, 1)
+    # A leak is a reference that sinks; seen from the reference, log intensity rises.
+    leaked = model.leak * model.positive * duration * 1e-9
+    after = after + leaked
+    rising = after >= before
+    sign = torch.where(rising, 1.0, -1.0).to(before)
+    threshold = torch.where(rising, model.positive, model.negative)
+    crossings = ((after - state.reference) * sign / threshold).floor().clamp(min=0)
+
+    rate = duration / (after - before).abs().clamp(min=1e-30)  # ns per unit of log intensity
+    spacing = threshold * rate
+    first = ((state.reference - before) * sign + threshold) * rate
+    # Of the crossings 1, 2, … the first to be reported is the one after the silence, then every stride-th.
+    skipped = ((state.silent - first) / spacing).ceil().clamp(min=0)
+    stride = (model.refractory_ns / spacing).ceil().clamp(min=1)
+    count = ((crossings - 1 - skipped) / stride).floor() + 1
+    count = torch.where(crossings > skipped, count, 0)
+    fires = count > 0
+    first = torch.where(fires, first + skipped * spacing, 0)
+    spacing = torch.where(fires, stride * spacing, 0)
+
+    silent_until = torch.where(fires, first + (count - 1) * spacing + model.refractory_ns, state.silent)
+    reference = state.reference + sign * crossings * threshold - leaked
+    return Run(first, spacing, count.long(), rising), PixelState(reference, (silent_until - duration).clamp(min=0))
+
+
+def pixel_runs(
+    log_intensity: Tensor, durations_ns: Tensor, model: PixelModel, state: PixelState | None = None
+) -> tuple[Run, PixelState]:
+    """Log intensity (N, S + 1, H, W) at the ends of S segments that last durations_ns (N, S) -> runs (N, S, H, W).
+
+    Without a state the pixels begin adapted to the first image. Works in the dtype of log_intensity.
+    """
+    state = state or PixelState.at(log_intensity[:, 0])
+    runs = []
+    for s in range(durations_ns.shape[1]):
+        run, state = cross(log_intensity[:, s], log_intensity[:, s + 1], durations_ns[:, s], model, state)
+        runs.append(run)
+    return Run(*(torch.stack(field, 1) for field in zip(*runs, strict=True))), state
+
+
+def expand(runs: Run, starts_ns: Tensor) -> Events:
+    """Write runs (N, S, H, W) out as events; starts_ns int64 (N, S) are the times at which the segments begin."""
+    sequence, segment, y, x = where = runs.count.nonzero(as_tuple=True)
+    count = runs.count[where]
+    first, spacing = runs.first[where].double(), runs.spacing[where].double()
+    of_run = torch.repeat_interleave(count)
+    rank = torch.arange(len(of_run), device=count.device) - (count.cumsum(0) - count)[of_run]
+    t = starts_ns[sequence, segment][of_run] + (first[of_run] + rank * spacing[of_run]).round().long()
+    return Events(sequence[of_run], segment[of_run], t, x[of_run], y[of_run], runs.positive[where][of_run])
+
+
+def merge(*parts: Events) -> Events:
+    """All events of several sets."""
+    return Events(*(torch.cat(field) for field in zip(*parts, strict=True)))

@@ -1,0 +1,122 @@
+"""One scene, or a clip, before one event camera, for as long as wanted: frames and the events between them, in turn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..events import no_events
+from .grids import event_array
+from .pictures import Pictures
+from .pixel import PixelState, expand, merge, pixel_runs
+from .scene import Draw, Scenes
+from .sequences import SimulationConfig, draw_camera, draw_noise
+
+NS = 1_000_000_000
+
+
+class Frame(NamedTuple):
+    """Time in nanoseconds, camera frame float32 (H, W) in [0, 1], and the events (event array) since the last."""
+
+    stamp: int
+    image: np.ndarray
+    events: np.ndarray
+
+
+class Step(NamedTuple):
+    """Images (S, H, W) and log intensities (S, H, W) at the times int64 ns (S,): all rendered up to the next frame."""
+
+    stamps: Tensor
+    images: Tensor
+    log_intensity: Tensor
+
+
+@dataclass(frozen=True)
+class Drive:
+    """How a scene is driven past the camera.
+
+    speed: pixels per second of its fastest point. pause_s: seconds from one pause to the next; None for no pauses.
+    """
+
+    speed: float
+    pause_s: float | None = None
+
+
+def scene_steps(
+    pictures: Pictures,
+    config: SimulationConfig,
+    size: tuple[int, int],
+    seconds: float,
+    fps: float,
+    drive: Drive,
+    generator: torch.Generator,
+) -> Iterator[Step]:
+    """Render one scene so finely that nothing moves much more than half a pixel between two images."""
+    scene = Scenes(pictures, 1, *size, config.scene, generator)
+    phase = float(Draw(generator).uniform((0.0, 2 * math.pi), 1))
+    renders = max(1, math.ceil(2 * drive.speed / fps))
+    tick = 1 / (fps * renders)
+
+    def pace(t: Tensor) -> Tensor:
+        if drive.pause_s is None:
+            return torch.ones_like(t)
+        return (0.6 + torch.sin(2 * math.pi * t / drive.pause_s + phase)).clamp(0, 1)
+
+    path = torch.zeros(1, dtype=torch.float64)
+    for frame in range(math.floor(seconds * fps) + 1):
+        count = renders if frame else 1
+        index = torch.arange(1 - count, 1) + frame * renders
+        if frame:
+            path = path[-1] + (drive.speed * tick * pace((index - 0.5).double() * tick)).cumsum(0)
+        images = scene.render(path.float().to(generator.device)[None])
+        stamps = (index.double() * (tick * NS)).round().long()
+        yield Step(stamps, images[0], scene.log_intensity(images)[0])
+
+
+def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, fps: float) -> Iterator[Step]:
+    """A clip's frames, (stamp ns, uint8 (H, W)), as they are: the clip's own rate must be high enough.
+
+    Args:
+        fps: camera frames a second; each is the clip's first frame that is late enough.
+    """
+    waiting: list[tuple[int, np.ndarray]] = []
+    due = 0.0
+    for frame in frames:
+        waiting.append(frame)
+        if frame[0] >= due - 1:  # stamps are rounded
+            due += NS / fps
+            stamps = torch.tensor([stamp for stamp, _ in waiting])
+            images = torch.from_numpy(np.stack([image for _, image in waiting])).float() / 255
+            yield Step(stamps, images, torch.log(config.scene.epsilon + images))
+            waiting = []
+
+
+def record(steps: Iterable[Step], config: SimulationConfig, generator: torch.Generator) -> Iterator[Frame]:
+    """Put a camera drawn from the configuration before what the steps show; times as in the steps.
+
+    The last image of each step becomes a frame; the first step only lets the pixels adapt. Computes in float64, so
+    that times are good to the nanosecond.
+    """
+    camera = state = before = before_stamp = None
+    for step in steps:
+        height, width = step.images.shape[-2:]
+        log_intensity = step.log_intensity.double()[None]
+        events = None
+        if camera is None:
+            camera = draw_camera(config.camera, 1, height, width, generator)
+            noise = draw_noise(config.camera, 1, (height, width), generator)
+            state = PixelState.at(log_intensity[:, -1])
+        else:
+            stamps = torch.cat((before_stamp, step.stamps)).to(generator.device)[None]
+            durations = stamps.diff(dim=1)
+            runs, state = pixel_runs(torch.cat((before, log_intensity), 1), durations, camera, state)
+            events = merge(expand(runs, stamps[:, :-1]), *noise.events(stamps[:, :-1], durations, generator))
+        before, before_stamp = log_intensity[:, -1:], step.stamps[-1:]
+        image = step.images[-1].cpu().numpy()
+        yield Frame(int(step.stamps[-1]), image, event_array(events) if events else no_events())

@@ -1,0 +1,234 @@
+"""Moving scenes: a background picture and pieces of others before it, each under a smooth random homography.
+
+A scene is a function of one number, its path u in pixels: nothing in view moves much further than one pixel while u
+grows by one. How fast u grows with time is another module's affair, so that scenes can be rendered as finely as
+events need.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .pictures import Pictures
+
+# The sensor whose number of objects the ranges below describe.
+REFERENCE_PIXELS = 240 * 180
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """Ranges that scenes are drawn from; pairs are (lowest, highest).
+
+    Attributes:
+        texels: picture pixels per sensor pixel; below 1 the background is blurred, as by a lens.
+        objects: how many foreground objects on a 240x180 sensor; scaled with the area for others.
+        radius: an object's mean radius in sensor pixels.
+        object_speed: an object's speed, relative to the background's fastest point.
+        gamma: exponent on the picture, stretched to [0, 1]: the image that is to be reconstructed.
+        haze: light that is added to all of it, as a share of the brightest: lowers the contrast that the pixels see.
+        exposure: brightness of the brightest point, relative to log intensity's epsilon: log(epsilon + exposure I).
+    """
+
+    texels: tuple[float, float] = (0.5, 1.2)
+    objects: tuple[float, float] = (0.0, 30.0)
+    radius: tuple[float, float] = (4.0, 40.0)
+    object_speed: tuple[float, float] = (0.0, 1.2)
+    gamma: tuple[float, float] = (0.6, 1.6)
+    haze: tuple[float, float] = (0.0, 0.15)
+    exposure: tuple[float, float] = (0.2, 1.0)
+    epsilon: float = 0.01
+
+
+class Draw:
+    """Random tensors on the generator's device."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+
+    def uniform(self, limits: tuple[float, float], *shape: int) -> Tensor:
+        """Uniform between the limits."""
+        low, high = limits
+        return low + (high - low) * torch.rand(shape, device=self.generator.device, generator=self.generator)
+
+    def log_uniform(self, limits: tuple[float, float], *shape: int) -> Tensor:
+        """Uniform in the logarithm."""
+        return self.uniform((math.log(limits[0]), math.log(limits[1])), *shape).exp()
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal."""
+        return torch.randn(shape, device=self.generator.device, generator=self.generator)
+
+    def shares(self, *shape: int) -> Tensor:
+        """Non-negative numbers that sum to one along the last dimension, some of them near zero."""
+        parts = self.uniform((0.0, 1.0), *shape).square() + 1e-3
+        return parts / parts.sum(-1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Sway:
+    """Degrees of freedom that swing: amplitude (sin(frequency u + phase) - sin(phase)), each field (..., D)."""
+
+    amplitude: Tensor
+    frequency: Tensor
+    phase: Tensor
+
+    @classmethod
+    def draw(cls, draw: Draw, amplitude: Tensor, lever: Tensor, speed: Tensor) -> Sway:
+        """Random phases; frequencies such that amplitude x lever moves at most `speed` pixels per unit of u."""
+        return cls(amplitude, speed / (amplitude * lever), draw.uniform((0.0, 2 * math.pi), *amplitude.shape))
+
+    def at(self, path: Tensor) -> Tensor:
+        """Values (..., S, D) along a path (..., S)."""
+        swing = torch.sin(self.frequency[..., None, :] * path[..., None] + self.phase[..., None, :])
+        return self.amplitude[..., None, :] * (swing - self.phase.sin()[..., None, :])
+
+
+class Scenes:
+    """N scenes on a sensor of height x width pixels.
+
+    Args:
+        pictures: what backgrounds and objects are cut from; its device is where all this happens.
+        count: N.
+        generator: the only source of chance; on the pictures' device.
+    """
+
+    def __init__(
+        self, pictures: Pictures, count: int, height: int, width: int, config: SceneConfig, generator: torch.Generator
+    ) -> None:
+        self.height, self.width, self.config = height, width, config
+        draw = Draw(generator)
+        device = generator.device
+        self._reach = reach = math.hypot(height, width) / 2
+        y = torch.arange(height, device=device) - (height - 1) / 2
+        x = torch.arange(width, device=device) - (width - 1) / 2
+        yy, xx = torch.meshgrid(y, x, indexing="ij")
+        self._pixels = torch.stack((xx.flatten(), yy.flatten(), torch.ones(height * width, device=device)))
+
+        side = math.ceil(1.5 * max(height, width)) + 32
+        texture = _stretched(pictures.crops(count, side, generator)) ** draw.log_uniform(config.gamma, count, 1, 1)
+        self._background = texture[:, None]
+        self._texels = draw.uniform(config.texels, count)
+        # Translation, rotation, log zoom, and the two slopes of perspective (per half diagonal).
+        ones = torch.ones(count, 2, device=device)
+        amplitude = torch.cat(
+            (
+                draw.log_uniform((8.0, 80.0), count, 2),
+                draw.uniform((0.05, 0.6), count, 1),
+                draw.uniform((0.03, 0.25), count, 1),
+                draw.uniform((0.02, 0.2), count, 2),
+            ),
+            1,
+        )
+        lever = torch.cat((ones, reach * ones, reach * ones), 1)
+        speed = draw.shares(count, 6) * torch.tensor([3.0, 3.0, 1.0, 1.0, 0.5, 0.5], device=device)
+        self._motion = Sway.draw(draw, amplitude, lever, speed / speed.sum(-1, keepdim=True))
+        self._objects = self._draw_objects(pictures, count, draw)
+
+        self.exposure = draw.log_uniform(config.exposure, count)
+        self.haze = draw.uniform(config.haze, count)
+
+    def render(self, path: Tensor) -> Tensor:
+        """Images (N, S, H, W) in [0, 1], float32, at the positions path (N, S)."""
+        image = self._sample(self._background, self._background_map(path), "reflection")[:, 0]
+        for texture, centre, motion, present in self._objects:
+            value, alpha = self._sample(
+                texture, self._object_map(texture, centre, motion, path[present]), "zeros"
+            ).unbind(1)
+            image[present] = image[present] * (1 - alpha) + value
+        return image.view(*path.shape, self.height, self.width).clamp(0, 1)
+
+    def log_intensity(self, image: Tensor) -> Tensor:
+        """What the pixels see of images (N, S, H, W): log(epsilon + exposure (haze + (1 - haze) I))."""
+        haze, exposure = (value.view(-1, 1, 1, 1).to(image) for value in (self.haze, self.exposure))
+        return torch.log(self.config.epsilon + exposure * (haze + (1 - haze) * image))
+
+    def _background_map(self, path: Tensor) -> Tensor:
+        """Matrices (N, S, 3, 3): sensor pixel from the centre -> texture coordinates in [-1, 1]."""
+        tx, ty, angle, zoom, gx, gy = self._motion.at(path).unbind(-1)
+        scale = zoom.exp() * self._texels[:, None]
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        tx, ty = tx * self._texels[:, None], ty * self._texels[:, None]
+        gx, gy = gx / self._reach, gy / self._reach
+        half = self._background.shape[-1] / 2
+        one = torch.ones_like(tx)
+        rows = (
+            ((cos + tx * gx) / half, (-sin + tx * gy) / half, tx / half),
+            ((sin + ty * gx) / half, (cos + ty * gy) / half, ty / half),
+            (gx, gy, one),
+        )
+        return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+    @staticmethod
+    def _object_map(texture: Tensor, centre: Tensor, motion: Sway, path: Tensor) -> Tensor:
+        dx, dy, angle, zoom = motion.at(path).unbind(-1)
+        half = texture.shape[-1] / 2
+        scale = zoom.exp() / half
+        cos, sin = scale * angle.cos(), scale * angle.sin()
+        x, y = centre[:, :1] + dx, centre[:, 1:] + dy
+        zero, one = torch.zeros_like(x), torch.ones_like(x)
+        rows = ((cos, -sin, -cos * x + sin * y), (sin, cos, -sin * x - cos * y), (zero, zero, one))
+        return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+    def _sample(self, texture: Tensor, matrices: Tensor, padding: str) -> Tensor:
+        """Textures (N, C, h, w) at the places that matrices (N, S, 3, 3) give each pixel -> (N, C, S, H W)."""
+        places = matrices @ self._pixels
+        places = places[:, :, :2] / places[:, :, 2:]
+        return F.grid_sample(texture, places.transpose(2, 3), "bilinear", padding, align_corners=False)
+
+    def _draw_objects(self, pictures: Pictures, count: int, draw: Draw) -> list[tuple[Tensor, Tensor, Sway, Tensor]]:
+        """The objects by layer, from the back: texture (premultiplied value, alpha), centre, motion, whose they are."""
+        config, generator = self.config, draw.generator
+        expected = draw.uniform(config.objects, count) * (self.height * self.width / REFERENCE_PIXELS)
+        number = (expected + draw.uniform((0.0, 1.0), count)).floor().long()
+        extent = torch.tensor([self.width, self.height], device=generator.device)
+        largest = min(config.radius[1], min(self.height, self.width) / 3)
+        side = 2 * math.ceil(1.6 * largest)
+        axis = torch.arange(side, device=generator.device) - (side - 1) / 2
+        layers = []
+        for layer in range(int(number.max())):
+            present = (number > layer).nonzero()[:, 0]
+            n = len(present)
+            radius = draw.log_uniform((min(config.radius[0], largest), largest), n)
+            alpha = _blob(axis, radius, draw)
+            surface = pictures.crops(n, side, generator)
+            # A third of the objects are of one colour, as painted shapes are.
+            plain = draw.uniform((0.0, 1.0), n, 1, 1)
+            surface = torch.where(draw.uniform((0.0, 1.0), n, 1, 1) < 1 / 3, plain, surface)
+            texture = torch.stack((surface * alpha, alpha), 1)
+            centre = draw.uniform((-0.5, 0.5), n, 2) * extent
+            amplitude = torch.cat(
+                (
+                    draw.log_uniform((4.0, 0.6 * min(self.height, self.width)), n, 2),
+                    draw.uniform((0.05, 1.0), n, 1),
+                    draw.uniform((0.03, 0.25), n, 1),
+                ),
+                1,
+            )
+            lever = torch.cat((torch.ones(n, 2, device=generator.device), radius[:, None].expand(n, 2)), 1)
+            speed = draw.shares(n, 4) * draw.uniform(config.object_speed, n, 1)
+            layers.append((texture, centre, Sway.draw(draw, amplitude, lever, speed), present))
+        return layers
+
+
+def _stretched(texture: Tensor) -> Tensor:
+    """Pictures (N, h, w), each from its 1st to its 99th percentile to [0, 1]: events do not tell the exposure."""
+    some = texture.flatten(1)[:, ::7]
+    low, high = torch.quantile(some, torch.tensor([0.01, 0.99], device=some.device), dim=1)[..., None, None]
+    return ((texture - low) / (high - low).clamp(min=1 / 255)).clamp(0, 1)
+
+
+def _blob(axis: Tensor, radius: Tensor, draw: Draw) -> Tensor:
+    """Alpha (N, side, side) of round or star-like shapes with an edge one pixel wide."""
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    angle, distance = torch.atan2(y, x), torch.hypot(x, y)
+    n = len(radius)
+    edge = torch.ones(n, 1, 1, device=axis.device)
+    for waves in (2, 3, 5):
+        phase = draw.uniform((0.0, 2 * math.pi), n, 1, 1)
+        edge = edge + draw.uniform((0.0, 0.45 / waves), n, 1, 1) * torch.cos(waves * angle + phase)
+    return (radius[:, None, None] * edge - distance + 0.5).clamp(0, 1)

@@ -1,0 +1,230 @@
+"""Training data made on the spot: random scenes before random event cameras, as voxel grids and true images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import CistaError
+from .grids import voxel_grids
+from .noise import background_activity, hot_pixel_events
+from .pictures import Pictures
+from .pixel import Events, PixelModel, expand, merge, pixel_runs
+from .scene import Draw, SceneConfig, Scenes
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Ranges that event cameras are drawn from; pairs are (lowest, highest).
+
+    Attributes:
+        threshold: contrast threshold C, drawn evenly in its logarithm.
+        asymmetry: standard deviation of negative threshold / positive threshold, about 1.
+        threshold_spread: standard deviation of C over the pixels of a sensor, relative to C.
+        refractory_ms: milliseconds.
+        leak_hz: positive events per second from constant light, each pixel.
+        noise_hz: background activity, events per second and pixel, drawn evenly in its logarithm.
+        hot_pixels: share of pixels that fire without end.
+        hot_hz: at which rate they do.
+    """
+
+    threshold: tuple[float, float] = (0.1, 0.8)
+    asymmetry: float = 0.1
+    threshold_spread: tuple[float, float] = (0.0, 0.1)
+    refractory_ms: tuple[float, float] = (0.0, 1.0)
+    leak_hz: tuple[float, float] = (0.0, 0.2)
+    noise_hz: tuple[float, float] = (0.001, 2.0)
+    hot_pixels: tuple[float, float] = (0.0, 0.001)
+    hot_hz: tuple[float, float] = (20.0, 500.0)
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """How scenes move in time.
+
+    Attributes:
+        speed: pixels per second of the fastest point, drawn evenly in its logarithm.
+        events_per_pixel: what a window is to hold on average, drawn evenly in its logarithm; the motion of a window
+            follows from it, as far as `renders` allow.
+        renders: images rendered for each window; none moves more than about a pixel from the one before.
+        pauses: share of the sequences whose motion stops and goes.
+        pause_windows: length of a pause and the motion after it, in windows.
+        longest_ms: no window lasts longer, however slow the scene.
+    """
+
+    speed: tuple[float, float] = (0.1, 600.0)
+    events_per_pixel: tuple[float, float] = (0.03, 1.0)
+    renders: int = 6
+    pauses: float = 0.3
+    pause_windows: tuple[float, float] = (4.0, 40.0)
+    longest_ms: float = 50.0
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Scenes, cameras and motion that sequences are drawn from."""
+
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+
+
+# What is drawn evenly in its logarithm.
+_LOGARITHMIC = {
+    "gamma",
+    "exposure",
+    "radius",
+    "texels",
+    "threshold",
+    "noise_hz",
+    "hot_hz",
+    "speed",
+    "events_per_pixel",
+    "pause_windows",
+}
+
+
+class RangeError(CistaError):
+    """A range that nothing can be drawn from."""
+
+
+def check_ranges(config: SimulationConfig) -> None:
+    """Raise RangeError, naming the field, for a range that is upside down or below what its quantity can be."""
+    for part in fields(config):
+        for f in fields(inner := getattr(config, part.name)):
+            value, name = getattr(inner, f.name), f"{part.name}.{f.name}"
+            low, high = value if isinstance(value, tuple) else (value, value)
+            if not low <= high:
+                raise RangeError(f"{name}: the lowest value {low} is above the highest, {high}")
+            if low < 0 or (low == 0 and f.name in _LOGARITHMIC):
+                raise RangeError(f"{name} must be {'above' if f.name in _LOGARITHMIC else 'at least'} 0, not {low}")
+    if config.motion.renders < 1:
+        raise RangeError(f"motion.renders must be at least 1, not {config.motion.renders}")
+
+
+class Sequences(NamedTuple):
+    """N sequences of T windows: voxel grids (T, N, B, H, W), not normalised, and true images (T + 1, N, 1, H, W).
+
+    images[t] is the scene when window t begins, images[t + 1] when it ends.
+    """
+
+    voxels: Tensor
+    images: Tensor
+
+
+def draw_camera(config: CameraConfig, count: int, height: int, width: int, generator: torch.Generator) -> PixelModel:
+    """Pixels of N event cameras; thresholds differ from camera to camera and from pixel to pixel."""
+    draw = Draw(generator)
+    threshold = draw.log_uniform(config.threshold, count, 1, 1)
+    spread = draw.uniform(config.threshold_spread, count, 1, 1)
+    ratio = (1 + config.asymmetry * draw.normal(count, 1, 1)).clamp(0.5, 2)
+
+    def over_pixels(mean: Tensor) -> Tensor:
+        return mean * (1 + spread * draw.normal(count, height, width)).clamp(min=0.3)
+
+    return PixelModel(
+        positive=over_pixels(threshold),
+        negative=over_pixels(threshold * ratio),
+        refractory_ns=1e6 * draw.uniform(config.refractory_ms, count, 1, 1),
+        leak=draw.uniform(config.leak_hz, count, 1, 1),
+    )
+
+
+def simulate(
+    pictures: Pictures,
+    config: SimulationConfig,
+    count: int,
+    windows: int,
+    size: tuple[int, int],
+    bins: int,
+    generator: torch.Generator,
+) -> Sequences:
+    """Draw `count` scenes and cameras and simulate `windows` windows of each, on the pictures' device."""
+    events, images = simulate_events(pictures, config, count, windows, size, generator)
+    voxels = voxel_grids(events, count, windows, config.motion.renders, size, bins)
+    return Sequences(voxels.transpose(0, 1), images.transpose(0, 1)[:, :, None])
+
+
+def simulate_events(
+    pictures: Pictures,
+    config: SimulationConfig,
+    count: int,
+    windows: int,
+    size: tuple[int, int],
+    generator: torch.Generator,
+) -> tuple[Events, Tensor]:
+    """The events of `simulate`, a segment being one of the window's renders, and the images (N, T + 1, H, W)."""
+    height, width = size
+    motion = config.motion
+    scenes = Scenes(pictures, count, height, width, config.scene, generator)
+    camera = draw_camera(config.camera, count, height, width, generator)
+    path, durations = _course(scenes, camera, motion, windows, generator)
+    images = scenes.render(path)
+    log_intensity = scenes.log_intensity(images)
+    starts = durations.cumsum(1) - durations
+    runs, _ = pixel_runs(log_intensity, durations, camera)
+    noise = draw_noise(config.camera, count, size, generator)
+    events = merge(expand(runs, starts), *noise.events(starts, durations, generator))
+    return events, images[:, :: motion.renders]
+
+
+@dataclass(frozen=True)
+class NoiseSources:
+    """Rates in Hz: background activity (N,) of each pixel, hot pixels (N, H, W) with the sign of their polarity."""
+
+    background: Tensor
+    hot: Tensor
+
+    def events(self, starts: Tensor, durations: Tensor, generator: torch.Generator) -> tuple[Events, Events]:
+        """Their events in the segments (N, S), int64 ns."""
+        size = self.hot.shape[1:]
+        return (
+            background_activity(self.background, starts, durations, *size, generator),
+            hot_pixel_events(self.hot, starts, durations, generator),
+        )
+
+
+def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generator: torch.Generator) -> NoiseSources:
+    """Noise of N cameras; hot pixels stay the same for as long as it is used."""
+    draw = Draw(generator)
+    hot = draw.uniform((0.0, 1.0), count, *size) < draw.uniform(config.hot_pixels, count, 1, 1)
+    sign = torch.where(draw.uniform((0.0, 1.0), count, *size) < 0.5, -1, 1)
+    return NoiseSources(
+        draw.log_uniform(config.noise_hz, count), hot * sign * draw.log_uniform(config.hot_hz, count, *size)
+    )
+
+
+def _course(
+    scenes: Scenes, camera: PixelModel, config: MotionConfig, windows: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Positions (N, S + 1) at the segments' ends and their durations int64 ns (N, S)."""
+    draw, count = Draw(generator), len(scenes.haze)
+    device = generator.device
+    # A first look tells how many crossings a pixel of motion makes.
+    look = scenes.log_intensity(scenes.render(torch.tensor([[0.0, 1.0]], device=device).expand(count, 2)))
+    change = (look[:, 1] - look[:, 0]).abs()
+    per_pixel = (change / (camera.positive + camera.negative) * 2).mean((1, 2)).clamp(min=1e-4)
+    per_window = draw.log_uniform(config.events_per_pixel, count) / per_pixel
+    step = (per_window / config.renders).clamp(max=1.0)
+
+    segment = torch.arange(windows * config.renders, device=device) + 0.5
+    period = draw.log_uniform(config.pause_windows, count, 1) * config.renders
+    stops = draw.uniform((0.0, 1.0), count, 1) < config.pauses
+    bias = torch.where(stops, draw.uniform((0.0, 1.0), count, 1), 2.0)
+    phase = draw.uniform((0.0, 2 * math.pi), count, 1)
+    pace = (bias + torch.sin(2 * math.pi * segment / period + phase)).clamp(0, 1)
+    path = _positions(step[:, None] * pace)
+
+    speed = draw.log_uniform(config.speed, count)
+    longest = config.longest_ms / config.renders
+    duration = (1e3 * step / speed).clamp(max=longest) * 1e6
+    return path, duration[:, None].expand(count, len(segment)).round().long().clamp(min=1)
+
+
+def _positions(steps: Tensor) -> Tensor:
+    """Steps (N, S) -> positions (N, S + 1), the first of them 0."""
+    return torch.nn.functional.pad(steps.cumsum(1), (1, 0))

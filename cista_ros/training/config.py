@@ -1,0 +1,311 @@
+"""The configuration of a training: nested dataclasses, read from YAML, checked key by key."""
+
+from __future__ import annotations
+
+import math
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ..errors import CistaError
+from ..networks import CistaConfig
+from ..simulation.sequences import RangeError, SimulationConfig, check_ranges
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class ConfigError(CistaError):
+    """A configuration with an unknown key or an impossible value."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a batch is.
+
+    Attributes:
+        size: side of the square crops in pixels.
+        batch: sequences in a batch, on each device.
+        windows: windows of a sequence (the paper's L).
+        windows_at_start, windows_grow: a curriculum; sequences grow from windows_at_start to windows during the first
+            windows_grow iterations.
+        held_out: share of the pictures that only validation sees.
+    """
+
+    size: int = 128
+    batch: int = 8
+    windows: int = 15
+    windows_at_start: int = 15
+    windows_grow: int = 0
+    held_out: float = 0.03
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss's parts (paper, equation 5), and which images it is taken on.
+
+    Attributes:
+        images: `last` is the paper's many-to-one scheme; `all` takes the images of all windows from `first_window` on.
+        l1, ssim: weights of the mean absolute difference and of 1 - SSIM.
+        perceptual: weight of the perceptual distance; zero needs no backbone.
+        perceptual_every: of the images that the loss is taken on, every which one the perceptual distance sees.
+        temporal: weight of the mean absolute difference between the change from image to image and the true change.
+        sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
+    """
+
+    images: Literal["last", "all"] = "all"
+    first_window: int = 2
+    l1: float = 1.0
+    ssim: float = 1.0
+    perceptual: float = 0.0
+    perceptual_every: int = 1
+    temporal: float = 0.0
+    sparsity: float = 0.0
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Teacher forcing: with this probability a window's last image is the true one. It falls linearly to `end`."""
+
+    start: float = 0.0
+    end: float = 0.0
+    iterations: int = 1
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """The optimiser and its learning rate.
+
+    Attributes:
+        method: `adam`, or `muon` (see muon.py), whose learning rate has the same scale.
+        schedule: `paper` multiplies by 0.9 every tenth of a half (10 of 20 epochs); `cosine` falls to zero; `trapezoid`
+            is constant and falls to zero over the last `decay` of the iterations; `constant`.
+        warm_up: iterations during which the learning rate rises from zero.
+        clip: largest norm of the gradient.
+        ema: decay of the exponential moving average of the weights that validation and the shipped weights use.
+        tbptt: windows after which a step is taken and the graph is cut; 0 for whole sequences.
+        forget_bias: first bias of the ConvLSTM's forget gate; above zero it remembers for longer from the beginning.
+        theta: `nonnegative` keeps the thresholds >= 0 after every step, so that codes are truly sparse.
+    """
+
+    method: Literal["adam", "muon"] = "adam"
+    learning_rate: float = 1e-3
+    schedule: Literal["paper", "cosine", "trapezoid", "constant"] = "cosine"
+    warm_up: int = 100
+    decay: float = 0.3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.999
+    tbptt: int = 0
+    forget_bias: float = 1.0
+    theta: Literal["free", "nonnegative"] = "free"
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Held-out sequences: how many, how long, how large, and every how many iterations they are reconstructed."""
+
+    every: int = 500
+    sequences: int = 8
+    windows: int = 20
+    size: int = 128
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All there is to say about a training but where its files lie.
+
+    Attributes:
+        name: of the weights that come of it.
+        pictures_note: what the pictures are, for the model card.
+        iterations: batches of sequences to train on.
+        amp: automatic mixed precision in bfloat16.
+        channels_last: memory layout of the convolutions.
+        compile: torch.compile the network.
+        save_minutes: between two saved states.
+        log_every: iterations between two lines of the log.
+    """
+
+    name: str = "cista-tc"
+    pictures_note: str = ""
+    seed: int = 1
+    iterations: int = 80_000
+    network: CistaConfig = field(default_factory=CistaConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    amp: bool = False
+    channels_last: bool = True
+    compile: bool = False
+    save_minutes: float = 5.0
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for message, fine in (
+            ("iterations must be at least 1", self.iterations >= 1),
+            ("log_every must be at least 1", self.log_every >= 1),
+            ("data.size must be at least 16", self.data.size >= 16),
+            ("data.batch must be at least 1", self.data.batch >= 1),
+            ("data.windows must be at least 1", self.data.windows >= 1),
+            (
+                "data.windows_at_start must be from 1 to data.windows",
+                1 <= self.data.windows_at_start <= self.data.windows,
+            ),
+            ("data.held_out must lie between 0 and 1", 0 < self.data.held_out < 1),
+            (
+                "loss.first_window must be below data.windows_at_start",
+                self.loss.first_window < self.data.windows_at_start,
+            ),
+            ("loss.perceptual_every must be at least 1", self.loss.perceptual_every >= 1),
+            ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
+            ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
+            ("optimiser.learning_rate must be above 0", self.optimiser.learning_rate > 0),
+            (
+                "optimiser.weight_decay is Adam's alone",
+                self.optimiser.method == "adam" or not self.optimiser.weight_decay,
+            ),
+            ("optimiser.clip must be above 0", self.optimiser.clip > 0),
+            ("optimiser.ema must be at least 0 and below 1", 0 <= self.optimiser.ema < 1),
+            ("optimiser.decay must be above 0 and at most 1", 0 < self.optimiser.decay <= 1),
+            ("optimiser.tbptt must not be negative", self.optimiser.tbptt >= 0),
+            ("optimiser.warm_up must not be negative", self.optimiser.warm_up >= 0),
+            (
+                "teacher.start and teacher.end must lie from 0 to 1",
+                0 <= self.teacher.end <= 1 >= self.teacher.start >= 0,
+            ),
+            ("validation.every must be at least 1", self.validation.every >= 1),
+            ("validation.size must be at least 16", self.validation.size >= 16),
+            (
+                "validation.sequences and windows must be at least 1",
+                min(self.validation.sequences, self.validation.windows) >= 1,
+            ),
+        ):
+            if not fine:
+                raise ConfigError(message)
+        try:
+            check_ranges(self.simulation)
+        except RangeError as error:
+            raise ConfigError(f"simulation.{error}") from None
+
+
+def recipes() -> dict[str, Path]:
+    """Name -> YAML file of the configurations that come with the package."""
+    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"), key=lambda p: p.stem)}
+
+
+def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> TrainingConfig:
+    """Read a recipe by its name, or a YAML file (None for the defaults); then apply overrides such as `data.batch=64`.
+
+    Raises:
+        ConfigError: not YAML, an unknown key (the known ones are listed), a value of the wrong kind or out of range.
+    """
+    content: Any = {}
+    if path is not None:
+        path = recipes().get(str(path), path)
+        try:
+            content = yaml.safe_load(Path(path).read_text()) or {}
+        except OSError as error:
+            known = ", ".join(recipes())
+            raise ConfigError(f"{path}: {error.strerror}, and no recipe of that name ({known})") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not YAML ({error})") from None
+    try:
+        return from_dict(TrainingConfig, _with_overrides(content, overrides))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
+
+
+def override(config: TrainingConfig, overrides: typing.Sequence[str]) -> TrainingConfig:
+    """The configuration with overrides such as `iterations=20000` applied; ConfigError as in `load_config`."""
+    return from_dict(TrainingConfig, _with_overrides(asdict(config), overrides))
+
+
+def differences(before: TrainingConfig, after: TrainingConfig) -> list[str]:
+    """`key: old -> new` for every key in which two configurations differ."""
+    old, new = _flat(asdict(before)), _flat(asdict(after))
+    return [f"{key}: {old[key]} -> {value}" for key, value in new.items() if old[key] != value]
+
+
+def to_yaml(config: TrainingConfig) -> str:
+    """The whole configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+
+
+def from_dict(kind: type, content: Any, where: str = "") -> Any:
+    """A dataclass from nested dictionaries; missing keys keep their defaults. ConfigError names the offending key."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where or 'the configuration'} must hold keys and values, not {content!r}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    if unknown := sorted(str(key) for key in content.keys() - known):
+        path = ", ".join(f"{where}{key}" for key in unknown)
+        raise ConfigError(f"unknown key {path} (known here: {', '.join(sorted(known))})")
+    try:
+        return kind(**{key: _value(hints[key], value, f"{where}{key}") for key, value in content.items()})
+    except ValueError as error:
+        raise ConfigError(f"{where.rstrip('.')}: {error}") from None
+
+
+def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(f"{item!r} is not of the form key=value")
+        *parents, leaf = key.split(".")
+        inner = content
+        for parent in parents:
+            inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{item!r}: there is no such key")
+        inner[leaf] = yaml.safe_load(value)
+    return content
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+    if is_dataclass(kind):
+        return from_dict(kind, value, f"{name}.")
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
+            raise ConfigError(f"{name} must be a list of {len(arguments)} numbers, not {value!r}")
+        return tuple(_value(inner, item, name) for inner, item in zip(arguments, value, strict=True))
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {value!r}")
+        return value
+    if kind is float:
+        # YAML 1.1 reads 1e-3 as text.
+        try:
+            number = float("x" if isinstance(value, bool) else value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f"{name} must be a number, not {value!r}")
+        return number
+    if type(value) is not kind:
+        raise ConfigError(f"{name} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _loss_weights(loss: LossConfig) -> tuple[float, ...]:
+    return loss.l1, loss.ssim, loss.perceptual, loss.temporal, loss.sparsity
+
+
+def _flat(content: dict[str, Any], where: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: _plain(value)}
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, which YAML has."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,300 @@
+"""The training loop: simulate a batch of sequences, unroll the network over them, step; now and then validate, save."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import cv2
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from ..networks import Cista, save_network
+from ..simulation.pictures import Pictures, split_held_out
+from ..simulation.sequences import simulate
+from ..voxel_grid import normalise
+from .card import model_card, weights_metadata
+from .config import TrainingConfig
+from .losses import Distance, SequenceLoss
+from .muon import Muon
+from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
+from .state import TrainingError, TrainingState, save_state, write_aside
+from .unrolled import Unrolled, detach
+from .validation import averaged_network, image_grid, reconstruct, score, validation_sequences
+from .workers import Workers
+
+STATE, WEIGHTS, CARD = "state.pt", "weights.safetensors", "card.md"
+
+
+@dataclass
+class Outcome:
+    """Why a training ended: `finished`, `interrupted` or `out of time`; and its last state."""
+
+    why: str
+    state: TrainingState
+
+
+class Trainer:
+    """A network in training, with all that one iteration needs.
+
+    Args:
+        state: where to begin; an empty one for the beginning.
+        pictures: of training and validation alike, by name (see `load_pictures`).
+        workers: this process among those that train together.
+        perceptual: see SequenceLoss.
+    """
+
+    def __init__(
+        self, state: TrainingState, pictures: dict, workers: Workers, perceptual: Distance | None = None
+    ) -> None:
+        self.config = config = state.config
+        self.workers, self.device = workers, workers.device
+        self.state = state
+        self.perceptual = perceptual
+        training, held_out = split_held_out(pictures, config.data.held_out)
+        self.pictures, self.held_out = Pictures(training, self.device), Pictures(held_out, self.device)
+        self.loss = SequenceLoss(config.loss, perceptual)
+        state.pictures = len(self.pictures)
+
+        self.network = new_network(config)
+        if state.network:
+            self.network.load_state_dict(state.network)
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.network.to(self.device, memory_format=layout)
+        self.average = {
+            key: value.to(self.device).clone() for key, value in (state.average or self.network.state_dict()).items()
+        }
+        self.optimiser = new_optimiser(config, self.network)
+        if state.optimiser:
+            self.optimiser.load_state_dict(state.optimiser)
+            # Adam's fused step walks through memory: moments must lie there as their weights do.
+            for weight, moments in self.optimiser.state.items():
+                for name, value in moments.items():
+                    if isinstance(value, Tensor) and value.shape == weight.shape:
+                        moments[name] = torch.empty_like(weight).copy_(value)
+        step = torch.compile(self.network) if config.compile else None
+        unrolled = Unrolled(self.network, step)
+        self.unrolled = DistributedDataParallel(unrolled) if workers.count > 1 else unrolled
+        self._validation = None
+
+    def iterate(self, clock: Callable[[str], None] = lambda name: None) -> dict[str, Tensor]:
+        """One iteration; the parts of its loss. `clock` is told when the simulation and the training are over."""
+        config, i = self.config, self.state.iteration
+        seed = (config.seed * 1_000_003 + i) * self.workers.count + self.workers.rank
+        generator = torch.Generator(self.device).manual_seed(seed)
+        data, windows, bins = config.data, sequence_length(config, i), config.network.bins
+        voxels, truth = simulate(
+            self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
+        )
+        voxels = normalise(voxels)
+        forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(
+            config, i
+        )
+        forced[0] = False
+        clock("simulate")
+
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(config, i)
+        state, parts = None, {}
+        for chunk in torch.arange(windows).split(config.optimiser.tbptt or windows):
+            first, end = int(chunk[0]), int(chunk[-1]) + 1
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
+                images, state, code_l1 = self.unrolled(voxels[first:end], truth[first:end], forced[first:end], state)
+            state = detach(state)
+            if losses := self.loss(images, truth[first : end + 1], code_l1, first, end == windows):
+                parts = losses
+                self._step(losses["total"])
+        clock("train")
+        self.state.iteration += 1
+        self.state.sequences += data.batch * self.workers.count
+        self.state.windows += data.batch * self.workers.count * windows
+        return {key: value.detach() for key, value in parts.items()}
+
+    def _step(self, loss: Tensor) -> None:
+        optimiser = self.config.optimiser
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimiser.clip)
+        # After DDP's reduction the norm is the same in all processes, so that all of them stop.
+        if not norm.isfinite():
+            raise TrainingError(
+                f"iteration {self.state.iteration}: the gradient is not finite (loss {float(loss.detach()):g});"
+                f" stopped. The last saved state is good; go on from it with a smaller optimiser.learning_rate"
+            )
+        self.optimiser.step()
+        if optimiser.theta == "nonnegative":
+            with torch.no_grad():
+                for block in self.network.blocks:
+                    block.theta.clamp_(min=0)
+        decay = ema_decay(self.config, self.state.iteration)
+        values = self.network.state_dict()
+        torch._foreach_lerp_(list(self.average.values()), [values[key] for key in self.average], 1 - decay)
+
+    def validate(self) -> tuple[dict[str, float], object]:
+        """Scores of the averaged weights on the held-out sequences, and their picture."""
+        if self._validation is None:
+            self._validation = validation_sequences(self.held_out, self.config)
+        network = averaged_network(self.network, self.average)
+        images, zeros = reconstruct(network, self._validation)
+        skip = min(self.config.loss.first_window, len(images) - 1)
+        scores = score(images[skip:], self._validation.images[skip + 1 :], self.perceptual)
+        return {"iteration": self.state.iteration, **scores, "zeros": zeros}, image_grid(self._validation, images)
+
+    def save(self, folder: Path) -> None:
+        """Write the state, and the averaged weights as a network anyone can load."""
+        self.state.network = _on_cpu(self.network.state_dict())
+        self.state.average = _on_cpu(self.average)
+        self.state.optimiser = _on_cpu(self.optimiser.state_dict())
+        save_state(self.state, folder / STATE)
+        network = averaged_network(self.network, self.average)
+        write_aside(folder / WEIGHTS, lambda aside: save_network(network, aside, weights_metadata(self.state)))
+        write_aside(folder / CARD, lambda aside: aside.write_text(model_card(self.state, network)))
+
+
+def new_network(config: TrainingConfig) -> Cista:
+    """The untrained network that a configuration begins with; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = Cista(config.network)
+    if config.network.recurrent:
+        c = config.network.channels
+        with torch.no_grad():
+            network.memory.gates.bias[c : 2 * c] = config.optimiser.forget_bias
+    return network
+
+
+def new_optimiser(config: TrainingConfig, network: Cista) -> torch.optim.Optimizer:
+    """The optimiser that a configuration asks for, at the beginning."""
+    betas, decay = config.optimiser.betas, config.optimiser.weight_decay
+    if config.optimiser.method == "muon":
+        return Muon(network.parameters(), betas=betas)
+    return torch.optim.AdamW(network.parameters(), betas=betas, weight_decay=decay, fused=True)
+
+
+def train(
+    trainer: Trainer, folder: Path, log: Callable[[str], None], minutes: float | None = None, board: object = None
+) -> Outcome:
+    """Iterate until the configuration's iterations are done, the minutes are over, or a signal asks to stop.
+
+    Args:
+        folder: gets state.pt, weights.safetensors, card.md and validation/*.png.
+        log: prints a line.
+        minutes: of training and validation; what is saved can be resumed.
+        board: a TensorBoard SummaryWriter.
+    Raises:
+        TrainingError: a gradient that is not finite, or a state that could not be written.
+    """
+    config, state, workers = trainer.config, trainer.state, trainer.workers
+    state.machine = _machine(trainer.device)
+    began = saved = marked = time.monotonic()
+    clock = Clock(trainer.device)
+    reported = state.iteration
+    why = "finished"
+    with stop_signals() as stop:
+        while state.iteration < config.iterations:
+            parts = trainer.iterate(clock)
+            now = time.monotonic()
+            state.seconds += now - marked
+            marked = now
+            done = state.iteration == config.iterations
+            if workers.leads and (state.iteration % config.log_every == 0 or done):
+                values = {name: float(value) for name, value in parts.items()}
+                total = sum(clock.seconds.values())
+                rate = (state.iteration - reported) * config.data.batch * workers.count / max(total, 1e-9)
+                rate_now = learning_rate(config, state.iteration - 1)
+                log(
+                    f"iteration {state.iteration}/{config.iterations}  "
+                    + "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+                    + f"  lr {rate_now:.2e}  {rate:.2f} sequences/s, {clock.seconds['simulate'] / total:.0%} simulation"
+                )
+                _tell(board, {f"loss/{k}": v for k, v in values.items()} | {"learning_rate": rate_now}, state.iteration)
+                clock.restart()
+                reported = state.iteration
+            if workers.leads and (state.iteration % config.validation.every == 0 or done):
+                scores, grid = trainer.validate()
+                state.history.append(scores)
+                log("validation  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+                _tell(board, {f"validation/{k}": v for k, v in scores.items()}, state.iteration, grid)
+                _write_grid(folder / "validation" / f"{state.iteration:08d}.png", grid)
+                marked = time.monotonic()
+            out_of_time = minutes is not None and time.monotonic() - began >= 60 * minutes
+            if workers.any(bool(stop) or out_of_time):
+                why = "out of time" if out_of_time and not stop else "interrupted"
+                break
+            if workers.leads and time.monotonic() - saved >= 60 * config.save_minutes:
+                trainer.save(folder)
+                saved = time.monotonic()
+    if workers.leads:
+        trainer.save(folder)
+    return Outcome(why, state)
+
+
+class Clock:
+    """Seconds spent in each part of the iterations."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self.seconds = {"simulate": 0.0, "train": 0.0}
+        self._last = time.monotonic()
+
+    def __call__(self, name: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.monotonic()
+        self.seconds[name] += now - self._last
+        self._last = now
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """While open, SIGINT and SIGTERM are noted in the list that is given, instead of ending the process."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _on_cpu(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {key: _on_cpu(inner) for key, inner in value.items()}
+    return [_on_cpu(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _tell(board: object, values: dict[str, float], iteration: int, grid: object = None) -> None:
+    if board is not None:
+        for name, value in values.items():
+            board.add_scalar(name, value, iteration)
+        if grid is not None:
+            board.add_image("validation/events, reconstruction, truth", grid, iteration, dataformats="HW")
+
+
+def _write_grid(path: Path, grid: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), grid):
+        raise TrainingError(f"{path}: could not be written")
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"

@@ -1,0 +1,79 @@
+"""The loss: L1 + (1 - SSIM) + perceptual distance (paper, equation 5), and temporal consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .config import LossConfig
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004) of images (M, 1, H, W) in [0, 1] -> (M,).
+
+    Gaussian window 11x11, sigma 1.5, no sample covariance, K1 = 0.01, K2 = 0.03; only where the window fits.
+    """
+    steps = torch.arange(11, device=a.device, dtype=a.dtype) - 5
+    window = torch.exp(-steps.square() / (2 * 1.5**2))
+    window = window / window.sum()
+    moments = torch.cat((a, b, a * a, b * b, a * b))
+    moments = F.conv2d(F.conv2d(moments, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1))
+    mean_a, mean_b, aa, bb, ab = moments.chunk(5)
+    product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * product + c1) * (2 * (ab - product) + c2) / ((squares + c1) * (aa + bb - squares + c2))
+    return similarity.mean((1, 2, 3))
+
+
+class SequenceLoss:
+    """The weighted loss of a run of consecutive images.
+
+    Args:
+        config: weights, and which images count.
+        perceptual: distance of images (M, 1, H, W) in [0, 1] -> (M,); needed if its weight is not zero.
+    """
+
+    def __init__(self, config: LossConfig, perceptual: Distance | None = None) -> None:
+        if config.perceptual > 0 and perceptual is None:
+            raise ValueError("a perceptual weight needs a perceptual distance")
+        self.config = config
+        self.perceptual = perceptual
+
+    def __call__(self, images: Tensor, truth: Tensor, code_l1: Tensor, first: int, last: bool) -> dict[str, Tensor]:
+        """Parts of the loss by name, and `total`; an empty dictionary if none of these images counts.
+
+        Args:
+            images: reconstructions (T, N, 1, H, W) of windows first, first + 1, …
+            truth: the true images (T + 1, N, 1, H, W); truth[t + 1] belongs to images[t].
+            code_l1: mean absolute value of the sparse codes.
+            first: index of images[0] in its sequence.
+            last: whether these are the sequence's last windows.
+        """
+        config = self.config
+        if config.images == "last":
+            if not last:
+                return {}
+            skip = len(images) - 1
+        else:
+            skip = min(max(0, config.first_window - first), len(images))
+        if skip == len(images):
+            return {}
+        wanted, true = images[skip:], truth[skip + 1 :]
+        flat, flat_true = wanted.flatten(0, 1), true.flatten(0, 1)
+        parts = {"l1": (flat - flat_true).abs().mean()}
+        if config.ssim:
+            parts["ssim"] = 1 - ssim(flat, flat_true).mean()
+        if config.perceptual and self.perceptual:
+            some = slice((len(wanted) - 1) % config.perceptual_every, None, config.perceptual_every)
+            parts["perceptual"] = self.perceptual(wanted[some].flatten(0, 1), true[some].flatten(0, 1)).mean()
+        if config.temporal and len(wanted) > 1:
+            parts["temporal"] = ((wanted[1:] - wanted[:-1]) - (true[1:] - true[:-1])).abs().mean()
+        if config.sparsity:
+            parts["sparsity"] = code_l1
+        parts["total"] = torch.stack([getattr(config, name) * value for name, value in parts.items()]).sum()
+        return parts

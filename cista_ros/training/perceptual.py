@@ -1,0 +1,133 @@
+"""A perceptual distance (Zhang et al., CVPR 2018) on SqueezeNet 1.1, from weights files that are given, not downloaded.
+
+Its numbers are "LPIPS-squeeze (Keras weights)": the linear heads were fitted to another training of the same backbone.
+The `lpips` package, where it is installed and can load its own backbone, gives the plain LPIPS.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .losses import Distance
+from .state import TrainingError
+
+# Fire modules by the names of the Keras file; pooling comes before those in _POOLED.
+_FIRES = [f"fire{i}" for i in range(2, 10)]
+_POOLED = {"fire2", "fire4", "fire6"}
+# The distance looks at the first convolution and at the outputs of these (torchvision's feature slices).
+_TAPS = {"fire3", "fire5", "fire6", "fire7", "fire8", "fire9"}
+_MEAN_BGR = (104.0, 117.0, 123.0)
+
+
+class SqueezeDistance(nn.Module):
+    """LPIPS on SqueezeNet 1.1's features: grey images (M, 1, H, W) in [0, 1], at least 32x32 -> distances (M,).
+
+    Args:
+        backbone: Keras `.h5` file of SqueezeNet 1.1 without its top (needs the package h5py).
+        heads: torch file of the seven linear heads.
+    Raises:
+        TrainingError: a file that is missing or holds something else.
+    """
+
+    def __init__(self, backbone: Path, heads: Path) -> None:
+        super().__init__()
+        for name, value in _read_backbone(backbone).items():
+            self.register_buffer(name, value, persistent=False)
+        for i, head in enumerate(_read_heads(heads)):
+            self.register_buffer(f"head{i}", head, persistent=False)
+        self.register_buffer("mean", torch.tensor(_MEAN_BGR).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        distance: Tensor | float = 0.0
+        for i, features in enumerate(self._features(torch.cat((a, b)))):
+            first, second = F.normalize(features, dim=1, eps=1e-10).chunk(2)
+            distance = distance + F.conv2d((first - second).square(), getattr(self, f"head{i}")).mean((1, 2, 3))
+        return distance
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        x = torch.relu(self._convolve(255 * image - self.mean, "conv1", stride=2))
+        found = [x]
+        for fire in _FIRES:
+            if fire in _POOLED:
+                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+            squeezed = torch.relu(self._convolve(x, f"{fire}_squeeze1x1"))
+            wide = self._convolve(squeezed, f"{fire}_expand3x3", padding=1)
+            x = torch.relu(torch.cat((self._convolve(squeezed, f"{fire}_expand1x1"), wide), 1))
+            if fire in _TAPS:
+                found.append(x)
+        return found
+
+    def _convolve(self, x: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
+        return F.conv2d(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"), stride, padding)
+
+
+def load_distance(backbone: Path | None, heads: Path | None) -> Distance:
+    """The distance of the given files; without them the `lpips` package's, with its own SqueezeNet backbone.
+
+    Raises:
+        TrainingError: a file that does not fit, only one of the two, or no `lpips` that can load its backbone.
+    """
+    if backbone and heads:
+        return SqueezeDistance(Path(backbone), Path(heads)).eval()
+    if backbone or heads:
+        raise TrainingError("a perceptual distance from files needs both the backbone's and the heads' file")
+    try:
+        import lpips
+
+        network = lpips.LPIPS(net="squeeze", verbose=False).eval().requires_grad_(False)
+    except Exception as error:
+        raise TrainingError(
+            "loss.perceptual is above 0, but the package `lpips` cannot be used here"
+            f" ({type(error).__name__}: {error}); give --backbone and --heads, or set loss.perceptual to 0"
+        ) from None
+    return _PlainLpips(network)
+
+
+class _PlainLpips(nn.Module):
+    """The `lpips` package's network, on grey images in [0, 1]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.network(*(x.expand(-1, 3, -1, -1) for x in (a, b)), normalize=True).flatten()
+
+
+def _read_backbone(path: Path) -> dict[str, Tensor]:
+    """Tensors by `layer_weight` and `layer_bias`, in torch's order of dimensions."""
+    try:
+        import h5py
+    except ImportError:
+        raise TrainingError(f"{path}: reading a Keras backbone needs the package h5py") from None
+    found = {}
+    names = ["conv1", *(f"{fire}/{part}" for fire in _FIRES for part in ("squeeze1x1", "expand1x1", "expand3x3"))]
+    try:
+        with h5py.File(path) as file:
+            for name in names:
+                arrays: list[np.ndarray] = []
+                file[name].visititems(lambda _, item, a=arrays: a.append(item[()]) if hasattr(item, "shape") else None)
+                (kernel,) = (a for a in arrays if a.ndim == 4)
+                (bias,) = (a for a in arrays if a.ndim == 1)
+                key = name.replace("/", "_")
+                found[f"{key}_weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+                found[f"{key}_bias"] = torch.from_numpy(bias)
+    except (OSError, KeyError, ValueError) as error:
+        raise TrainingError(f"{path}: not the SqueezeNet 1.1 backbone as Keras stores it ({error})") from None
+    return found
+
+
+def _read_heads(path: Path) -> list[Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        heads = [content[f"lin{i}.model.1.weight"] for i in range(7)]
+    except Exception as error:
+        raise TrainingError(f"{path}: not the linear heads of LPIPS-squeeze ({type(error).__name__})") from None
+    if [head.shape[1] for head in heads] != [64, 128, 256, 384, 384, 512, 512]:
+        raise TrainingError(f"{path}: heads of another backbone than SqueezeNet 1.1")
+    return heads

@@ -1,0 +1,102 @@
+"""Held-out sequences: the same ones at every validation, their scores and a picture of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..networks import Cista
+from ..simulation.pictures import Pictures
+from ..simulation.sequences import Sequences, SimulationConfig, simulate
+from ..tone_map import equalise
+from ..voxel_grid import normalise
+from .config import TrainingConfig
+from .losses import Distance, ssim
+
+SEED = 20_220_522
+
+
+def held_out_sequences(
+    pictures: Pictures,
+    simulation: SimulationConfig,
+    count: int,
+    windows: int,
+    size: tuple[int, int],
+    bins: int,
+    seed: int = SEED,
+) -> Sequences:
+    """Simulate `count` sequences, one by one so that memory stays small; the same for the same pictures and seed."""
+    device = pictures.bytes.device
+    parts = [
+        simulate(pictures, simulation, 1, windows, size, bins, torch.Generator(device).manual_seed(seed + i))
+        for i in range(count)
+    ]
+    return Sequences(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))
+
+
+def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequences:
+    """The sequences that a training validates on: its own kind of scenes and cameras, made of held-out pictures."""
+    v = config.validation
+    return held_out_sequences(
+        pictures, config.simulation, v.sequences, v.windows, (v.size, v.size), config.network.bins
+    )
+
+
+@torch.inference_mode()
+def reconstruct(network: Cista, sequences: Sequences, batch: int = 8) -> tuple[Tensor, float]:
+    """Run a network freely over sequences.
+
+    Returns:
+        images float32 (T, N, 1, H, W), and the share of zeros in the sparse codes.
+    """
+    images, zeros = [], []
+    for part in sequences.voxels.split(batch, 1):
+        state, of_part = None, []
+        for voxel in part:
+            image, state = network(normalise(voxel), state)
+            of_part.append(image.float())
+            zeros.append((state.code == 0).float().mean())
+        images.append(torch.stack(of_part))
+    return torch.cat(images, 1), float(torch.stack(zeros).mean())
+
+
+def score(images: Tensor, truth: Tensor, perceptual: Distance | None = None) -> dict[str, float]:
+    """Means over images (..., 1, H, W): MSE, PSNR and SSIM as they are, the same of both equalised, and LPIPS."""
+    images, truth = images.reshape(-1, 1, *images.shape[-2:]).cpu(), truth.reshape(-1, 1, *truth.shape[-2:]).cpu()
+    scores = _three(images, truth)
+    levelled = [torch.from_numpy(np.stack([equalise(i[0].numpy()) for i in x]))[:, None] for x in (images, truth)]
+    scores |= {f"{name}_equalised": value for name, value in _three(*levelled).items()}
+    if perceptual:
+        with torch.inference_mode():
+            parts = zip(images.split(64), truth.split(64), strict=True)
+            scores["lpips_squeeze"] = float(torch.cat([perceptual(a, b) for a, b in parts]).mean())
+    return scores
+
+
+def _three(a: Tensor, b: Tensor) -> dict[str, float]:
+    mse = (a - b).square().mean((1, 2, 3))
+    similarity = torch.cat([ssim(*pair) for pair in zip(a.split(64), b.split(64), strict=True)])
+    psnr = -10 * torch.log10(mse.clamp(min=1e-10))
+    return {"mse": float(mse.mean()), "psnr": float(psnr.mean()), "ssim": float(similarity.mean())}
+
+
+def image_grid(sequences: Sequences, images: Tensor, rows: int = 6, columns: int = 4) -> np.ndarray:
+    """uint8 picture: a sequence a row, at some of its windows events (bright: positive), reconstruction and truth."""
+    windows, count = images.shape[:2]
+    times = np.linspace(0, windows - 1, columns).round().astype(int)
+    lines = []
+    for n in range(min(rows, count)):
+        tiles = []
+        for t in times:
+            events = (0.5 + 0.25 * sequences.voxels[t, n].sum(0)).clamp(0, 1)
+            tiles += [events, images[t, n, 0], sequences.images[t + 1, n, 0]]
+        lines.append(torch.cat([torch.nn.functional.pad(tile.cpu(), (1, 1, 1, 1), value=1.0) for tile in tiles], 1))
+    return (torch.cat(lines) * 255).round().byte().numpy()
+
+
+def averaged_network(network: Cista, average: dict[str, Tensor]) -> Cista:
+    """A copy of the network that holds its averaged weights, for evaluation."""
+    copy = Cista(network.config)
+    copy.load_state_dict(average)
+    return copy.to(next(network.parameters()).device).eval().requires_grad_(False)

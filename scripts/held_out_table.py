@@ -1,0 +1,94 @@
+"""Scores of networks on simulated sequences made of pictures that no training here saw; a Markdown table.
+
+    python scripts/held_out_table.py PICTURES WEIGHTS … [--sequences 20] [--windows 100] [--size 128] [--drift]
+
+The networks run freely from nothing. --drift instead follows the error along one long sequence (--windows 1000), and
+how much contrast is left of a scene that has come to rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cista_ros.networks import Cista, find_weights, load_network
+from cista_ros.reconstructor import choose_device
+from cista_ros.simulation.pictures import Pictures, load_pictures, split_held_out
+from cista_ros.simulation.sequences import Sequences, SimulationConfig
+from cista_ros.training.config import DataConfig
+from cista_ros.training.perceptual import load_distance
+from cista_ros.training.validation import held_out_sequences, reconstruct, score
+
+
+def main() -> None:
+    """Read the command line, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("weights", nargs="+", help="names of shipped weights, or files")
+    parser.add_argument("--sequences", type=int, default=20)
+    parser.add_argument("--windows", type=int, default=100)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--drift", action="store_true")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--backbone", type=Path)
+    parser.add_argument("--heads", type=Path)
+    options = parser.parse_args()
+
+    device = choose_device(options.device)
+    _, held_out = split_held_out(load_pictures(options.pictures), DataConfig().held_out)
+    networks = {name: load_network(find_weights(name)).to(device) for name in options.weights}
+    config = SimulationConfig()
+    if options.drift:
+        config = replace(config, motion=replace(config.motion, events_per_pixel=(0.3, 0.3), pauses=0.0))
+    size = (options.size, options.size)
+    sequences = held_out_sequences(Pictures(held_out, device), config, options.sequences, options.windows, size, bins=5)
+    if options.drift:
+        _print_drift(networks, sequences)
+        return
+    distance = load_distance(options.backbone, options.heads).to(device) if options.backbone else None
+    print(
+        f"Simulated held-out set: {options.sequences} sequences of {options.windows} windows at"
+        f" {options.size}x{options.size}, from {len(held_out)} pictures; all windows count.\n"
+    )
+    for i, (name, network) in enumerate(networks.items()):
+        images, zeros = reconstruct(network, sequences)
+        scores = {**score(images, sequences.images[1:], distance), "zeros": zeros}
+        if not i:
+            print("| weights | parameters | " + " | ".join(scores) + " |\n|---|" + "---:|" * (len(scores) + 1))
+        parameters = sum(p.numel() for p in network.parameters())
+        print(
+            f"| {Path(name).name} | {parameters:,} | " + " | ".join(f"{v:.3f}" for v in scores.values()) + " |",
+            flush=True,
+        )
+
+
+def _print_drift(networks: dict[str, Cista], sequences: Sequences) -> None:
+    truth = sequences.images[1:]
+    still = sequences.voxels.clone()
+    half = len(still) // 2
+    still[half:] = 0  # nothing moves any more, and there is no noise
+    print("Mean squared error in each tenth of the sequence; then contrast (standard deviation) that is left after the")
+    print("scene has stood still for 1, 10, 100 … windows, as a share of what it was.\n")
+    for name, network in networks.items():
+        images, _ = reconstruct(network, sequences)
+        errors = (images - truth).square().mean((1, 2, 3, 4))
+        tenths = " ".join(f"{float(part.mean()):.4f}" for part in errors.chunk(10))
+        rest, _ = reconstruct(network, Sequences(still, sequences.images))
+        contrast = _contrast(rest)
+        before = contrast[half - 1]
+        steps = [n for n in (1, 10, 100, 1000) if half - 1 + n < len(contrast)]
+        left = " ".join(f"{n}: {float(contrast[half - 1 + n] / before):.2f}" for n in steps)
+        print(f"{Path(name).name}: {tenths} | {left}", flush=True)
+
+
+def _contrast(images: Tensor) -> Tensor:
+    return images.flatten(2).std(-1).mean(1)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

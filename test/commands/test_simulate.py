@@ -1,0 +1,110 @@
+"""`cista simulate`, as it is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cista_ros.commands.main import main
+from cista_ros.events import concatenate
+from cista_ros.recordings import open_recording
+from cista_ros.video import VideoWriter
+
+ROOT = Path(__file__).parents[2]
+
+
+def cista(monkeypatch, capsys, *arguments) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["cista", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    output = capsys.readouterr()
+    return end.value.code or 0, output.out + output.err
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        picture = rng.integers(0, 256, (16, 16)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+        cv2.imwrite(str(folder / f"{i}.png"), picture)
+    return folder
+
+
+def events_of(path) -> np.ndarray:
+    with open_recording(path) as recording:
+        return concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)])
+
+
+def test_pictures_become_a_recording_the_same_for_the_same_seed(tmp_path, pictures, monkeypatch, capsys):
+    options = ("--seconds", 0.2, "--width", 48, "--height", 32, "--fps", 20, "--seed", 5)
+    for name in ("a.bag", "b"):
+        code, said = cista(monkeypatch, capsys, "simulate", pictures, "-o", tmp_path / name, *options)
+        assert code == 0, said
+    a, b = events_of(tmp_path / "a.bag"), events_of(tmp_path / "b")
+    assert len(a) > 500 and np.array_equal(a, b) and f"{len(a)} events and 5 frames" in said
+
+
+def test_a_clip_becomes_a_recording_of_its_size(tmp_path, monkeypatch, capsys):
+    with VideoWriter(tmp_path / "clip.mp4", 32, 48) as video:
+        for i in range(30):
+            image = np.zeros((32, 48), np.uint8)
+            image[:, i : i + 10] = 200
+            video.write(image, i * 2_000_000)
+    code, said = cista(
+        monkeypatch,
+        capsys,
+        "simulate",
+        tmp_path / "clip.mp4",
+        "--video",
+        "-o",
+        tmp_path / "ecd",
+        "--format",
+        "ecd-text",
+    )
+    assert code == 0, said
+    with open_recording(tmp_path / "ecd") as recording:
+        assert (recording.height, recording.width) == (32, 48)
+    assert len(events_of(tmp_path / "ecd")) > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "-o", "x.bag"], "nowhere: no such folder of pictures"),
+        (["{empty}", "-o", "x.bag"], "holds no picture"),
+        (["{pictures}", "-o", "{pictures}"], "exists already"),
+        (["{pictures}", "-o", "x.bag", "--threshold", "0.5", "0.1"], "camera.threshold: the lowest value 0.5 is above"),
+        (["{pictures}", "-o", "x.bag", "--threshold", "0", "0.1"], "camera.threshold must be above 0"),
+        (["nowhere.mp4", "--video", "-o", "x.bag"], "nowhere.mp4: no such clip"),
+        (["{pictures}", "-o", "x.bag", "--device", "tpu"], "device 'tpu' is not one of"),
+    ],
+)
+def test_bad_input_ends_with_one_clear_line_and_code_2(tmp_path, pictures, monkeypatch, capsys, arguments, message):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    filled = [a.format(pictures=pictures, empty=tmp_path / "empty") for a in arguments]
+    code, said = cista(monkeypatch, capsys, "simulate", *filled)
+    assert code == 2 and message in said
+    assert not (tmp_path / "x.bag").exists()
+
+
+def test_the_sample_recording_is_what_its_recipe_makes(tmp_path, monkeypatch, capsys):
+    sample = ROOT / "cista_ros" / "samples" / "landscape.bag"
+    assert sample.stat().st_size < 1.5e6
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import render_pictures
+
+    render_pictures.main(tmp_path / "pictures")
+    recipe = (ROOT / "cista_ros" / "samples" / "README.md").read_text()
+    line = next(line for line in recipe.splitlines() if line.startswith("cista simulate")).split()[4:]
+    code, said = cista(monkeypatch, capsys, "simulate", tmp_path / "pictures", "-o", tmp_path / "again.bag", *line[1:])
+    assert code == 0, said
+    shipped, again = events_of(sample), events_of(tmp_path / "again.bag")
+    # Another torch or another processor may round a crossing the other way.
+    assert abs(len(shipped) - len(again)) < 0.01 * len(shipped)
+    assert f"{len(shipped):,}".replace(",", " ") in recipe

@@ -1,0 +1,108 @@
+"""`cista train`, as it is typed (the loop itself: test/training)."""
+
+from __future__ import annotations
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cista_ros.commands.main import main
+from cista_ros.networks import Cista, CistaConfig, load_network, save_network
+from cista_ros.training.loop import STATE, WEIGHTS
+from cista_ros.training.state import load_state
+
+QUICK = """
+iterations: 2
+network: {channels: 4, iterations: 1}
+data: {size: 24, batch: 1, windows: 3, windows_at_start: 3}
+simulation: {motion: {renders: 2}}
+loss: {first_window: 0}
+validation: {every: 2, sequences: 1, windows: 2, size: 24}
+log_every: 1
+"""
+
+
+@pytest.fixture
+def cista(tmp_path, monkeypatch, capsys):
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), np.full((40, 40), 60 * i, np.uint8))
+    (tmp_path / "quick.yaml").write_text(QUICK)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["cista", "train", *arguments, "--pictures", "pictures", "--device", "cpu"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        output = capsys.readouterr()
+        return end.value.code or 0, output.out + output.err
+
+    return run
+
+
+def test_train_resume_and_begin_from_weights(cista, tmp_path):
+    code, said = cista("quick.yaml", "-o", "out", "--minutes", "0", "--set", "iterations=3")
+    assert code == 0 and "channels: 4" in said and "pictures: 2 to train on, 1 held out" in said
+    assert f"go on with: cista train --resume out/{STATE} --pictures pictures -o out" in said
+    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "loss.temporal=0.5")
+    assert code == 0 and "finished after 3 iterations" in said
+    state = load_state(tmp_path / "out" / STATE)
+    assert state.changes == ["after iteration 1, loss.temporal: 0.0 -> 0.5"]
+    assert "after iteration 1, loss.temporal" in (tmp_path / "out" / "card.md").read_text()
+    assert (state.iteration, state.config.iterations) == (3, 3)
+
+    code, said = cista("quick.yaml", "-o", "next", "--from", f"out/{WEIGHTS}", "--set", "optimiser.learning_rate=1e-12")
+    assert code == 0
+    first, second = (load_network(tmp_path / name / WEIGHTS).state_dict() for name in ("out", "next"))
+    assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
+    assert "Began with:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
+
+
+def test_train_goes_on_with_a_wider_network(cista, tmp_path):
+    save_network(Cista(CistaConfig(channels=4, iterations=1)), tmp_path / "narrow.safetensors")
+    code, said = cista(
+        "quick.yaml", "-o", "out", "--from", "narrow.safetensors", "--widen", "--set", "network.channels=8"
+    )
+    assert code == 0, said
+    assert load_network(tmp_path / "out" / WEIGHTS).config.channels == 8
+    assert "narrow.safetensors, widened to twice" in (tmp_path / "out" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.yaml", "-o", "out"], "none.yaml: No such file"),
+        (["quick.yaml", "-o", "out", "--set", "data.sise=5"], "unknown key data.sise"),
+        (["quick.yaml", "-o", "out", "--set", "network.channels=5"], "channels must be even"),
+        (["--resume", "none.pt", "-o", "out"], "none.pt: no such training state"),
+        (["quick.yaml", "-o", "out", "--from", "wide.safetensors"], "weights of another architecture"),
+    ],
+)
+def test_bad_input_ends_with_one_clear_line_and_code_2(cista, tmp_path, arguments, message):
+    save_network(Cista(CistaConfig(channels=8)), tmp_path / "wide.safetensors")
+    code, said = cista(*arguments)
+    assert code == 2 and message in said
+
+
+def test_tensorboard_is_named_where_it_is_missing(cista, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    code, said = cista("quick.yaml", "-o", "out", "--tensorboard")
+    assert code == 2 and "pip install tensorboard" in said
+
+
+def test_tensorboard_gets_losses_and_grids(cista, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert cista("quick.yaml", "-o", "out", "--tensorboard")[0] == 0
+    (file,) = (tmp_path / "out" / "tensorboard").iterdir()
+    assert file.stat().st_size > 1000
+
+
+def test_a_state_is_not_written_over_and_not_resumed_as_another_network(cista):
+    assert cista("quick.yaml", "-o", "out")[0] == 0
+    code, said = cista("quick.yaml", "-o", "out")
+    assert code == 2 and f"go on with --resume out/{STATE}, or choose another -o" in said
+    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "network.channels=6")
+    assert code == 2 and "the state is of another architecture" in said

@@ -1,0 +1,44 @@
+"""`cista weights`: what is shipped, as its own files tell it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cista_ros.commands.main import main
+from cista_ros.networks import load_network
+from cista_ros.networks.shipped import DEFAULT_WEIGHTS, shipped_weights
+
+
+def cista(monkeypatch, capsys, *arguments) -> tuple[int, str]:
+    monkeypatch.setattr("sys.argv", ["cista", "weights", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    output = capsys.readouterr()
+    return end.value.code or 0, output.out + output.err
+
+
+def test_every_shipped_network_loads_is_small_and_has_a_card_with_its_scores(monkeypatch, capsys):
+    code, said = cista(monkeypatch, capsys, "--json")
+    rows = json.loads(said)
+    assert code == 0 and rows.keys() == shipped_weights().keys() and DEFAULT_WEIGHTS in rows
+    for name, path in shipped_weights().items():
+        network = load_network(path)
+        assert path.stat().st_size < 3e6
+        assert rows[name]["parameters"] == sum(p.numel() for p in network.parameters())
+        code, card = cista(monkeypatch, capsys, name)
+        assert code == 0
+        for score, value in rows[name]["scores"].items():
+            assert f"| {score} | {value:.4g} |" in card
+        assert f"{rows[name]['hours']:.2f} hours" in card
+
+
+def test_the_table_names_them_all(monkeypatch, capsys):
+    code, said = cista(monkeypatch, capsys)
+    assert code == 0 and all(name in said for name in shipped_weights())
+
+
+def test_unknown_names_are_answered_with_the_known(monkeypatch, capsys):
+    code, said = cista(monkeypatch, capsys, "nothing")
+    assert code == 2 and "'nothing' are not shipped" in said and DEFAULT_WEIGHTS in said

@@ -1,0 +1,57 @@
+"""Simulated straight into voxel grids, or as event arrays and then into voxel grids: the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from cista_ros.events import check_events
+from cista_ros.simulation.grids import event_array, voxel_grids
+from cista_ros.simulation.pictures import Pictures
+from cista_ros.simulation.sequences import SimulationConfig, simulate, simulate_events
+from cista_ros.voxel_grid import voxel_grid
+
+SIZE, WINDOWS, COUNT = (48, 64), 5, 3
+
+
+def pictures() -> Pictures:
+    rng = np.random.default_rng(0)
+    return Pictures([rng.integers(0, 256, (20, 20)).astype(np.uint8).repeat(6, 0).repeat(6, 1) for _ in range(4)])
+
+
+def test_both_ways_to_a_voxel_grid_agree_to_the_bit():
+    config = SimulationConfig()
+    renders = config.motion.renders
+    events, _ = simulate_events(pictures(), config, COUNT, WINDOWS, SIZE, torch.Generator().manual_seed(3))
+    grids = voxel_grids(events, COUNT, WINDOWS, renders, SIZE, bins=5)
+    compared = 0
+    for n in range(COUNT):
+        for window in range(WINDOWS):
+            mine = (events.sequence == n) & (torch.div(events.segment, renders, rounding_mode="floor") == window)
+            array = event_array(type(events)(*(field[mine] for field in events)), n)
+            check_events(array, *SIZE)
+            assert np.array_equal(voxel_grid(array, *SIZE), grids[n, window].numpy())
+            compared += len(array) > 100
+    assert compared >= 5
+
+
+def test_a_window_without_events_is_all_zero():
+    events, _ = simulate_events(pictures(), SimulationConfig(), 1, 2, SIZE, torch.Generator().manual_seed(3))
+    none = type(events)(*(field[:0] for field in events))
+    assert not voxel_grids(none, 2, 3, 4, SIZE, bins=5).any()
+
+
+def test_the_same_seed_gives_the_same_sequences_and_another_seed_others():
+    def draw(seed: int):
+        return simulate(pictures(), SimulationConfig(), 2, 3, SIZE, 5, torch.Generator().manual_seed(seed))
+
+    once, again, other = draw(1), draw(1), draw(2)
+    assert torch.equal(once.voxels, again.voxels) and torch.equal(once.images, again.images)
+    assert not torch.equal(once.images, other.images)
+
+
+def test_shapes_and_ranges():
+    voxels, images = simulate(pictures(), SimulationConfig(), 2, 3, SIZE, 4, torch.Generator().manual_seed(1))
+    assert voxels.shape == (3, 2, 4, *SIZE) and images.shape == (4, 2, 1, *SIZE)
+    assert images.min() >= 0 and images.max() <= 1
+    assert voxels.isfinite().all() and voxels.any()

@@ -1,0 +1,125 @@
+"""The loop, on the smallest training there is."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import cv2
+import pytest
+import torch
+from small import config, pictures, trainer
+
+from cista_ros.networks import load_network
+from cista_ros.training.card import read_summary
+from cista_ros.training.loop import CARD, STATE, WEIGHTS, Trainer, new_network, train
+from cista_ros.training.state import TrainingError, load_state
+from cista_ros.training.validation import reconstruct, validation_sequences
+
+
+def losses(run: Trainer, count: int) -> list[float]:
+    return [float(run.iterate()["total"]) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [[], ["optimiser.tbptt=2"], ["optimiser.method=muon"], ["amp=true", "network.shared=false", "loss.temporal=0.5"]],
+)
+def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_path, more):
+    whole = trainer(*more)
+    unbroken = losses(whole, 6)
+    broken = trainer(*more)
+    first = losses(broken, 3)
+    broken.save(tmp_path)
+    losses(broken, 1)  # what a kill would throw away
+    resumed = trainer(state=load_state(tmp_path / STATE))
+    assert first + losses(resumed, 3) == unbroken
+    for name, value in whole.average.items():
+        assert torch.equal(value, resumed.average[name])
+
+
+def test_it_learns_a_batch_by_heart():
+    run = trainer("optimiser.learning_rate=5e-3", "optimiser.warm_up=0", "teacher.start=0")
+    values = []
+    for _ in range(50):
+        values += losses(run, 1)
+        run.state.iteration = 0  # the same batch again
+    assert values[-1] < 0.75 * values[0]
+
+
+def test_a_whole_training_leaves_state_weights_card_and_grids(tmp_path):
+    lines = []
+    run = trainer()
+    outcome = train(run, tmp_path, lines.append)
+    assert outcome.why == "finished" and outcome.state.iteration == 6
+    assert [line.split()[1] for line in lines if line.startswith("iteration")] == [f"{i}/6" for i in range(1, 7)]
+    assert "% simulation" in lines[0]
+    grid = cv2.imread(str(tmp_path / "validation" / "00000006.png"), cv2.IMREAD_GRAYSCALE)
+    assert grid.shape == (2 * 34, 4 * 3 * 34)
+    # The weights are the average, and score what the card says.
+    network = load_network(tmp_path / WEIGHTS)
+    assert all(torch.equal(v, run.average[k]) for k, v in network.state_dict().items())
+    images, _ = reconstruct(network, validation_sequences(run.held_out, run.config))
+    summary = read_summary(tmp_path / WEIGHTS)
+    truth = validation_sequences(run.held_out, run.config).images
+    assert summary.scores["mse"] == pytest.approx(float((images[2:] - truth[3:]).square().mean()), rel=1e-5)
+    assert (summary.iterations, summary.parameters) == (6, sum(p.numel() for p in network.parameters()))
+    card = (tmp_path / CARD).read_text()
+    assert "6 of the 6 planned: 12 sequences, 44 windows" in card and "random weights" in card
+    assert f"| mse | {summary.scores['mse']:.4g} |" in card and "not finished" not in card
+
+
+def test_a_gradient_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
+    run = trainer()
+
+    usual = run.loss
+
+    def poisoned(*arguments):
+        parts = usual(*arguments)
+        parts["total"] = parts["total"] * (torch.nan if run.state.iteration == 3 else 1.0)
+        return parts
+
+    run.loss = poisoned
+    with pytest.raises(
+        TrainingError, match=r"iteration 3: the gradient is not finite .* smaller optimiser.learning_rate"
+    ):
+        train(run, tmp_path, lambda line: None)
+    kept = load_state(tmp_path / STATE)
+    assert kept.iteration == 3 and all(v.isfinite().all() for v in kept.network.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops(tmp_path, number):
+    def interrupt(line: str) -> None:
+        if line.startswith("iteration 2/"):
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    outcome = train(trainer("save_minutes=60"), tmp_path, interrupt)
+    assert outcome.why == "interrupted" and load_state(tmp_path / STATE).iteration == 2
+    assert signal.getsignal(number) is before
+
+
+def test_time_is_up(tmp_path):
+    outcome = train(trainer(), tmp_path, lambda line: None, minutes=0)
+    assert outcome.why == "out of time" and load_state(tmp_path / STATE).iteration == 1
+
+
+def test_thresholds_stay_at_least_zero_if_asked_for():
+    free, kept = (
+        trainer("optimiser.learning_rate=0.1"),
+        trainer("optimiser.learning_rate=0.1", "optimiser.theta=nonnegative"),
+    )
+    losses(free, 3), losses(kept, 3)
+    assert free.network.blocks[0].theta.min() < 0
+    assert kept.network.blocks[0].theta.min() >= 0
+
+
+def test_the_same_seed_begins_with_the_same_network():
+    a, b, c = (new_network(config(f"seed={s}")).state_dict() for s in (1, 1, 2))
+    assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_the_pictures_held_out_are_never_trained_on():
+    run = trainer()
+    assert len(run.pictures) == 5 and len(run.held_out) == 1 and len(pictures()) == 6

@@ -1,0 +1,75 @@
+"""The loss against scikit-image and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from cista_ros.training.config import LossConfig
+from cista_ros.training.losses import SequenceLoss, ssim
+
+T, N, SIDE = 5, 2, 24
+
+
+def images(seed: int, count: int = T) -> torch.Tensor:
+    return torch.rand(count, N, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_ssim_is_that_of_scikit_image():
+    a, b = images(0)[:, 0], 0.7 * images(0)[:, 0] + 0.3 * images(1)[:, 0]
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    expected = []
+    for x, y in zip(a.double().numpy(), b.double().numpy(), strict=True):
+        _, full = structural_similarity(x[0], y[0], full=True, **options)
+        expected.append(full[5:-5, 5:-5].mean())
+    assert np.allclose(ssim(a, b).numpy(), expected, atol=2e-5)
+
+
+def test_loss_of_the_true_images_is_zero():
+    truth = images(0, T + 1)
+    config = LossConfig(temporal=1.0)
+    parts = SequenceLoss(config)(truth[1:], truth, torch.tensor(0.0), 0, True)
+    assert set(parts) == {"l1", "ssim", "temporal", "total"}
+    assert parts["total"].abs() < 1e-6
+
+
+def test_each_part_has_its_weight():
+    truth, made = images(0, T + 1), images(1)
+    config = LossConfig(
+        l1=2.0, ssim=0.0, temporal=3.0, sparsity=0.5, perceptual=4.0, perceptual_every=2, first_window=1
+    )
+    seen = []
+
+    def perceptual(a, b):
+        seen.append((a, b))
+        return torch.full((len(a),), 0.25)
+
+    parts = SequenceLoss(config, perceptual)(made, truth, torch.tensor(7.0), 0, True)
+    l1 = (made[1:] - truth[2:]).abs().mean()
+    temporal = ((made[2:] - made[1:-1]) - (truth[3:] - truth[2:-1])).abs().mean()
+    assert torch.allclose(parts["total"], 2 * l1 + 3 * temporal + 0.5 * 7 + 4 * 0.25)
+    # Of the windows 1 to 4 every second, counted back from the last: 2 and 4.
+    assert torch.equal(seen[0][0], made[[2, 4]].flatten(0, 1)) and torch.equal(seen[0][1], truth[[3, 5]].flatten(0, 1))
+
+
+def test_many_to_one_looks_at_the_last_image_only():
+    loss = SequenceLoss(LossConfig(images="last", ssim=0.0))
+    truth, made = images(0, T + 1), images(1)
+    assert loss(made, truth, torch.tensor(0.0), 0, last=False) == {}
+    parts = loss(made, truth, torch.tensor(0.0), 0, last=True)
+    assert torch.allclose(parts["total"], (made[-1] - truth[-1]).abs().mean())
+
+
+def test_the_first_windows_do_not_count():
+    loss = SequenceLoss(LossConfig(first_window=7, ssim=0.0))
+    truth, made = images(0, T + 1), images(1)
+    assert loss(made, truth, torch.tensor(0.0), first=0, last=False) == {}
+    parts = loss(made, truth, torch.tensor(0.0), first=4, last=True)
+    assert torch.allclose(parts["l1"], (made[3:] - truth[4:]).abs().mean())
+
+
+def test_a_perceptual_weight_needs_a_distance():
+    with pytest.raises(ValueError, match="perceptual"):
+        SequenceLoss(LossConfig(perceptual=1.0))

@@ -1,0 +1,51 @@
+"""The perceptual distance on SqueezeNet features."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from conftest import shared
+
+from cista_ros.training.perceptual import load_distance
+from cista_ros.training.state import TrainingError
+
+
+def files():
+    pytest.importorskip("h5py")
+    return shared("weights/squeezenet1.1-notop-keras.h5"), shared("weights/lpips-v0.1-squeeze-heads.pth")
+
+
+def test_it_grows_with_the_difference_and_has_gradients():
+    distance = load_distance(*files())
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.avg_pool2d(torch.rand(1, 1, 72, 72, generator=generator), 9, 1)
+    noise = torch.randn(image.shape, generator=generator)
+    values = [float(distance(image, image + strength * noise)) for strength in (0, 0.01, 0.05, 0.2)]
+    assert values[0] == 0 and values == sorted(values) and values[-1] > 0.1
+    changed = (image + 0.1 * noise).requires_grad_()
+    distance(changed, image).sum().backward()
+    assert changed.grad.abs().sum() > 0
+
+
+def test_features_have_the_sizes_of_squeezenet():
+    features = load_distance(*files())._features(torch.rand(1, 1, 64, 64))
+    assert [f.shape[1] for f in features] == [64, 128, 256, 384, 384, 512, 512]
+    assert [f.shape[2] for f in features] == [31, 15, 7, 3, 3, 3, 3]
+
+
+def test_files_that_do_not_fit_are_named(tmp_path):
+    pytest.importorskip("h5py")
+    wrong = tmp_path / "wrong.h5"
+    wrong.write_bytes(b"nothing")
+    with pytest.raises(TrainingError, match=r"wrong.h5: not the SqueezeNet"):
+        load_distance(wrong, wrong)
+    with pytest.raises(TrainingError, match="needs both"):
+        load_distance(wrong, None)
+
+
+def test_without_files_and_without_lpips_it_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(TrainingError, match=r"give --backbone and --heads, or set loss.perceptual to 0"):
+        load_distance(None, None)
