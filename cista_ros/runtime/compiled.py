@@ -26,7 +26,7 @@ class Compiled(Runtime):
     name = "compile"
 
     def __init__(self, network: Network, height: int, width: int, device: torch.device) -> None:
-        _check_tools(device)
+        check_tools(device)
         # Freezing lays the weights out for oneDNN once; it is for inference on a CPU only.
         options = {"freezing": True} if device.type == "cpu" else {}
         self._network = torch.compile(network, dynamic=False, options=options)
@@ -56,7 +56,8 @@ class Compiled(Runtime):
         return image[0, 0]
 
 
-def _check_tools(device: torch.device) -> None:
+def check_tools(device: torch.device) -> None:
+    """RuntimeUnavailableError, saying what to install, if torch.compile lacks what it needs on this device."""
     if device.type == "cpu":
         compiler = os.environ.get("CXX", "g++").split()[0]
         if not shutil.which(compiler) and not shutil.which("clang++"):

@@ -7,7 +7,8 @@ of half precision; the state that lives on from step to step, and the voxel grid
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch.utils import _pytree as pytree
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
 from ..voxel_grid import clip_hot_pixels, normalise, voxel_grid_padded
+from .compiled import check_tools
 from .first_state import first_state
 from .runtime import Runtime
 
@@ -50,7 +52,9 @@ class CudaGraph(Runtime):
         self.precision, self.device = precision, device
         self.height, self.width, self.bins = height, width, network.bins
         self._normalised = network.conventions.normalise
-        # oneself's copy: half precision is fastest with channels innermost, and the caller's network stays as it is.
+        if compiled:
+            check_tools(device)
+        # A copy: half precision is fastest with channels innermost, and the caller's network stays as it is.
         network = copy.deepcopy(network)
         if precision != "fp32":
             network = network.to(memory_format=torch.channels_last)
@@ -69,6 +73,8 @@ class CudaGraph(Runtime):
         self._room = 0
         try:
             self._grid_graph = self._capture(lambda: self._advance(self._grid))
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise RuntimeUnavailableError(f"runtime {self.name} cannot capture {network.name}: {error}") from error
 
@@ -78,7 +84,8 @@ class CudaGraph(Runtime):
 
     def step(self, grid: Tensor) -> Tensor:
         self._grid.copy_(grid)
-        self._grid_graph.replay()
+        with torch.cuda.device(self.device):
+            self._grid_graph.replay()
         return self._image
 
     def step_events(self, events: np.ndarray, hot_pixels: bool) -> Tensor:
@@ -97,7 +104,8 @@ class CudaGraph(Runtime):
             self._copied.record()
         current = torch.cuda.current_stream(self.device)
         current.wait_event(self._copied)
-        self._events_graph.replay()
+        with torch.cuda.device(self.device):
+            self._events_graph.replay()
         self._stepped.record(current)
         return self._image
 
@@ -130,10 +138,10 @@ class CudaGraph(Runtime):
             kept.copy_(new)
         self._image.copy_(image[0, 0])
 
-    def _capture(self, work: Any) -> torch.cuda.CUDAGraph:
+    def _capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """A graph of `work`; the steps that this takes leave no trace in the state."""
         before = [tensor.clone() for tensor in self._state]
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.cuda.device(self.device), _algorithm_search():
             side = torch.cuda.Stream(self.device)
             side.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(side):
@@ -157,3 +165,14 @@ class CompiledCudaGraph(CudaGraph):
         self, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"
     ) -> None:
         super().__init__(network, height, width, device, precision, compiled=True)
+
+
+@contextmanager
+def _algorithm_search() -> Iterator[None]:
+    """Let cuDNN try its algorithms while a graph is warmed up; the graph keeps the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
