@@ -6,19 +6,19 @@ import sys
 
 import pytest
 import torch
-from conftest import shared
 
 from cista_ros.training.perceptual import load_distance
 from cista_ros.training.state import TrainingError
 
 
-def files():
+@pytest.fixture
+def files(shared_file):
     pytest.importorskip("h5py")
-    return shared("weights/squeezenet1.1-notop-keras.h5"), shared("weights/lpips-v0.1-squeeze-heads.pth")
+    return shared_file("weights/squeezenet1.1-notop-keras.h5"), shared_file("weights/lpips-v0.1-squeeze-heads.pth")
 
 
-def test_it_grows_with_the_difference_and_has_gradients():
-    distance = load_distance(*files())
+def test_it_grows_with_the_difference_and_has_gradients(files):
+    distance = load_distance(*files)
     generator = torch.Generator().manual_seed(0)
     image = torch.nn.functional.avg_pool2d(torch.rand(1, 1, 72, 72, generator=generator), 9, 1)
     noise = torch.randn(image.shape, generator=generator)
@@ -29,8 +29,8 @@ def test_it_grows_with_the_difference_and_has_gradients():
     assert changed.grad.abs().sum() > 0
 
 
-def test_features_have_the_sizes_of_squeezenet():
-    features = load_distance(*files())._features(torch.rand(1, 1, 64, 64))
+def test_features_have_the_sizes_of_squeezenet(files):
+    features = load_distance(*files)._features(torch.rand(1, 1, 64, 64))
     assert [f.shape[1] for f in features] == [64, 128, 256, 384, 384, 512, 512]
     assert [f.shape[2] for f in features] == [31, 15, 7, 3, 3, 3, 3]
 
