@@ -42,15 +42,17 @@ def weights(
     if not shipped:
         typer.echo("this version ships no weights")
         return
-    table = Table(caption="Scores: simulated held-out sequences, see each card (cista weights NAME).")
-    scored = ("mse_equalised", "ssim_equalised", "mse", "ssim", "zeros")
-    for column in ("weights", "parameters", "iterations", "hours", *scored):
-        table.add_column(column, justify="left" if column == "weights" else "right")
+    table = Table(
+        caption="MSE and SSIM: simulated held-out sequences, both images equalised; zeros: of the codes. * default."
+    )
+    table.add_column("weights", no_wrap=True)
+    for column in ("parameters", "iterations", "hours", "MSE", "SSIM", "zeros"):
+        table.add_column(column, justify="right")
     for key, s in summaries.items():
-        values = [f"{s.scores[c]:.3f}" if c in s.scores else "-" for c in scored]
         trained = [
             f"{s.iterations:,}" if s.iterations is not None else "-",
             f"{s.hours:.2f}" if s.hours is not None else "-",
         ]
-        table.add_row(f"{key} (default)" if key == DEFAULT_WEIGHTS else key, f"{s.parameters:,}", *trained, *values)
+        scores = [f"{s.scores[c]:.3f}" if c in s.scores else "-" for c in ("mse_equalised", "ssim_equalised", "zeros")]
+        table.add_row(key + " *" * (key == DEFAULT_WEIGHTS), f"{s.parameters:,}", *trained, *scores)
     Console().print(table)
