@@ -72,7 +72,7 @@ endif
 
 test: setup
 	$(python) -m ruff check .
-	$(python) -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(python) -m pytest -q -n 2 --dist loadfile $(ARGS)
 ifneq ($(no_ros),)
 	@echo 'ROS 2 was not set up, so its tests were skipped: $(no_ros).'
 endif

@@ -23,3 +23,7 @@ class CheckpointError(CistaError):
 
 class DeviceError(CistaError):
     """A device that this machine does not have."""
+
+
+class RuntimeUnavailableError(CistaError):
+    """A way to run a network that is not installed, or that cannot run this network on this device."""

@@ -41,6 +41,16 @@ def inside(events: np.ndarray, height: int, width: int) -> npt.NDArray[np.bool_]
     return (events["x"] < width) & (events["y"] < height)
 
 
+def binned(events: np.ndarray, factor: int) -> np.ndarray:
+    """The events on a grid that is coarser by a whole factor: the pixels of each square of factor x factor are one."""
+    if factor == 1:
+        return events
+    coarse = events.copy()
+    coarse["x"] //= factor
+    coarse["y"] //= factor
+    return coarse
+
+
 def in_order(events: np.ndarray) -> bool:
     """Whether time never goes back from one event to the next."""
     t = events["t"]

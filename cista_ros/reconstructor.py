@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from .errors import DeviceError
+from .errors import DeviceError, EventError
+from .events import binned
 from .networks import Network
+from .networks.network import MIN_SIZE
+from .runtime import make_runtime
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
 from .windows import default_max_events, split_evenly
 
@@ -33,6 +35,21 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
+    """Height and width of the grid that is coarser by a whole factor, and still holds every pixel.
+
+    Raises:
+        EventError: the factor is less than 1, or leaves less than the networks' 16x16 pixels.
+    """
+    small = (-(-height // factor), -(-width // factor)) if factor >= 1 else (0, 0)
+    if factor < 1 or min(small) < MIN_SIZE:
+        raise EventError(
+            f"downscale {factor} is not possible on a {width}x{height} sensor: expected a whole number of at least 1"
+            f" that leaves {MIN_SIZE}x{MIN_SIZE} pixels"
+        )
+    return small
+
+
 @dataclass(frozen=True)
 class Reconstruction:
     """An image float32 (H, W) in [0, 1], before any tone map, and how many network steps it took."""
@@ -51,6 +68,15 @@ class Reconstructor:
         max_events: a window of more events is split evenly and reconstructed in several steps; None for the paper's
             limit, scaled with the sensor's area.
         hot_pixels: limit the voxels of pixels that fire without end (off in the released network).
+        runtime: how the network is run, one of runtime.RUNTIMES; `eager` is the network as it is written.
+        downscale: events are binned to a grid coarser by this whole factor before the network; so are the images.
+
+    Attributes:
+        image_height, image_width: of the images.
+        runtime_note: which runtime it is, and, for `auto`, why.
+
+    Raises:
+        DeviceError, RuntimeUnavailableError: the device or the runtime cannot do this.
     """
 
     def __init__(
@@ -61,17 +87,24 @@ class Reconstructor:
         device: str | torch.device = "auto",
         max_events: int | None = None,
         hot_pixels: bool = False,
+        runtime: str = "eager",
+        precision: str = "fp32",
+        downscale: int = 1,
     ) -> None:
         self.device = choose_device(device) if isinstance(device, str) else device
         self.network = network.to(self.device)
         self.height, self.width = height, width
         self.max_events = max_events
         self.hot_pixels = hot_pixels
-        self._state: Any = None
+        self.downscale = downscale
+        self.image_height, self.image_width = binned_size(height, width, downscale)
+        self.runtime, self.runtime_note = make_runtime(
+            runtime, self.network, self.image_height, self.image_width, self.device, precision
+        )
 
     def reset(self) -> None:
         """Begin a new sequence: forget all that the network remembers."""
-        self._state = None
+        self.runtime.reset()
 
     def reconstruct(self, events: np.ndarray, split: bool = True) -> Reconstruction:
         """One image of one window.
@@ -88,17 +121,19 @@ class Reconstructor:
 
     @torch.inference_mode()
     def _step(self, events: np.ndarray) -> torch.Tensor:
+        events = binned(events, self.downscale)
+        if self.runtime.takes_events:
+            return self.runtime.step_events(events, self.hot_pixels).clamp(0, 1)
         grid = self._voxel_grid(events)
         if self.hot_pixels:
             grid = clip_hot_pixels(grid)
         if self.network.conventions.normalise:
             grid = normalise(grid)
-        image, self._state = self.network(grid[None], self._state)
         # Networks that end in a sigmoid are in the range already; FireNet's output is linear.
-        return image[0, 0].clamp(0, 1)
+        return self.runtime.step(grid).clamp(0, 1)
 
     def _voxel_grid(self, events: np.ndarray) -> torch.Tensor:
         bins = self.network.bins
         if self.device.type == "cpu":
-            return torch.from_numpy(voxel_grid(events, self.height, self.width, bins))
-        return voxel_grid_torch(*upload(events, self.device), self.height, self.width, bins)
+            return torch.from_numpy(voxel_grid(events, self.image_height, self.image_width, bins))
+        return voxel_grid_torch(*upload(events, self.device), self.image_height, self.image_width, bins)

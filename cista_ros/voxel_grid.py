@@ -77,6 +77,32 @@ def voxel_grid_torch(t: Tensor, x: Tensor, y: Tensor, p: Tensor, height: int, wi
     return (grid[: bins * height * width] / unit).float().view(bins, height, width)
 
 
+def voxel_grid_padded(words: Tensor, count: Tensor, height: int, width: int, bins: int = BINS) -> Tensor:
+    """The same of a buffer that is filled in part: its shapes tell nothing of the events, as a CUDA graph needs it.
+
+    Args:
+        words: int64 (M, 2), event arrays as `upload` sends them; count: int64 (), how many of the M are events.
+    Returns:
+        float32 tensor (bins, height, width), that of `voxel_grid` to the bit.
+    """
+    t, rest = words[:, 0], words[:, 1]
+    index_in_window = torch.arange(len(t), device=t.device)
+    valid = index_in_window < count
+    last = (count - 1).clamp(min=0)
+    span = t.gather(0, last.view(1))[0] - t[0]
+    unit = torch.where(span > 0, span, last.clamp(min=1))
+    steps = torch.where(valid, torch.where(span > 0, t - t[0], index_in_window), 0) * (bins - 1)
+    lower = torch.div(steps, unit, rounding_mode="floor")
+    polarity = torch.where((rest >> 32) & 1 > 0, 1.0, -1.0).to(torch.float64) * valid
+    upper_share = (steps - lower * unit) * polarity
+    pixel = ((rest >> 16) & 0xFFFF) * width + (rest & 0xFFFF)
+    index = lower * (height * width) + torch.where(valid, pixel, 0)
+    grid = torch.zeros((bins + 1) * height * width, dtype=torch.float64, device=t.device)
+    grid.index_add_(0, index, polarity * unit - upper_share)
+    grid.index_add_(0, index + height * width, upper_share)
+    return (grid[: bins * height * width] / unit).float().view(bins, height, width)
+
+
 def _time_in_bins(t: np.ndarray, bins: int) -> tuple[np.ndarray, int]:
     """Integers (steps, unit) with t* = steps / unit. Events of a single time stamp are spread evenly by index."""
     span = int(t[-1]) - int(t[0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cista_ros.errors import EventError
-from cista_ros.events import EVENT_DTYPE, check_events, concatenate, in_order, inside, make_events, no_events
+from cista_ros.events import EVENT_DTYPE, binned, check_events, concatenate, in_order, inside, make_events, no_events
 
 
 def test_an_event_is_sixteen_aligned_bytes():
@@ -48,3 +48,12 @@ def test_check_names_the_event_at_which_time_goes_back():
     events = make_events([0] * 4, [0] * 4, [1, 5, 3, 9], np.ones(4))
     with pytest.raises(EventError, match=r"^time goes back at event 2: from 5 to 3 ns$"):
         check_events(events, 180, 240)
+
+
+def test_binned_events_keep_time_and_polarity_and_leave_the_original_alone():
+    events = make_events([0, 1, 2, 5], [0, 3, 4, 5], [1, 2, 3, 4], [1, 0, 1, 0])
+    coarse = binned(events, 2)
+    assert coarse["x"].tolist() == [0, 0, 1, 2] and coarse["y"].tolist() == [0, 1, 2, 2]
+    assert (coarse["t"] == events["t"]).all() and (coarse["p"] == events["p"]).all()
+    assert events["x"].tolist() == [0, 1, 2, 5]
+    assert binned(events, 1) is events

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cista_ros.errors import DeviceError
+from cista_ros.errors import DeviceError, EventError
 from cista_ros.events import make_events
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.voxel_grid import clip_hot_pixels, normalise, voxel_grid
@@ -102,3 +102,33 @@ def test_the_gpu_gives_the_images_of_the_cpu(small_network):
     reconstructor = Reconstructor(small_network, H, W, "cuda")
     for events, image in zip(windows, expected, strict=True):
         np.testing.assert_allclose(reconstructor.reconstruct(events).image, image, atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["fused", "winograd"])
+def test_another_runtime_shows_the_same_and_forgets_at_a_reset(runtime, small_network):
+    windows = [random_events(50, seed) for seed in range(3)]
+    reconstructor = Reconstructor(small_network, H, W, "cpu", runtime=runtime)
+    for _ in range(2):
+        for events, image in zip(windows, by_hand(small_network, windows), strict=True):
+            np.testing.assert_allclose(reconstructor.reconstruct(events).image, image, atol=1e-5)
+        reconstructor.reset()
+    assert reconstructor.runtime_note == f"runtime {runtime}"
+
+
+def test_downscale_reconstructs_the_events_of_each_square_as_those_of_one_pixel(small_network):
+    height, width = 2 * H - 1, 3 * W
+    rng = np.random.default_rng(2)
+    t = np.sort(rng.integers(0, 10**7, 400))
+    x, y, p = rng.integers(0, width, 400), rng.integers(0, height, 400), rng.integers(0, 2, 400)
+    small = Reconstructor(small_network, -(-height // 2), -(-width // 2), "cpu", max_events=10**6)
+    expected = small.reconstruct(make_events(x // 2, y // 2, t, p)).image
+    coarse = Reconstructor(small_network, height, width, "cpu", max_events=10**6, downscale=2)
+    image = coarse.reconstruct(make_events(x, y, t, p)).image
+    np.testing.assert_array_equal(image, expected)
+    assert image.shape == (coarse.image_height, coarse.image_width) == (H, 36)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 2])
+def test_a_downscale_that_leaves_too_little_is_refused(factor, small_network):
+    with pytest.raises(EventError, match=f"downscale {factor} is not possible on a 24x20 sensor"):
+        Reconstructor(small_network, H, W, "cpu", downscale=factor)

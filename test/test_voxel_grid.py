@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cista_ros.events import make_events, no_events
-from cista_ros.voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
+from cista_ros.voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_padded, voxel_grid_torch
 
 H, W = 6, 9
 
@@ -97,3 +97,16 @@ def test_hot_pixels_are_limited_to_25_over_the_number_of_bins():
     grid[2, 1, 1], grid[3, 2, 2], grid[4, 0, 0] = 300.0, -300.0, 4.9
     clipped = clip_hot_pixels(grid)
     assert (clipped[2, 1, 1], clipped[3, 2, 2], clipped[4, 0, 0]) == (5.0, -5.0, pytest.approx(4.9))
+
+
+@given(st.integers(0, 40), st.integers(0, 9), st.integers(0, 10**6))
+def test_a_partly_filled_buffer_gives_the_same_grid_whatever_lies_in_its_rest(count, rest, seed):
+    rng = np.random.default_rng(seed)
+    n = count + rest + 1
+    events = make_events(
+        rng.integers(0, 7, n), rng.integers(0, 6, n), np.sort(rng.integers(0, 50, n)), rng.integers(0, 2, n)
+    )
+    events["t"][count:] = rng.integers(-(10**15), 10**15, n - count)
+    words = torch.from_numpy(events.view(np.int64).reshape(-1, 2))
+    grid = voxel_grid_padded(words, torch.tensor(count), 6, 7)
+    np.testing.assert_array_equal(grid.numpy(), voxel_grid(events[:count], 6, 7))

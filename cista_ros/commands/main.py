@@ -8,7 +8,9 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError
+from ..threads import wait_without_spinning
 from . import ecd
+from .benchmark import benchmark
 from .cost import cost
 from .demo import demo
 from .evaluate import evaluate
@@ -31,6 +33,7 @@ app.command()(reconstruct)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(cost)
+app.command()(benchmark)
 app.add_typer(ecd.app, name="ecd")
 app.command()(simulate)
 app.command()(train)
@@ -46,6 +49,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Run `cista`; bad input ends with one clear line and exit code 2."""
+    wait_without_spinning()
     try:
         app(prog_name="cista")
     except (CistaError, OSError) as error:

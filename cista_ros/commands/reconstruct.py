@@ -54,6 +54,13 @@ def reconstruct(
     ] = None,
     tone_map: Annotated[ToneMapName, typer.Option(help="How the network's image is shown.")] = ToneMapName.robust,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="How the network is run: auto, eager, fused, winograd, compile, openvino, cuda-graph ….")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32; with cuda-graph also bf16, fp16.")] = "fp32",
+    downscale: Annotated[
+        int, typer.Option(help="Bin events to a grid coarser by this factor; images are smaller by it.", min=1)
+    ] = 1,
     hot_pixels: Annotated[bool, typer.Option("--hot-pixels", help="Tame pixels that fire without end.")] = False,
     floats: Annotated[bool, typer.Option("--float", help="Also write frames.npz, before the tone map.")] = False,
     video: Annotated[Path | None, typer.Option(help="Also write this MP4.")] = None,
@@ -82,15 +89,18 @@ def reconstruct(
     with open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source:
         by, make_windower = _windower(source, windows, period, count, start, end)
         maker = WindowMaker(Intake(source.height, source.width), make_windower)
-        images = ImageMaker(
-            Reconstructor(network, source.height, source.width, chosen_device, max_events, hot_pixels),
-            make_tone_map(tone_map.value),
+        reconstructor = Reconstructor(
+            network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
         )
+        console.print(reconstructor.runtime_note)
+        images = ImageMaker(reconstructor, make_tone_map(tone_map.value))
         began = time.perf_counter()
         used = first = last = 0
         columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn("{task.fields[n]} images"))
         with (
-            FrameFolder(output, source.height, source.width, floats=floats, video=video) as folder,
+            FrameFolder(
+                output, reconstructor.image_height, reconstructor.image_width, floats=floats, video=video
+            ) as folder,
             Progress(*columns, TimeRemainingColumn(), console=console) as progress,
         ):
             task = progress.add_task("reconstruct", total=_seconds(source, start, end), n=0)
@@ -113,9 +123,11 @@ def reconstruct(
         "output": str(output),
         "weights": weights,
         "device": str(chosen_device),
+        "runtime": reconstructor.runtime.name,
+        "precision": reconstructor.runtime.precision,
         "windows": by,
-        "height": source.height,
-        "width": source.width,
+        "height": reconstructor.image_height,
+        "width": reconstructor.image_width,
         "images": folder.count,
         "events": {
             "received": counts.received,

@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from ..errors import CistaError
 from ..networks import DEFAULT_WEIGHTS
+from ..runtime import RUNTIMES
 from ..tone_map import TONE_MAPS
 from ..windows import CountWindows, PeriodWindows, Windower, default_max_events
 from .backlog import POLICIES
@@ -41,6 +42,8 @@ class Settings:
     tone_map: str = "robust"
     encoding: str = "mono8"
     hot_pixels: bool = False
+    runtime: str = "auto"
+    downscale: int = 1
     overload_policy: str = "merge"
     max_queued_windows: int = 8
     idle_timeout: float = 0.5
@@ -49,6 +52,11 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+
+    @property
+    def network_choice(self) -> tuple[str, str, str, int]:
+        """What cannot change without a new network, or a new way to run it."""
+        return self.weights, self.device, self.runtime, self.downscale
 
     def windower(self, height: int, width: int) -> Callable[[], Windower]:
         """The maker of windowers that these settings ask for."""
@@ -60,6 +68,7 @@ class Settings:
 
 _CHOICES: dict[str, Iterable[str]] = {
     "windows": ("period", "count"),
+    "runtime": RUNTIMES,
     "tone_map": TONE_MAPS,
     "encoding": ENCODERS,
     "overload_policy": POLICIES,
@@ -74,6 +83,8 @@ _DESCRIPTIONS = {
     "tone_map": "How the network's image is shown.",
     "encoding": "Of the published images.",
     "hot_pixels": "Limit the voxels of pixels that fire without end.",
+    "runtime": "How the network is run.",
+    "downscale": "Events are binned to a grid coarser by this factor; the images are smaller by it.",
     "overload_policy": "When the network is slower than the events: merge the oldest windows, or skip the oldest.",
     "max_queued_windows": "Windows that may wait for the network before the overload policy acts.",
     "idle_timeout": "Seconds without a message after which the open window is reconstructed as it is; 0 for never.",
@@ -82,6 +93,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "period": (0.0005, 10.0),
     "count": (0, MAX_COUNT),
     "max_events": (0, MAX_COUNT),
+    "downscale": (1, 64),
     "max_queued_windows": (1, 100_000),
     "idle_timeout": (0.0, 3600.0),
 }

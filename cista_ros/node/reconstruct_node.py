@@ -21,11 +21,13 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
-from ..errors import CistaError, DecodeError, DeviceError, EventError
+from ..errors import CistaError, DecodeError, DeviceError, EventError, RuntimeUnavailableError
 from ..intake import Intake
-from ..networks import Cista, find_weights, load_network
+from ..networks import Network, find_weights, load_network
+from ..networks.network import MIN_SIZE
 from ..pipeline import ImageMaker, Picture, WindowMaker
 from ..reconstructor import Reconstructor, choose_device
+from ..runtime import make_runtime
 from ..tone_map import make_tone_map
 from ..windows import Window
 from ..wire.cdr import decode_event_array
@@ -59,6 +61,7 @@ class ReconstructNode(Node):
         self._backlog = Backlog(self._settings.max_queued_windows, self._settings.overload_policy)
         self._counts.backlog = self._backlog.counts
         self._camera_info: CameraInfo | None = None
+        self._camera_binning = 1, 1
         self._frame_id = ""
         self._last_message = time.monotonic()
         self._messages_seen = 0
@@ -102,7 +105,7 @@ class ReconstructNode(Node):
         if self._session is None:
             try:
                 self._session = self._begin(message.height, message.width)
-            except EventError as error:
+            except (EventError, DeviceError, RuntimeUnavailableError) as error:
                 self._counts.wrong_size_messages += 1
                 self._troubles.add("size", f"Skipped a message on {self._events.topic_name}: {error}")
                 return
@@ -130,11 +133,17 @@ class ReconstructNode(Node):
 
     def _begin(self, height: int, width: int) -> Session:
         intake = Intake(height, width, self._counts.intake)
-        return Session(WindowMaker(intake, self._settings.windower(height, width)), self._image_maker(height, width))
+        return Session(
+            WindowMaker(intake, self._settings.windower(height, width)),
+            self._image_maker(self._network, self._settings, height, width),
+        )
 
-    def _image_maker(self, height: int, width: int) -> ImageMaker:
-        s = self._settings
-        reconstructor = Reconstructor(self._network, height, width, self._device, s.max_events or None, s.hot_pixels)
+    def _image_maker(self, network: Network, s: Settings, height: int, width: int) -> ImageMaker:
+        device = choose_device(s.device)
+        reconstructor = Reconstructor(
+            network, height, width, device, s.max_events or None, s.hot_pixels, s.runtime, downscale=s.downscale
+        )
+        self.get_logger().info(f"{width}x{height} pixels: {reconstructor.runtime_note}")
         return ImageMaker(reconstructor, make_tone_map(s.tone_map))
 
     def _enqueue(self, windows: list[Window]) -> None:
@@ -162,7 +171,9 @@ class ReconstructNode(Node):
 
     def _on_camera_info(self, data: bytes) -> None:
         try:
-            self._camera_info = deserialize_message(data, CameraInfo)
+            info = deserialize_message(data, CameraInfo)
+            self._camera_binning = info.binning_x, info.binning_y
+            self._camera_info = info
         except Exception as error:  # rclpy does not say which
             self._counts.malformed_messages += 1
             self._troubles.add("camera_info", f"Skipped a camera_info: {error}")
@@ -199,6 +210,9 @@ class ReconstructNode(Node):
         self._image_publisher.publish(image)
         if info := self._camera_info:
             info.header = image.header
+            factor = self._settings.downscale
+            # Zero means one, says its definition.
+            info.binning_x, info.binning_y = (max(1, n) * factor if factor > 1 else n for n in self._camera_binning)
             self._info_publisher.publish(info)
         self._counts.images += 1
         self._latency = time.monotonic() - job.since
@@ -216,19 +230,21 @@ class ReconstructNode(Node):
         """Take new settings over, or raise and leave all as it was."""
         old = self._settings
         device = choose_device(new.device)
-        reload = (new.weights, new.device) != (old.weights, old.device)
-        if reload:
+        session, images = self._session, None
+        if new.network_choice != old.network_choice:
             # A network of its own: the worker may still use the other one.
-            self._network, self._device = self._load(new, device), device
+            network = self._load(new, device)
+            if session:
+                intake = session.windows.intake
+                images = self._image_maker(network, new, intake.height, intake.width)
+            self._network, self._device = network, device
         self._settings = new
         self._backlog.limit, self._backlog.policy = new.max_queued_windows, new.overload_policy
-        session = self._session
         if session is None:
             return
-        if reload:
-            intake = session.windows.intake
+        if images:
             self._enqueue(session.windows.restart())
-            session.images = self._image_maker(intake.height, intake.width)
+            session.images = images
         if new.tone_map != old.tone_map:
             session.images.tone_map = make_tone_map(new.tone_map)
         session.images.reconstructor.max_events = new.max_events or None
@@ -238,10 +254,13 @@ class ReconstructNode(Node):
             self._enqueue(session.windows.recut(new.windower(intake.height, intake.width)))
 
     @staticmethod
-    def _load(settings: Settings, device: torch.device) -> Cista:
+    def _load(settings: Settings, device: torch.device) -> Network:
         network = load_network(find_weights(settings.weights))
         try:
-            return network.to(device)
+            network = network.to(device)
+            if not settings.runtime.endswith("compile"):  # for which a try takes as long as the real thing
+                make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device)
+            return network
         except RuntimeError as error:  # out of memory, driver too old …
             raise DeviceError(f"{settings.weights} cannot be put on {device}: {error}") from None
 

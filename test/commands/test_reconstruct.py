@@ -214,6 +214,30 @@ def test_frames_of_an_earlier_run_do_not_stay(cista, tmp_path, bag, weights):
     assert not (out / "frames.npz").exists()
 
 
+def test_auto_says_what_it_chose_and_shows_what_the_reference_shows(cista, tmp_path, bag, weights):
+    for runtime in ("auto", "eager"):
+        done = cista(bag, "-o", tmp_path / runtime, "--weights", weights, "--float", "--json", "--runtime", runtime)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["runtime"] == {"auto": "winograd"}.get(runtime, runtime)
+        assert f"runtime {'winograd (' if runtime == 'auto' else 'eager'}" in done.stderr
+    one, other = (np.load(tmp_path / runtime / "frames.npz")["image"] for runtime in ("auto", "eager"))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_downscaled_pictures_are_smaller(cista, tmp_path, weights):
+    events = make_stream()
+    large = events.copy()
+    large["x"], large["y"] = 3 * events["x"], 3 * events["y"]
+    bag = write_bag(tmp_path / "large.bag", large, height=3 * H, width=3 * W)
+    small = write_bag(tmp_path / "small.bag", events)
+    common = "--weights", weights, "--float", "--max-events", "500"
+    assert cista(bag, "-o", tmp_path / "a", "--downscale", "3", *common).returncode == 0
+    assert cista(small, "-o", tmp_path / "b", *common).returncode == 0
+    a, b = (np.load(tmp_path / name / "frames.npz")["image"] for name in "ab")
+    np.testing.assert_array_equal(a, b)
+    assert cv2.imread(str(tmp_path / "a" / "frames" / "00000000.png")).shape == (H, W, 3)
+
+
 def test_events_outside_the_sensor_and_time_going_back_are_counted_and_told(cista, tmp_path, weights):
     events = make_stream()
     events["x"][5] = W
@@ -250,6 +274,10 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         (("{bag}", "--weights", "best"), "weights 'best': neither a file nor the name of shipped weights"),
         (("{bag}", "--weights", "{bag}"), "neither .safetensors nor a torch checkpoint of plain weights"),
         (("{bag}", "--device", "tpu"), "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
+        (("{bag}", "--runtime", "warp"), "runtime 'warp' is not one of auto, eager, fused, winograd"),
+        (("{bag}", "--runtime", "cuda-graph", "--device", "cpu"), "needs a CUDA GPU, not cpu: give --device cuda"),
+        (("{bag}", "--precision", "bf16", "--device", "cpu"), "no runtime for bf16 on cpu"),
+        (("{bag}", "--downscale", "2"), "downscale 2 is not possible on a 24x20 sensor"),
         (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
         (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
         (("{bag}", "--period", "-1"), "Invalid value for '--period': Input should be greater than"),

@@ -232,9 +232,11 @@ def cut(events: np.ndarray, every_ms=10, height=H, width=W, frame_id="dvs") -> l
 
 
 def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(20 * MS), tone_map="robust", **options):
-    """The pictures that the core makes of events, without ROS."""
+    """The pictures that the core makes of events, without ROS, by the runtime that the node chooses by default."""
     maker = WindowMaker(Intake(height, width), windower)
-    images = ImageMaker(Reconstructor(network, height, width, "cpu", **options), make_tone_map(tone_map))
+    images = ImageMaker(
+        Reconstructor(network, height, width, "cpu", **{"runtime": "auto", **options}), make_tone_map(tone_map)
+    )
     return [images.make(window) for window in maker.push(events) + maker.flush()]
 
 

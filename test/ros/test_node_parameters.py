@@ -30,7 +30,7 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
         assert (d.type == 3) == bool(d.floating_point_range)
     choices = {d.name: d.additional_constraints for d in descriptors if d.additional_constraints}
     assert choices["tone_map"] == "one of none, stretch, robust, equalise, clahe"
-    assert set(choices) == {"windows", "tone_map", "encoding", "overload_policy"}
+    assert set(choices) == {"windows", "tone_map", "encoding", "overload_policy", "runtime"}
     period = next(d for d in descriptors if d.name == "period").floating_point_range[0]
     assert (period.from_value, period.to_value) == (0.0005, 10)
 
@@ -123,7 +123,7 @@ def test_bad_values_at_the_start_end_with_code_2_and_one_clear_line(small_weight
     torch.save({"epoch": 1, "state_dict": {"fc.weight": torch.zeros(3, 3)}}, other)
     bad = {
         ("-p", "weights:=/no/such/file"): "weights '/no/such/file': neither a file nor the name of shipped weights",
-        ("-p", f"weights:={other}"): f"{other}: not the weights of a CISTA network",
+        ("-p", f"weights:={other}"): f"{other}: its keys",
         ("-p", ok, "-p", "tone_map:=sepia"): "tone_map is 'sepia'; expected one of none, stretch, robust",
         ("-p", ok, "-p", "period:=99.0"): "Parameter period out of range Min: 0.0005, Max: 10.0, value: 99.0",
         ("-p", ok, "-p", "count:=1.5"): "parameter 'count' to '1.5' of type 'DOUBLE', expecting type 'INTEGER'",
@@ -156,3 +156,29 @@ def test_a_params_file_with_the_shipped_defaults_holds_the_defaults_of_the_code(
         {**{name: getattr(Settings, name) for name in PARAMETERS}, "weights": str(small_weights[0])}
     )
     assert process.stop() == 0
+
+
+def test_other_runtimes_begin_a_new_stream_with_the_images_of_the_command(node, small_weights):
+    client, _ = node
+    events = stream()
+    assert [r.successful for r in client.set(encoding="32FC1", runtime="fused", tone_map="none")] == [True] * 3
+    client.send(events)
+    expected = offline(small_weights[1], events, tone_map="none", runtime="fused")
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), p.shown) for m, p in zip(client.images, expected, strict=True))
+
+
+def test_a_runtime_that_cannot_be_is_refused_and_the_old_one_goes_on(node, small_weights):
+    client, _ = node
+    events = stream()
+    client.send(events)
+    expected = offline(small_weights[1], events)
+    client.until(lambda: len(client.images) == len(expected))
+    [result] = client.set(runtime="cuda-graph", device="cpu")[:1]
+    assert not result.successful and "needs a CUDA GPU" in result.reason
+    [result] = client.set(downscale=2)
+    assert not result.successful and "downscale 2 is not possible" in result.reason
+    client.images.clear()
+    client.send(events)
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))

@@ -1,0 +1,1 @@
+"""How fast this machine is: networks by runtime, size and precision; the stages around them."""

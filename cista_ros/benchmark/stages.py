@@ -1,0 +1,72 @@
+"""Times of what lies around the network: decode, window, voxel grid, upload, tone map, message."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..events import make_events
+from ..tone_map import make_tone_map, to_mono8
+from ..voxel_grid import normalise, upload, voxel_grid, voxel_grid_torch
+from ..windows import CountWindows
+from ..wire.cdr import decode_event_array, encode_event_array, encode_image
+from ..wire.messages import EventMessage, ImageMessage
+from .operations import synchronise
+
+SAMPLES = 15
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's time for one window of so many events."""
+
+    stage: str
+    height: int
+    width: int
+    events: int
+    ms_median: float
+    ms_min: float
+
+
+def measure_stages(height: int, width: int, count: int, device: torch.device) -> list[Stage]:
+    """The stages for a window of `count` random events, each by itself."""
+    rng = np.random.default_rng(0)
+    events = make_events(
+        rng.integers(0, width, count),
+        rng.integers(0, height, count),
+        np.sort(rng.integers(0, 33_000_000, count)),
+        rng.integers(0, 2, count),
+    )
+    message = encode_event_array(EventMessage(0, "camera", height, width, events))
+    grid = torch.from_numpy(voxel_grid(events, height, width)).to(device)
+    image = rng.random((height, width), np.float32)
+    tone_map = make_tone_map("robust")
+    stages: dict[str, Callable[[], object]] = {
+        "decode": lambda: decode_event_array(message),
+        "window": lambda: CountWindows(count).push(events),
+        "voxel grid": lambda: voxel_grid(events, height, width),
+        "normalise": lambda: normalise(grid),
+        "tone map": lambda: tone_map(image),
+        "message": lambda: encode_image(ImageMessage(0, "camera", "mono8", to_mono8(image))),
+    }
+    if device.type == "cuda":
+        columns = upload(events, device)
+        stages["upload"] = lambda: upload(events, device)
+        stages["voxel grid"] = lambda: voxel_grid_torch(*columns, height, width)
+    rows = []
+    for name, run in stages.items():
+        samples = []
+        for i in range(SAMPLES + 2):
+            synchronise(device)
+            began = time.perf_counter()
+            run()
+            synchronise(device)
+            if i >= 2:
+                samples.append(1e3 * (time.perf_counter() - began))
+        rows.append(Stage(name, height, width, count, statistics.median(samples), min(samples)))
+    return rows

@@ -1,0 +1,112 @@
+"""`cista benchmark`: how fast networks, runtimes and the stages around them are on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import CistaError
+
+
+class BenchmarkError(CistaError):
+    """Something to measure that cannot be."""
+
+
+def benchmark(
+    size: Annotated[list[str] | None, typer.Option(help="WIDTHxHEIGHT; several times for several.")] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A kind of network (random weights), shipped weights or a file.")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME:PRECISION. Default: all that the device can have.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seconds: Annotated[float, typer.Option(help="How long each network and size is measured.", min=0)] = 10,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: one a core.", min=1)] = None,
+    events: Annotated[
+        list[int] | None, typer.Option(help="Events of a window in the stages. Default: 0.35 a pixel.", min=1)
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write this PNG: time over pixels.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
+) -> None:
+    """Time network steps against the reference (the network as written), all of them in turn in one run."""
+    import torch
+
+    from ..benchmark.machine import describe_machine, memory_mib
+    from ..benchmark.report import as_markdown
+    from ..benchmark.report import plot as draw
+    from ..benchmark.stages import measure_stages
+    from ..benchmark.steps import measure_steps
+    from ..networks import MODELS, find_weights, load_network, make_network
+    from ..reconstructor import choose_device
+    from ..windows import default_max_events
+
+    chosen = choose_device(device)
+    sizes = [_parse_size(text) for text in size or ["240x180"]]
+    runtimes = [_parse_runtime(text) for text in runtime] if runtime else _all_runtimes(chosen.type)
+    if threads:
+        torch.set_num_threads(threads)
+    machine = describe_machine(chosen)
+    rows, stages, refused, memory = [], [], {}, {}
+    for name in network or ["cista-tc"]:
+        made = make_network(name) if name in MODELS else load_network(find_weights(name))
+        made = made.eval().requires_grad_(False).to(chosen)
+        for height, width in sizes:
+            typer.echo(f"{name} at {width}x{height} …", err=True)
+            measured, why = measure_steps(Path(name).stem, made, runtimes, height, width, chosen, seconds)
+            rows += measured
+            refused.update(why)
+            memory[f"{Path(name).stem} {width}x{height}"] = memory_mib(chosen)
+    for height, width in sizes:
+        for count in events or [default_max_events(height, width)]:
+            stages += measure_stages(height, width, count, chosen)
+    typer.echo(as_markdown(rows, stages), nl=False)
+    for what, reason in refused.items():
+        typer.echo(f"not measured: {what}: {reason}", err=True)
+    if plot:
+        draw(rows, plot)
+    if json_file:
+        content = {
+            "machine": machine,
+            "command": shlex.join(["cista", *sys.argv[1:]]),
+            "rows": [asdict(row) for row in rows],
+            "stages": [asdict(stage) for stage in stages],
+            "peak_memory_mib": memory,
+            "refused": refused,
+        }
+        json_file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    from ..networks.network import MIN_SIZE
+
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or min(int(match[1]), int(match[2])) < MIN_SIZE:
+        raise BenchmarkError(f"size {text!r}: expected WIDTHxHEIGHT, such as 240x180, of at least {MIN_SIZE} pixels")
+    return int(match[2]), int(match[1])
+
+
+def _parse_runtime(text: str) -> tuple[str, str]:
+    from ..runtime import PRECISIONS, RUNTIMES
+
+    name, _, precision = text.partition(":")
+    precision = precision or "fp32"
+    if name not in RUNTIMES or precision not in PRECISIONS:
+        raise BenchmarkError(
+            f"runtime {text!r}: expected NAME or NAME:PRECISION of {', '.join(RUNTIMES)} and {', '.join(PRECISIONS)}"
+        )
+    return name, precision
+
+
+def _all_runtimes(device: str) -> list[tuple[str, str]]:
+    if device == "cpu":
+        return [(name, "fp32") for name in ("fused", "winograd", "compile", "openvino")]
+    graphs = [(name, p) for name in ("cuda-graph", "cuda-graph-compile") for p in ("fp32", "bf16", "fp16")]
+    return [("compile", "fp32"), *graphs]

@@ -1,0 +1,15 @@
+"""How the threads of a network share a CPU with other programs."""
+
+from __future__ import annotations
+
+import os
+
+
+def wait_without_spinning() -> None:
+    """Let threads that wait for each other sleep. To be called before torch is imported: OpenMP reads it only then.
+
+    By default they spin. On a CPU that has other work to do too, a spinning thread keeps away the very one it waits
+    for: with more runnable threads than cores, steps took two to eight times as long (docs/performance.md). Who set
+    OMP_WAIT_POLICY is obeyed.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

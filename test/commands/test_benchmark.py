@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cista_ros.benchmark.operations import count_operations
+from cista_ros.commands.benchmark import BenchmarkError
+from cista_ros.commands.main import app
+from cista_ros.networks import make_network, save_network
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["benchmark", "--device", "cpu", *map(str, arguments)])
+
+
+def test_measures_and_writes_every_size_and_runtime_against_the_reference(small_network, tmp_path):
+    weights, out, picture = tmp_path / "small.safetensors", tmp_path / "out.json", tmp_path / "plot.png"
+    save_network(small_network, weights)
+    command = ["--network", weights, "--size", "32x24", "--size", "20x17", "--seconds", "0.01", "--events", 500]
+    result = run(*command, "--runtime", "fused", "--runtime", "winograd", "--json", out, "--plot", picture)
+    assert result.exit_code == 0, result.output
+    written = json.loads(out.read_text())
+    rows = written["rows"]
+    assert [(r["runtime"], r["width"], r["height"]) for r in rows] == [
+        (runtime, *size) for size in ((32, 24), (20, 17)) for runtime in ("reference", "fused", "winograd")
+    ]
+    for reference, *others in (rows[:3], rows[3:]):
+        assert reference["ratio"] == 1 and reference["difference"] == 0
+        for row in others:
+            assert row["ratio"] == pytest.approx(reference["ms_median"] / row["ms_median"])
+            assert 0 < row["difference"] < 1e-5
+            assert row["ms_min"] <= row["ms_p90"] and row["steps"] >= 5
+    gflop = rows[0]["gflops"] * rows[0]["ms_median"] / 1e3
+    assert gflop == pytest.approx(count_operations(small_network, 24, 32))
+    assert {s["stage"] for s in written["stages"]} == {
+        "decode", "window", "voxel grid", "normalise", "tone map", "message",
+    }  # fmt: skip
+    assert written["machine"]["torch"] == torch.__version__
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "| small | 32x24 | winograd | fp32 |" in result.output
+
+
+def test_operations_of_cista_tc_are_those_of_the_paper_s_size():
+    # 14.9 billion multiplications a step at 240x180; cost grows with the pixels.
+    network = make_network("cista-tc").eval()
+    assert count_operations(network, 180, 240) == pytest.approx(2 * 14.9, rel=0.005)
+    assert count_operations(network, 90, 120) == pytest.approx(2 * 14.9 / 4, rel=0.005)
+
+
+def test_what_cannot_run_here_is_told_and_the_rest_measured(small_network, tmp_path):
+    weights = tmp_path / "small.safetensors"
+    save_network(small_network, weights)
+    result = run("--network", weights, "--size", "20x17", "--seconds", 0, "--runtime", "cuda-graph:bf16")
+    assert result.exit_code == 0
+    assert "not measured: cuda-graph bf16: runtime cuda-graph needs a CUDA GPU" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--size", "240"], "WIDTHxHEIGHT"), (["--size", "8x8"], "at least 16"), (["--runtime", "warp"], "NAME")],
+)
+def test_bad_input(arguments, message):
+    result = run(*arguments)
+    assert isinstance(result.exception, BenchmarkError) and message in str(result.exception)

@@ -1,0 +1,124 @@
+"""Every runtime shows what the reference shows, over hundreds of steps that build on each other."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cista_ros.errors import RuntimeUnavailableError
+from cista_ros.networks import MODELS, Cista, CistaConfig, load_network, make_network
+from cista_ros.runtime import make_runtime
+
+CPU = torch.device("cpu")
+EXACT = 1e-4
+
+
+def grids(count, bins, height, width, seed=0):
+    """Voxel grids as busy as real ones: a third of the cells filled, mean 0, deviation 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        filled = torch.rand(bins, height, width, generator=generator) < 0.3
+        yield torch.randn(bins, height, width, generator=generator) * filled
+
+
+@torch.inference_mode()
+def largest_difference(name, network, height, width, steps, seed=0):
+    reference = make_runtime("eager", network, height, width, CPU)[0]
+    runtime = make_runtime(name, network, height, width, CPU)[0]
+    return max(
+        (runtime.step(grid) - reference.step(grid)).abs().max().item()
+        for grid in grids(steps, network.bins, height, width, seed)
+    )
+
+
+def random_network(**config):
+    """A small CISTA whose every parameter matters: biases, thetas of both signs, alphas."""
+    torch.manual_seed(3)
+    network = Cista(CistaConfig(**{"channels": 8, "iterations": 3, **config})).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        if parameter.ndim == 1 or parameter.shape[0] == 1:
+            parameter.uniform_(-0.3, 0.3)
+    return network
+
+
+@pytest.mark.parametrize("name", ["fused", "winograd"])
+@settings(max_examples=30)
+@given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 1000))
+def test_any_size_to_its_borders(name, height, width, seed):
+    assert largest_difference(name, random_network(), height, width, steps=3, seed=seed) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["fused", "winograd"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"shared": False},
+        {"similarity": False},
+        {"recurrent": False},
+        {"similarity": False, "recurrent": False},
+        {"bins": 3, "channels": 12, "iterations": 1},
+    ],
+)
+def test_every_variant(name, config):
+    assert largest_difference(name, random_network(**config), 22, 19, steps=5) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["fused", "winograd"])
+def test_200_steps_of_the_released_network(name, released_weights):
+    assert largest_difference(name, load_network(released_weights), 21, 26, steps=200) < EXACT
+
+
+@pytest.mark.parametrize("name", ["eager", "fused", "winograd"])
+def test_reset_begins_anew(name):
+    runtime = make_runtime(name, random_network(), 20, 24, CPU)[0]
+    sequence = list(grids(3, 5, 20, 24))
+    with torch.inference_mode():
+        first = [runtime.step(grid).clone() for grid in sequence]
+        runtime.reset()
+        again = [runtime.step(grid).clone() for grid in sequence]
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("name", ["fused", "winograd"])
+def test_two_runtimes_of_one_network_do_not_disturb_each_other_nor_it(name):
+    network = random_network()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    one, other = (make_runtime(name, network, 20, 24, CPU)[0] for _ in range(2))
+    a, b = grids(2, 5, 20, 24)
+    with torch.inference_mode():
+        alone = make_runtime(name, network, 20, 24, CPU)[0]
+        expected = [alone.step(a).clone(), alone.step(b).clone()]
+        got = [one.step(a).clone()]
+        other.step(b)
+        got.append(one.step(b).clone())
+    assert all(map(torch.equal, got, expected))
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_openvino_runs_every_network():
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    for name in sorted(MODELS.keys() - {"spade-e2vid"}):
+        torch.manual_seed(0)
+        network = make_network(name).eval().requires_grad_(False)
+        assert largest_difference("openvino", network, 24, 32, steps=4) < EXACT, name
+
+
+def test_openvino_refuses_a_network_whose_first_step_differs():
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    with pytest.raises(RuntimeUnavailableError, match="spade-e2vid: its first step differs"):
+        make_runtime("openvino", make_network("spade-e2vid").eval(), 24, 32, CPU)
+
+
+def test_200_steps_by_openvino(released_weights):
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    assert largest_difference("openvino", load_network(released_weights), 21, 26, steps=200) < EXACT
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_compile_shows_the_same(small_network):
+    assert largest_difference("compile", small_network, 20, 24, steps=10) < EXACT
