@@ -40,7 +40,7 @@ LIBRARIES = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # What only evaluation and training use: the extras of these names in setup.py, and lpips, which needs torchvision.
-OPTIONAL = {"h5py", "lpips", "matplotlib", "skimage", "tensorboard"}
+OPTIONAL = {"h5py", "lpips", "matplotlib", "openvino", "skimage", "tensorboard", "triton"}
 # From ros-event-camera/dvs_msgs, built from its source beside ours (its share/dvs_msgs/msg/*.json).
 TYPE_HASHES = {
     "dvs_msgs/msg/Event": "RIHS01_51cfc8e311acf01bf39b01e0e8f2fee8f9fa97e7979cf505c0610c8a8bc3fc3a",
