@@ -77,6 +77,7 @@ _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "cuda-graph-compile": _cuda_graph_compile,
 }
 RUNTIMES = ("auto", *_MAKERS)
+WINOGRAD_CHANNELS = 64
 
 
 def make_runtime(
@@ -96,7 +97,7 @@ def make_runtime(
     if name != "auto":
         return _make(name, task), f"runtime {name}"
     passed = []
-    for candidate, reason in _candidates(device):
+    for candidate, reason in _candidates(network, device):
         try:
             runtime = _make(candidate, task)
         except RuntimeUnavailableError as error:
@@ -106,10 +107,13 @@ def make_runtime(
     raise RuntimeUnavailableError(f"no runtime for {precision} on {device}: {'; '.join(passed)}")
 
 
-def _candidates(device: torch.device) -> list[tuple[str, str]]:
+def _candidates(network: Network, device: torch.device) -> list[tuple[str, str]]:
     """Names and reasons, best first; docs/performance.md has the measurements behind the order."""
     if device.type == "cuda":
         return [("cuda-graph", "one launch a step"), ("eager", "runs everywhere")]
+    # A Winograd transform costs as much a channel as it saves in a product of few channels.
+    if isinstance(network, Cista) and network.config.channels < WINOGRAD_CHANNELS:
+        return [("fused", "exact, nothing to install"), ("eager", "runs everywhere")]
     return [("winograd", "fewest multiplications, exact, nothing to install"), ("eager", "runs everywhere")]
 
 
