@@ -219,7 +219,7 @@ def test_auto_says_what_it_chose_and_shows_what_the_reference_shows(cista, tmp_p
         done = cista(bag, "-o", tmp_path / runtime, "--weights", weights, "--float", "--json", "--runtime", runtime)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["runtime"] == {"auto": "fused"}.get(runtime, runtime)
-        assert f"runtime {'winograd (' if runtime == 'auto' else 'eager'}" in done.stderr
+        assert f"runtime {'fused (' if runtime == 'auto' else 'eager'}" in done.stderr
     one, other = (np.load(tmp_path / runtime / "frames.npz")["image"] for runtime in ("auto", "eager"))
     np.testing.assert_allclose(one, other, atol=1e-5)
 
