@@ -73,9 +73,13 @@ def demo(
         ):
             play = [str(recording), "--rate", str(rate), "--wait-for-subscribers", "2", "--json"]
             with _process("play", play, environment, log_file, stdout=subprocess.PIPE) as player:
-                while any(process.poll() is None for process in (player, tape)):
-                    if node.poll() is not None or tape.poll() not in (None, 0) or player.poll() not in (None, 0):
+                while True:
+                    # Each is asked once: between two questions all may have ended.
+                    ended = node.poll(), player.poll(), tape.poll()
+                    if ended[0] is not None or any(code not in (None, 0) for code in ended[1:]):
                         raise DemoError(f"a process ended early; its last words:\n{_tail(log)}")
+                    if ended[1:] == (0, 0):
+                        break
                     shown = len(list((output / "frames").glob("*.png")))
                     status.update(f"{time.monotonic() - began:.0f} s, {shown} images")
                     time.sleep(0.2)
