@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -134,14 +135,15 @@ def _methods(wanted: Sequence[str]) -> dict[str, Path]:
 
 
 def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
-    """Name -> recording; the name is that of the file or folder."""
+    """Name -> recording; the name is that of the file or folder, or of the link to it."""
     from ..errors import RecordingError
 
     sequences: dict[str, Path] = {}
     for path in recordings:
         if not path.exists():
             raise RecordingError(f"{path}: no such file or folder")
-        name = path.resolve().stem if path.is_file() else path.resolve().name
+        whole = Path(os.path.abspath(path))
+        name = whole.stem if path.is_file() else whole.name
         if name in sequences:
             raise RecordingError(f"{path}: another recording is called {name} too: {sequences[name]}")
         sequences[name] = path

@@ -88,6 +88,14 @@ def test_the_ablation_is_one_command_with_the_papers_means_beside(material, tmp_
     assert table["rows"][-1] == PAPER_MEAN and table["cells"][-1][3:5] == [0.054, 0.049]
 
 
+def test_a_sequence_goes_by_the_name_of_the_link_to_it(material, tmp_path):
+    folder, recordings = material
+    (tmp_path / "slider_depth.bag").symlink_to(recordings[0])
+    words = ["--weights", folder / "fire.safetensors", "--no-figures"]
+    done = evaluate(tmp_path / "slider_depth.bag", "-o", tmp_path / "out", *words)
+    assert done.exit_code == 0 and "of the protocol's 84 frames" in done.stdout
+
+
 def test_broken_off_and_resumed_gives_the_same_as_unbroken(material, tmp_path):
     folder, recordings = material
     words = [*recordings, "--weights", f"{folder}/fire.safetensors,{folder}/tc.safetensors", "--no-figures"]
