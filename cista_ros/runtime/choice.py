@@ -12,6 +12,7 @@ from ..networks import Cista, Network
 from .runtime import Eager, Runtime
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+_PRECISIONS = {"native": ("fp32", "bf16"), "cuda-graph": PRECISIONS, "cuda-graph-compile": PRECISIONS}
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,15 @@ def _fused(task: Task) -> Runtime:
 
 
 def _winograd(task: Task) -> Runtime:
-    from .fused_cista import WinogradCista
+    from .native.cista import WinogradCista
 
     return WinogradCista(_cista_on_cpu("winograd", task), task.height, task.width)
+
+
+def _native(task: Task) -> Runtime:
+    from .native.cista import NativeCista
+
+    return NativeCista(_cista_on_cpu("native", task), task.height, task.width, task.precision)
 
 
 def _compile(task: Task) -> Runtime:
@@ -71,6 +78,7 @@ _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "eager": _eager,
     "fused": _fused,
     "winograd": _winograd,
+    "native": _native,
     "compile": _compile,
     "openvino": _openvino,
     "cuda-graph": _cuda_graph,
@@ -118,7 +126,7 @@ def _candidates(network: Network, device: torch.device) -> list[tuple[str, str]]
 
 
 def _make(name: str, task: Task) -> Runtime:
-    if task.precision != "fp32" and not name.startswith("cuda-graph"):
+    if task.precision not in _PRECISIONS.get(name, ("fp32",)):
         raise RuntimeUnavailableError(f"runtime {name} computes in fp32 only, not in {task.precision}")
     try:
         return _MAKERS[name](task)

@@ -59,18 +59,17 @@ struct Bordered {
     }
 };
 
-template <class T>
-void write(const T* source, int64_t source_row, Bordered<T> out, bool rectify) {
+template <class From, class T>
+void write(const From* source, int64_t source_row, Bordered<T> out, bool rectify) {
 #pragma omp parallel for
     for (int64_t y = 0; y < out.h; ++y) {
         for (int64_t x = 0; x < out.w; ++x) {
-            const T* from = source + y * source_row + x * out.c;
+            const From* from = source + y * source_row + x * out.c;
             T* to = out.at(y, x);
-            if (rectify) {
 #pragma omp simd
-                for (int64_t i = 0; i < out.c; ++i) store(to[i], std::max(load(from[i]), 0.f));
-            } else {
-                std::memcpy(to, from, out.c * sizeof(T));
+            for (int64_t i = 0; i < out.c; ++i) {
+                float v = load(from[i]);
+                store(to[i], rectify ? std::max(v, 0.f) : v);
             }
         }
         out.reflect(y);
@@ -160,12 +159,12 @@ void gather(const T* shares, int64_t shares_row, int64_t k, const float* bias, i
         }
 }
 
-// Winograd's transforms for F(4x4, 3x3), of so many channels at a time: as many as a vector holds.
+// Winograd's transforms for F(4x4, 3x3), of some channels at a time: no more than a vector holds.
 constexpr int64_t LANES = 16, TILE = 4, POINTS = 6;
 
-inline void input_points(const float* x, int64_t step, float* y, int64_t out_step) {  // y = B' x
+inline void input_points(const float* x, int64_t step, float* y, int64_t out_step, int64_t lanes) {  // y = B' x
 #pragma omp simd
-    for (int64_t i = 0; i < LANES; ++i) {
+    for (int64_t i = 0; i < lanes; ++i) {
         float x0 = x[i], x1 = x[step + i], x2 = x[2 * step + i], x3 = x[3 * step + i], x4 = x[4 * step + i],
               x5 = x[5 * step + i];
         float even = x4 - 4 * x2, odd = x3 - 4 * x1, even2 = x4 - x2, odd2 = 2 * (x3 - x1);
@@ -178,9 +177,9 @@ inline void input_points(const float* x, int64_t step, float* y, int64_t out_ste
     }
 }
 
-inline void output_points(const float* m, int64_t step, float* y, int64_t out_step) {  // y = A' m
+inline void output_points(const float* m, int64_t step, float* y, int64_t out_step, int64_t lanes) {  // y = A' m
 #pragma omp simd
-    for (int64_t i = 0; i < LANES; ++i) {
+    for (int64_t i = 0; i < lanes; ++i) {
         float a = m[step + i], b = m[2 * step + i], c = m[3 * step + i], d = m[4 * step + i];
         float even = a + b, odd = a - b, even2 = c + d, odd2 = c - d;
         y[i] = m[i] + even + even2;
@@ -190,6 +189,21 @@ inline void output_points(const float* m, int64_t step, float* y, int64_t out_st
     }
 }
 
+inline __attribute__((always_inline)) void input_tile(const float* from, int64_t row, int64_t channels, float* to,
+                                                      int64_t lanes) {
+    float rows[POINTS][POINTS][LANES];
+    for (int64_t j = 0; j < POINTS; ++j) input_points(from + j * channels, row, rows[0][j], POINTS * LANES, lanes);
+    for (int64_t i = 0; i < POINTS; ++i) input_points(rows[i][0], LANES, to + i * POINTS * channels, channels, lanes);
+}
+
+inline __attribute__((always_inline)) void output_tile(const float* from, int64_t channels, float* to, int64_t row,
+                                                       int64_t lanes) {
+    float rows[TILE][POINTS][LANES];
+    for (int64_t j = 0; j < POINTS; ++j)
+        output_points(from + j * channels, POINTS * channels, rows[0][j], POINTS * LANES, lanes);
+    for (int64_t i = 0; i < TILE; ++i) output_points(rows[i][0], LANES, to + i * row, channels, lanes);
+}
+
 }  // namespace
 
 extern "C" {
@@ -197,6 +211,9 @@ extern "C" {
 #define KERNELS(T, suffix)                                                                                             \
     void write_##suffix(const T* source, int64_t source_row, const Bordered<T>* out, int64_t rectify) {                \
         write(source, source_row, *out, rectify);                                                                      \
+    }                                                                                                                  \
+    void write_floats_##suffix(const float* source, int64_t source_row, const Bordered<T>* out) {                      \
+        write(source, source_row, *out, false);                                                                        \
     }                                                                                                                  \
     void subtract_##suffix(const float* from, const T* what, int64_t what_row, const Bordered<T>* out) {               \
         subtract(from, what, what_row, *out);                                                                          \
@@ -216,16 +233,17 @@ extern "C" {
 KERNELS(float, fp32)
 KERNELS(bf16, bf16)
 
-// Rows and columns of tiles; channels are a multiple of LANES. Steps of `padded` and `out` are in numbers.
+// So many tiles down and across; steps from row to row of the picture are in numbers.
 void winograd_input(const float* padded, int64_t row, int64_t channels, int64_t down, int64_t across, float* points) {
     for (int64_t tile = 0; tile < down * across; ++tile)
         for (int64_t c = 0; c < channels; c += LANES) {
             const float* from = padded + tile / across * TILE * row + tile % across * TILE * channels + c;
             float* to = points + tile * POINTS * POINTS * channels + c;
-            float rows[POINTS][POINTS][LANES];
-            for (int64_t j = 0; j < POINTS; ++j) input_points(from + j * channels, row, rows[0][j], POINTS * LANES);
-            for (int64_t i = 0; i < POINTS; ++i)
-                input_points(rows[i][0], LANES, to + i * POINTS * channels, channels);
+            // A number of lanes that the compiler knows makes it leave the loops away.
+            if (channels - c >= LANES)
+                input_tile(from, row, channels, to, LANES);
+            else
+                input_tile(from, row, channels, to, channels - c);
         }
 }
 
@@ -234,10 +252,10 @@ void winograd_output(const float* points, int64_t channels, int64_t down, int64_
         for (int64_t c = 0; c < channels; c += LANES) {
             const float* from = points + tile * POINTS * POINTS * channels + c;
             float* to = out + tile / across * TILE * row + tile % across * TILE * channels + c;
-            float rows[TILE][POINTS][LANES];
-            for (int64_t j = 0; j < POINTS; ++j)
-                output_points(from + j * channels, POINTS * channels, rows[0][j], POINTS * LANES);
-            for (int64_t i = 0; i < TILE; ++i) output_points(rows[i][0], LANES, to + i * row, channels);
+            if (channels - c >= LANES)
+                output_tile(from, channels, to, row, LANES);
+            else
+                output_tile(from, channels, to, row, channels - c);
         }
 }
 }
