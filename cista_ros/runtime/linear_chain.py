@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ _SIDE, _PLACES = 8, (0, 3, 7)
 class _Patch:
     rows: slice
     columns: slice
-    conv: PackedConv
+    conv: PackedConv | TapConv
 
 
 class LinearChain:
@@ -50,10 +51,11 @@ class LinearChain:
     ) -> None:
         self.stride = stride
         middle = kernels[MIDDLE, MIDDLE].float()
-        self._middle = few(middle, bias) if stride == 1 and len(bias) < 16 else PackedConv(middle, bias, stride)
+        make = few if stride == 1 and len(bias) < 16 else partial(PackedConv, stride=stride)
+        self._middle = make(middle, bias)
         places = [[slice(0, 1), slice(1, n - 1), slice(n - 1, n)] for n in (height, width)]
         self._border = [
-            _Patch(places[0][i], places[1][j], PackedConv(kernels[i, j], bias, stride))
+            _Patch(places[0][i], places[1][j], make(kernels[i, j], bias))
             for i in range(3)
             for j in range(3)
             if not torch.equal(kernels[i, j], kernels[MIDDLE, MIDDLE])

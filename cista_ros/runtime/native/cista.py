@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ...errors import RuntimeUnavailableError
 from ...networks import Cista
 from ..cista_ends import Ends, parameters
 from ..packed import PackedConv, TapConv
@@ -26,13 +27,15 @@ class NativeCista(Runtime):
     hidden state to the image.
 
     Raises:
-        RuntimeUnavailableError: the kernels cannot be compiled.
+        RuntimeUnavailableError: the kernels cannot be compiled, or oneDNN has no bf16 for this CPU.
     """
 
     name = "native"
     tile = 1
 
     def __init__(self, network: Cista, height: int, width: int, precision: str = "fp32") -> None:
+        if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            raise RuntimeUnavailableError(f"runtime {self.name}: this CPU has no instructions for bf16: use fp32")
         self.config = config = network.config
         self.precision, self._dtype = precision, _DTYPES[precision]
         h, w, c = (height + 1) // 2, (width + 1) // 2, config.channels

@@ -53,7 +53,7 @@ class Kernels:
 
     def write(self, source: Tensor, out: Channels, rectify: bool = False) -> None:
         """out = source (h or more, w or more, C), or its positive part."""
-        self._run["write"](*self._picture(source, out.c), ctypes.byref(out), ctypes.c_int64(rectify))
+        self._run["write"](*self._picture(source, out.h, out.w, out.c), ctypes.byref(out), ctypes.c_int64(rectify))
 
     def write_floats(self, source: Tensor, out: Channels) -> None:
         """out = source, float32 (h, w, C)."""
@@ -62,7 +62,9 @@ class Kernels:
 
     def subtract(self, a: Tensor, b: Tensor, out: Channels) -> None:
         """out = a (h, w, C), float32, - b (h or more, w or more, C)."""
-        self._run["subtract"](_floats(a, out.h * out.w * out.c), *self._picture(b, out.c), ctypes.byref(out))
+        self._run["subtract"](
+            _floats(a, out.h * out.w * out.c), *self._picture(b, out.h, out.w, out.c), ctypes.byref(out)
+        )
 
     def iterate(
         self,
@@ -83,7 +85,9 @@ class Kernels:
         n = code.h * code.w
         maps = (None, None) if attention is None else tuple(_floats(a, n) for a in attention)
         values = (None if attention is None else _floats(alpha, code.c)), _floats(theta, code.c)
-        self._run["iterate"](*self._picture(update, code.c), ctypes.byref(code), ctypes.byref(before), *maps, *values)
+        self._run["iterate"](
+            *self._picture(update, code.h, code.w, code.c), ctypes.byref(code), ctypes.byref(before), *maps, *values
+        )
 
     def remember(self, gates: Tensor, cell: Tensor, hidden: Channels, held: Tensor) -> None:
         """A ConvLSTM's step: gates (h or more, w or more, 4C), before their sigmoid and tanh; cell (h, w, C) float32.
@@ -93,7 +97,7 @@ class Kernels:
         """
         h, w, c = hidden.h, hidden.w, hidden.c
         addresses = _floats(cell, h * w * c), ctypes.byref(hidden), _floats(held, (h + 4) * (w + 4) * c)
-        self._run["remember"](*self._picture(gates, 4 * c), *addresses)
+        self._run["remember"](*self._picture(gates, h, w, 4 * c), *addresses)
 
     def gather(self, shares: Tensor, taps: int, bias: Tensor, out: Tensor) -> Tensor:
         """out (h, w, outputs) float32 = bias + the sums over taps x taps neighbours of their shares.
@@ -103,14 +107,15 @@ class Kernels:
         """
         h, w, outputs = out.shape
         numbers = ctypes.c_int64(outputs), _floats(out, h * w * outputs), ctypes.c_int64(h), ctypes.c_int64(w)
-        picture = self._picture(shares, taps * taps * outputs)
+        picture = self._picture(shares, h + taps - 1, w + taps - 1, taps * taps * outputs)
         self._run["gather"](*picture, ctypes.c_int64(taps), _floats(bias, outputs), *numbers)
         return out
 
-    def _picture(self, picture: Tensor, channels: int) -> tuple[ctypes.c_void_p, ctypes.c_int64]:
+    def _picture(self, picture: Tensor, h: int, w: int, channels: int) -> tuple[ctypes.c_void_p, ctypes.c_int64]:
         row, pixel, step = picture.stride()
-        if (pixel, step, picture.shape[2], picture.dtype) != (channels, 1, channels, self.dtype):
-            raise ValueError(f"a picture {picture.dtype} {tuple(picture.shape)} with steps {picture.stride()}")
+        rows, columns, width = picture.shape
+        if (pixel, step, width, picture.dtype) != (channels, 1, channels, self.dtype) or rows < h or columns < w:
+            raise ValueError(f"picture {picture.dtype} {tuple(picture.shape)}, not {self.dtype} {(h, w, channels)}")
         return ctypes.c_void_p(picture.data_ptr()), ctypes.c_int64(row)
 
 

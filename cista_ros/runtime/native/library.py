@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -33,9 +34,7 @@ def load_library() -> ctypes.CDLL:
     compiler = os.environ.get("CXX", "g++").split()[0]
     path = shutil.which(compiler)
     if path is None:
-        raise RuntimeUnavailableError(
-            f"its kernels need a C++ compiler, and there is no {compiler} (Debian, Ubuntu: apt install g++)"
-        )
+        raise _unavailable(f"there is no C++ compiler {compiler} (Debian, Ubuntu: apt install g++)")
     # On x86 GCC uses but half of the registers unless told to.
     flags = [*_FLAGS, *(["-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else [])]
     # A home directory may be shared by machines of other kinds, for which -march=native means another thing.
@@ -46,16 +45,14 @@ def load_library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(library))
     except OSError as error:
-        raise RuntimeUnavailableError(f"its kernels were compiled but cannot be loaded: {error}") from None
+        raise _unavailable(f"what was compiled cannot be loaded ({error})") from None
 
 
 def _folder() -> Path:
     """The user's cache, or a folder for this process alone where there is none to write to."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "cista_ros"
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
-        pass
     # What is loaded must be this user's own work.
     if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
         return folder
@@ -75,11 +72,15 @@ def _compile(compiler: str, flags: list[str], library: Path) -> None:
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
             except subprocess.TimeoutExpired:
-                raise RuntimeUnavailableError(f"its kernels took {compiler} more than {_SECONDS} s") from None
+                raise _unavailable(f"{compiler} takes more than {_SECONDS} s") from None
             if done.returncode:
                 first = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
-                raise RuntimeUnavailableError(f"its kernels could not be compiled by {compiler}: {first}")
+                raise _unavailable(f"{compiler} failed ({first})")
         made.replace(library)  # whole or not at all, also where two processes do this at the same time
+
+
+def _unavailable(reason: str) -> RuntimeUnavailableError:
+    return RuntimeUnavailableError(f"the runtimes native and winograd compile their kernels here, and {reason}")
 
 
 def _processor() -> str:
