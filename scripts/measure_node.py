@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How long the node takes from an event message to the image: measure_node.py [--weights …] [--runtime …] [--json FILE].
+"""How long the node takes from an event message to the image: measure_node.py [--runtime …] [--json FILE].
 
 This process is the camera and the viewer; `reconstruct` runs in another. Every message bears the events of exactly one
 image (windows by count), so an image's stamp tells which message it came of. Measured is from before the message is
@@ -96,7 +96,8 @@ def measure(weights: str, runtime: str, device: str, height: int, width: int, ra
                     executor.spin_once(timeout_sec=0.01)
 
             until(lambda: publisher.get_subscription_count() and node.count_publishers("/image_raw"), START_S)
-            until(lambda deadline=time.monotonic() + 1: time.monotonic() > deadline, START_S)
+            met = time.monotonic()  # the other side may learn of us a moment later
+            until(lambda: time.monotonic() > met + 1, START_S)
             rng = np.random.default_rng(0)
             period = round(1e9 / rate)
             t0, sent = time.time_ns(), {}
@@ -111,7 +112,7 @@ def measure(weights: str, runtime: str, device: str, height: int, width: int, ra
                 publisher.publish(data)
                 if i < WARM_UP:  # one by one: the first waits for the network to be made ready
                     until(lambda stamp=int(t[-1]): stamp in arrived, START_S)
-                    due = time.perf_counter() - (i + 1) / rate + 1 / rate
+                    due = time.perf_counter() - i / rate
             until(lambda: max(sent) in arrived, IMAGE_S)
         finally:
             process.terminate()

@@ -24,7 +24,8 @@ def test_auto_on_a_cpu_is_the_fastest_exact_one_for_cista_and_eager_for_others(s
     assert (runtime.name, runtime.precision) == ("winograd", "fp32") and "runtime winograd fp32" in note
     runtime, note = make_runtime("auto", make_network("firenet"), 20, 24, CPU, "auto")
     assert (
-        runtime.name == "eager" and "not winograd fp32: runtime winograd is for the CISTA networks, not for firenet" in note
+        runtime.name == "eager"
+        and "not winograd fp32: runtime winograd is for the CISTA networks, not for firenet" in note
     )
 
 

@@ -31,4 +31,6 @@ def check_bf16(network: Cista) -> None:
         grid = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < _FILLED)
         worst = max(worst, (exact.step(grid) - reduced.step(grid)).abs().mean().item())
     if not worst <= ALLOWED:
-        raise RuntimeUnavailableError(f"in a trial its images drifted {255 * worst:.2f} grey levels from fp32's, of {255 * ALLOWED:.2f} allowed")
+        raise RuntimeUnavailableError(
+            f"in a trial its images drifted {255 * worst:.2f} grey levels from fp32's, of {255 * ALLOWED:.2f} allowed"
+        )
