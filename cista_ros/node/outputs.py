@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
 from ..pipeline import Picture
 from .images import to_message
+from .qos import PublisherEventCallbacks, UnsupportedEventTypeError, unmet_subscriber
 
 
 class Outputs:
@@ -14,8 +19,8 @@ class Outputs:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._image = node.create_publisher(Image, "image_raw", 10)
-        self._info = node.create_publisher(CameraInfo, "camera_info", 10)
+        self._image = self._publisher(Image, "image_raw")
+        self._info = self._publisher(CameraInfo, "camera_info")
 
     @property
     def topic_name(self) -> str:
@@ -37,6 +42,19 @@ class Outputs:
             info.header = image.header
             info.binning_x, info.binning_y = binning
             self._info.publish(info)
+
+    def _publisher(self, message_type: type, topic: str) -> Publisher:
+        qos = QoSProfile(depth=10)
+        name = self._node.resolve_topic_name(topic)
+
+        def on_incompatible(event: Any) -> None:
+            self._node.get_logger().warning(unmet_subscriber(self._node, name, qos, event))
+
+        callbacks = PublisherEventCallbacks(incompatible_qos=on_incompatible)
+        try:
+            return self._node.create_publisher(message_type, topic, qos, event_callbacks=callbacks)
+        except UnsupportedEventTypeError:
+            return self._node.create_publisher(message_type, topic, qos)
 
     def destroy(self) -> None:
         """Take the topics away."""
