@@ -11,14 +11,12 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # ROS 2 Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from .qos import SubscriptionEventCallbacks, UnsupportedEventTypeError, unmet_publisher
 
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
 # that overflows loses its oldest message, too. This is one second of the fastest drivers.
 DEPTH = 1000
+OVERRIDABLE = QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY
 # Iron and later tell a callback of two arguments where in its publisher's sequence a message stands.
 TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
 
@@ -26,7 +24,7 @@ TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
 class RawSubscription:
     """Subscribes a topic reliably, or best-effort if a publisher of it offers no more.
 
-    QoS may be overridden by the parameters qos_overrides.TOPIC.subscription.{reliability,history,depth}.
+    QoS may be overridden by the parameters qos_overrides.TOPIC.subscription.{reliability,durability,history,depth}.
 
     Args:
         node: whose subscription it is.
@@ -34,6 +32,9 @@ class RawSubscription:
         on_message: called with the bytes of each message.
         on_lost: called with the number of messages that were lost, by the gaps in their publishers' sequence numbers
             (before Iron nobody tells these) or by what the middleware reports (not of a queue that overflows).
+
+    Attributes:
+        unmet: why a publisher cannot reach us, with both sides' QoS; empty as long as all can.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class RawSubscription:
         self._node, self._type, self._topic = node, message_type, topic
         self._on_message, self._on_lost = on_message, on_lost
         self._last: dict[str, int] = {}
+        self.unmet = ""
         self._gaps = self._reported = self._lost = 0
         self._qos = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
-        self._subscription = self._subscribe(QoSOverridingOptions.with_default_policies())
+        self._subscription = self._subscribe(QoSOverridingOptions(OVERRIDABLE))
         self._retry: Any = None
 
     @property
@@ -62,6 +64,24 @@ class RawSubscription:
         own = "/".join((self._type.__module__.partition(".")[0], "msg", self._type.__name__))
         types = {info.topic_type for info in self._node.get_publishers_info_by_topic(self.topic_name)}
         return ", ".join(sorted(types - {own}))
+
+    def take_waiting(self) -> None:
+        """Hand on the messages that have come: for who keeps the executor from doing so."""
+        for _ in range(DEPTH):
+            with self._subscription.handle:
+                taken = self._subscription.handle.take_message(self._type, True)
+            if taken is None:
+                return
+            if TELLS_SEQUENCE:
+                self._on_numbered(*taken)
+            else:
+                self._on_message(taken[0])
+
+    def destroy(self) -> None:
+        """Let no more messages come."""
+        if self._retry:
+            self._node.destroy_timer(self._retry)
+        self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self, overrides: QoSOverridingOptions | None) -> Subscription:
         callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
@@ -106,10 +126,8 @@ class RawSubscription:
     def _on_incompatible(self, event: Any) -> None:
         wanted_reliable = self._qos.reliability == QoSReliabilityPolicy.RELIABLE
         if event.last_policy_kind != QoSPolicyKind.RELIABILITY or not wanted_reliable:
-            self._node.get_logger().error(
-                f"A publisher on {self.topic_name} offers a QoS policy (kind {event.last_policy_kind!s}) that does not"
-                f" meet ours ({self._qos}): no messages will come from it. See qos_overrides in the parameters."
-            )
+            self.unmet = unmet_publisher(self._node, self.topic_name, self._qos, event)
+            self._node.get_logger().error(f"{self.unmet}. See qos_overrides in docs/parameters.md.")
             return
         self._node.get_logger().warning(
             f"A publisher on {self.topic_name} is best-effort: subscribing best-effort too. Large messages may be lost."
@@ -120,5 +138,6 @@ class RawSubscription:
 
     def _resubscribe(self) -> None:
         self._node.destroy_timer(self._retry)
+        self._retry = None
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe(None)
