@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from ..errors import RecordingError
 from ..recordings import Recorded, Recording, open_recording
-from ..wire.cdr import encode_camera_info, encode_event_array, encode_image
+from ..wire import cdr
 from ..wire.messages import CameraInfoMessage, EventMessage, ImageMessage
 from .images import time_message
 from .process import STEP_S, Spinner, Stop, ros_process
@@ -29,11 +29,7 @@ from .process import STEP_S, Spinner, Stop, ros_process
 QOS = QoSProfile(depth=100)
 CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
-ENCODERS = {
-    EventMessage: (EventArray, encode_event_array),
-    ImageMessage: (Image, encode_image),
-    CameraInfoMessage: (CameraInfo, encode_camera_info),
-}
+TYPES = {EventMessage: EventArray, ImageMessage: Image, CameraInfoMessage: CameraInfo}
 
 
 class Player(Node):
@@ -106,8 +102,7 @@ class Player(Node):
 
     def _publish(self, recorded: Recorded) -> None:
         message = recorded.message
-        message_type, encode = ENCODERS[type(message)]
-        self._publisher(recorded.topic, message_type).publish(encode(message))
+        self._publisher(recorded.topic, TYPES[type(message)]).publish(cdr.encode(message))
         self.counts["messages"] += 1
         if isinstance(message, EventMessage):
             self.counts["events"] += len(message.events)

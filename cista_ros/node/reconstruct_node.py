@@ -30,7 +30,8 @@ from ..reconstructor import Reconstructor, choose_device
 from ..runtime import make_runtime
 from ..tone_map import make_tone_map
 from ..windows import Window
-from ..wire.cdr import decode_event_array
+from ..wire import cdr
+from ..wire.messages import EVENT_ARRAY
 from .backlog import Backlog, Job
 from .diagnostics import Counts, Troubles, diagnostic_array
 from .images import time_message, to_message
@@ -97,7 +98,7 @@ class ReconstructNode(Node):
         self._last_message = time.monotonic()
         self._counts.messages += 1
         try:
-            message = decode_event_array(data)
+            message = cdr.decode(EVENT_ARRAY, data)
         except DecodeError as error:
             self._counts.malformed_messages += 1
             self._troubles.add("malformed", f"Skipped a message on {self._events.topic_name}: {error}")

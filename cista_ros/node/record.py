@@ -18,7 +18,8 @@ from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
 from ..events import concatenate, no_events
-from ..wire.cdr import decode_event_array
+from ..wire import cdr
+from ..wire.messages import EVENT_ARRAY
 from .images import to_grey
 from .process import STEP_S, Spinner, ros_process
 from .subscription import RawSubscription
@@ -65,7 +66,7 @@ class Recorder(Node):
 
     def _on_events(self, data: bytes) -> None:
         self.last_arrival = time.monotonic()
-        message = decode_event_array(data)
+        message = cdr.decode(EVENT_ARRAY, data)
         self.messages += 1
         self.events += len(message.events)
         if len(message.events):

@@ -13,16 +13,11 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ..errors import RecordingError
-from ..wire import cdr, ros1
-from ..wire.messages import NS, CameraInfoMessage, EventMessage, ImageMessage, Message
-from .topics import CAMERA_INFO, EVENT_ARRAY, IMAGE
+from ..wire import Codec, cdr, ros1
+from ..wire.messages import EVENT_ARRAY, KINDS, NS, CameraInfoMessage, EventMessage, ImageMessage, Message
 
 FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text")
-_TOPICS = {
-    EventMessage: ("/dvs/events", EVENT_ARRAY, "encode_event_array"),
-    ImageMessage: ("/dvs/image_raw", IMAGE, "encode_image"),
-    CameraInfoMessage: ("/dvs/camera_info", CAMERA_INFO, "encode_camera_info"),
-}
+_TOPICS = {EventMessage: "/dvs/events", ImageMessage: "/dvs/image_raw", CameraInfoMessage: "/dvs/camera_info"}
 _DVS_MSGS = {
     "dvs_msgs/msg/Event": "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity",
     EVENT_ARRAY: "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events",
@@ -74,15 +69,15 @@ def _bag(path: Path, format: str) -> Iterator[RecordingWriter]:
 
 
 class _Bag(RecordingWriter):
-    def __init__(self, bag: rosbag1.Writer | rosbag2.Writer, store: object, wire: object) -> None:
+    def __init__(self, bag: rosbag1.Writer | rosbag2.Writer, store: object, wire: Codec) -> None:
         self._bag, self._store, self._wire = bag, store, wire
         self._connections: dict[type, object] = {}
 
     def write(self, received: int, message: Message) -> None:
-        topic, name, encode = _TOPICS[type(message)]
         if type(message) not in self._connections:
-            self._connections[type(message)] = self._bag.add_connection(topic, name, typestore=self._store)
-        self._bag.write(self._connections[type(message)], received, getattr(self._wire, encode)(message))
+            topic, kind = _TOPICS[type(message)], KINDS[type(message)]
+            self._connections[type(message)] = self._bag.add_connection(topic, kind, typestore=self._store)
+        self._bag.write(self._connections[type(message)], received, self._wire.encode(message))
 
 
 class _EcdText(RecordingWriter):
