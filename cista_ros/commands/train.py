@@ -28,6 +28,9 @@ def train(
     widened: Annotated[
         bool, typer.Option("--widen", help="Make the weights of --from fit a network twice as wide; it begins as good.")
     ] = False,
+    adapted: Annotated[
+        bool, typer.Option("--adapt", help="Take of --from what fits: for an ablation, or separate blocks.")
+    ] = False,
     minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this many minutes.", min=0)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 as Keras .h5, for loss.perceptual.")] = None,
@@ -55,8 +58,9 @@ def train(
             there = output / STATE
             raise TrainingError(f"{there}: a training lies there; go on with --resume {there}, or choose another -o")
         if begin_from:
-            state.network = _fitting_weights(begin_from, state.config, widened)
+            state.network = _fitting_weights(begin_from, state.config, widened, adapted)
             state.origin = f"the weights {begin_from}" + (", widened to twice the channels" if widened else "")
+            state.origin += ", as far as they fit" if adapted else ""
     workers = join_workers(choose_device(device))
     try:
         wants_distance = state.config.loss.perceptual > 0 or backbone or heads
@@ -92,9 +96,9 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
     return state
 
 
-def _fitting_weights(path: Path, config: TrainingConfig, widened: bool) -> dict:
+def _fitting_weights(path: Path, config: TrainingConfig, widened: bool, adapted: bool) -> dict:
     from ..networks import Cista, load_network
-    from ..networks.widening import widen
+    from ..networks.widening import adapt, widen
     from ..training.state import TrainingError
 
     network = load_network(path)
@@ -102,6 +106,11 @@ def _fitting_weights(path: Path, config: TrainingConfig, widened: bool) -> dict:
         raise TrainingError(f"{path}: the weights of a {type(network).__name__}; only CISTA networks are trained here")
     if widened:
         network = widen(network)
+    if adapted:
+        try:
+            network = adapt(network, config.network)
+        except ValueError as error:
+            raise TrainingError(f"{path}: {error}") from None
     if network.config != config.network:
         raise TrainingError(f"{path}: weights of another architecture: {network.config}, not {config.network}")
     return network.state_dict()

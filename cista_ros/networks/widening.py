@@ -1,7 +1,10 @@
-"""A network made twice as wide that computes the same: what the small one has learned, for the large one to go on from.
+"""What one network has learned, as the beginning of a network of another configuration.
 
-After Net2Net (Chen, Goodfellow, Shlens 2016): every channel appears twice, and what reads it shares its weight between
-the two. The shares differ a little from one half, so that the twins can grow apart in training.
+`widen`: twice as wide, and it computes the same. After Net2Net (Chen, Goodfellow, Shlens 2016): every channel appears
+twice, and what reads it shares its weight between the two. The shares differ a little from one half, so that the twins
+can grow apart in training.
+
+`adapt`: other switches (an ablation, separate blocks), and it computes something near.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .cista import Cista
+from .cista import Cista, CistaConfig
 
 
 def widen(network: Cista, uneven: float = 0.1, seed: int = 0) -> Cista:
@@ -29,6 +32,36 @@ def widen(network: Cista, uneven: float = 0.1, seed: int = 0) -> Cista:
     }
     wide.load_state_dict(weights)
     return wide.train(network.training)
+
+
+def adapt(network: Cista, config: CistaConfig) -> Cista:
+    """A network of another configuration with all of the given one's weights that have a place there.
+
+    What only the given network has is left out; what only the new one has begins untrained. A shared block becomes the
+    beginning of separate ones, the first of separate blocks that of a shared one.
+
+    Raises:
+        ValueError: other numbers of bins or channels.
+    """
+    if (config.bins, config.channels) != (network.config.bins, network.config.channels):
+        raise ValueError(
+            f"{network.config.channels} channels and {network.config.bins} bins do not fit a network of"
+            f" {config.channels} and {config.bins}"
+        )
+    adapted = Cista(config)
+    given = network.state_dict()
+    last = len(network.blocks) - 1
+    weights = {}
+    for name, value in adapted.state_dict().items():
+        folder, _, rest = name.partition(".")
+        if folder == "blocks":
+            index, _, rest = rest.partition(".")
+            source = f"blocks.{min(int(index), last)}.{rest}"
+        else:
+            source = name
+        weights[name] = given.get(source, value)
+    adapted.load_state_dict(weights)
+    return adapted.train(network.training)
 
 
 def _widened(name: str, narrow: Tensor, wide: Tensor, generator: torch.Generator, uneven: float) -> Tensor:

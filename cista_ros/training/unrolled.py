@@ -19,7 +19,7 @@ class Unrolled(nn.Module):
     def __init__(self, network: Cista, step: Callable[..., tuple[Tensor, State]] | None = None) -> None:
         super().__init__()
         self.network = network
-        self._step = [step or network]  # in a list, so that it is not registered a second time
+        self._step = [network if step is None else step]  # in a list, so that it is not registered a second time
 
     def forward(
         self, voxels: Tensor, truth: Tensor, forced: Tensor, state: State | None

@@ -79,6 +79,7 @@ def test_train_goes_on_with_a_wider_network(cista, tmp_path):
         (["quick.yaml", "-o", "out", "--set", "network.channels=5"], "channels must be even"),
         (["--resume", "none.pt", "-o", "out"], "none.pt: no such training state"),
         (["quick.yaml", "-o", "out", "--from", "wide.safetensors"], "weights of another architecture"),
+        (["quick.yaml", "-o", "out", "--from", "wide.safetensors", "--adapt"], "do not fit a network of"),
     ],
 )
 def test_bad_input_ends_with_one_clear_line_and_code_2(cista, tmp_path, arguments, message):
