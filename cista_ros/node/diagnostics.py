@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from ..intake import IntakeCounts
+from ..wire.event_packet import PacketCounts
 from .backlog import BacklogCounts
 
 LOG_EVERY_S = 5.0
@@ -24,6 +25,7 @@ class Counts:
 
     intake: IntakeCounts = field(default_factory=IntakeCounts)
     backlog: BacklogCounts = field(default_factory=BacklogCounts)
+    packets: PacketCounts = field(default_factory=PacketCounts)
     messages: int = 0
     lost_messages: int = 0
     malformed_messages: int = 0
@@ -45,16 +47,18 @@ class Counts:
     def troubles(self) -> int:
         """A number that grows whenever something was lost or refused."""
         messages = self.lost_messages + self.malformed_messages + self.wrong_size_messages
+        messages += self.packets.missing_packets + self.packets.unknown_words
         return messages + self.dropped_events() + self.backlog.merged_windows + self.failed_windows
 
     def values(self) -> dict[str, int]:
         """All counts by name, flat, and the sums of them that one asks for first."""
         sums = {"dropped_events": self.dropped_events(), "pending_events": self.pending_events()}
         values = asdict(self)
-        intake, backlog = values.pop("intake"), values.pop("backlog")
+        intake, backlog, packets = values.pop("intake"), values.pop("backlog"), values.pop("packets")
         return {
             **{f"{name}_events" if name != "time_jumps" else name: n for name, n in intake.items()},
             **backlog,
+            **packets,
             **values,
             **sums,
         }

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from dvs_msgs.msg import EventArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -30,13 +29,12 @@ from ..reconstructor import Reconstructor, choose_device
 from ..runtime import make_runtime
 from ..tone_map import make_tone_map
 from ..windows import Window
-from ..wire import cdr
-from ..wire.messages import EVENT_ARRAY
+from ..wire.messages import EVENT_TYPES
 from .backlog import Backlog, Job
 from .diagnostics import Counts, Troubles, diagnostic_array
+from .event_subscription import EventSubscription
 from .images import time_message, to_message
-from .parameters import Settings, changed_settings, declare_settings
-from .subscription import RawSubscription
+from .parameters import Settings, SettingsError, changed_settings, declare_settings
 
 IDLE_STEP_S = 0.05
 
@@ -74,7 +72,10 @@ class ReconstructNode(Node):
         self._image_publisher = self.create_publisher(Image, "image_raw", 10)
         self._info_publisher = self.create_publisher(CameraInfo, "camera_info", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._events = RawSubscription(self, EventArray, "events", self._on_events, self._on_lost)
+        self._events = EventSubscription(
+            self, "events", self._on_events, self._on_lost, self._settings.events_type, self._settings.event_time
+        )
+        self._counts.packets = self._events.counts
         # Raw: rclpy lets bytes that it cannot deserialise end the process.
         self.create_subscription(
             CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
@@ -97,12 +98,21 @@ class ReconstructNode(Node):
     def _on_events(self, data: bytes) -> None:
         self._last_message = time.monotonic()
         self._counts.messages += 1
+        packets = replace(self._events.counts)
         try:
-            message = cdr.decode(EVENT_ARRAY, data)
+            message = self._events.decode(data)
         except DecodeError as error:
             self._counts.malformed_messages += 1
             self._troubles.add("malformed", f"Skipped a message on {self._events.topic_name}: {error}")
             return
+        missing = self._events.counts.missing_packets - packets.missing_packets
+        unknown = self._events.counts.unknown_words - packets.unknown_words
+        if missing or unknown:
+            self._troubles.add(
+                "packets",
+                f"{missing} packets were missing before one on {self._events.topic_name}, in which {unknown} words"
+                " have unknown codes",
+            )
         if self._session is None:
             try:
                 self._session = self._begin(message.height, message.width)
@@ -187,6 +197,7 @@ class ReconstructNode(Node):
         if self._session:
             self._enqueue(self._session.windows.flush())
         self._session = None
+        self._events.forget()
         self._counts.resets += 1
         response.success, response.message = True, "the next message begins a new stream, of whatever size"
         return response
@@ -230,6 +241,8 @@ class ReconstructNode(Node):
     def _apply(self, new: Settings) -> None:
         """Take new settings over, or raise and leave all as it was."""
         old = self._settings
+        if (new.events_type, new.event_time) != (old.events_type, old.event_time):
+            raise SettingsError("events_type and event_time cannot be changed while the node runs")
         device = choose_device(new.device)
         session, images = self._session, None
         if new.network_choice != old.network_choice:
@@ -273,7 +286,7 @@ class ReconstructNode(Node):
             level, text = DiagnosticStatus.WARN, f"no events on {self._events.topic_name}"
             if other := self._events.other_types():
                 self._troubles.add(
-                    "type", f"{self._events.topic_name} bears {other}; this node takes dvs_msgs/msg/EventArray"
+                    "type", f"{self._events.topic_name} bears {other}; this node takes {', '.join(EVENT_TYPES)}"
                 )
         elif troubles > self._troubles_told:
             level, text = DiagnosticStatus.WARN, self._troubles.last

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import DecodeError, RecordingError
 from ..events import concatenate, no_events
-from ..wire.messages import NS, CameraInfoMessage, EventMessage, ImageMessage
+from ..wire.messages import EVENT_ARRAY, NS, CameraInfoMessage, EventMessage, ImageMessage
 from .event_text import parse, read_blocks
 from .recording import Item, Recording
 
@@ -65,7 +65,7 @@ class EcdTextRecording(Recording):
 
     def _open(self) -> None:
         self._frames = self._read_frames()
-        self.events_topic = EVENTS_TOPIC
+        self.events_topic, self.events_type = EVENTS_TOPIC, EVENT_ARRAY
         self.frames_topic = FRAMES_TOPIC if self._frames else None
         self._calibration = self._read_calibration()
         self.camera_info_topic = None if self._calibration is None else CAMERA_INFO_TOPIC

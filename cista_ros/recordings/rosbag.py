@@ -53,11 +53,13 @@ class RosbagRecording(Recording):
             raise
 
     def _find(self, events_topic: str | None, frames_topic: str | None) -> None:
+        types = {c.topic: c.msgtype for c in self._reader.connections}
         try:
-            topics = find_topics({c.topic: c.msgtype for c in self._reader.connections}, events_topic, frames_topic)
+            topics = find_topics(types, events_topic, frames_topic)
         except RecordingError as error:
             raise RecordingError(f"{self.path}: {error}") from None
         self.events_topic, self.frames_topic, self.camera_info_topic = topics.events, topics.frames, topics.camera_info
+        self.events_type = types[topics.events]
         self._no_frames = topics.unclear_frames and f"{self.path}: {topics.unclear_frames}"
         first = self._first_events()
         self.height, self.width = first.height, first.width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -66,10 +66,11 @@ class PacketDecoder:
 
     Args:
         event_time: "sensor" for the camera's own time, "host" for that moved to the packets' stamps (see HostClock).
+        counts: goes on counting there.
     """
 
-    def __init__(self, event_time: str = "sensor") -> None:
-        self.counts = PacketCounts()
+    def __init__(self, event_time: str = "sensor", counts: PacketCounts | None = None) -> None:
+        self.counts = counts or PacketCounts()
         self._event_time = event_time
         self._host_clock = HostClock()
         self._encoding: str | None = None
@@ -99,9 +100,22 @@ class PacketDecoder:
             raise
         self.counts.unplaced_events += decoder.unplaced_events - unplaced
         self.counts.unknown_words += decoder.unknown_words - unknown
+        head = packet.stamp, packet.frame_id, packet.height, packet.width
         if self._event_time == "host":
             self._host_clock.to_host(events["t"], packet.stamp)
-        return EventMessage(packet.stamp, packet.frame_id, packet.height, packet.width, events, packet)
+            return EventMessage(*head, events)  # the packet has other times
+        return EventMessage(*head, events, packet)
+
+
+def part_of(message: EventMessage, wanted: np.ndarray) -> EventMessage:
+    """The message with only those of its events (N,) where `wanted` is true; a packet is encoded anew.
+
+    Raises ValueError if its encoding cannot tell the times of this part, which may be if they go back.
+    """
+    part = replace(message, events=message.events[wanted], packet=None)
+    if message.packet is None:
+        return part
+    return replace(part, packet=PacketEncoder(message.packet.encoding).encode(part, message.packet.seq))
 
 
 class PacketEncoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .codec import Codec
 from .cursor import Bytes
-from .event_packet import PacketDecoder
+from .event_packet import PacketCounts, PacketDecoder
 from .messages import EVENT_ARRAY, EventMessage
 
 
@@ -15,12 +15,12 @@ class EventStream:
         kind: the messages' type.
         codec: their serialization.
         event_time: of packets, "sensor" or "host" (see PacketDecoder). An EventArray's times are its driver's.
+        counts: goes on counting there.
     """
 
-    def __init__(self, kind: str, codec: Codec, event_time: str = "sensor") -> None:
+    def __init__(self, kind: str, codec: Codec, event_time: str = "sensor", counts: PacketCounts | None = None) -> None:
         self._kind, self._codec = kind, codec
-        self._packets = PacketDecoder(event_time)
-        self.counts = self._packets.counts
+        self._packets = PacketDecoder(event_time, counts)
 
     def decode(self, data: Bytes) -> EventMessage:
         """The events of a message; DecodeError if it is none of this type, or cannot be decoded."""

@@ -39,7 +39,7 @@ class PacketMessage:
 class EventMessage:
     """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels; stamp in nanoseconds.
 
-    `packet` is what they were decoded from, if it was a packet.
+    `packet` holds the same events, if they were decoded from one and their times are still those of the packet.
     """
 
     stamp: int
