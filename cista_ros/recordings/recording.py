@@ -55,6 +55,7 @@ class Recording(ABC):
     events_type: str  # one of EVENT_TYPES
     frames_topic: str | None  # None: there are no frames, or it is not clear which of several topics has them
     camera_info_topic: str | None
+    other_topics: tuple[str, ...] = ()  # that are not read
 
     _no_frames: str | None = None  # why frames cannot be had although there are some
 

@@ -60,6 +60,8 @@ class RosbagRecording(Recording):
             raise RecordingError(f"{self.path}: {error}") from None
         self.events_topic, self.frames_topic, self.camera_info_topic = topics.events, topics.frames, topics.camera_info
         self.events_type = types[topics.events]
+        read = self.events_topic, self.frames_topic, self.camera_info_topic
+        self.other_topics = tuple(sorted(types.keys() - set(read)))
         self._no_frames = topics.unclear_frames and f"{self.path}: {topics.unclear_frames}"
         first = self._first_events()
         self.height, self.width = first.height, first.width
