@@ -45,6 +45,7 @@ H, W, MS = 20, 24, 1_000_000
 T0 = 1_700_000_000_000_000_000
 # Long enough for a machine that is busy with other things; no test waits for it to pass.
 PATIENCE_S = 30
+ASK_AGAIN_S = 5
 TOPICS = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
 _tries = count(os.getpid())
 
@@ -169,7 +170,19 @@ class Client:
     def until_ready(self, process: Process, name: str = "/cista_reconstruct") -> None:
         # Who answers us knows the reader of our answers, so also our subscriptions, which are older; and the events'
         # subscriber is waited for from our side.
-        self.call(GetParameters, f"{name}/get_parameters", GetParameters.Request(names=["weights"]))
+        # A reply gets lost where the server knows our request's writer but not yet our reply's reader: asked again.
+        client = self.node.create_client(GetParameters, f"{name}/get_parameters")
+        self.until(client.service_is_ready)
+        answered = []
+        for _ in range(PATIENCE_S // ASK_AGAIN_S):
+            future = client.call_async(GetParameters.Request(names=["weights"]))
+            future.add_done_callback(answered.append)
+            asked = time.monotonic()
+            self.until(lambda asked=asked: answered or time.monotonic() - asked > ASK_AGAIN_S)
+            if answered:
+                break
+        self.node.destroy_client(client)
+        assert answered, process.err
         self.until(lambda: self.events.get_subscription_count() and self.camera_info.get_subscription_count())
         assert process.popen.poll() is None, process.err
 
