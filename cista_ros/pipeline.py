@@ -12,6 +12,7 @@ import numpy as np
 
 from .intake import Intake
 from .reconstructor import Reconstructor
+from .sync_windows import SyncWindows
 from .tone_map import ToneMap, reset_tone_map
 from .windows import Window, Windower
 
@@ -45,6 +46,11 @@ class WindowMaker:
         events, jumped = self.intake.accept(events)
         closed = self.restart() if jumped else []
         return closed + self._mark(self._windower.push(events))
+
+    def add_stamp(self, stamp: int) -> list[Window]:
+        """Take a stamp of the stream that bounds the windows, where they are SyncWindows; return the one it closes."""
+        assert isinstance(self._windower, SyncWindows)
+        return self._mark(self._windower.add_stamp(stamp))
 
     def flush(self) -> list[Window]:
         """Close the open window now."""
