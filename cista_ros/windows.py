@@ -164,9 +164,9 @@ class AdaptiveWindows(Windower):
     """Windows that last until the busiest area of the sensor has seen enough: images come as fast as things move.
 
     The sensor is divided into equal areas of about 32x32 pixels, as for the area event numbers of Liu and Delbruck,
-    "Adaptive Time-Slice Block-Matching Optical Flow Algorithm for Dynamic Vision Sensors", BMVC 2018. A window ends with
-    the event by which the first area reaches `events_per_pixel` events a pixel: a small, fast thing is followed as closely as
-    if the whole view moved, which a count of all events would not do.
+    "Adaptive Time-Slice Block-Matching Optical Flow Algorithm for Dynamic Vision Sensors", BMVC 2018. A window ends
+    with the event by which the first area reaches `events_per_pixel` events a pixel: a small, fast thing is followed as
+    closely as if the whole view moved, which a count of all events would not do.
 
     Whatever is seen, a window lasts at least `shortest_ns` and less than `longest_ns`, from its first event; where
     that bounds it, the boundary is exclusive. An image bears its last event's time.

@@ -62,7 +62,7 @@ def test_whenever_stamps_come_no_event_is_lost_and_every_stamp_is_accounted_for(
     events = events_at(times)
     arrivals = sorted(data.draw(st.integers(0, len(events))) for _ in stamps)
     windows, kept = run(stamps, events, arrivals, cuts)
-    assert sum((w.events.tolist() for w in windows), []) == events.tolist()
+    assert [e for w in windows for e in w.events.tolist()] == events.tolist()
     assert accounted(kept)
     assert kept.counts.used + kept.counts.unsynced_windows == len(windows)
     assert all(np.ptp(w.events["t"]) < TIMEOUT for w in windows)

@@ -13,8 +13,9 @@ from rclpy.parameter import Parameter
 from ..errors import CistaError
 from ..networks import DEFAULT_WEIGHTS
 from ..runtime import RUNTIMES
+from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
-from ..windows import CountWindows, PeriodWindows, Windower, default_max_events
+from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
 from .backlog import POLICIES
 from .images import ENCODERS
 
@@ -38,6 +39,10 @@ class Settings:
     windows: str = "period"
     period: float = 1 / 30
     count: int = 0
+    events_per_pixel: float = 1.0
+    shortest: float = 0.005
+    longest: float = 0.2
+    sync_timeout: float = 1.0
     max_events: int = 0
     tone_map: str = "robust"
     encoding: str = "mono8"
@@ -52,22 +57,35 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        if not self.shortest < self.longest:
+            raise SettingsError(f"shortest is {self.shortest} s; expected less than longest, {self.longest} s")
 
     @property
     def network_choice(self) -> tuple[str, str, str, int]:
         """What cannot change without a new network, or a new way to run it."""
         return self.weights, self.device, self.runtime, self.downscale
 
-    def windower(self, height: int, width: int) -> Callable[[], Windower]:
-        """The maker of windowers that these settings ask for."""
+    @property
+    def window_choice(self) -> tuple[str | float, ...]:
+        """What bounds the windows."""
+        adaptive = self.events_per_pixel, self.shortest, self.longest
+        return self.windows, self.period, self.count, *adaptive, self.sync_timeout
+
+    def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:
+        """The maker of windowers that these settings ask for; stamps are for `sync`."""
         if self.windows == "count":
             count = self.count or default_max_events(height, width)
             return lambda: CountWindows(count)
+        if self.windows == "adaptive":
+            bounds = round(self.shortest * 1e9), round(self.longest * 1e9)
+            return lambda: AdaptiveWindows(height, width, self.events_per_pixel, *bounds)
+        if self.windows == "sync":
+            return lambda: SyncWindows(stamps, round(self.sync_timeout * 1e9))
         return lambda: PeriodWindows(round(self.period * 1e9))
 
 
 _CHOICES: dict[str, Iterable[str]] = {
-    "windows": ("period", "count"),
+    "windows": ("period", "count", "adaptive", "sync"),
     "runtime": RUNTIMES,
     "tone_map": TONE_MAPS,
     "encoding": ENCODERS,
@@ -76,9 +94,13 @@ _CHOICES: dict[str, Iterable[str]] = {
 _DESCRIPTIONS = {
     "weights": "Name of shipped weights, or a file (.safetensors, or the authors' .pth.tar).",
     "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
-    "windows": "What bounds the events of an image: their period or their count.",
+    "windows": "What bounds the events of an image: period, count, how busy the view is, or the stamps on sync.",
     "period": "Seconds of event time to an image, with windows=period.",
     "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",
+    "events_per_pixel": "Events a pixel, in the busiest area of 32x32 pixels, to an image, with windows=adaptive.",
+    "shortest": "Seconds of event time that a window lasts at least, with windows=adaptive.",
+    "longest": "Seconds of event time that a window lasts at most, with windows=adaptive.",
+    "sync_timeout": "Seconds of event time that events wait for a stamp, with windows=sync.",
     "max_events": "A window of more events is split evenly over several network steps; 0 for 0.35 events a pixel.",
     "tone_map": "How the network's image is shown.",
     "encoding": "Of the published images.",
@@ -92,6 +114,10 @@ _DESCRIPTIONS = {
 _RANGES: dict[str, tuple[float, float]] = {
     "period": (0.0005, 10.0),
     "count": (0, MAX_COUNT),
+    "events_per_pixel": (0.001, 1000.0),
+    "shortest": (0.0, 10.0),
+    "longest": (0.0005, 10.0),
+    "sync_timeout": (0.001, 60.0),
     "max_events": (0, MAX_COUNT),
     "downscale": (1, 64),
     "max_queued_windows": (1, 100_000),

@@ -36,6 +36,7 @@ from .diagnostics import Counts, Troubles, diagnostic_array
 from .images import time_message, to_message
 from .parameters import Settings, changed_settings, declare_settings
 from .subscription import RawSubscription
+from .sync import SyncTopic
 
 IDLE_STEP_S = 0.05
 
@@ -78,6 +79,8 @@ class ReconstructNode(Node):
         self.create_subscription(
             CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
         )
+        self._sync = SyncTopic(self, self._on_stamp, self._counts, self._troubles)
+        self._sync.want(self._settings.windows == "sync")
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.add_on_set_parameters_callback(self._on_parameters)
         # Steady: neither must stop because simulated time does.
@@ -131,10 +134,16 @@ class ReconstructNode(Node):
                 f" those before them, on {self._events.topic_name}",
             )
 
+    def _on_stamp(self, stamp: int) -> None:
+        if self._session:
+            self._enqueue(self._session.windows.add_stamp(stamp))
+        else:
+            self._sync.stamps.add(stamp)
+
     def _begin(self, height: int, width: int) -> Session:
         intake = Intake(height, width, self._counts.intake)
         return Session(
-            WindowMaker(intake, self._settings.windower(height, width)),
+            WindowMaker(intake, self._settings.windower(height, width, self._sync.stamps)),
             self._image_maker(self._network, self._settings, height, width),
         )
 
@@ -240,6 +249,7 @@ class ReconstructNode(Node):
             self._network, self._device = network, device
         self._settings = new
         self._backlog.limit, self._backlog.policy = new.max_queued_windows, new.overload_policy
+        self._sync.want(new.windows == "sync")
         if session is None:
             return
         if images:
@@ -249,9 +259,9 @@ class ReconstructNode(Node):
             session.images.tone_map = make_tone_map(new.tone_map)
         session.images.reconstructor.max_events = new.max_events or None
         session.images.reconstructor.hot_pixels = new.hot_pixels
-        if (new.windows, new.period, new.count) != (old.windows, old.period, old.count):
+        if new.window_choice != old.window_choice:
             intake = session.windows.intake
-            self._enqueue(session.windows.recut(new.windower(intake.height, intake.width)))
+            self._enqueue(session.windows.recut(new.windower(intake.height, intake.width, self._sync.stamps)))
 
     @staticmethod
     def _load(settings: Settings, device: torch.device) -> Network:
@@ -279,6 +289,7 @@ class ReconstructNode(Node):
         self._troubles_told = troubles
         values: dict[str, object] = {
             **self._counts.values(),
+            **self._sync.values(),
             "queued_windows": self._backlog.pending()[0],
             "latency_ms": round(1000 * self._latency, 3),
             "device": self._device,
