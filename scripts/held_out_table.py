@@ -9,13 +9,14 @@ how much contrast is left of a scene that has come to rest.
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cista_ros.networks import Cista, find_weights, load_network
+from cista_ros.networks import Network, find_weights, load_network
 from cista_ros.reconstructor import choose_device
 from cista_ros.simulation.pictures import Pictures, load_pictures, split_held_out
 from cista_ros.simulation.sequences import Sequences, SimulationConfig
@@ -56,7 +57,7 @@ def main() -> None:
     )
     for i, (name, network) in enumerate(networks.items()):
         images, zeros = reconstruct(network, sequences)
-        scores = {**score(images, sequences.images[1:], distance), "zeros": zeros}
+        scores = {**score(images, sequences.images[1:], distance), "zeros": math.nan if zeros is None else zeros}
         if not i:
             print("| weights | parameters | " + " | ".join(scores) + " |\n|---|" + "---:|" * (len(scores) + 1))
         parameters = sum(p.numel() for p in network.parameters())
@@ -66,7 +67,7 @@ def main() -> None:
         )
 
 
-def _print_drift(networks: dict[str, Cista], sequences: Sequences) -> None:
+def _print_drift(networks: dict[str, Network], sequences: Sequences) -> None:
     truth = sequences.images[1:]
     still = sequences.voxels.clone()
     half = len(still) // 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -13,11 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..evaluation.jobs import Failure, Job
-    from ..evaluation.metrics import MetricChoice
-    from ..evaluation.protocols import Protocol
-    from ..evaluation.results import Result
-    from ..evaluation.tables import Summary
+    from ..evaluation.jobs import Job, Outcome
 
 
 class ProtocolName(str, Enum):
@@ -57,19 +54,25 @@ def evaluate(
     """
     from rich.console import Console
 
+    from ..evaluation.figures import illustrate, new_figure
     from ..evaluation.jobs import Failure, Job
     from ..evaluation.metrics import find_metrics
-    from ..evaluation.protocols import PROTOCOLS
+    from ..evaluation.protocols import PROTOCOLS, EvaluationError
+    from ..evaluation.report import write_report
+    from ..evaluation.results import write_text
+    from ..evaluation.tables import as_json as to_json
+    from ..evaluation.tables import as_latex, as_markdown, summarise
+    from ..networks import DEFAULT_WEIGHTS
     from ..reconstructor import choose_device
 
     choose_device(device)
     if figures:
-        from ..evaluation.figures import new_figure
-
         new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
     chosen = PROTOCOLS[protocol.value]
+    if paper and chosen.cuts:
+        raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022; those of {chosen.name} are not")
     sequences = _sequences(recordings)
-    methods = _methods(weights or ["cista-tc"])
+    methods = _methods(weights or [DEFAULT_WEIGHTS])
     metrics = find_metrics((chosen.lpips,), squeeze)
     output.mkdir(parents=True, exist_ok=True)
     todo = [
@@ -95,9 +98,15 @@ def evaluate(
     outcomes.sort(key=lambda outcome: order[outcome.sequence, outcome.method])
     failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     results = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
-    summary = _write(output, chosen, metrics, results, failures, list(sequences), list(methods), paper, as_json)
+    summary = summarise(chosen, metrics, results, failures, list(sequences), list(methods), paper)
+    scores = json.dumps(to_json(summary), indent=1) + "\n"
+    write_text(output / "scores.json", scores)
+    write_text(output / "tables.md", as_markdown(summary))
+    write_text(output / "tables.tex", as_latex(summary))
+    typer.echo(scores if as_json else as_markdown(summary), nl=False)
     if figures and results:
-        _illustrate(output, summary, results, list(sequences), list(methods), video)
+        shown = illustrate(output, summary, sheets, video)
+        write_report(output / "report.html", "Event camera reconstructions, compared", summary, shown)
         console.print(f"Open {output / 'report.html'}")
     for failure in failures:
         console.print(f"failed: {failure.sequence}, {failure.method}: {failure.reason}", markup=False, soft_wrap=True)
@@ -126,26 +135,27 @@ def _methods(wanted: Sequence[str]) -> dict[str, Path]:
 
 
 def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
-    """Name -> recording; the name is that of the file or folder."""
+    """Name -> recording; the name is that of the file or folder, or of the link to it."""
     from ..errors import RecordingError
 
     sequences: dict[str, Path] = {}
     for path in recordings:
         if not path.exists():
             raise RecordingError(f"{path}: no such file or folder")
-        name = path.resolve().stem if path.is_file() else path.resolve().name
+        whole = Path(os.path.abspath(path))
+        name = whole.stem if path.is_file() else whole.name
         if name in sequences:
             raise RecordingError(f"{path}: another recording is called {name} too: {sequences[name]}")
         sequences[name] = path
     return sequences
 
 
-def _work(todo: list[Job], processes: int, console: Console) -> list[Result | Failure]:
+def _work(todo: list[Job], processes: int, console: Console) -> list[Outcome]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ..evaluation.jobs import Failure, run_jobs
 
-    outcomes: list[Result | Failure] = []
+    outcomes: list[Outcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[frames]}"), console=console, transient=True) as progress:
         task = progress.add_task("sequences and methods", total=len(todo), frames="")
@@ -155,59 +165,3 @@ def _work(todo: list[Job], processes: int, console: Console) -> list[Result | Fa
             said = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.rows)} frames"
             progress.console.print(f"{job.sequence}, {job.method}: {said}", markup=False, soft_wrap=True)
     return outcomes
-
-
-def _write(
-    output: Path,
-    protocol: Protocol,
-    metrics: MetricChoice,
-    results: list[Result],
-    failures: list[Failure],
-    sequences: list[str],
-    methods: list[str],
-    paper: bool,
-    as_json: bool,
-) -> Summary:
-    from ..evaluation.results import write_text
-    from ..evaluation.tables import as_json as to_json
-    from ..evaluation.tables import as_latex, as_markdown, summarise
-
-    summary = summarise(protocol, metrics, results, failures, sequences, methods, paper)
-    scores = json.dumps(to_json(summary, results, failures), indent=1) + "\n"
-    write_text(output / "scores.json", scores)
-    write_text(output / "tables.md", as_markdown(summary))
-    write_text(output / "tables.tex", as_latex(summary))
-    typer.echo(scores if as_json else as_markdown(summary), nl=False)
-    return summary
-
-
-def _illustrate(
-    output: Path, summary: Summary, results: list[Result], sequences: list[str], methods: list[str], video: bool
-) -> None:
-    from ..evaluation import figures as draw
-    from ..evaluation.report import write_report
-
-    shown: list[tuple[str, Path]] = []
-    keys = [table.metric for table in summary.tables]
-    folder = output / "figures"
-    kept = {name: draw.kept_stamps(results, name) for name in sequences}
-    middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
-    if len(middle) > 1:
-        figure = draw.sheet(output, middle, methods)
-        shown.append(("One frame of each sequence", draw.save_figure(figure, folder / "all_sequences")))
-    for name in sequences:
-        there = [r.method for r in results if r.sequence == name]
-        some = kept[name][:: max(1, len(kept[name]) // 4)][:6]
-        rows = [(name, stamp) for stamp in some]
-        if rows:
-            figure = draw.sheet(output, rows, there)
-            shown.append((f"{name}: frame, events and each method", draw.save_figure(figure, folder / f"{name}_sheet")))
-        if rows and any(r.metrics for r in results if r.sequence == name):
-            figure = draw.sheet(output, rows, there, errors=True)
-            shown.append((f"{name}: where they differ", draw.save_figure(figure, folder / f"{name}_errors")))
-        if any(r.metrics and len(r.rows) > 1 for r in results if r.sequence == name):
-            figure = draw.over_time(results, name, keys)
-            shown.append((f"{name}: scores over time", draw.save_figure(figure, folder / f"{name}_over_time")))
-        if video and kept[name]:
-            draw.write_video(output, output / "videos" / f"{name}.mp4", name, kept[name], there)
-    write_report(output / "report.html", "Event camera reconstructions, compared", summary, results, shown)

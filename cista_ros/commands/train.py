@@ -18,6 +18,9 @@ def train(
     ] = None,
     pictures: Annotated[Path, typer.Option(help="Folder of pictures that scenes are made of.")] = ...,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for state, weights, card and grids.")] = ...,
+    model: Annotated[
+        str | None, typer.Option(help="Train this network, as published, instead of the recipe's: firenet, e2vid, …")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. data.batch=64.")
     ] = None,
@@ -39,21 +42,25 @@ def train(
 ) -> None:
     """Train a network on sequences that are simulated while it trains.
 
+    Networks: cista, cista-d, cista-tc, cista-lstc, e2vid, firenet, spade-e2vid.
+
     On several GPUs: torchrun --nproc-per-node N -m cista_ros.commands.main train …
     """
     from ..reconstructor import choose_device
     from ..simulation.pictures import load_pictures
-    from ..training.config import load_config, to_yaml
+    from ..training.beginning import without_effect
+    from ..training.config_files import load_config, to_yaml
     from ..training.loop import STATE, Trainer
     from ..training.loop import train as run
     from ..training.perceptual import load_distance
     from ..training.state import TrainingError, TrainingState, load_state
     from ..training.workers import join_workers
 
+    changes = [f"model={model}", f"name={model}"] * bool(model) + (overrides or [])
     if resume:
-        state = _resumed(load_state(resume), config, overrides or [])
+        state = _resumed(load_state(resume), config, changes)
     else:
-        state = TrainingState(load_config(config, overrides or []))
+        state = TrainingState(load_config(config, changes))
         if (output / STATE).exists():
             there = output / STATE
             raise TrainingError(f"{there}: a training lies there; go on with --resume {there}, or choose another -o")
@@ -70,6 +77,8 @@ def train(
         trainer = Trainer(state, load_pictures(pictures), workers, distance)
         say = typer.echo if workers.leads else (lambda line: None)
         say(to_yaml(state.config))
+        if in_vain := without_effect(state.config, trainer.network):
+            say(f"without effect on a network of the kind {trainer.network.name}: {', '.join(in_vain)}")
         held_out = len(trainer.held_out)
         say(f"pictures: {len(trainer.pictures)} to train on, {held_out} held out; processes: {workers.count}")
         outcome = run(trainer, output, say, minutes, _board(output) if tensorboard and workers.leads else None)
@@ -83,7 +92,7 @@ def train(
 
 def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> TrainingState:
     """The state, its configuration changed as asked for; its network must stay what it is."""
-    from ..training.config import differences, load_config, override
+    from ..training.config_files import differences, load_config, override
     from ..training.state import TrainingError
 
     wanted = load_config(config, overrides) if config else override(state.config, overrides)
@@ -97,13 +106,13 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
 
 
 def _fitting_weights(path: Path, config: TrainingConfig, widened: bool, adapted: bool) -> dict:
-    from ..networks import Cista, load_network
+    from ..networks import Cista, CistaConfig, load_network
     from ..networks.widening import adapt, widen
     from ..training.state import TrainingError
 
     network = load_network(path)
-    if not isinstance(network, Cista):
-        raise TrainingError(f"{path}: the weights of a {type(network).__name__}; only CISTA networks are trained here")
+    if (widened or adapted) and not (isinstance(network, Cista) and isinstance(config.network, CistaConfig)):
+        raise TrainingError(f"{path}: of {network.name} for {config.model}; only CISTA's can be widened or adapted")
     if widened:
         network = widen(network)
     if adapted:

@@ -1,6 +1,7 @@
 """The Event Camera Dataset (Mueggler et al., IJRR 36, 2017): its sequences and where its authors offer them.
 
-The dataset is not part of this package and is for non-commercial use: CC BY-NC-SA 3.0, rpg.ifi.uzh.ch/davis_data.html.
+The dataset is not part of this package and is for non-commercial use: CC BY-NC-SA 3.0, rpg.ifi.uzh.ch/davis_data.html
+(known from what others quote of that page).
 """
 
 from __future__ import annotations

@@ -15,12 +15,14 @@ import numpy as np
 
 from ..video import VideoWriter
 from .metrics import METRICS
-from .pictures import EVENTS, FRAME, read_picture
+from .pictures import EVENTS, FRAME, read_picture, spread
 from .protocols import EvaluationError
 from .results import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from .tables import Summary
 
 INCHES = 2.2  # width of a picture in a sheet
 CAPTION = 22  # pixels above a picture in a video
@@ -42,6 +44,40 @@ def save_figure(figure: Figure, base: Path) -> Path:
     figure.savefig(base.with_name(base.name + ".pdf"))
     figure.savefig(base.with_name(base.name + ".png"), dpi=130)
     return base.with_name(base.name + ".png")
+
+
+def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list[tuple[str, Path]]:
+    """Draw all figures of an evaluation from the pictures it kept in its folder.
+
+    Args:
+        sheets: rows of a sequence's contact sheet, at most.
+        video: also a video of each sequence.
+    Returns:
+        caption and PNG of each figure, in order.
+    """
+    shown: list[tuple[str, Path]] = []
+
+    def show(caption: str, name: str, figure: Figure) -> None:
+        shown.append((caption, save_figure(figure, folder / "figures" / name)))
+
+    kept = {name: kept_stamps(summary.results, name) for name in summary.sequences}
+    middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
+    if len(middle) > 1:
+        show("One frame of each sequence", "all_sequences", sheet(folder, middle, summary.methods))
+    for name, stamps in kept.items():
+        there = [r for r in summary.results if r.sequence == name]
+        methods = [r.method for r in there]
+        rows = [(name, stamp) for stamp in spread(stamps, sheets)]
+        if rows:
+            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(folder, rows, methods))
+        if rows and any(r.metrics for r in there):
+            show(f"{name}: where they differ", f"{name}_errors", sheet(folder, rows, methods, errors=True))
+        if any(r.metrics and len(r.rows) > 1 for r in there):
+            plot = over_time(there, name, [table.metric for table in summary.tables])
+            show(f"{name}: scores over time", f"{name}_over_time", plot)
+        if video and stamps:
+            write_video(folder, folder / "videos" / f"{name}.mp4", name, stamps, methods)
+    return shown
 
 
 def kept_stamps(results: Sequence[Result], sequence: str) -> list[int]:

@@ -58,7 +58,7 @@ class Job:
         del content["folder"]
         content["recording"] = _identity(self.recording)
         content["weights"] = sha256_of(self.weights)
-        content["metrics"] = self.metrics.keys
+        content["metrics"] = [*self.metrics.keys, *map(sha256_of, self.metrics.squeeze or ())]
         return content
 
 
@@ -183,19 +183,20 @@ def run_jobs(
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     todo = list(jobs)
+    # A process that dies (out of memory, say) takes the pool with it: what is left is then done again one by one.
+    with suppress(BrokenProcessPool):
+        yield from _in_pool(todo, list(todo), processes, threads)
     while todo:
-        # A process that dies (out of memory, say) takes the pool with it: its jobs are then done again one by one.
+        job = todo[0]
         try:
-            yield from _in_pool(todo, processes, threads)
+            yield from _in_pool(todo, [job], 1, threads)
         except BrokenProcessPool:
-            processes = 1
-            if len(todo) == 1:
-                job = todo.pop()
-                yield job, Failure(job.sequence, job.method, "its process died (out of memory?)")
+            todo.remove(job)
+            yield job, Failure(job.sequence, job.method, "its process died (out of memory?)")
 
 
-def _in_pool(todo: list[Job], processes: int, threads: int) -> Iterator[tuple[Job, Outcome]]:
-    batch = todo[:1] if processes == 1 else list(todo)
+def _in_pool(todo: list[Job], batch: list[Job], processes: int, threads: int) -> Iterator[tuple[Job, Outcome]]:
+    """Do a batch of what is still to be done, and strike off what is done."""
     # Not forked: torch's threads do not survive a fork.
     with ProcessPoolExecutor(processes, get_context("spawn"), _begin_process, (threads,)) as pool:
         futures: dict[Future[Outcome], Job] = {pool.submit(attempt, job): job for job in batch}

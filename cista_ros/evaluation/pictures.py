@@ -6,6 +6,7 @@ Beside the methods' folders lie those of the camera's frames (_frame), and of th
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,13 @@ def chosen_frames(plan: Plan | None, wanted: int) -> set[int]:
     """Indices of at most `wanted` of a plan's scored frames, spread evenly; without a plan the first ones."""
     if plan is None:
         return set(range(wanted))
-    scored = np.flatnonzero(plan.scored)
-    n = min(len(scored), wanted)
-    return set((plan.first + scored[((np.arange(n) + 0.5) * len(scored) / max(n, 1)).astype(int)]).tolist())
+    return {plan.first + index for index in spread(np.flatnonzero(plan.scored).tolist(), wanted)}
+
+
+def spread(values: Sequence[int], wanted: int) -> list[int]:
+    """At most `wanted` of the values, spread evenly."""
+    n = min(len(values), wanted)
+    return [values[(2 * i + 1) * len(values) // (2 * n)] for i in range(n)]
 
 
 def picture_path(folder: Path, sequence: str, kind: str, stamp: int) -> Path:

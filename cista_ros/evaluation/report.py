@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .metrics import METRICS
 from .published import MEAN, PAPER_MEAN
-from .results import Result
+from .results import Result, write_text
 from .tables import Summary, Table
 
 STYLE = """
@@ -40,9 +40,7 @@ ul { padding-left: 1.2rem; }
 BEST, PAPER = ' class="best"', ' class="paper"'
 
 
-def write_report(
-    path: Path, title: str, summary: Summary, results: Sequence[Result], figures: Sequence[tuple[str, Path]]
-) -> None:
+def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tuple[str, Path]]) -> None:
     """Write the page.
 
     Args:
@@ -57,7 +55,7 @@ def write_report(
         order = summary.order[table.metric]
         if len(order) > 1:
             body.append(f"<p>Best to worst by {escape(METRICS[table.metric].label)}: {escape(', '.join(order))}.</p>")
-    body.append("<h2>Time a frame on this machine</h2>" + _times(results))
+    body.append("<h2>Time a frame on this machine</h2>" + _times(summary.results))
     if figures:
         body.append("<h2>Pictures and plots</h2>")
     body += [_figure(caption, file) for caption, file in figures]
@@ -67,10 +65,7 @@ def write_report(
         # An empty icon, so that no browser asks a server for one.
         f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n'
     )
-    text = page + "\n".join(body) + "\n</body>\n</html>\n"
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_text(path, page + "\n".join(body) + "\n</body>\n</html>\n")
 
 
 def _table(table: Table) -> str:

@@ -50,15 +50,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """All tables of an evaluation, and what must be known to read them.
+    """All that came of an evaluation, its tables, and what must be known to read them.
 
     Attributes:
+        sequences, methods: names, as they were asked for. results, failures: of each of them with each.
         protocol: its description, printed in each table.
         tables: one for each metric of the protocol.
         order: methods from best to worst by each metric's mean.
         notes: what is missing, and why.
     """
 
+    sequences: Sequence[str]
+    methods: Sequence[str]
+    results: Sequence[Result]
+    failures: Sequence[Failure]
     protocol: str
     tables: list[Table]
     order: dict[str, list[str]]
@@ -74,7 +79,7 @@ def summarise(
     methods: Sequence[str],
     paper: bool = False,
 ) -> Summary:
-    """Build the tables of all metrics that the protocol prints."""
+    """Build the tables of all metrics that the protocol prints; the paper's numbers go with its own protocol only."""
     by_name = {(result.sequence, result.method): result for result in results}
     rows = [name for name in ECD_SEQUENCES if name in sequences]
     rows += [name for name in sequences if name not in rows]
@@ -98,9 +103,8 @@ def summarise(
         ranked = [(mean, m) for mean, m in zip(means, methods, strict=True) if not math.isnan(mean)]
         ranked.sort(key=lambda pair: pair[0], reverse=METRICS[key].more_is_better)
         order[key] = [method for _, method in ranked]
-    return Summary(
-        protocol.description, tables, order, _notes(metrics, results, failures, by_name, rows, methods, paper)
-    )
+    notes = _notes(metrics, results, failures, by_name, rows, methods, paper)
+    return Summary(sequences, methods, results, failures, protocol.description, tables, order, notes)
 
 
 def _columns(protocol: Protocol, metrics: MetricChoice) -> list[str]:
@@ -135,7 +139,7 @@ def _notes(
     return notes
 
 
-def as_json(summary: Summary, results: Sequence[Result], failures: Sequence[Failure]) -> dict[str, Any]:
+def as_json(summary: Summary) -> dict[str, Any]:
     """Everything as plain JSON: nan becomes null."""
 
     def plain(value: float) -> float | None:
@@ -161,9 +165,9 @@ def as_json(summary: Summary, results: Sequence[Result], failures: Sequence[Fail
                 "milliseconds": plain(r.mean("milliseconds")),
                 "means": {key: plain(r.mean(key)) for key in r.metrics},
             }
-            for r in results
+            for r in summary.results
         ],
-        "failures": [{"sequence": f.sequence, "method": f.method, "reason": f.reason} for f in failures],
+        "failures": [{"sequence": f.sequence, "method": f.method, "reason": f.reason} for f in summary.failures],
         "notes": summary.notes,
     }
 

@@ -2,7 +2,7 @@
 
 from .checkpoints import load_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
-from .models import MODELS, make_network
+from .models import MODELS, NetworkConfig, make_network
 from .network import Conventions, Network, count_parameters
 from .shipped import DEFAULT_WEIGHTS, find_weights, shipped_weights
 
@@ -14,6 +14,7 @@ __all__ = [
     "CistaConfig",
     "Conventions",
     "Network",
+    "NetworkConfig",
     "State",
     "count_parameters",
     "find_weights",

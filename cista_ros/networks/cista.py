@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvLSTM, conv3x3, soft_threshold
-from .network import Network, check_counts, check_switches
+from .layers import conv3x3, soft_threshold
+from .network import check_counts, check_switches
+from .sparse_coding import IstaBlock, SparseCodingNetwork, doubled
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,7 @@ class State(NamedTuple):
     cell: Tensor
 
 
-class IstaBlock(nn.Module):
-    """D, P and theta of one ISTA iteration, and alpha of the temporal-similarity constraint."""
-
-    def __init__(self, channels: int, similarity: bool) -> None:
-        super().__init__()
-        code = 2 * channels
-        self.D = conv3x3(code, channels)
-        self.P = conv3x3(channels, code)
-        self.theta = nn.Parameter(0.001 * torch.rand(1, code, 1, 1))
-        self.alpha = nn.Parameter(0.001 * torch.rand(1, code, 1, 1)) if similarity else None
-
-
-class Cista(Network):
+class Cista(SparseCodingNetwork):
     """The networks of the paper; which of them is the configuration's choice."""
 
     name = "cista"
@@ -89,36 +78,19 @@ class Cista(Network):
         super().__init__()
         self.config = config = config or CistaConfig()
         c = config.channels
-        self.events_head = conv3x3(config.bins, c // 2)
-        self.image_head = conv3x3(1, c // 2)
-        self.fusion = conv3x3(c, c, stride=2)
-        self.first_code = conv3x3(c, 2 * c)
+        self._add_encoder()
         self.blocks = nn.ModuleList(
             IstaBlock(c, config.similarity) for _ in range(1 if config.shared else config.iterations)
         )
         if config.similarity:
             self.attend_previous = conv3x3(2 * c, 1)
             self.attend_current = conv3x3(2 * c, 1)
-        self.dictionary = conv3x3(2 * c, c)
-        if config.recurrent:
-            self.memory = ConvLSTM(c)
-        self.upsampled = conv3x3(c, c)
-        self.prediction = conv3x3(c, 1)
-
-    @property
-    def bins(self) -> int:
-        return self.config.bins
+        self._add_dictionary(config.recurrent)
 
     def initial_state(self, voxel: Tensor) -> State:
         """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
-        n, _, height, width = voxel.shape
-        h, w, c = (height + 1) // 2, (width + 1) // 2, self.config.channels
-        return State(
-            voxel.new_zeros(n, 1, height, width),
-            voxel.new_zeros(n, 2 * c, h, w),
-            voxel.new_zeros(n, c, h, w),
-            voxel.new_zeros(n, c, h, w),
-        )
+        image, code, hidden = self._zeros(voxel)
+        return State(image, code, hidden, torch.zeros_like(hidden))
 
     def forward(self, voxel: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Reconstruct one window.
@@ -131,11 +103,8 @@ class Cista(Network):
         Raises:
             ValueError: a voxel grid of another shape than this network takes.
         """
-        self.check_voxel(voxel)
-        n, _, height, width = voxel.shape
-        state = state or self.initial_state(voxel)
-        if state.image.shape != (n, 1, height, width):
-            raise ValueError(f"state is of size {tuple(state.image.shape)}, the voxel grid {tuple(voxel.shape)}")
+        state = self._begin(voxel, state)
+        height, width = voxel.shape[-2:]
         inputs = torch.cat((self.events_head(_even(voxel)), self.image_head(_even(state.image))), 1)
         code = self._sparse_code(self.fusion(inputs), state.code)
 
@@ -144,8 +113,7 @@ class Cista(Network):
         if self.config.recurrent:
             features, cell = self.memory(features, hidden, cell)
             hidden = features
-        features = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-        image = torch.sigmoid(self.prediction(self.upsampled(features)))[..., :height, :width]
+        image = torch.sigmoid(self.prediction(self.upsampled(doubled(features))))[..., :height, :width]
         return image, State(image, code, hidden, cell)
 
     def _sparse_code(self, x: Tensor, previous: Tensor) -> Tensor:

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cista import IstaBlock
-from .layers import ConvLSTM, conv3x3, pad_to_multiple, soft_threshold
-from .network import Network, check_counts
+from .layers import conv3x3, pad_to_multiple, soft_threshold
+from .network import check_counts
+from .sparse_coding import IstaBlock, SparseCodingNetwork, doubled
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class LstcState(NamedTuple):
     cell: Tensor
 
 
-class CistaLstc(Network):
+class CistaLstc(SparseCodingNetwork):
     """One shared ISTA block for all iterations, as released."""
 
     name = "cista-lstc"
@@ -57,35 +56,20 @@ class CistaLstc(Network):
         super().__init__()
         self.config = config = config or CistaLstcConfig()
         c = config.channels
-        self.events_head = conv3x3(config.bins, c // 2)
-        self.image_head = conv3x3(1, c // 2)
-        self.fusion = conv3x3(c, c, stride=2)
-        self.first_code = conv3x3(c, 2 * c)
+        self._add_encoder()
         self.gates = conv3x3(3 * c, 4 * c)
         self.out_gate = conv3x3(4 * c, 2 * c)
         self.blocks = nn.ModuleList([IstaBlock(c, similarity=False)])
-        self.dictionary = conv3x3(2 * c, c)
-        self.memory = ConvLSTM(c)
-        self.upsampled = conv3x3(c, c)
-        self.prediction = conv3x3(c, 1)
-
-    @property
-    def bins(self) -> int:
-        return self.config.bins
+        self._add_dictionary()
 
     def initial_state(self, voxel: Tensor) -> LstcState:
         """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
-        n, _, height, width = voxel.shape
-        h, w, c = (height + 1) // 2, (width + 1) // 2, self.config.channels
-        image, code, hidden = (voxel.new_zeros(n, *s) for s in ((1, height, width), (2 * c, h, w), (c, h, w)))
+        image, code, hidden = self._zeros(voxel)
         return LstcState(image, code, code, hidden, hidden)
 
     def forward(self, voxel: Tensor, state: LstcState | None = None) -> tuple[Tensor, LstcState]:
         """Reconstruct one window: see Network. Odd sizes are padded by reflection."""
-        self.check_voxel(voxel)
-        state = state or self.initial_state(voxel)
-        if state.image.shape[-2:] != voxel.shape[-2:]:
-            raise ValueError(f"state is of size {tuple(state.image.shape)}, the voxel grid {tuple(voxel.shape)}")
+        state = self._begin(voxel, state)
         padded, (rows, columns) = pad_to_multiple(voxel, 2)
         previous = pad_to_multiple(state.image, 2)[0]
         x = self.fusion(torch.cat((self.events_head(padded), self.image_head(previous)), 1))
@@ -101,6 +85,5 @@ class CistaLstc(Network):
 
         features = torch.relu(self.dictionary(code))
         hidden, cell = self.memory(features, state.hidden, state.cell)
-        doubled = F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)
-        image = torch.sigmoid(self.prediction(torch.relu(self.upsampled(doubled))))[..., rows, columns]
+        image = torch.sigmoid(self.prediction(torch.relu(self.upsampled(doubled(hidden)))))[..., rows, columns]
         return image, LstcState(image, code, code_cell, hidden, cell)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .layers import ConvGRU, ConvNorm, ResidualBlock
+from .layers import ConvGRU, ConvNorm, ResidualBlock, zero_state
 from .network import Network, check_counts
 
 FirenetState = tuple[Tensor, Tensor]
@@ -53,7 +53,7 @@ class Firenet(Network):
         self.check_voxel(voxel)
         x = torch.relu(self.head(voxel))
         if state is None:
-            state = torch.zeros_like(x), torch.zeros_like(x)
+            state = 2 * (zero_state(x, self.prediction.conv),)
         if state[0].shape != x.shape:
             raise ValueError(f"state is of size {tuple(state[0].shape)}, the voxel grid {tuple(voxel.shape)}")
         first = self.first_memory(x, state[0])

@@ -102,7 +102,14 @@ class RecurrentConv(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """(N, inputs, h, w) and (hidden, cell) before, None for zeros -> (hidden, cell) after."""
         x = torch.relu(self.conv(x))
-        return self.memory(x, *(state or (torch.zeros_like(x), torch.zeros_like(x))))
+        if state is None:
+            state = 2 * (zero_state(x, self.memory.gates),)
+        return self.memory(x, *state)
+
+
+def zero_state(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """Zeros of x's shape in the precision of a layer's weights, which autocast leaves as it is, unlike x's own."""
+    return torch.zeros_like(x, dtype=layer.weight.dtype)
 
 
 def pad_to_multiple(x: Tensor, multiple: int, mode: str = "reflect") -> tuple[Tensor, tuple[slice, slice]]:

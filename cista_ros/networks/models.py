@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from .cista import VARIANTS, Cista, CistaConfig
@@ -12,6 +10,8 @@ from .e2vid import E2vid, E2vidConfig
 from .firenet import Firenet, FirenetConfig
 from .network import Network
 from .spade_e2vid import SpadeE2vid, SpadeE2vidConfig
+
+NetworkConfig = CistaConfig | CistaLstcConfig | E2vidConfig | FirenetConfig | SpadeE2vidConfig
 
 # Kind of network, as files name it -> (class, its configuration).
 KINDS: dict[str, tuple[type[Network], type[Any]]] = {
@@ -22,18 +22,21 @@ KINDS: dict[str, tuple[type[Network], type[Any]]] = {
     "spade-e2vid": (SpadeE2vid, SpadeE2vidConfig),
 }
 
-# What people ask for -> a fresh network, its weights drawn at random.
-MODELS: dict[str, Callable[[], Network]] = {
-    **{name: partial(Cista, config) for name, config in VARIANTS.items()},
-    **{name: kind for name, (kind, _) in KINDS.items() if name != "cista"},
+# What people ask for -> its configuration, as published.
+MODELS: dict[str, NetworkConfig] = {
+    **VARIANTS,
+    **{name: configuration() for name, (_, configuration) in KINDS.items() if name != "cista"},
 }
 
 
-def make_network(name: str) -> Network:
-    """A fresh network by its name. ValueError lists the names there are."""
-    if name not in MODELS:
-        raise ValueError(f"network {name!r} is not one of {', '.join(MODELS)}")
-    return MODELS[name]()
+def make_network(wanted: str | NetworkConfig) -> Network:
+    """A fresh network by name or configuration, its weights drawn at random. ValueError lists the names there are."""
+    if isinstance(wanted, str):
+        if wanted not in MODELS:
+            raise ValueError(f"network {wanted!r} is not one of {', '.join(MODELS)}")
+        wanted = MODELS[wanted]
+    (made,) = (network for network, configuration in KINDS.values() if configuration is type(wanted))
+    return made(wanted)
 
 
 def make_kind(kind: str, config: dict[str, Any]) -> Network:

@@ -27,12 +27,14 @@ class Conventions:
 class Network(nn.Module, ABC):
     """A recurrent network: a pure function (voxel grid, state) -> (image, state).
 
-    `name` is its kind in files and lists; `config` a dataclass from which another of the same shape can be made.
+    `name` is its kind in files and lists; `config` a dataclass from which another of the same shape can be made;
+    `fed_back` tells whether a step reads the image of the step before. States are tensors in (nested) tuples.
     """
 
     name: str
     config: Any
     conventions = Conventions()
+    fed_back = False
 
     @property
     @abstractmethod
@@ -45,6 +47,17 @@ class Network(nn.Module, ABC):
 
         ValueError for a voxel grid or a state of another shape than the network takes.
         """
+
+    def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
+        """The state with `image` (N, 1, H, W) in place of the last reconstruction of those (N,) that `where` names.
+
+        For networks that are fed back; to the others it makes no difference.
+        """
+        return state
+
+    def codes(self, state: Any) -> Tensor | None:
+        """The sparse codes that a state holds; None for a network that has none."""
+        return None
 
     def check_voxel(self, voxel: Tensor) -> None:
         """ValueError unless a voxel grid (N, B, H, W) has this network's bins and at least 16x16 pixels."""

@@ -1,8 +1,8 @@
 """Checkpoints that others published: where each lies, whose it is, and what it hashes to.
 
-Addresses name a commit, so that what they give cannot change. Where the SHA-256 is not given below, the file is checked
-by the id that this very commit has for it (see download.Checksum). E2VID+, FireNet+ and ET-Net are not here: their
-files hold pickled objects of their authors' code, which cista_ros does not run.
+Addresses name a commit, so that what they give cannot change. Where the SHA-256 is not given below, the file was never
+at hand here, and is checked by the id that this very commit has for it (see download.Checksum). E2VID+, FireNet+ and
+ET-Net are not here: their files hold pickled objects of their authors' code, which cista_ros does not run.
 """
 
 from __future__ import annotations

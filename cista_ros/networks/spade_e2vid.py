@@ -74,6 +74,7 @@ class SpadeE2vid(Network):
     """The network, with batch normalisation throughout."""
 
     name = "spade-e2vid"
+    fed_back = True
 
     def __init__(self, config: SpadeE2vidConfig | None = None) -> None:
         super().__init__()
@@ -96,6 +97,11 @@ class SpadeE2vid(Network):
     @property
     def bins(self) -> int:
         return self.config.bins
+
+    def with_last_image(self, state: SpadeState, image: Tensor, where: Tensor) -> SpadeState:
+        """See Network; all three channels get the image."""
+        picture = torch.where(where.view(-1, 1, 1, 1), pad_to_multiple(image, 4)[0], state.picture)
+        return state._replace(picture=picture)
 
     def forward(self, voxel: Tensor, state: SpadeState | None = None) -> tuple[Tensor, SpadeState]:
         """Reconstruct one window: see Network. Sizes are padded by reflection to multiples of 4."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
-from ..networks import Cista
-from .config import to_yaml
+from ..networks import Network, count_parameters, load_network
+from .beginning import thresholds, without_effect
+from .config_files import to_yaml
 from .state import TrainingState
 
 # Training seen by the released network: 60 epochs of 1 000 sequences of 15 windows, one at a time.
@@ -45,14 +46,14 @@ def read_summary(path: Path) -> WeightsSummary:
     """Read what a weights file of ours tells about itself.
 
     Raises:
-        CheckpointError: not a safetensors file.
+        CheckpointError: not a file of ours.
     """
+    network = load_network(path)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            parameters = sum(_product(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
         return WeightsSummary(
-            parameters,
+            count_parameters(network),
             int(metadata["iterations"]) if "iterations" in metadata else None,
             float(metadata["hours"]) if "hours" in metadata else None,
             metadata.get("machine"),
@@ -62,24 +63,20 @@ def read_summary(path: Path) -> WeightsSummary:
         raise CheckpointError(f"{path}: not a weights file of ours ({error})") from None
 
 
-def model_card(state: TrainingState, network: Cista) -> str:
+def model_card(state: TrainingState, network: Network) -> str:
     """Markdown: what the network is, how it was trained and for how long, what it scored, and where its limits are."""
-    config, net = state.config, network.config
-    parameters = sum(p.numel() for p in network.parameters())
-    blocks = "one shared ISTA block" if net.shared else "an ISTA block for each iteration"
-    parts = [
-        f"{net.channels} channels, K = {net.iterations} iterations, {blocks}, {net.bins} bins",
-        "ConvLSTM in the image dictionary" if net.recurrent else "no ConvLSTM",
-        "temporal-similarity constraint" if net.similarity else "no temporal-similarity constraint",
-        "θ ≥ 0" if config.optimiser.theta == "nonnegative" else "θ free",
-    ]
+    config = state.config
+    architecture = ", ".join(f"{key} {str(value).lower()}" for key, value in asdict(config.network).items())
+    if thresholds(network):
+        architecture += "; θ ≥ 0" if config.optimiser.theta == "nonnegative" else "; θ free"
+    in_vain = without_effect(config, network)
     rows = [f"| {name} | {value:.4g} |" for name, value in (state.history[-1] if state.history else {}).items()]
     scores = ["| held-out | |", "|---|---|", *rows] if rows else ["Not validated yet."]
     return "\n".join(
         [
             f"# {config.name}",
             "",
-            f"{parameters:,} parameters: {'; '.join(parts)}.",
+            f"A network of the kind {network.name} ({architecture}): {count_parameters(network):,} parameters.",
             "",
             "## Training",
             "",
@@ -90,6 +87,7 @@ def model_card(state: TrainingState, network: Cista) -> str:
             f"{f' ({config.pictures_note})' if config.pictures_note else ''}, which are not part of this package; no"
             " recording of a real event camera.",
             f"- **Began with:** {state.origin}.",
+            *([f"- **Without effect** on this kind of network: {', '.join(in_vain)}."] if in_vain else []),
             f"- **Weights:** exponential moving average, decay {config.optimiser.ema}.",
             "",
             "## Scores",
@@ -110,7 +108,7 @@ def model_card(state: TrainingState, network: Cista) -> str:
             "# with the training's state",
             "cista train --resume state.pt --pictures PICTURES -o FOLDER --set iterations=N",
             "# with these weights alone; RECIPE: a name, or a file with the configuration below",
-            f"cista train RECIPE --from {config.name}.safetensors --pictures PICTURES -o FOLDER",
+            f"cista train RECIPE --model {config.model} --from {config.name}.safetensors --pictures PICTURES -o FOLDER",
             "```",
             "",
             *_changes(state),
@@ -141,10 +139,3 @@ def _changes(state: TrainingState) -> list[str]:
     if not state.changes:
         return []
     return ["## Changes on the way", "", *(f"- {change}" for change in state.changes), ""]
-
-
-def _product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total

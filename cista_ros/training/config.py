@@ -1,20 +1,13 @@
-"""The configuration of a training: nested dataclasses, read from YAML, checked key by key."""
+"""The configuration of a training: nested dataclasses, and what their values may be (from files: config_files.py)."""
 
 from __future__ import annotations
 
-import math
-import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ..errors import CistaError
-from ..networks import CistaConfig
+from ..networks import MODELS, CistaConfig, NetworkConfig
 from ..simulation.sequences import RangeError, SimulationConfig, check_ranges
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 class ConfigError(CistaError):
@@ -67,7 +60,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Teacher forcing: with this probability a window's last image is the true one. It falls linearly to `end`."""
+    """Teacher forcing: with this probability a window's last image is the true one. It falls linearly to `end`.
+
+    Only networks that are fed back their last image learn from it (CISTA, CISTA-LSTC, SPADE-E2VID).
+    """
 
     start: float = 0.0
     end: float = 0.0
@@ -120,6 +116,7 @@ class TrainingConfig:
 
     Attributes:
         name: of the weights that come of it.
+        model: the network, by the name it has in MODELS; `network` is its architecture.
         pictures_note: what the pictures are, for the model card.
         iterations: batches of sequences to train on.
         amp: automatic mixed precision in bfloat16.
@@ -130,10 +127,11 @@ class TrainingConfig:
     """
 
     name: str = "cista-tc"
+    model: str = "cista-tc"
     pictures_note: str = ""
     seed: int = 1
     iterations: int = 80_000
-    network: CistaConfig = field(default_factory=CistaConfig)
+    network: NetworkConfig = field(default_factory=CistaConfig)
     data: DataConfig = field(default_factory=DataConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -148,6 +146,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for message, fine in (
+            ("network must be the configuration of model", type(self.network) is type(MODELS.get(self.model))),
             ("iterations must be at least 1", self.iterations >= 1),
             ("log_every must be at least 1", self.log_every >= 1),
             ("data.size must be at least 16", self.data.size >= 16),
@@ -194,118 +193,5 @@ class TrainingConfig:
             raise ConfigError(f"simulation.{error}") from None
 
 
-def recipes() -> dict[str, Path]:
-    """Name -> YAML file of the configurations that come with the package."""
-    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"), key=lambda p: p.stem)}
-
-
-def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> TrainingConfig:
-    """Read a recipe by its name, or a YAML file (None for the defaults); then apply overrides such as `data.batch=64`.
-
-    Raises:
-        ConfigError: not YAML, an unknown key (the known ones are listed), a value of the wrong kind or out of range.
-    """
-    content: Any = {}
-    if path is not None:
-        path = recipes().get(str(path), path)
-        try:
-            content = yaml.safe_load(Path(path).read_text()) or {}
-        except OSError as error:
-            known = ", ".join(recipes())
-            raise ConfigError(f"{path}: {error.strerror}, and no recipe of that name ({known})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not YAML ({error})") from None
-    try:
-        return from_dict(TrainingConfig, _with_overrides(content, overrides))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
-
-
-def override(config: TrainingConfig, overrides: typing.Sequence[str]) -> TrainingConfig:
-    """The configuration with overrides such as `iterations=20000` applied; ConfigError as in `load_config`."""
-    return from_dict(TrainingConfig, _with_overrides(asdict(config), overrides))
-
-
-def differences(before: TrainingConfig, after: TrainingConfig) -> list[str]:
-    """`key: old -> new` for every key in which two configurations differ."""
-    old, new = _flat(asdict(before)), _flat(asdict(after))
-    return [f"{key}: {old[key]} -> {value}" for key, value in new.items() if old[key] != value]
-
-
-def to_yaml(config: TrainingConfig) -> str:
-    """The whole configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
-
-
-def from_dict(kind: type, content: Any, where: str = "") -> Any:
-    """A dataclass from nested dictionaries; missing keys keep their defaults. ConfigError names the offending key."""
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where or 'the configuration'} must hold keys and values, not {content!r}")
-    hints = typing.get_type_hints(kind)
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(str(key) for key in content.keys() - known):
-        path = ", ".join(f"{where}{key}" for key in unknown)
-        raise ConfigError(f"unknown key {path} (known here: {', '.join(sorted(known))})")
-    try:
-        return kind(**{key: _value(hints[key], value, f"{where}{key}") for key, value in content.items()})
-    except ValueError as error:
-        raise ConfigError(f"{where.rstrip('.')}: {error}") from None
-
-
-def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise ConfigError(f"{item!r} is not of the form key=value")
-        *parents, leaf = key.split(".")
-        inner = content
-        for parent in parents:
-            inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict):
-            raise ConfigError(f"{item!r}: there is no such key")
-        inner[leaf] = yaml.safe_load(value)
-    return content
-
-
-def _value(kind: Any, value: Any, name: str) -> Any:
-    if is_dataclass(kind):
-        return from_dict(kind, value, f"{name}.")
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
-            raise ConfigError(f"{name} must be a list of {len(arguments)} numbers, not {value!r}")
-        return tuple(_value(inner, item, name) for inner, item in zip(arguments, value, strict=True))
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {value!r}")
-        return value
-    if kind is float:
-        # YAML 1.1 reads 1e-3 as text.
-        try:
-            number = float("x" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not math.isfinite(number):
-            raise ConfigError(f"{name} must be a number, not {value!r}")
-        return number
-    if type(value) is not kind:
-        raise ConfigError(f"{name} must be of type {kind.__name__}, not {value!r}")
-    return value
-
-
 def _loss_weights(loss: LossConfig) -> tuple[float, ...]:
     return loss.l1, loss.ssim, loss.perceptual, loss.temporal, loss.sparsity
-
-
-def _flat(content: dict[str, Any], where: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: _plain(value)}
-    return flat
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, which YAML has."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value

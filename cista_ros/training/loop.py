@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..networks import Cista, save_network
+from ..networks import save_network
 from ..simulation.pictures import Pictures, split_held_out
 from ..simulation.sequences import simulate
 from ..voxel_grid import normalise
+from .beginning import new_network, new_optimiser, thresholds
 from .card import model_card, weights_metadata
-from .config import TrainingConfig
 from .losses import Distance, SequenceLoss
-from .muon import Muon
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
 from .state import TrainingError, TrainingState, save_state, write_aside
 from .unrolled import Unrolled, detach
@@ -65,7 +64,9 @@ class Trainer:
 
         self.network = new_network(config)
         if state.network:
+            _check_weights(state, self.network.state_dict())
             self.network.load_state_dict(state.network)
+        self.thresholds = thresholds(self.network) if config.optimiser.theta == "nonnegative" else []
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network.to(self.device, memory_format=layout)
         self.average = {
@@ -129,13 +130,14 @@ class Trainer:
                 f" stopped. The last saved state is good; go on from it with a smaller optimiser.learning_rate"
             )
         self.optimiser.step()
-        if optimiser.theta == "nonnegative":
-            with torch.no_grad():
-                for block in self.network.blocks:
-                    block.theta.clamp_(min=0)
-        decay = ema_decay(self.config, self.state.iteration)
-        values = self.network.state_dict()
-        torch._foreach_lerp_(list(self.average.values()), [values[key] for key in self.average], 1 - decay)
+        for theta in self.thresholds:
+            theta.detach().clamp_(min=0)
+        # The statistics of batch normalisation are averaged with the weights; its counter of steps is not a float.
+        values, decay = self.network.state_dict(), ema_decay(self.config, self.state.iteration)
+        averaged = [key for key, value in values.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[key] for key in averaged], [values[key] for key in averaged], 1 - decay)
+        for key in values.keys() - averaged:
+            self.average[key].copy_(values[key])
 
     def validate(self) -> tuple[dict[str, float], object]:
         """Scores of the averaged weights on the held-out sequences, and their picture."""
@@ -145,7 +147,8 @@ class Trainer:
         images, zeros = reconstruct(network, self._validation)
         skip = min(self.config.loss.first_window, len(images) - 1)
         scores = score(images[skip:], self._validation.images[skip + 1 :], self.perceptual)
-        return {"iteration": self.state.iteration, **scores, "zeros": zeros}, image_grid(self._validation, images)
+        scores |= {} if zeros is None else {"zeros": zeros}
+        return {"iteration": self.state.iteration, **scores}, image_grid(self._validation, images)
 
     def save(self, folder: Path) -> None:
         """Write the state, and the averaged weights as a network anyone can load."""
@@ -156,26 +159,6 @@ class Trainer:
         network = averaged_network(self.network, self.average)
         write_aside(folder / WEIGHTS, lambda aside: save_network(network, aside, weights_metadata(self.state)))
         write_aside(folder / CARD, lambda aside: aside.write_text(model_card(self.state, network)))
-
-
-def new_network(config: TrainingConfig) -> Cista:
-    """The untrained network that a configuration begins with; the same for the same seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = Cista(config.network)
-    if config.network.recurrent:
-        c = config.network.channels
-        with torch.no_grad():
-            network.memory.gates.bias[c : 2 * c] = config.optimiser.forget_bias
-    return network
-
-
-def new_optimiser(config: TrainingConfig, network: Cista) -> torch.optim.Optimizer:
-    """The optimiser that a configuration asks for, at the beginning."""
-    betas, decay = config.optimiser.betas, config.optimiser.weight_decay
-    if config.optimiser.method == "muon":
-        return Muon(network.parameters(), betas=betas)
-    return torch.optim.AdamW(network.parameters(), betas=betas, weight_decay=decay, fused=True)
 
 
 def train(
@@ -270,6 +253,13 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_weights(state: TrainingState, expected: dict[str, Tensor]) -> None:
+    """TrainingError unless a state's weights, and their average if there is one, are those of its own network."""
+    for weights in filter(None, (state.network, state.average)):
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
+            raise TrainingError(f"the state's weights are not those of its own network ({state.config.network})")
 
 
 def _on_cpu(value: object) -> object:

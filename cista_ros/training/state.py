@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CistaError
-from .config import ConfigError, TrainingConfig, from_dict
+from .config import ConfigError, TrainingConfig
+from .config_files import config_from
 
 FORMAT = "cista_ros training/1"
 
@@ -92,7 +93,7 @@ def load_state(path: Path) -> TrainingState:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise TrainingError(f"{path}: not a training state of this program ({FORMAT})")
     try:
-        config = from_dict(TrainingConfig, content.pop("config"))
+        config = config_from(content.pop("config"))
         return TrainingState(config, **content)
     except (ConfigError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: its configuration is not one of this version ({error})") from None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..networks import Cista
+from ..networks import Network, make_network
 from ..simulation.pictures import Pictures
 from ..simulation.sequences import Sequences, SimulationConfig, simulate
 from ..tone_map import equalise
@@ -44,21 +44,22 @@ def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequence
 
 
 @torch.inference_mode()
-def reconstruct(network: Cista, sequences: Sequences, batch: int = 8) -> tuple[Tensor, float]:
-    """Run a network freely over sequences.
+def reconstruct(network: Network, sequences: Sequences, batch: int = 8) -> tuple[Tensor, float | None]:
+    """Run a network freely over sequences, normalised as its weights want it.
 
     Returns:
-        images float32 (T, N, 1, H, W), and the share of zeros in the sparse codes.
+        images float32 (T, N, 1, H, W) clipped to [0, 1], and the share of zeros in the sparse codes, if it has any.
     """
     images, zeros = [], []
     for part in sequences.voxels.split(batch, 1):
         state, of_part = None, []
         for voxel in part:
-            image, state = network(normalise(voxel), state)
-            of_part.append(image.float())
-            zeros.append((state.code == 0).float().mean())
+            image, state = network(normalise(voxel) if network.conventions.normalise else voxel, state)
+            of_part.append(image.float().clamp(0, 1))
+            if (codes := network.codes(state)) is not None:
+                zeros.append((codes == 0).float().mean())
         images.append(torch.stack(of_part))
-    return torch.cat(images, 1), float(torch.stack(zeros).mean())
+    return torch.cat(images, 1), float(torch.stack(zeros).mean()) if zeros else None
 
 
 def score(images: Tensor, truth: Tensor, perceptual: Distance | None = None) -> dict[str, float]:
@@ -95,8 +96,8 @@ def image_grid(sequences: Sequences, images: Tensor, rows: int = 6, columns: int
     return (torch.cat(lines) * 255).round().byte().numpy()
 
 
-def averaged_network(network: Cista, average: dict[str, Tensor]) -> Cista:
+def averaged_network(network: Network, average: dict[str, Tensor]) -> Network:
     """A copy of the network that holds its averaged weights, for evaluation."""
-    copy = Cista(network.config)
+    copy = make_network(network.config)
     copy.load_state_dict(average)
     return copy.to(next(network.parameters()).device).eval().requires_grad_(False)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 
 from cista_ros.commands.main import app
 from cista_ros.errors import CistaError
+from cista_ros.evaluation.published import PAPER_MEAN
 from cista_ros.networks import save_network
-from cista_ros.networks.cista import Cista, CistaConfig
+from cista_ros.networks.cista import VARIANTS, Cista, CistaConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,6 +73,29 @@ def test_tables_scores_figures_and_a_report_are_written(material, tmp_path):
         assert (tmp_path / name).stat().st_size > 500, name
 
 
+def test_the_ablation_is_one_command_with_the_papers_means_beside(material, tmp_path):
+    _, recordings = material
+    torch.manual_seed(0)
+    for name, config in VARIANTS.items():
+        save_network(Cista(replace(config, channels=4, iterations=1)), tmp_path / f"{name}.safetensors")
+    weights = ",".join(str(tmp_path / f"{name}.safetensors") for name in VARIANTS)
+    words = ["--weights", weights, "--paper", "--no-figures", "--json"]
+    done = evaluate(recordings[0], "-o", tmp_path / "out", *words)
+    assert done.exit_code == 0, done.output
+    table = json.loads(done.stdout)["tables"]["mse"]
+    assert table["columns"][:5] == ["cista", "cista-d", "cista-tc", "CISTA (paper)", "CISTA-D (paper)"]
+    assert len({*table["cells"][0][:3]}) == 3 and all(0 < cell < 1 for cell in table["cells"][0][:3])
+    assert table["rows"][-1] == PAPER_MEAN and table["cells"][-1][3:5] == [0.054, 0.049]
+
+
+def test_a_sequence_goes_by_the_name_of_the_link_to_it(material, tmp_path):
+    folder, recordings = material
+    (tmp_path / "slider_depth.bag").symlink_to(recordings[0])
+    words = ["--weights", folder / "fire.safetensors", "--no-figures"]
+    done = evaluate(tmp_path / "slider_depth.bag", "-o", tmp_path / "out", *words)
+    assert done.exit_code == 0 and "of the protocol's 84 frames" in done.stdout
+
+
 def test_broken_off_and_resumed_gives_the_same_as_unbroken(material, tmp_path):
     folder, recordings = material
     words = [*recordings, "--weights", f"{folder}/fire.safetensors,{folder}/tc.safetensors", "--no-figures"]
@@ -112,6 +137,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "{w},{w}"], "two weights are called fire; name them: --weights NAME="),
         (["{a}", "--weights", "a/b={w}"], "a method cannot be called 'a/b'"),
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
+        (["{a}", "--weights", "{w}", "--paper", "--protocol", "evreal"], "--paper: its numbers are of .* icassp2022"),
         (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not the SqueezeNet 1.1|needs the package h5py"),
     ],
 )

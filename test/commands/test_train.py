@@ -61,6 +61,20 @@ def test_train_resume_and_begin_from_weights(cista, tmp_path):
     assert "Began with:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
 
 
+def test_train_another_network_than_the_recipe_s(cista, tmp_path):
+    firenet = ["quick.yaml", "--model", "firenet", "--set", "network.channels=4", "--set", "teacher.start=0.5"]
+    code, said = cista(*firenet, "-o", "out")
+    assert code == 0 and "without effect on a network of the kind firenet: teacher, optimiser.forget_bias" in said
+    assert load_network(tmp_path / "out" / WEIGHTS).name == "firenet"
+    code, said = cista(*firenet, "-o", "next", "--from", f"out/{WEIGHTS}")
+    assert code == 0, said
+    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--model", "e2vid")
+    assert code == 2 and "the state is of another architecture: FirenetConfig" in said
+    for more in (["--from", f"out/{WEIGHTS}"], ["--from", f"out/{WEIGHTS}", "--adapt"]):
+        code, said = cista("quick.yaml", "-o", "new", *more)
+        assert code == 2 and ("another architecture" in said or "only CISTA's can be" in said)
+
+
 def test_train_goes_on_with_a_wider_network(cista, tmp_path):
     save_network(Cista(CistaConfig(channels=4, iterations=1)), tmp_path / "narrow.safetensors")
     code, said = cista(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import replace
 
 import pytest
@@ -78,6 +79,18 @@ def test_a_failed_sequence_is_named_and_the_others_give_the_same_in_any_process(
     alone = run_job(replace(job, folder=tmp_path / "alone"))
     assert [row["ssim_uniform"] for row in outcomes["made"].rows] == [row["ssim_uniform"] for row in alone.rows]
     assert not result_paths(job.folder, "damaged", "net")[1].exists()
+
+
+class Dying(Job):
+    def settings(self):
+        os._exit(9)
+
+
+def test_processes_that_die_are_named_and_do_not_keep_the_others_from_their_work(job):
+    killers = [Dying(**vars(replace(job, sequence=name))) for name in ("first", "second")]
+    outcomes = {j.sequence: outcome for j, outcome in run_jobs([*killers, job], processes=2)}
+    assert outcomes["made"].rows
+    assert [outcomes[name].reason for name in ("first", "second")] == 2 * ["its process died (out of memory?)"]
 
 
 def test_a_failure_leaves_no_numbers_of_before(job):

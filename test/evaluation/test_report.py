@@ -102,7 +102,7 @@ class Links(html.parser.HTMLParser):
 def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     figure = figures.save_figure(figures.over_time(results, "s", ["mse"]), tmp_path / "plot")
     summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], METHODS, paper=True)
-    write_report(tmp_path / "report.html", "A & B", summary, results, [("plot of <s>", figure)])
+    write_report(tmp_path / "report.html", "A & B", summary, [("plot of <s>", figure)])
     text = (tmp_path / "report.html").read_text()
     page = Links()
     page.feed(text)
@@ -122,7 +122,7 @@ def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results)
         pytest.skip("needs the program chromium")
     figure = figures.save_figure(figures.over_time(results, "s", ["mse"]), tmp_path / "plot")
     summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], METHODS, paper=True)
-    write_report(tmp_path / "report.html", "report", summary, results, [("plot", figure)])
+    write_report(tmp_path / "report.html", "report", summary, [("plot", figure)])
     quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
     command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{word}" for word in quiet)]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--window-size=390,800"]

@@ -111,7 +111,7 @@ def test_latex_has_as_many_cells_in_every_row_and_escapes_names():
 
 
 def test_json_is_plain_and_whole():
-    content = json.loads(json.dumps(as_json(summary(), RESULTS, []), allow_nan=False))
+    content = json.loads(json.dumps(as_json(summary()), allow_nan=False))
     assert content["tables"]["mse"]["cells"][0] == [0.375, 0.5]
     assert content["sequences"][0]["means"]["temporal"] == 0.125
 

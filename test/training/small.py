@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from cista_ros.training.config import TrainingConfig, override
+from cista_ros.training.config import TrainingConfig
+from cista_ros.training.config_files import override
 from cista_ros.training.loop import Trainer
 from cista_ros.training.state import TrainingState
 from cista_ros.training.workers import Workers

@@ -11,8 +11,9 @@ import torch
 from small import config, pictures, trainer
 
 from cista_ros.networks import load_network
+from cista_ros.training.beginning import new_network, without_effect
 from cista_ros.training.card import read_summary
-from cista_ros.training.loop import CARD, STATE, WEIGHTS, Trainer, new_network, train
+from cista_ros.training.loop import CARD, STATE, WEIGHTS, Trainer, train
 from cista_ros.training.state import TrainingError, load_state
 from cista_ros.training.validation import reconstruct, validation_sequences
 
@@ -23,7 +24,16 @@ def losses(run: Trainer, count: int) -> list[float]:
 
 @pytest.mark.parametrize(
     "more",
-    [[], ["optimiser.tbptt=2"], ["optimiser.method=muon"], ["amp=true", "network.shared=false", "loss.temporal=0.5"]],
+    [
+        [],
+        ["optimiser.tbptt=2"],
+        ["optimiser.method=muon"],
+        ["amp=true", "network.shared=false", "loss.temporal=0.5"],
+        ["model=cista-lstc", "network.channels=4"],
+        ["model=firenet", "network.channels=4", "optimiser.method=muon", "optimiser.tbptt=2"],
+        ["model=e2vid", "network.channels=4", "amp=true"],
+        ["model=spade-e2vid", "network.channels=4", "optimiser.tbptt=2"],
+    ],
 )
 def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_path, more):
     whole = trainer(*more)
@@ -36,6 +46,7 @@ def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_
     assert first + losses(resumed, 3) == unbroken
     for name, value in whole.average.items():
         assert torch.equal(value, resumed.average[name])
+    assert whole.validate()[0] == resumed.validate()[0]
 
 
 def test_it_learns_a_batch_by_heart():
@@ -113,6 +124,47 @@ def test_thresholds_stay_at_least_zero_if_asked_for():
     losses(free, 3), losses(kept, 3)
     assert free.network.blocks[0].theta.min() < 0
     assert kept.network.blocks[0].theta.min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("name", "in_vain"),
+    [
+        ("cista-lstc", []),
+        ("spade-e2vid", ["loss.sparsity", "optimiser.theta"]),
+        ("e2vid", ["teacher", "loss.sparsity", "optimiser.theta"]),
+        ("firenet", ["teacher", "loss.sparsity", "optimiser.theta", "optimiser.forget_bias"]),
+    ],
+)
+def test_peers_train_and_the_card_tells_which_settings_they_have_no_use_for(tmp_path, name, in_vain):
+    narrow = [f"model={name}", "network.channels=4", "iterations=2", "validation.every=2"]
+    run = trainer(*narrow, "loss.sparsity=0.1", "optimiser.theta=nonnegative")
+    assert without_effect(run.config, run.network) == in_vain
+    train(run, tmp_path, lambda line: None)
+    network = load_network(tmp_path / WEIGHTS)
+    assert network.name == name and network.conventions.normalise
+    assert all(torch.equal(v, run.average[k]) for k, v in network.state_dict().items())
+    summary = read_summary(tmp_path / WEIGHTS)
+    assert summary.parameters == sum(p.numel() for p in run.network.parameters())
+    assert ("zeros" in summary.scores) == (name == "cista-lstc")
+    card = (tmp_path / CARD).read_text()
+    assert f"of the kind {name} (bins 5, channels 4" in card and f"--model {name} --from" in card
+    assert (f"Without effect** on this kind of network: {', '.join(in_vain)}." in card) == bool(in_vain)
+
+
+def test_the_forget_gates_of_all_convlstms_begin_open():
+    network = new_network(config("model=e2vid", "network.channels=4"))
+    for encoder, channels in zip(network.encoders, (8, 16, 32), strict=True):
+        assert encoder.memory.gates.bias[channels : 2 * channels].eq(1).all()
+        assert encoder.memory.gates.bias[:channels].ne(1).all()
+
+
+def test_a_state_whose_weights_are_those_of_another_network_is_refused(tmp_path):
+    run = trainer("model=firenet", "network.channels=4")
+    run.save(tmp_path)
+    state = load_state(tmp_path / STATE)
+    state.config = config()
+    with pytest.raises(TrainingError, match=r"weights are not those of its own network \(CistaConfig"):
+        trainer(state=state)
 
 
 def test_the_same_seed_begins_with_the_same_network():

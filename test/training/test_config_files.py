@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import pytest
 
-from cista_ros.training.config import ConfigError, TrainingConfig, differences, load_config, override, recipes, to_yaml
+from cista_ros.networks import MODELS, CistaConfig
+from cista_ros.training.config import ConfigError, TrainingConfig
+from cista_ros.training.config_files import config_from, differences, load_config, override, recipes, to_yaml
 
 
 def test_what_is_printed_reads_back_the_same(tmp_path):
@@ -40,6 +44,12 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ("simulation: {camera: {threshold: [0, 0.1]}}", "simulation.camera.threshold must be above 0"),
         ("simulation: {camera: {threshold: 0.1}}", "must be a list of 2 numbers, not 0.1"),
         ("- a\n- b", "must hold keys and values"),
+        ("model: unet", "model must be one of cista, cista-d, .*firenet.* not 'unet'"),
+        (
+            "{model: firenet, network: {iterations: 3}}",
+            r"unknown key network\.iterations \(known here: bins, channels\)",
+        ),
+        ("{model: firenet, network: 3}", "network must hold keys and values, not 3"),
         ("a: [", "not YAML"),
     ],
 )
@@ -59,6 +69,23 @@ def test_differences_are_told_key_by_key():
     ]
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_another_model_begins_with_its_own_architecture(tmp_path, name):
+    config = load_config("cista-tc-small", [f"model={name}"])
+    assert config.network == (MODELS[name] if name != "cista-tc" else CistaConfig(channels=32))
+    assert config.data == load_config("cista-tc-small").data
+    narrow = override(config, ["network.channels=8"])
+    assert narrow.network == replace(config.network, channels=8)
+    (tmp_path / "c.yaml").write_text(to_yaml(narrow))
+    assert load_config(tmp_path / "c.yaml") == narrow
+
+
+def test_a_configuration_of_before_there_were_models_is_of_cista():
+    content = asdict(override(TrainingConfig(), ["network.recurrent=false"]))
+    del content["model"]
+    assert config_from(content).network == CistaConfig(recurrent=False)
+
+
 @pytest.mark.parametrize("item", ["iterations", "iterations.x=1", "nothing.x=1"])
 def test_a_bad_override_is_refused(item):
     with pytest.raises(ConfigError):
@@ -67,6 +94,6 @@ def test_a_bad_override_is_refused(item):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
-        ConfigError, match=r"nowhere.yaml: No such file or directory, and no recipe of that name \(cista, "
+        ConfigError, match=r"nowhere.yaml: No such file or directory, and no recipe of that name \(cista-tc, "
     ):
         load_config(tmp_path / "nowhere.yaml")
