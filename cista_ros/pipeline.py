@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .intake import Intake
+from .intake import Intake, Part
 from .reconstructor import Reconstructor
 from .sync_windows import SyncWindows
 from .tone_map import ToneMap, reset_tone_map
@@ -18,10 +18,12 @@ from .windows import Window, Windower
 
 
 class WindowMaker:
-    """Arriving events -> windows ready to reconstruct.
+    """Arriving events -> windows ready to reconstruct, whose stamps always increase within a stream.
+
+    A window that would bear the stamp of the one before (many events at one time) bears it plus 1 ns.
 
     Args:
-        intake: checks the events; a jump back in time ends the open window and begins a new stream.
+        intake: checks the events; where it says so, the open window ends and a new stream begins.
         make_windower: makes the windower of each stream.
     """
 
@@ -30,11 +32,12 @@ class WindowMaker:
         self.make_windower = make_windower
         self._windower = make_windower()
         self._first = True
+        self._last_stamp: int | None = None
 
     @property
     def open_events(self) -> int:
-        """How many events wait in the window that is still open."""
-        return self._windower.open_events
+        """How many events wait in the window that is still open, or for their time to be confirmed."""
+        return self._windower.open_events + self.intake.held_events
 
     @property
     def windower(self) -> Windower:
@@ -43,9 +46,7 @@ class WindowMaker:
 
     def push(self, events: np.ndarray) -> list[Window]:
         """Check events and return the windows that they close."""
-        events, jumped = self.intake.accept(events)
-        closed = self.restart() if jumped else []
-        return closed + self._mark(self._windower.push(events))
+        return self._take(self.intake.accept(events))
 
     def add_stamp(self, stamp: int) -> list[Window]:
         """Take a stamp of the stream that bounds the windows, where they are SyncWindows; return the one it closes."""
@@ -54,13 +55,11 @@ class WindowMaker:
 
     def flush(self) -> list[Window]:
         """Close the open window now."""
-        return self._mark(self._windower.flush())
+        return self._take(self.intake.release()) + self._mark(self._windower.flush())
 
     def restart(self) -> list[Window]:
         """Close the open window and begin a new stream."""
-        closed = self.recut(self.make_windower)
-        self._first = True
-        return closed
+        return self._take(self.intake.release()) + self._begin_stream()
 
     def recut(self, make_windower: Callable[[], Windower]) -> list[Window]:
         """Close the open window and go on with windows of another kind."""
@@ -69,11 +68,27 @@ class WindowMaker:
         self._windower = make_windower()
         return closed
 
+    def _take(self, parts: list[Part]) -> list[Window]:
+        closed: list[Window] = []
+        for part in parts:
+            if part.begins_stream:
+                closed += self._begin_stream()
+            closed += self._mark(self._windower.push(part.events))
+        return closed
+
+    def _begin_stream(self) -> list[Window]:
+        closed = self._mark(self._windower.flush())
+        self._windower = self.make_windower()
+        self._first, self._last_stamp = True, None
+        return closed
+
     def _mark(self, windows: list[Window]) -> list[Window]:
-        if windows and self._first:
-            windows[0] = replace(windows[0], first=True)
-            self._first = False
-        return windows
+        marked = []
+        for window in windows:
+            stamp = window.stamp if self._last_stamp is None else max(window.stamp, self._last_stamp + 1)
+            marked.append(replace(window, stamp=stamp, first=self._first))
+            self._first, self._last_stamp = False, stamp
+        return marked
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class SyncCounts:
     Attributes:
         stamps: how many came.
         used: ended a window.
-        empty: no event came since the stamp before: no image.
+        empty: no event came for them: no image.
         repeated: came before, and waits still.
         late: the events of that time had been used already.
         crowded_out: were the oldest of too many that waited.
@@ -78,6 +78,13 @@ class SyncStamps:
         earlier, self.earlier, self.reached = self.earlier, [], None
         for stamp in earlier:
             self._keep(self.waiting, stamp)
+
+    def clear(self) -> None:
+        """No event is to come for those that wait."""
+        self.restart()
+        self.counts.empty += len(self.waiting)
+        self.waiting.clear()
+        self._newest = None
 
     def pass_by(self, time: int) -> None:
         """Stamps before this time end no window: no event came for them."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cista_ros.errors import EventError
 from cista_ros.events import in_order, inside, make_events
-from cista_ros.intake import JUMP_NS, Intake
+from cista_ros.intake import AHEAD_NS, JUMP_NS, Intake
 
 H, W = 20, 30
 
@@ -15,61 +15,128 @@ def at(times, x=None):
     return make_events(x if x is not None else [1] * len(times), [2] * len(times), times, [1] * len(times))
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5 * JUMP_NS)), max_size=12), max_size=8))
-def test_whatever_comes_in_comes_out_on_the_sensor_in_order_and_accounted_for(chunks):
-    intake, newest = Intake(H, W), None
+MS = 1_000_000
+FAR = 100 * AHEAD_NS
+
+
+def take(intake, *chunks):
+    """What came of the chunks in turn: for each part its times, and whether it begins a stream."""
+    return [(p.events["t"].tolist(), p.begins_stream) for chunk in chunks for p in intake.accept(at(chunk))]
+
+
+def released(intake):
+    return [(p.events["t"].tolist(), p.begins_stream) for p in intake.release()]
+
+
+times = st.one_of(st.integers(0, 5 * JUMP_NS), st.integers(0, 3 * AHEAD_NS), st.integers(0, FAR))
+
+
+@given(
+    st.lists(st.one_of(st.lists(st.tuples(st.integers(0, 40), times), max_size=12), st.none()), max_size=10),
+    st.sampled_from([None, 2 * AHEAD_NS]),
+)
+def test_whatever_comes_in_comes_out_on_the_sensor_in_order_and_accounted_for(chunks, max_gap):
+    intake, newest = Intake(H, W, max_gap_ns=max_gap), None
     for chunk in chunks:
-        events, jumped = intake.accept(at([t for _, t in chunk], [x for x, _ in chunk]))
-        assert in_order(events)
-        assert inside(events, H, W).all()
-        if len(events):
-            assert jumped or newest is None or events["t"][0] >= newest
-            newest = events["t"][-1]
+        if chunk is None:
+            parts = intake.release()
+            assert not intake.held_events
+        else:
+            parts = intake.accept(at([t for _, t in chunk], [x for x, _ in chunk]))
+        for part in parts:
+            events = part.events
+            assert in_order(events)
+            assert inside(events, H, W).all()
+            if len(events):
+                assert part.begins_stream or newest is None or events["t"][0] >= newest
+                newest = events["t"][-1]
         counts = intake.counts
-        assert counts.received == counts.accepted + counts.outside + counts.late
+        known = counts.accepted + counts.outside + counts.late + counts.stray + intake.held_events
+        assert counts.received == known
 
 
 def test_events_outside_the_sensor_are_dropped_and_counted():
     intake = Intake(H, W)
-    events, _ = intake.accept(at([1, 2, 3], [29, 30, 0]))
-    assert events["t"].tolist() == [1, 3]
+    (part,) = intake.accept(at([1, 2, 3], [29, 30, 0]))
+    assert part.events["t"].tolist() == [1, 3]
     assert (intake.counts.accepted, intake.counts.outside) == (2, 1)
 
 
 def test_time_going_back_within_a_message_is_put_in_order_and_counted():
     intake = Intake(H, W)
-    events, jumped = intake.accept(at([10, 30, 20, 40]))
-    assert events["t"].tolist() == [10, 20, 30, 40]
-    assert not jumped
+    assert take(intake, [10, 30, 20, 40]) == [([10, 20, 30, 40], False)]
     assert intake.counts.reordered == 2
 
 
 def test_stragglers_are_dropped_and_counted():
     intake = Intake(H, W)
-    intake.accept(at([100, 200]))
-    events, jumped = intake.accept(at([150, 200, 300]))
-    assert (events["t"].tolist(), jumped, intake.counts.late) == ([200, 300], False, 1)
+    assert take(intake, [100, 200], [150, 200, 300])[1] == ([200, 300], False)
+    assert intake.counts.late == 1
 
 
-def test_a_looped_recording_begins_a_new_stream():
+def test_a_looped_recording_begins_a_new_stream_once_the_next_message_confirms_it():
     intake = Intake(H, W)
-    intake.accept(at([0, 10 * JUMP_NS]))
-    events, jumped = intake.accept(at([0, 5]))
-    assert (events["t"].tolist(), jumped, intake.counts.time_jumps, intake.counts.late) == ([0, 5], True, 1, 0)
+    intake.accept(at([0, 100 * MS]))
+    assert take(intake, [0, 5]) == []
+    assert take(intake, [6, 7]) == [([0, 5], True), ([6, 7], False)]
+    assert (intake.counts.time_jumps, intake.counts.late, intake.counts.stray) == (1, 0, 0)
+
+
+def test_a_looped_recording_begins_a_new_stream_at_its_end_at_the_latest():
+    intake = Intake(H, W)
+    intake.accept(at([0, 100 * MS]))
+    intake.accept(at([0, 5]))
+    assert released(intake) == [([0, 5], True)]
 
 
 def test_a_recording_of_a_single_message_can_loop_too():
-    intake = Intake(H, W)
-    for expected in (False, True, True):
-        events, jumped = intake.accept(at([0, 5 * JUMP_NS, 10 * JUMP_NS]))
-        assert (len(events), jumped) == (3, expected)
+    intake, message = Intake(H, W), list(range(0, 100 * MS, 5 * MS))
+    assert take(intake, *[message] * 4) + released(intake) == [(message, begins) for begins in (False, *[True] * 3)]
 
 
 def test_one_wrong_stamp_begins_no_new_stream():
     intake = Intake(H, W)
     intake.accept(at([10 * JUMP_NS]))
-    events, jumped = intake.accept(at([10 * JUMP_NS, 0, 11 * JUMP_NS]))
-    assert (len(events), jumped, intake.counts.late) == (2, False, 1)
+    assert take(intake, [10 * JUMP_NS, 0, 11 * JUMP_NS]) == [([10 * JUMP_NS, 11 * JUMP_NS], False)]
+    assert intake.counts.late == 1
+
+
+@pytest.mark.parametrize("wrong", [50 * MS, AHEAD_NS, FAR])
+def test_one_stamp_far_in_the_future_is_dropped_and_the_stream_goes_on(wrong):
+    intake = Intake(H, W)
+    messages = [[0, 1 * MS, wrong, 2 * MS], [3 * MS, 4 * MS], [5 * MS]]
+    assert take(intake, *messages) == [([0, MS, 2 * MS], False), ([3 * MS, 4 * MS], False), ([5 * MS], False)]
+    assert (intake.counts.stray, intake.counts.time_jumps, intake.counts.gaps) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("wrong", [-FAR, -50 * MS, 2 * AHEAD_NS, FAR])
+def test_one_message_of_another_time_is_dropped_and_the_stream_goes_on(wrong):
+    intake = Intake(H, W, max_gap_ns=5 * AHEAD_NS)
+    assert take(intake, [0, MS], [wrong, wrong + 1], [2 * MS, 3 * MS]) == [([0, MS], False), ([2 * MS, 3 * MS], False)]
+    assert (intake.counts.stray, intake.counts.time_jumps, intake.counts.gaps) == (2, 0, 0)
+
+
+def test_a_pause_within_a_message_loses_nothing():
+    intake = Intake(H, W)
+    parts = take(intake, [0, 1, 2, 30 * MS], [25 * MS, 31 * MS, 32 * MS])
+    assert parts == [([0, 1, 2], False), ([25 * MS, 30 * MS, 31 * MS, 32 * MS], False)]
+    assert intake.counts.stray == intake.counts.late == 0
+
+
+@pytest.mark.parametrize(("gap", "begins"), [(3 * AHEAD_NS, False), (6 * AHEAD_NS, True)])
+def test_a_long_gap_begins_a_new_stream_and_a_short_one_does_not(gap, begins):
+    intake = Intake(H, W, max_gap_ns=5 * AHEAD_NS)
+    after = [[gap, gap + 1], [gap + 2, gap + 3]]
+    assert take(intake, [0, 1], *after) == [([0, 1], False), ([gap, gap + 1, gap + 2, gap + 3], begins)]
+    assert (intake.counts.gaps, intake.counts.time_jumps) == (begins, 0)
+
+
+def test_two_cameras_of_other_clocks_on_one_topic_do_not_reset_each_other():
+    intake = Intake(H, W, max_gap_ns=5 * AHEAD_NS)
+    for i in range(5):
+        assert take(intake, [10 * i * MS, 10 * i * MS + 1]) == [([10 * i * MS, 10 * i * MS + 1], False)]
+        assert take(intake, [FAR + 10 * i * MS]) == []
+    assert (intake.counts.gaps, intake.counts.time_jumps, intake.counts.stray) == (0, 0, 4)
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 240), (15, 240), (65_535, 65_535)])

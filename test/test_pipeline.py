@@ -45,6 +45,12 @@ def test_a_jump_back_ends_the_open_window_and_begins_a_stream():
     assert sum(len(w.events) for w in found) == 500, "the window that was open is not lost"
 
 
+def test_stamps_increase_even_where_events_share_one_time():
+    windows = WindowMaker(Intake(H, W), lambda: CountWindows(10))
+    found = windows.push(events_at([5] * 35)) + windows.flush()
+    assert [w.stamp for w in found] == [5, 6, 7, 8]
+
+
 def test_restart_and_recut_differ_in_who_begins_a_stream():
     windows = window_maker()
     windows.push(stream(5))

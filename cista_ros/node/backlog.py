@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
-from ..pipeline import ImageMaker
 from ..windows import Window, merge
+from .image_source import ImageSource
 
 POLICIES = ("merge", "skip")
 # Only a network that hangs lets so many events gather in one window (270 MB); memory must not grow without end.
@@ -21,7 +24,7 @@ class Job:
     """Windows for one image (several: merged), who makes it, its frame_id, and when (monotonic s) it was complete."""
 
     windows: tuple[Window, ...]
-    images: ImageMaker
+    images: ImageSource
     frame_id: str
     since: float = field(default_factory=time.monotonic)
 
@@ -36,16 +39,28 @@ class Job:
         return merge(*self.windows)
 
 
+@dataclass(frozen=True)
+class Errand:
+    """Something else for the worker to do, before the jobs that wait; what comes of it goes to `done`."""
+
+    do: Callable[[], Any]
+    done: Future[Any] = field(default_factory=Future)
+
+
 @dataclass
 class BacklogCounts:
-    """What overload did: windows merged into the one after them, windows (and their events) skipped.
+    """What overload did: windows merged into the one after them, windows (and their events) skipped; and what was
+    discarded because the node was deactivated.
 
-    Every window becomes an image, is merged, is skipped, fails or waits; what windows merged into counts as one.
+    Every window becomes an image, is merged, is skipped, is discarded, fails or waits; what windows merged into counts
+    as one.
     """
 
     merged_windows: int = 0
     skipped_windows: int = 0
     skipped_events: int = 0
+    discarded_windows: int = 0
+    discarded_events: int = 0
 
 
 class Backlog:
@@ -56,10 +71,11 @@ class Backlog:
     - `skip`: the oldest is dropped with its events.
     """
 
-    def __init__(self, limit: int, policy: str) -> None:
+    def __init__(self, limit: int, policy: str, counts: BacklogCounts | None = None) -> None:
         self.limit, self.policy = limit, policy
-        self.counts = BacklogCounts()
+        self.counts = counts or BacklogCounts()
         self._jobs: deque[Job] = deque()
+        self._errands: deque[Errand] = deque()
         self._changed = threading.Condition()
         self._closed = False
 
@@ -71,16 +87,33 @@ class Backlog:
                 self._make_room()
             self._changed.notify()
 
-    def get(self) -> Job | None:
-        """Wait for the oldest job and take it; None once the backlog is closed."""
+    def put_errand(self, errand: Errand) -> None:
+        """Have something done before the jobs that wait."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closed)
-            return None if self._closed else self._jobs.popleft()
+            self._errands.append(errand)
+            self._changed.notify()
+
+    def get(self) -> Job | Errand | None:
+        """Wait for the oldest errand, or else job, and take it; None once the backlog is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._errands or self._closed)
+            if self._closed:
+                return None
+            return self._errands.popleft() if self._errands else self._jobs.popleft()
+
+    def discard(self) -> None:
+        """Drop all jobs, counted."""
+        with self._changed:
+            self.counts.discarded_windows += len(self._jobs)
+            self.counts.discarded_events += sum(job.events for job in self._jobs)
+            self._jobs.clear()
 
     def close(self) -> None:
-        """Wake whoever waits; jobs still queued stay counted in `pending`."""
+        """Wake whoever waits; jobs still queued stay counted in `pending`, errands are cancelled."""
         with self._changed:
             self._closed = True
+            for errand in self._errands:
+                errand.done.cancel()
             self._changed.notify_all()
 
     def pending(self) -> tuple[int, int]:

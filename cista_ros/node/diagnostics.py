@@ -1,81 +1,45 @@
-"""What the node counted, as diagnostic_msgs for /diagnostics."""
+"""What the node tells of itself: diagnostic_msgs on /diagnostics, numbers to plot on ~/statistics, warnings."""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from pathlib import Path
 
+import torch
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.impl.rcutils_logger import RcutilsLogger
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
-from ..intake import IntakeCounts
-from .backlog import BacklogCounts
+from .counts import Counts, Rates
 
 LOG_EVERY_S = 5.0
-
-
-@dataclass
-class Counts:
-    """Everything that came in, and what became of it.
-
-    intake.received = used_events + intake.outside + intake.late + backlog.skipped_events + failed_events + pending.
-    """
-
-    intake: IntakeCounts = field(default_factory=IntakeCounts)
-    backlog: BacklogCounts = field(default_factory=BacklogCounts)
-    messages: int = 0
-    lost_messages: int = 0
-    malformed_messages: int = 0
-    wrong_size_messages: int = 0
-    used_events: int = 0
-    images: int = 0
-    failed_windows: int = 0
-    failed_events: int = 0
-    resets: int = 0
-
-    def dropped_events(self) -> int:
-        """Events that came in and never will be in an image."""
-        return self.intake.outside + self.intake.late + self.backlog.skipped_events + self.failed_events
-
-    def pending_events(self) -> int:
-        """Events that came in and are in no image yet."""
-        return self.intake.received - self.used_events - self.dropped_events()
-
-    def troubles(self) -> int:
-        """A number that grows whenever something was lost or refused."""
-        messages = self.lost_messages + self.malformed_messages + self.wrong_size_messages
-        return messages + self.dropped_events() + self.backlog.merged_windows + self.failed_windows
-
-    def values(self) -> dict[str, int]:
-        """All counts by name, flat, and the sums of them that one asks for first."""
-        sums = {"dropped_events": self.dropped_events(), "pending_events": self.pending_events()}
-        values = asdict(self)
-        intake, backlog = values.pop("intake"), values.pop("backlog")
-        return {
-            **{f"{name}_events" if name != "time_jumps" else name: n for name, n in intake.items()},
-            **backlog,
-            **values,
-            **sums,
-        }
-
-    def summary(self) -> str:
-        """All of it in one line of text."""
-        return (
-            f"{self.messages} messages ({self.malformed_messages} malformed, {self.wrong_size_messages} of a wrong"
-            f" size, {self.lost_messages} lost); {self.intake.received} events: {self.used_events} used for"
-            f" {self.images} images, {self.dropped_events()} dropped, {self.pending_events()} pending; windows merged"
-            f" {self.backlog.merged_windows}, skipped {self.backlog.skipped_windows}, failed {self.failed_windows}"
-        )
+MIB = 1 << 20
+PAGE = 4096  # bytes, of the machines that ROS 2 runs on
 
 
 class Troubles:
     """Warnings of what was lost or refused. Used by both threads."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
-        self.last = ""
+        self._last, self._last_at = "", 0.0
         self._logger = logger
         self._told: dict[str, float] = {}
+
+    @property
+    def last(self) -> str:
+        """The last of them."""
+        return self._last
+
+    @last.setter
+    def last(self, text: str) -> None:
+        self._last, self._last_at = text, time.monotonic()
+
+    def age(self) -> float:
+        """Seconds since the last."""
+        return time.monotonic() - self._last_at
 
     def add(self, kind: str, text: str) -> None:
         """Warn, and keep the text in `last`."""
@@ -90,10 +54,43 @@ class Troubles:
             self._logger.warning(text)
 
 
+def memory(device: torch.device | None) -> dict[str, float]:
+    """MiB in use: by this process, and by torch on its GPU."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    found = {"process_memory_mb": round(resident / MIB, 1)}
+    if device is not None and device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        found["device_memory_mb"] = round(torch.cuda.memory_reserved(device) / MIB, 1)
+        found["device_memory_free_mb"], found["device_memory_total_mb"] = round(free / MIB, 1), round(total / MIB, 1)
+    return found
+
+
 def diagnostic_array(stamp: Time, name: str, level: bytes, message: str, values: dict[str, object]) -> DiagnosticArray:
     """One status in a DiagnosticArray."""
     status = DiagnosticStatus(level=level, name=name, message=message, hardware_id="event camera")
-    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
     array = DiagnosticArray(status=[status])
     array.header.stamp = stamp
     return array
+
+
+def statistics(rates: Rates, counts: Counts, queued: int) -> Float64MultiArray:
+    """Numbers to plot, in an order that does not change; the label of the only dimension has their names."""
+    values = {
+        **asdict(rates),
+        "queued_windows": queued,
+        "dropped_events": counts.dropped_events(),
+        "dropped_windows": counts.dropped_windows(),
+        "merged_windows": counts.backlog.merged_windows,
+        "lost_messages": counts.lost_messages,
+    }
+    message = Float64MultiArray(data=[float(value) for value in values.values()])
+    size = len(values)
+    message.layout.dim = [MultiArrayDimension(label=",".join(values), size=size, stride=size)]
+    return message
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3f}".rstrip("0").rstrip(".")
+    return str(value)

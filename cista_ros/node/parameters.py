@@ -52,6 +52,8 @@ class Settings:
     overload_policy: str = "merge"
     max_queued_windows: int = 8
     idle_timeout: float = 0.5
+    max_gap: float = 5.0
+    on_demand: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -67,9 +69,14 @@ class Settings:
 
     @property
     def window_choice(self) -> tuple[str | float, ...]:
-        """What bounds the windows."""
+        """What cannot change without windows of another kind."""
         adaptive = self.events_per_pixel, self.shortest, self.longest
         return self.windows, self.period, self.count, *adaptive, self.sync_timeout
+
+    @property
+    def max_gap_ns(self) -> int | None:
+        """As Intake takes it."""
+        return round(self.max_gap * 1e9) or None
 
     def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:
         """The maker of windowers that these settings ask for; stamps are for `sync`."""
@@ -110,6 +117,8 @@ _DESCRIPTIONS = {
     "overload_policy": "When the network is slower than the events: merge the oldest windows, or skip the oldest.",
     "max_queued_windows": "Windows that may wait for the network before the overload policy acts.",
     "idle_timeout": "Seconds without a message after which the open window is reconstructed as it is; 0 for never.",
+    "max_gap": "A gap of more seconds in the events' time makes the network forget what was before it; 0 for none.",
+    "on_demand": "Subscribe to the events only while somebody subscribes to the images.",
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "period": (0.0005, 10.0),
@@ -122,7 +131,17 @@ _RANGES: dict[str, tuple[float, float]] = {
     "downscale": (1, 64),
     "max_queued_windows": (1, 100_000),
     "idle_timeout": (0.0, 3600.0),
+    "max_gap": (0.0, 1e6),
 }
+
+
+def declare_autostart(node: Node) -> bool:
+    """Declare `autostart`, which is only looked at when the node starts, and read it."""
+    descriptor = ParameterDescriptor(
+        description="Configure and activate the node when it starts; if not, whoever manages life cycles does.",
+        read_only=True,
+    )
+    return node.declare_parameter("autostart", True, descriptor).value
 
 
 def declare_settings(node: Node) -> Settings:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from ..threads import wait_without_spinning
-from .process import Spinner, ros_process
+from .stop import ignore_signals, stop_on_signals
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM (exit code 0); 2 for a bad parameter."""
+    stop = stop_on_signals()
     wait_without_spinning()
-    with ros_process("cista_reconstruct", args) as stop:
-        # Imported only now: loading torch takes seconds, and a signal in that time must end us in order, too.
+    # Imported only now: loading rclpy and torch takes seconds, and a signal in that time must end us in order, too.
+    from .process import Spinner, ros_process
+
+    if stop.is_set():
+        return ignore_signals()
+    with ros_process("cista_reconstruct", args, stop):
         from .reconstruct_node import ReconstructNode
 
-        node = ReconstructNode()
+        if stop.is_set():
+            return
+        node = ReconstructNode(stop)
+        node.start()
         try:
             Spinner(node).spin(stop)
         finally:

@@ -19,6 +19,8 @@ except ImportError:  # ROS 2 Humble
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
 # that overflows loses its oldest message, too. This is one second of the fastest drivers.
 DEPTH = 1000
+# What a deadline of no limit becomes differs by middleware; all are years.
+_ENDLESS_NS = 10**16
 # Iron and later tell a callback of two arguments where in its publisher's sequence a message stands.
 TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
 
@@ -34,6 +36,9 @@ class RawSubscription:
         on_message: called with the bytes of each message.
         on_lost: called with the number of messages that were lost, by the gaps in their publishers' sequence numbers
             (before Iron nobody tells these) or by what the middleware reports (not of a queue that overflows).
+
+    Attributes:
+        unmet: why a publisher cannot reach us, with both sides' QoS; empty as long as all can.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class RawSubscription:
         self._node, self._type, self._topic = node, message_type, topic
         self._on_message, self._on_lost = on_message, on_lost
         self._last: dict[str, int] = {}
+        self.unmet = ""
         self._gaps = self._reported = self._lost = 0
         self._qos = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
         self._subscription = self._subscribe(QoSOverridingOptions.with_default_policies())
@@ -62,6 +68,24 @@ class RawSubscription:
         own = "/".join((self._type.__module__.partition(".")[0], "msg", self._type.__name__))
         types = {info.topic_type for info in self._node.get_publishers_info_by_topic(self.topic_name)}
         return ", ".join(sorted(types - {own}))
+
+    def take_waiting(self) -> None:
+        """Hand on the messages that have come: for who keeps the executor from doing so."""
+        for _ in range(DEPTH):
+            with self._subscription.handle:
+                taken = self._subscription.handle.take_message(self._type, True)
+            if taken is None:
+                return
+            if TELLS_SEQUENCE:
+                self._on_numbered(*taken)
+            else:
+                self._on_message(taken[0])
+
+    def destroy(self) -> None:
+        """Let no more messages come."""
+        if self._retry:
+            self._node.destroy_timer(self._retry)
+        self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self, overrides: QoSOverridingOptions | None) -> Subscription:
         callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
@@ -106,10 +130,16 @@ class RawSubscription:
     def _on_incompatible(self, event: Any) -> None:
         wanted_reliable = self._qos.reliability == QoSReliabilityPolicy.RELIABLE
         if event.last_policy_kind != QoSPolicyKind.RELIABILITY or not wanted_reliable:
-            self._node.get_logger().error(
-                f"A publisher on {self.topic_name} offers a QoS policy (kind {event.last_policy_kind!s}) that does not"
-                f" meet ours ({self._qos}): no messages will come from it. See qos_overrides in the parameters."
+            theirs = [
+                f"{info.node_name} offers {qos_text(info.qos_profile)}"
+                for info in self._node.get_publishers_info_by_topic(self.topic_name)
+            ]
+            self.unmet = (
+                f"no messages come from a publisher of {self.topic_name}, whose {_policy_name(event.last_policy_kind)}"
+                f" does not meet ours: {'; '.join(theirs)}; we ask for {qos_text(self._qos)}. See qos_overrides in"
+                " docs/parameters.md"
             )
+            self._node.get_logger().error(self.unmet)
             return
         self._node.get_logger().warning(
             f"A publisher on {self.topic_name} is best-effort: subscribing best-effort too. Large messages may be lost."
@@ -120,5 +150,17 @@ class RawSubscription:
 
     def _resubscribe(self) -> None:
         self._node.destroy_timer(self._retry)
+        self._retry = None
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe(None)
+
+
+def qos_text(qos: QoSProfile) -> str:
+    """The policies that must match, in words."""
+    deadline = "none" if qos.deadline.nanoseconds >= _ENDLESS_NS else f"{qos.deadline.nanoseconds / 1e6:g} ms"
+    policies = f"{qos.reliability.name} {qos.durability.name}, deadline {deadline}, liveliness {qos.liveliness.name}"
+    return policies.lower().replace("_", "-")
+
+
+def _policy_name(kind: Any) -> str:
+    return QoSPolicyKind(kind).name.lower()

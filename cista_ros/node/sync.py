@@ -15,7 +15,8 @@ from rclpy.subscription import Subscription
 from ..errors import CistaError, DecodeError
 from ..sync_windows import SyncStamps
 from ..wire.cdr import decode_stamp
-from .diagnostics import Counts, Troubles
+from .counts import Counts
+from .diagnostics import Troubles
 
 TOPIC = "sync"
 LOOK_EVERY_S = 0.2
@@ -56,7 +57,7 @@ class SyncTopic:
         if self._subscription:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
-        self.stamps, self._told = SyncStamps(), 0
+        self.stamps.clear()
 
     def values(self) -> dict[str, int]:
         """What became of the stamps, by name, for the diagnostics."""

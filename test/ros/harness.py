@@ -21,6 +21,8 @@ import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from dvs_msgs.msg import EventArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -98,6 +100,9 @@ class Process:
     def wait(self) -> int:
         return self.popen.wait(PATIENCE_S)
 
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.popen.pid}/task"))
+
     def resident_mb(self) -> float:
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
@@ -136,7 +141,9 @@ class Client:
         self.statuses: list = []
         self.processes: list[Process] = []
         deep = QoSProfile(depth=1000)
-        self.node.create_subscription(Image, f"{namespace}/image_raw", self.images.append, deep)
+        self.image_subscription = self.node.create_subscription(
+            Image, f"{namespace}/image_raw", self.images.append, deep
+        )
         self.node.create_subscription(CameraInfo, f"{namespace}/camera_info", self.infos.append, deep)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self.events = self.node.create_publisher(EventArray, "/dvs/events", qos or QoSProfile(depth=1000))
@@ -184,6 +191,11 @@ class Client:
         """Set parameters; returns the results in order."""
         parameters = [Parameter(key, value=value).to_parameter_msg() for key, value in values.items()]
         return self.call(SetParameters, f"{name}/set_parameters", SetParameters.Request(parameters=parameters)).results
+
+    def transition(self, label: str, name: str = "/cista_reconstruct") -> bool:
+        """Have the node go through a transition of its life cycle; whether it did."""
+        request = ChangeState.Request(transition=Transition(label=label))
+        return self.call(ChangeState, f"{name}/change_state", request).success
 
     def reset(self) -> None:
         assert self.call(Trigger, "/cista_reconstruct/reset", Trigger.Request()).success

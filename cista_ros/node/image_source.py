@@ -1,0 +1,147 @@
+"""The network at work in the node: all that touches it happens in the worker's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import CistaError, DeviceError
+from ..events import no_events
+from ..networks import Network, find_weights, load_network
+from ..networks.network import MIN_SIZE
+from ..pipeline import ImageMaker, Picture
+from ..reconstructor import Reconstructor, choose_device
+from ..runtime import make_runtime
+from ..tone_map import make_tone_map
+from ..windows import Window
+
+if TYPE_CHECKING:
+    from .parameters import Settings
+
+# Where a network cannot be run it is tried again after this time: another process may have ended by then.
+RETRY_S = 10.0
+
+
+class NotReadyError(CistaError):
+    """There is no runtime for this sensor size, and why."""
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network on its device, and what its file was like when it was read."""
+
+    network: Network
+    device: torch.device
+    version: tuple[int, ...]
+
+
+def weights_version(weights: str) -> tuple[int, ...]:
+    """What changes when the file of these weights does."""
+    stat = find_weights(weights).stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def load(settings: Settings) -> LoadedNetwork:
+    """The network of these settings, on their device.
+
+    Raises:
+        CheckpointError, DeviceError, RuntimeUnavailableError: there are no such weights, there is no such device, it
+            has no room for them, or they cannot be run so.
+    """
+    device = choose_device(settings.device)
+    version = weights_version(settings.weights)
+    network = load_network(find_weights(settings.weights))
+    try:
+        network = network.to(device)
+        if not settings.runtime.endswith("compile"):  # for which a try takes as long as the real thing
+            make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device)
+        return LoadedNetwork(network, device, version)
+    except RuntimeError as error:  # out of memory, driver too old …
+        raise DeviceError(f"{settings.weights} cannot be put on {device}: {error}") from None
+
+
+class ImageSource:
+    """Makes the images of one sensor size, by a runtime that is made when it is first needed.
+
+    Args:
+        loaded: the network.
+        settings: how it is run, and its images shown.
+        height, width: the sensor's size in pixels.
+        tell: is given a line about which runtime it is.
+    """
+
+    def __init__(
+        self, loaded: LoadedNetwork, settings: Settings, height: int, width: int, tell: Callable[[str], None]
+    ) -> None:
+        self.loaded = loaded
+        self.height, self.width = height, width
+        self.error: CistaError | None = None
+        self._settings, self._tell = settings, tell
+        self._tone_map = settings.tone_map
+        self._maker: ImageMaker | None = None
+        self._retry_at = 0.0
+
+    def adjust(self, settings: Settings) -> None:
+        """Take over what needs no new runtime. From any thread."""
+        self._settings = settings
+        if maker := self._maker:
+            maker.reconstructor.max_events = settings.max_events or None
+            maker.reconstructor.hot_pixels = settings.hot_pixels
+            if settings.tone_map != self._tone_map:
+                self._tone_map = settings.tone_map
+                maker.tone_map = make_tone_map(settings.tone_map)
+
+    def prepare(self) -> None:
+        """Make the runtime and try a step, so that what cannot be is known now.
+
+        Raises:
+            EventError, DeviceError, RuntimeUnavailableError: why the network cannot be run so.
+        """
+        settings, device = self._settings, self.loaded.device
+        try:
+            reconstructor = Reconstructor(
+                self.loaded.network,
+                self.height,
+                self.width,
+                device,
+                runtime=settings.runtime,
+                downscale=settings.downscale,
+            )
+            reconstructor.reconstruct(no_events())
+            reconstructor.reset()
+        except (RuntimeError, MemoryError) as error:
+            raise DeviceError(
+                f"{self.width}x{self.height} pixels, downscale {settings.downscale}, runtime {settings.runtime}, cannot"
+                f" be reconstructed on {device}: {error}; if that is for memory, raise downscale or choose another"
+                " device or runtime"
+            ) from error
+        self._tone_map = settings.tone_map
+        self._maker = ImageMaker(reconstructor, make_tone_map(settings.tone_map))
+        self.error = None
+        self.adjust(self._settings)  # which may have changed meanwhile
+        self._tell(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
+
+    def make(self, window: Window) -> Picture:
+        """Reconstruct and tone-map one window. NotReadyError if there is no runtime to do it."""
+        if self._maker is None:
+            self._prepare_or_raise()
+        assert self._maker
+        return self._maker.make(window)
+
+    def reset(self) -> None:
+        """Forget the stream so far."""
+        if self._maker:
+            self._maker.reset()
+
+    def _prepare_or_raise(self) -> None:
+        if self.error is None or time.monotonic() >= self._retry_at:
+            try:
+                return self.prepare()
+            except CistaError as error:
+                self.error = error
+                self._retry_at = time.monotonic() + RETRY_S
+        raise NotReadyError(f"{self.error}; tried again every {RETRY_S:.0f} s")

@@ -1,0 +1,238 @@
+"""What the node subscribes to, and how it becomes windows. All of it in the executor's thread, and cheap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dvs_msgs.msg import EventArray
+from rclpy.node import Node
+from rclpy.qos import qos_profile_system_default
+from rclpy.serialization import deserialize_message
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo
+
+from ..errors import DecodeError, EventError
+from ..intake import Intake
+from ..pipeline import WindowMaker
+from ..windows import Window
+from ..wire.cdr import decode_event_array
+from ..wire.messages import EventMessage
+from .counts import Counts
+from .diagnostics import Troubles
+from .parameters import Settings
+from .subscription import RawSubscription
+from .sync import SyncTopic
+
+IDLE_STEP_S = 0.05
+
+
+@dataclass
+class Inputs:
+    """The events, the camera_info, and the stamps that windows may end at.
+
+    Args:
+        node: whose subscriptions these are.
+        settings, counts, troubles: the node's.
+        on_windows: is given the windows that are complete, each time that there are any.
+    """
+
+    node: Node
+    settings: Settings
+    counts: Counts
+    troubles: Troubles
+    on_windows: Callable[[list[Window]], None]
+
+    def __post_init__(self) -> None:
+        self.windows: WindowMaker | None = None
+        self.frame_id = ""
+        self.camera_info: CameraInfo | None = None
+        self.camera_binning = 1, 1
+        self.last_message = time.monotonic()
+        self.clock_offset_s = 0.0
+        self.sync = SyncTopic(self.node, self._on_stamp, self.counts, self.troubles)
+        self._events: RawSubscription | None = None
+        self._info: Subscription | None = None
+        self._size = 0, 0
+        self._seen = self._idle_steps = 0
+
+    @property
+    def topic_name(self) -> str:
+        """The events' resolved topic."""
+        return self.node.resolve_topic_name("events")
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether events are subscribed to now."""
+        return self._events is not None
+
+    def subscribe(self) -> None:
+        """Let messages come."""
+        self.last_message = time.monotonic()
+        self._events = RawSubscription(self.node, EventArray, "events", self._on_events, self._on_lost)
+        # Raw: rclpy lets bytes that it cannot deserialise end the process.
+        self._info = self.node.create_subscription(
+            CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
+        )
+        self.sync.want(self.settings.windows == "sync")
+
+    def unsubscribe(self) -> None:
+        """Let none come any more; what the last ones said of the camera is forgotten."""
+        if self._events:
+            self._events.destroy()
+            self.node.destroy_subscription(self._info)
+            self._events = self._info = self.camera_info = None
+        self.sync.want(False)
+
+    def take_waiting(self) -> None:
+        """Handle the messages that have come, while the executor cannot."""
+        if self._events:
+            self._events.take_waiting()
+
+    def end_stream(self) -> list[Window]:
+        """The windows that are left; the next message begins a stream, of whatever sensor size."""
+        windows, self.windows = self.windows, None
+        return windows.restart() if windows else []
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the sensor, by the last message that could be used."""
+        return self._size
+
+    def restart(self) -> None:
+        """Close the open window; what comes begins a new stream of the same sensor."""
+        if self.windows:
+            self._hand_on(self.windows.restart())
+
+    def adjust(self, settings: Settings) -> None:
+        """Go on with other settings."""
+        old, self.settings = self.settings, settings
+        self.sync.want(self.subscribed and settings.windows == "sync")
+        if self.windows:
+            intake = self.windows.intake
+            intake.max_gap_ns = settings.max_gap_ns
+            if settings.window_choice != old.window_choice:
+                self._hand_on(self.windows.recut(settings.windower(intake.height, intake.width, self.sync.stamps)))
+
+    def flush_if_idle(self) -> None:
+        """Close the open window if no message came for so long. To be called every IDLE_STEP_S.
+
+        Counted in calls, not by the clock: while this thread was busy, messages may have come that it did not take yet.
+        """
+        idle = self.counts.messages == self._seen
+        self._seen = self.counts.messages
+        self._idle_steps = self._idle_steps + 1 if idle else 0
+        timeout = self.settings.idle_timeout
+        if self.windows and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
+            self._hand_on(self.windows.flush())
+
+    def other_types(self) -> str:
+        """The types on the events' topic that we cannot take, as text; empty if there are none."""
+        return self._events.other_types() if self._events else ""
+
+    @property
+    def unmet_qos(self) -> str:
+        """Why a publisher of the events cannot reach us, with both sides' QoS; empty if all can."""
+        return self._events.unmet if self._events else ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether no message has come for longer than is usual."""
+        silence = time.monotonic() - self.last_message
+        return self.counts.messages == 0 or silence > max(1.0, self.settings.idle_timeout)
+
+    @property
+    def open_events(self) -> int:
+        """Events in the window that is still open."""
+        return self.windows.open_events if self.windows else 0
+
+    def _on_events(self, data: bytes) -> None:
+        self.last_message = time.monotonic()
+        self.counts.messages += 1
+        try:
+            message = decode_event_array(data)
+        except DecodeError as error:
+            self.counts.malformed_messages += 1
+            self.troubles.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
+            return
+        if not self._is_of_our_size(message):
+            return
+        assert self.windows
+        intake = self.windows.intake
+        self.frame_id = message.frame_id
+        if len(message.events):
+            self.clock_offset_s = (message.stamp - int(message.events["t"][-1])) / 1e9
+        before = replace(intake.counts)
+        self._hand_on(self.windows.push(message.events))
+        self._tell_of_events(intake, before)
+
+    def _is_of_our_size(self, message: EventMessage) -> bool:
+        if self.windows is None:
+            try:
+                self.windows = self._begin(message.height, message.width)
+            except EventError as error:
+                self.counts.wrong_size_messages += 1
+                self.troubles.add("size", f"Skipped a message on {self.topic_name}: {error}")
+                return False
+        intake = self.windows.intake
+        if (message.height, message.width) == (intake.height, intake.width):
+            return True
+        self.counts.wrong_size_messages += 1
+        self.troubles.add(
+            "size",
+            f"Skipped a message of {message.width}x{message.height} pixels on {self.topic_name}: it was"
+            f" {intake.width}x{intake.height} before. Call ~/reset to take the new size.",
+        )
+        return False
+
+    def _begin(self, height: int, width: int) -> WindowMaker:
+        intake = Intake(height, width, self.counts.intake, self.settings.max_gap_ns)
+        self._size = height, width
+        return WindowMaker(intake, self.settings.windower(height, width, self.sync.stamps))
+
+    def _hand_on(self, windows: list[Window]) -> None:
+        if windows:
+            self.on_windows(windows)
+
+    def _tell_of_events(self, intake: Intake, before: object) -> None:
+        counts = intake.counts
+        if counts == before:
+            return
+        outside, late, stray, back, gaps = (
+            getattr(counts, name) - getattr(before, name) for name in ("outside", "late", "stray", "time_jumps", "gaps")
+        )
+        if back or gaps:
+            self.troubles.tell("jump", f"Time jumped {'back' if back else 'forward'}: a new stream begins.")
+        if outside or late:
+            self.troubles.add(
+                "events",
+                f"Dropped {outside} events outside the {intake.width}x{intake.height} sensor and {late} older than"
+                f" those before them, on {self.topic_name}",
+            )
+        if stray:
+            publishers = self.node.count_publishers(self.topic_name)
+            self.troubles.add(
+                "stray",
+                f"Dropped {stray} events on {self.topic_name} whose time is far from that of the messages before and"
+                f" after them; the topic has {publishers} publisher{'s' if publishers != 1 else ''}",
+            )
+
+    def _on_camera_info(self, data: bytes) -> None:
+        try:
+            info = deserialize_message(data, CameraInfo)
+            self.camera_binning = info.binning_x, info.binning_y
+            self.camera_info = info
+        except Exception as error:  # rclpy does not say which
+            self.counts.malformed_messages += 1
+            self.troubles.add("camera_info", f"Skipped a camera_info: {error}")
+
+    def _on_stamp(self, stamp: int) -> None:
+        if self.windows:
+            self._hand_on(self.windows.add_stamp(stamp))
+        else:
+            self.sync.stamps.add(stamp)
+
+    def _on_lost(self, count: int) -> None:
+        self.counts.lost_messages += count
+        self.troubles.add("lost", f"{count} messages of {self.topic_name} were lost on the way here")
