@@ -17,7 +17,7 @@ from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
 from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
 from .backlog import POLICIES
-from .images import ENCODERS
+from .images import COMPRESSIONS, ENCODERS
 
 MAX_COUNT = 100_000_000
 
@@ -46,6 +46,8 @@ class Settings:
     max_events: int = 0
     tone_map: str = "robust"
     encoding: str = "mono8"
+    compression: str = "jpeg"
+    jpeg_quality: int = 90
     hot_pixels: bool = False
     runtime: str = "auto"
     downscale: int = 1
@@ -96,6 +98,7 @@ _CHOICES: dict[str, Iterable[str]] = {
     "runtime": RUNTIMES,
     "tone_map": TONE_MAPS,
     "encoding": ENCODERS,
+    "compression": COMPRESSIONS,
     "overload_policy": POLICIES,
 }
 _DESCRIPTIONS = {
@@ -111,6 +114,8 @@ _DESCRIPTIONS = {
     "max_events": "A window of more events is split evenly over several network steps; 0 for 0.35 events a pixel.",
     "tone_map": "How the network's image is shown.",
     "encoding": "Of the published images.",
+    "compression": "Of image_raw/compressed: jpeg, or png, which loses nothing.",
+    "jpeg_quality": "Of image_raw/compressed, with compression=jpeg; 100 is the best.",
     "hot_pixels": "Limit the voxels of pixels that fire without end.",
     "runtime": "How the network is run.",
     "downscale": "Events are binned to a grid coarser by this factor; the images are smaller by it.",
@@ -128,6 +133,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "longest": (0.0005, 10.0),
     "sync_timeout": (0.001, 60.0),
     "max_events": (0, MAX_COUNT),
+    "jpeg_quality": (1, 100),
     "downscale": (1, 64),
     "max_queued_windows": (1, 100_000),
     "idle_timeout": (0.0, 3600.0),
