@@ -51,7 +51,8 @@ class Intake:
     - A chunk is where its median event is, so that no single wrong stamp moves it. One that lies more than 10 ms before
       the newest event so far, or more than 1 s after it, is held until the next chunk: if that lies there too, or in a
       third place, time has jumped; if it goes on where the stream was, what was held is dropped (`stray`).
-    - So is the smaller part of a chunk that comes after a pause of more than 10 ms within it.
+    - So is the smaller part of a chunk that comes after a pause of more than 10 ms within it, and a chunk after such a
+      pause that has less than half as many events as the one before.
     - Time that has jumped back (`time_jumps`), or forward by more than `max_gap_ns` (`gaps`), begins a new stream:
       whoever holds state must reset it.
     - Other events older than the newest accepted one are dropped (`late`).
@@ -75,6 +76,7 @@ class Intake:
         self.counts = counts or IntakeCounts()
         self.max_gap_ns = max_gap_ns
         self._newest: int | None = None
+        self._last_size = 0
         self._held = no_events()
 
     @property
@@ -88,6 +90,7 @@ class Intake:
         if not len(events):
             return []
         parts: list[Part] = []
+        confirmed = self._newest is None
         if len(self._held):
             held, self._held = self._held, no_events()
             assert self._newest is not None
@@ -96,14 +99,12 @@ class Intake:
             if self._continues(middle) and not (ahead and middle >= held["t"][0] - JUMP_NS):
                 self.counts.stray += len(held)
             elif ahead and held["t"][0] - JUMP_NS <= middle <= held["t"][-1] + AHEAD_NS:
-                # Confirmed. They may overlap.
-                events = concatenate([held, events])
+                confirmed = True
+                events = concatenate([held, events])  # which may overlap
                 events = events[np.argsort(events["t"], kind="stable")]
-                if _middle(held) > self._newest + AHEAD_NS:
-                    return [self._place(events)]
             else:
                 parts.append(self._place(held))
-        if self._newest is not None and not self._continues(_middle(events)):
+        if not confirmed and self._is_doubtful(events):
             self._held = events
             return parts
         n = _before_pause(events)
@@ -114,6 +115,12 @@ class Intake:
         """What is held, because nothing more is to come that could confirm it."""
         held, self._held = self._held, no_events()
         return [self._place(held)] if len(held) else []
+
+    def _is_doubtful(self, events: np.ndarray) -> bool:
+        """Whether a chunk lies elsewhere than the stream, or after a pause and is small."""
+        assert self._newest is not None
+        small = 2 * len(events) < self._last_size
+        return not self._continues(_middle(events)) or (small and events["t"][0] > self._newest + JUMP_NS)
 
     def _continues(self, middle: int) -> bool:
         """Whether a chunk goes on where the stream is."""
@@ -133,7 +140,7 @@ class Intake:
                 counts.late += first
                 events = events[first:]
         if len(events):
-            self._newest = int(events["t"][-1])
+            self._newest, self._last_size = int(events["t"][-1]), len(events)
             counts.accepted += len(events)
         return Part(events, begins)
 

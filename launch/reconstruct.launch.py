@@ -11,7 +11,6 @@ from launch.actions import (
     EmitEvent,
     OpaqueFunction,
     RegisterEventHandler,
-    TimerAction,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
@@ -21,8 +20,6 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 EVENTS_TOPIC = "/dvs/events"
-# The windows that wait for the network when the bag ends are reconstructed in this time, or counted as pending.
-DRAIN_S = 3.0
 BOOLEANS = ("true", "false")
 
 
@@ -34,7 +31,7 @@ def _fail_with(event: ProcessExited) -> None:
 
 def _on_bag_end(event: ProcessExited, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
     _fail_with(event)
-    return [TimerAction(period=DRAIN_S, actions=[EmitEvent(event=Shutdown(reason="the bag has ended"))])]
+    return [EmitEvent(event=Shutdown(reason="the bag has ended"))]
 
 
 def _on_node_end(event: ProcessExited, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -67,6 +64,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         arguments = [bag, "--rate", value("rate")]
         arguments += ["--loop"] if flag("loop") else []
         arguments += ["--clock"] if flag("use_sim_time") else []
+        arguments += ["--wait-for-images"] if flag("exit_on_end") else []
         # Only a bag with several cameras needs to be told which.
         arguments += ["--events-topic", events_topic] if events_topic != EVENTS_TOPIC else []
         player = Node(package="cista_ros", executable="play", name="cista_play", arguments=arguments, output="screen")
@@ -93,7 +91,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("bag", "", "Recording to play (ROS 1 bag, rosbag2, ECD text); none: events come from elsewhere."),
             argument("rate", "1.0", "Playback speed, times real time."),
             argument("loop", "false", "Play the bag again and again.", flag=True),
-            argument("exit_on_end", "false", "End everything when the bag has ended, or failed.", flag=True),
+            argument("exit_on_end", "false", "End everything when the bag has become images, or failed.", flag=True),
             argument("weights", "", "Name of shipped weights, or a file; none: as in params_file."),
             argument("device", "", "auto, cpu, cuda or cuda:N; none: as in params_file."),
             argument("events_topic", EVENTS_TOPIC, "Topic of the events (dvs_msgs/EventArray)."),

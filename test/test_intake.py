@@ -109,6 +109,15 @@ def test_one_stamp_far_in_the_future_is_dropped_and_the_stream_goes_on(wrong):
     assert (intake.counts.stray, intake.counts.time_jumps, intake.counts.gaps) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("wrong", [20 * MS, 500 * MS, FAR])
+def test_a_small_message_after_a_pause_waits_for_the_next_to_confirm_it(wrong):
+    for then, stray in ((5 * MS, 1), (wrong + MS, 0)):
+        intake = Intake(H, W)
+        assert take(intake, [0, 1, 2], [wrong]) == [([0, 1, 2], False)]
+        assert take(intake, [then]) == [([then] if stray else [wrong, then], False)]
+        assert intake.counts.stray == stray
+
+
 @pytest.mark.parametrize("wrong", [-FAR, -50 * MS, 2 * AHEAD_NS, FAR])
 def test_one_message_of_another_time_is_dropped_and_the_stream_goes_on(wrong):
     intake = Intake(H, W, max_gap_ns=5 * AHEAD_NS)

@@ -71,6 +71,10 @@ def reconstruct(
     downscale: Annotated[
         int, typer.Option(help="Bin events to a grid coarser by this factor; images are smaller by it.", min=1)
     ] = 1,
+    max_gap: Annotated[
+        float,
+        typer.Option(help="A gap of more seconds in the events makes the network forget; 0: none.", min=0),
+    ] = 5.0,
     hot_pixels: Annotated[bool, typer.Option("--hot-pixels", help="Tame pixels that fire without end.")] = False,
     floats: Annotated[bool, typer.Option("--float", help="Also write frames.npz, before the tone map.")] = False,
     video: Annotated[Path | None, typer.Option(help="Also write this MP4.")] = None,
@@ -101,7 +105,7 @@ def reconstruct(
     with open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source:
         adaptive = events_per_pixel, round(shortest * 1e9), round(longest * 1e9)
         by, make_windower = _windower(source, windows, period, count, adaptive, start, end)
-        maker = WindowMaker(Intake(source.height, source.width), make_windower)
+        maker = WindowMaker(Intake(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower)
         reconstructor = Reconstructor(
             network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
         )
@@ -147,9 +151,11 @@ def reconstruct(
             "used": used,
             "outside_sensor": counts.outside,
             "late": counts.late,
+            "stray": counts.stray,
             "in_no_window": counts.accepted - used,
         },
         "time_jumps": counts.time_jumps,
+        "gaps": counts.gaps,
         "seconds": took,
         "images_per_second": folder.count / took,
         "real_time_factor": recorded_s / took,

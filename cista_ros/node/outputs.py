@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..drawing import draw_activity, draw_events
 from ..pipeline import Picture
 from .images import pixels_message, time_message, to_compressed, to_message
 from .parameters import Settings
+from .qos import PublisherEventCallbacks, UnsupportedEventTypeError, unmet_subscriber
 
 if TYPE_CHECKING:
     from .backlog import Job
@@ -78,6 +80,19 @@ class Outputs:
             info.binning_x, info.binning_y = binning
             self._info.publish(info)
 
+    def _publisher(self, message_type: type, topic: str) -> Publisher:
+        qos = QoSProfile(depth=10)
+        name = self._node.resolve_topic_name(topic)
+
+        def on_incompatible(event: Any) -> None:
+            self._node.get_logger().warning(unmet_subscriber(self._node, name, qos, event))
+
+        callbacks = PublisherEventCallbacks(incompatible_qos=on_incompatible)
+        try:
+            return self._node.create_publisher(message_type, topic, qos, event_callbacks=callbacks)
+        except UnsupportedEventTypeError:
+            return self._node.create_publisher(message_type, topic, qos)
+
     def destroy(self) -> None:
         """Take the topics away."""
         for publisher in (*self._images.values(), self._info):
@@ -87,6 +102,3 @@ class Outputs:
         """The publisher of a topic, if somebody listens."""
         publisher = self._images[topic]
         return publisher if publisher.get_subscription_count() else None
-
-    def _publisher(self, message_type: type, topic: str) -> Publisher:
-        return self._node.create_publisher(message_type, topic, 10)

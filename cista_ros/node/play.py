@@ -22,6 +22,7 @@ from ..errors import RecordingError
 from ..recordings import Recorded, Recording, open_recording
 from ..wire.cdr import encode_camera_info, encode_event_array, encode_image
 from ..wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+from .completion import Completion
 from .images import time_message
 from .process import STEP_S, Spinner, Stop, ros_process
 
@@ -94,6 +95,15 @@ class Player(Node):
                     self.get_logger().warning(f"Not all of {publisher.topic_name} was acknowledged.")
                     break
 
+    def wait_for_images(self) -> None:
+        """Wait until the reconstruction nodes that subscribe the events have made their images of them."""
+        completion = Completion(self, self._topics[self._recording.events_topic].topic_name)
+        while not self._stop.is_set() and (names := completion.waits_for()):
+            if completion.is_stuck():
+                self.get_logger().warning(f"Not waiting any longer for {', '.join(sorted(names))}")
+                return
+            self._spinner.once(STEP_S)
+
     def _wait_until(self, due: float, stamp: int) -> None:
         while (wait := due - time.monotonic()) > 0 and not self._stop.is_set():
             self._tell_time(stamp - round(wait * self._rate * 1e9))
@@ -137,6 +147,11 @@ def _arguments(args: list[str]) -> argparse.Namespace:
         metavar="N",
         help="start only when so many subscribe the events (default 1; 0: at once)",
     )
+    parser.add_argument(
+        "--wait-for-images",
+        action="store_true",
+        help="end only when the nodes that reconstruct the events have made their images of them",
+    )
     parser.add_argument("--json", action="store_true", help="print what was published as JSON at the end")
     return parser.parse_args(args)
 
@@ -171,6 +186,8 @@ def main(args: list[str] | None = None) -> None:
         while options.loop and not stop.is_set():
             player.play(options.start, options.end)
         player.finish()
+        if options.wait_for_images:
+            player.wait_for_images()
         if options.json:
             print(json.dumps(player.counts))
 

@@ -11,16 +11,12 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # ROS 2 Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from .qos import SubscriptionEventCallbacks, UnsupportedEventTypeError, unmet_publisher
 
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
 # that overflows loses its oldest message, too. This is one second of the fastest drivers.
 DEPTH = 1000
-# What a deadline of no limit becomes differs by middleware; all are years.
-_ENDLESS_NS = 10**16
+OVERRIDABLE = QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY
 # Iron and later tell a callback of two arguments where in its publisher's sequence a message stands.
 TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
 
@@ -28,7 +24,7 @@ TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
 class RawSubscription:
     """Subscribes a topic reliably, or best-effort if a publisher of it offers no more.
 
-    QoS may be overridden by the parameters qos_overrides.TOPIC.subscription.{reliability,history,depth}.
+    QoS may be overridden by the parameters qos_overrides.TOPIC.subscription.{reliability,durability,history,depth}.
 
     Args:
         node: whose subscription it is.
@@ -55,7 +51,7 @@ class RawSubscription:
         self.unmet = ""
         self._gaps = self._reported = self._lost = 0
         self._qos = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
-        self._subscription = self._subscribe(QoSOverridingOptions.with_default_policies())
+        self._subscription = self._subscribe(QoSOverridingOptions(OVERRIDABLE))
         self._retry: Any = None
 
     @property
@@ -130,16 +126,8 @@ class RawSubscription:
     def _on_incompatible(self, event: Any) -> None:
         wanted_reliable = self._qos.reliability == QoSReliabilityPolicy.RELIABLE
         if event.last_policy_kind != QoSPolicyKind.RELIABILITY or not wanted_reliable:
-            theirs = [
-                f"{info.node_name} offers {qos_text(info.qos_profile)}"
-                for info in self._node.get_publishers_info_by_topic(self.topic_name)
-            ]
-            self.unmet = (
-                f"no messages come from a publisher of {self.topic_name}, whose {_policy_name(event.last_policy_kind)}"
-                f" does not meet ours: {'; '.join(theirs)}; we ask for {qos_text(self._qos)}. See qos_overrides in"
-                " docs/parameters.md"
-            )
-            self._node.get_logger().error(self.unmet)
+            self.unmet = unmet_publisher(self._node, self.topic_name, self._qos, event)
+            self._node.get_logger().error(f"{self.unmet}. See qos_overrides in docs/parameters.md.")
             return
         self._node.get_logger().warning(
             f"A publisher on {self.topic_name} is best-effort: subscribing best-effort too. Large messages may be lost."
@@ -153,14 +141,3 @@ class RawSubscription:
         self._retry = None
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe(None)
-
-
-def qos_text(qos: QoSProfile) -> str:
-    """The policies that must match, in words."""
-    deadline = "none" if qos.deadline.nanoseconds >= _ENDLESS_NS else f"{qos.deadline.nanoseconds / 1e6:g} ms"
-    policies = f"{qos.reliability.name} {qos.durability.name}, deadline {deadline}, liveliness {qos.liveliness.name}"
-    return policies.lower().replace("_", "-")
-
-
-def _policy_name(kind: Any) -> str:
-    return QoSPolicyKind(kind).name.lower()

@@ -139,6 +139,7 @@ class Client:
         self.images: list[Image] = []
         self.infos: list[CameraInfo] = []
         self.statuses: list = []
+        self.stamps: list[int] = []  # of the diagnostics
         self.processes: list[Process] = []
         deep = QoSProfile(depth=1000)
         self.image_subscription = self.node.create_subscription(
@@ -151,6 +152,7 @@ class Client:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.statuses += message.status
+        self.stamps.append(stamp_of(message))
 
     def start(self, *command: str, **env: str) -> Process:
         process = Process(list(command), self.domain, **env)

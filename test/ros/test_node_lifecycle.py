@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from harness import MS, module, offline, pixels, save_random, stream
+from harness import MS, TOPICS, module, offline, pixels, save_random, stream
 from lifecycle_msgs.srv import GetState
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -14,12 +14,11 @@ NAME = "/cista_reconstruct"
 CYCLE = ("configure", "activate", "deactivate", "cleanup")
 # No window is to be merged while the runtime is made.
 FAST = ("period:=0.02", "idle_timeout:=0.3", "max_queued_windows:=1000")
-REMAP = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
 
 
 def start(client, *parameters):
     options = [word for assignment in parameters for word in ("-p", assignment)]
-    process = client.start(*module("reconstruct", "--ros-args", *REMAP, *options))
+    process = client.start(*module("reconstruct", "--ros-args", *TOPICS, *options))
     client.until(lambda: client.node.count_services(f"{NAME}/change_state"))
     return process
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from dvs_msgs.msg import EventArray
-from harness import MS, module
+from harness import MS, cut, module, stream
 from rclpy.qos import QoSProfile
 from recordings.makers import T0, frames, random_events, with_topics, write_any, write_bag
 from rosgraph_msgs.msg import Clock
@@ -132,6 +132,16 @@ def test_a_node_on_simulated_time_lives_in_the_recordings_time(client, small_wei
     assert T0 - 100 * MS <= clock[0] < clock[-1] <= T0 + 700 * MS
     assert headers[-1].sec == clock[-1] // 10**9
     assert node.stop() == 0
+
+
+def test_it_can_wait_until_its_events_are_images(client, full_weights, tmp_path):
+    path = write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream(6000))])
+    process = client.start_node(f"weights:={full_weights}", "period:=0.002", "max_queued_windows:=1000")
+    player = client.start(*module("play", path, "--rate", 5, "--wait-for-images"))
+    client.until(lambda: player.popen.poll() is not None)
+    assert player.wait() == 0, player.err
+    assert process.stop() == 0
+    assert "6000 used for 100 images, 0 dropped, 0 pending" in process.err
 
 
 def test_bad_input_ends_with_code_2_and_one_clear_line(client, tmp_path):

@@ -1,0 +1,125 @@
+"""What the node tells of itself: levels, rates, latencies, numbers to plot; and what it refuses without harm."""
+
+from __future__ import annotations
+
+import re
+import resource
+from dataclasses import replace
+
+import numpy as np
+from harness import TOPICS, cut, module, offline, pixels, stream
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray
+
+from cista_ros.tone_map import to_mono8
+from cista_ros.wire.cdr import encode_event_array
+
+OK, WARN, ERROR = b"\0", b"\1", b"\2"
+
+
+def latest(client, level, pattern):
+    """Wait for a status of this level whose message has this pattern, and return its values."""
+    client.statuses.clear()
+    client.until(lambda: client.statuses and client.statuses[-1].level == level)
+    assert re.search(pattern, client.statuses[-1].message), client.statuses[-1].message
+    return {item.key: item.value for item in client.statuses[-1].values}
+
+
+def test_rates_latencies_and_memory_are_told_and_plotted(node):
+    client, _ = node
+    numbers = []
+    plot = client.node.create_subscription(Float64MultiArray, "/cista_reconstruct/statistics", numbers.append, 10)
+    client.until(lambda: client.node.count_publishers("/cista_reconstruct/statistics"))
+    client.until(lambda: numbers)
+    numbers.clear()
+    client.statuses.clear()
+    client.send(stream())
+    client.until(lambda: len(client.images) == 10)
+    client.counts(lambda c: c["pending_events"] == 0)
+    client.until(lambda: len(numbers) == len(client.statuses) >= 2)
+    client.node.destroy_subscription(plot)
+    reports = [{item.key: item.value for item in status.values} for status in client.statuses]
+    # The stream may have met two reports.
+    rates = [float(report["event_rate"]) for report in reports]
+    assert 0.5 * 3000 < sum(rates) < 1.5 * 3000
+    assert 5 < sum(float(report["image_rate"]) for report in reports) < 15
+    busy = max(reports, key=lambda report: float(report["image_rate"]))
+    assert 0 < float(busy["latency_ms_p50"]) <= float(busy["latency_ms_p95"]) <= float(busy["latency_ms_max"]) < 30_000
+    assert 50 < float(busy["process_memory_mb"]) < 5000
+    assert float(busy["clock_offset_s"]) == 0  # our camera stamps a message with its last event
+    for message, report in zip(numbers, reports, strict=True):
+        names = message.layout.dim[0].label.split(",")
+        assert message.layout.dim[0].size == len(names) == len(message.data)
+        values = dict(zip(names, message.data, strict=True))
+        assert abs(values["event_rate"] - float(report["event_rate"])) < 0.01
+        assert values["dropped_events"] == int(report["dropped_events"])
+        assert np.isnan(values["latency_ms_p50"]) == (report["latency_ms_p50"] == "")
+
+
+def test_a_host_clock_far_from_the_sensors_is_told_and_does_no_harm(node, small_weights):
+    client, _ = node
+    events = stream(t0=5_000_000_000)  # a sensor that counts from when it was switched on
+    for message in cut(events):
+        later = replace(message, stamp=message.stamp + 1_700_000_000 * 10**9)
+        client.events.publish(encode_event_array(later))
+    expected = offline(small_weights[1], events)
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    assert client.counts(lambda c: c["clock_offset_s"] == 1_700_000_000)
+
+
+def test_a_size_for_which_memory_does_not_suffice_is_an_error_until_settings_change(client, full_weights):
+    height, width = 1400, 1600
+    process = client.start_node(f"weights:={full_weights}", "downscale:=64", "idle_timeout:=0.2", "runtime:=eager")
+    events = stream(2000, 0.04, height, width)
+    client.send(events, height=height, width=width)
+    client.until(lambda: client.images)
+    resource.prlimit(process.popen.pid, resource.RLIMIT_AS, (_virtual_bytes(process) + (50 << 20),) * 2)
+    (result,) = client.set(downscale=1)
+    assert not result.successful
+    assert re.search(r"1600x1400 pixels.*allocate \d+ bytes.*downscale", result.reason), result.reason
+    client.images.clear()
+    client.send(stream(2000, 0.04, height, width, t0=int(events["t"][-1])), height=height, width=width)
+    client.until(lambda: client.images)
+    assert (client.images[0].height, client.images[0].width) == (22, 25)
+    assert client.transition("deactivate") and client.transition("cleanup")
+    assert client.set(downscale=1)[0].successful  # nothing is tried before the size is known
+    assert client.transition("configure") and client.transition("activate")
+    client.until(client.events.get_subscription_count)
+    client.send(stream(2000, 0.04, height, width), height=height, width=width)
+    values = latest(client, ERROR, "1600x1400 pixels.*cannot be reconstructed on cpu")
+    assert int(values["not_ready_events"]) == 2000 or int(values["pending_events"]) > 0
+    assert int(values["wrong_size_messages"]) == int(values["failed_windows"]) == 0
+    assert client.set(downscale=64)[0].successful
+    client.images.clear()
+    client.send(stream(2000, 0.04, height, width), height=height, width=width)
+    client.until(lambda: client.images)
+    assert process.stop() == 0
+
+
+def _virtual_bytes(process) -> int:
+    with open(f"/proc/{process.popen.pid}/statm") as file:
+        return int(file.read().split()[0]) * 4096
+
+
+def test_a_subscriber_of_images_whose_qos_cannot_be_met_is_told_with_both_sides(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}")
+    lasting = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    client.node.create_subscription(Image, "image_raw", client.images.append, lasting)
+    client.until(lambda: "durability" in process.err)
+    line = next(line for line in process.err.splitlines() if "durability" in line)
+    assert "asks for reliable transient-local" in line, line
+    assert "we offer reliable volatile" in line
+    assert process.stop() == 0
+
+
+def test_a_camera_whose_qos_cannot_be_met_is_an_error_with_both_sides(client, small_weights):
+    override = "qos_overrides./dvs/events.subscription.durability:=transient_local"
+    options = ("-p", f"weights:={small_weights[0]}", "-p", override)
+    process = client.start(*module("reconstruct", "--ros-args", *TOPICS, *options))
+    client.until(lambda: "See qos_overrides" in process.err)
+    told = " offers reliable volatile, deadline none, liveliness automatic; we ask for reliable transient-local"
+    assert told in process.err
+    latest(client, ERROR, "no messages come from a publisher of /dvs/events, for durability: .*" + told)
+    assert process.stop() == 0
