@@ -21,7 +21,9 @@ setup(
     maintainer_email="maintainers@cista-ros.org",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["weights/*.safetensors", "weights/*.md", "samples/*", "training/recipes/*.yaml"]},
+    package_data={
+        NAME: ["weights/*.safetensors", "weights/*.md", "samples/*", "training/recipes/*.yaml", "runtime/native/*.cpp"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

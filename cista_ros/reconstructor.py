@@ -69,6 +69,8 @@ class Reconstructor:
             limit, scaled with the sensor's area.
         hot_pixels: limit the voxels of pixels that fire without end (off in the released network).
         runtime: how the network is run, one of runtime.RUNTIMES; `eager` is the network as it is written.
+        precision: of the arithmetic, one of runtime.PRECISIONS; `auto` is less than fp32 only where runtime `auto`
+            finds that it pays (docs/performance.md).
         downscale: events are binned to a grid coarser by this whole factor before the network; so are the images.
 
     Attributes:
@@ -88,7 +90,7 @@ class Reconstructor:
         max_events: int | None = None,
         hot_pixels: bool = False,
         runtime: str = "eager",
-        precision: str = "fp32",
+        precision: str = "auto",
         downscale: int = 1,
     ) -> None:
         self.device = choose_device(device) if isinstance(device, str) else device

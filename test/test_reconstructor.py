@@ -112,7 +112,7 @@ def test_another_runtime_shows_the_same_and_forgets_at_a_reset(runtime, small_ne
         for events, image in zip(windows, by_hand(small_network, windows), strict=True):
             np.testing.assert_allclose(reconstructor.reconstruct(events).image, image, atol=1e-5)
         reconstructor.reset()
-    assert reconstructor.runtime_note == f"runtime {runtime}"
+    assert reconstructor.runtime_note == f"runtime {runtime} fp32"
 
 
 def test_downscale_reconstructs_the_events_of_each_square_as_those_of_one_pixel(small_network):

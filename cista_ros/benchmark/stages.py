@@ -19,11 +19,12 @@ from ..wire.messages import EventMessage, ImageMessage
 from .operations import synchronise
 
 SAMPLES = 15
+DECODE_AND_GRID = "decode and voxel grid"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage's time for one window of so many events."""
+    """One stage's time for one window of so many events, and how many million events a second that is (median)."""
 
     stage: str
     height: int
@@ -31,6 +32,7 @@ class Stage:
     events: int
     ms_median: float
     ms_min: float
+    mev_per_s: float
 
 
 def measure_stages(height: int, width: int, count: int, device: torch.device) -> list[Stage]:
@@ -50,6 +52,7 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
         "decode": lambda: decode_event_array(message),
         "window": lambda: CountWindows(count).push(events),
         "voxel grid": lambda: voxel_grid(events, height, width),
+        DECODE_AND_GRID: lambda: voxel_grid(decode_event_array(message).events, height, width),
         "normalise": lambda: normalise(grid),
         "tone map": lambda: tone_map(image),
         "message": lambda: encode_image(ImageMessage(0, "camera", "mono8", to_mono8(image))),
@@ -68,5 +71,6 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
             synchronise(device)
             if i >= 2:
                 samples.append(1e3 * (time.perf_counter() - began))
-        rows.append(Stage(name, height, width, count, statistics.median(samples), min(samples)))
+        median = statistics.median(samples)
+        rows.append(Stage(name, height, width, count, median, min(samples), count / median / 1e3))
     return rows

@@ -15,13 +15,18 @@ from ..runtime import Eager, Runtime, make_runtime
 from .operations import MatrixProduct, count_operations, synchronise
 
 WARM_UP = 3
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Events fill about a third of a voxel grid's cells.
 FILLED = 0.3
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to run one network at one size. Ratios are of medians, reference / this; shares are of the ceiling."""
+    """One way to run one network at one size. Ratios are of medians, reference / this; shares are of the ceiling.
+
+    The ceiling is one large matrix product in the same precision. Differences are the largest, and the worst mean of an
+    image, from the reference.
+    """
 
     network: str
     runtime: str
@@ -37,8 +42,10 @@ class Row:
     ratio: float
     ratio_min: float
     gflops: float
+    ceiling_gflops: float
     ceiling_share: float
     difference: float
+    difference_mean: float
 
 
 def measure_steps(
@@ -66,10 +73,10 @@ def measure_steps(
         except CistaError as error:
             refused[f"{runtime} {precision}"] = str(error)
     operations = count_operations(network, height, width)
-    ceiling = MatrixProduct(device)
+    ceilings = {runtime.precision: MatrixProduct(device, DTYPES[runtime.precision]) for runtime, _ in made}
     times: list[list[float]] = [[] for _ in made]
-    best: list[float] = []
-    differences = [0.0] * len(made)
+    best = dict.fromkeys(ceilings, float("inf"))
+    differences, means = [0.0] * len(made), [0.0] * len(made)
     generator = torch.Generator().manual_seed(0)
     rounds, deadline = 0, None
     with torch.inference_mode():
@@ -85,17 +92,20 @@ def measure_steps(
                 if rounds >= WARM_UP:
                     times[i].append(time.perf_counter() - began)
                 images.append(image.float().clone())
-            best.append(ceiling.seconds())
+            for precision, ceiling in ceilings.items():
+                best[precision] = min(best[precision], ceiling.seconds())
             for i, image in enumerate(images):
-                differences[i] = max(differences[i], (image - images[0]).abs().max().item())
+                difference = (image - images[0]).abs()
+                differences[i] = max(differences[i], difference.max().item())
+                means[i] = max(means[i], difference.mean().item())
             rounds += 1
             if rounds == WARM_UP:
                 deadline = time.perf_counter() + seconds
     # The fastest of each: what the machine can do when nothing disturbs it.
-    peak = ceiling.gflop / min(best)
+    peaks = {precision: ceiling.gflop / best[precision] for precision, ceiling in ceilings.items()}
     rows = []
     reference = times[0]
-    for (runtime, called), samples, difference in zip(made, times, differences, strict=True):
+    for (runtime, called), samples, difference, mean in zip(made, times, differences, means, strict=True):
         median, fastest = statistics.median(samples), min(samples)
         tenths = statistics.quantiles(samples, n=10)
         rows.append(
@@ -114,8 +124,10 @@ def measure_steps(
                 ratio=statistics.median(reference) / median,
                 ratio_min=min(reference) / fastest,
                 gflops=operations / median,
-                ceiling_share=operations / fastest / peak,
+                ceiling_gflops=peaks[runtime.precision],
+                ceiling_share=operations / fastest / peaks[runtime.precision],
                 difference=difference,
+                difference_mean=mean,
             )
         )
     return rows, refused

@@ -33,7 +33,7 @@ def benchmark(
     events: Annotated[
         list[int] | None, typer.Option(help="Events of a window in the stages. Default: 0.35 a pixel.", min=1)
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write this PNG: time over pixels.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write this PNG: time over pixels, and events.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Time network steps against the reference (the network as written), all of them in turn in one run."""
@@ -71,7 +71,7 @@ def benchmark(
     for what, reason in refused.items():
         typer.echo(f"not measured: {what}: {reason}", err=True)
     if plot:
-        draw(rows, plot)
+        draw(rows, stages, plot)
     if json_file:
         content = {
             "machine": machine,
@@ -107,6 +107,8 @@ def _parse_runtime(text: str) -> tuple[str, str]:
 
 def _all_runtimes(device: str) -> list[tuple[str, str]]:
     if device == "cpu":
-        return [(name, "fp32") for name in ("fused", "winograd", "compile", "openvino")]
+        return [(name, "fp32") for name in ("fused", "native", "winograd", "compile", "openvino")] + [
+            ("native", "bf16")
+        ]
     graphs = [(name, p) for name in ("cuda-graph", "cuda-graph-compile") for p in ("fp32", "bf16", "fp16")]
     return [("compile", "fp32"), *graphs]

@@ -17,6 +17,8 @@ def cost(
     ] = None,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")] = "240x180",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="As of `cista reconstruct`.")] = "eager",
+    precision: Annotated[str, typer.Option(help="As of `cista reconstruct`.")] = "fp32",
     steps: Annotated[int, typer.Option(help="Steps timed, of which the median counts.", min=1)] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -36,7 +38,7 @@ def cost(
     chosen: list[tuple[str, Path | None]] = [
         (name, None if name in MODELS else find_weights(name)) for name in networks or MODELS
     ]
-    costs = measure_all(chosen, height, width, device, steps)
+    costs = measure_all(chosen, height, width, device, steps, runtime, precision)
     if as_json:
         typer.echo(json.dumps([asdict(c) for c in costs]))
         return

@@ -65,9 +65,11 @@ def reconstruct(
     tone_map: Annotated[ToneMapName, typer.Option(help="How the network's image is shown.")] = ToneMapName.robust,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     runtime: Annotated[
-        str, typer.Option(help="How the network is run: auto, eager, fused, winograd, compile, openvino, cuda-graph ….")
+        str, typer.Option(help="How the network is run: auto, eager, fused, native, winograd, compile, openvino …")
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32; with cuda-graph also bf16, fp16.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 on a CPU with a matrix unit for it, else fp32), fp32, bf16, fp16.")
+    ] = "auto",
     downscale: Annotated[
         int, typer.Option(help="Bin events to a grid coarser by this factor; images are smaller by it.", min=1)
     ] = 1,

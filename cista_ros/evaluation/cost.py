@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks import Network, count_parameters, load_network, make_network
 from ..reconstructor import choose_device
+from ..runtime import make_runtime
 from .published import COSTS, PaperCost
 
 WARM_UP = 2
@@ -56,8 +57,18 @@ def count_mac(network: Network, height: int, width: int) -> int:
     return (counter.get_total_flops() - first) // 2
 
 
-def measure(name: str, weights: Path | None, height: int, width: int, device: str, steps: int) -> Cost:
-    """Measure one network in this process; its weights are random without a file."""
+def measure(
+    name: str,
+    weights: Path | None,
+    height: int,
+    width: int,
+    device: str,
+    steps: int,
+    runtime: str = "eager",
+    precision: str = "fp32",
+) -> Cost:
+    """Measure one network in this process, by a runtime as make_runtime takes it; without a file its weights are
+    random."""
     where = choose_device(device)
     torch.zeros(1, device=where).add_(1)  # what starting up takes is not the network's
     before = _memory(where)
@@ -65,13 +76,13 @@ def measure(name: str, weights: Path | None, height: int, width: int, device: st
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6
     network = network.to(where)
     generator = torch.Generator().manual_seed(0)
-    voxel = torch.randn(1, network.bins, height, width, generator=generator).to(where)
-    state, times = None, []
+    voxel = torch.randn(network.bins, height, width, generator=generator).to(where)
+    times = []
     with torch.inference_mode():
+        made = make_runtime(runtime, network, height, width, where, precision)[0]
         for _ in range(WARM_UP + steps):
             began = time.perf_counter()
-            image, state = network(voxel, state)
-            image.cpu()
+            made.step(voxel).cpu()
             times.append(1000 * (time.perf_counter() - began))
     memory = _memory(where) - before
     mac = count_mac(network.cpu(), height, width)
@@ -88,13 +99,19 @@ def measure(name: str, weights: Path | None, height: int, width: int, device: st
 
 
 def measure_all(
-    networks: Sequence[tuple[str, Path | None]], height: int, width: int, device: str, steps: int
+    networks: Sequence[tuple[str, Path | None]],
+    height: int,
+    width: int,
+    device: str,
+    steps: int,
+    runtime: str = "eager",
+    precision: str = "fp32",
 ) -> list[Cost]:
     """Measure networks one after the other, each in a process of its own, so that memory is its own too."""
     costs = []
     for name, weights in networks:
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            work: Callable[[], Cost] = partial(measure, name, weights, height, width, device, steps)
+            work: Callable[[], Cost] = partial(measure, name, weights, height, width, device, steps, runtime, precision)
             costs.append(process.submit(work).result())
     return costs
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 
 SUFFIX = ": reconstruction"
 # A node that says the same for so long while events are pending will never be done with them.
 STUCK_S = 30.0
+# A subscriber may be known before its name and its other topics are. For so long it may turn out to be one of ours.
+KNOWN_S = 3.0
 
 
 class Completion:
@@ -23,7 +25,7 @@ class Completion:
         self._node, self._topic = node, topic
         self._reports: dict[str, dict[str, str]] = {}
         self._done: set[str] = set()
-        self._news = time.monotonic()
+        self._began = self._news = time.monotonic()
         self._subscription = node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
 
     def waits_for(self) -> set[str]:
@@ -39,8 +41,13 @@ class Completion:
         return time.monotonic() - self._news > STUCK_S
 
     def _may_report(self, name: str) -> bool:
+        if time.monotonic() - self._began < KNOWN_S:
+            return True
         namespace, _, own = name.rpartition("/")
-        published = self._node.get_publisher_names_and_types_by_node(own, namespace or "/")
+        try:
+            published = self._node.get_publisher_names_and_types_by_node(own, namespace or "/")
+        except NodeNameNonExistentError:
+            return False
         return any(topic == f"{name}/statistics" for topic, _ in published)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

@@ -1,4 +1,4 @@
-"""Which runtime: by name, or the fastest that is exact and needs nothing that is not here."""
+"""Which runtime, in which precision: by name, or the fastest that this machine has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ..errors import DeviceError, RuntimeUnavailableError
 from ..networks import Cista, Network
 from .runtime import Eager, Runtime
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+# Of runtimes that compute in more than fp32.
+_REDUCED = {"native": ("bf16",), "cuda-graph": ("bf16", "fp16"), "cuda-graph-compile": ("bf16", "fp16")}
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,15 @@ def _fused(task: Task) -> Runtime:
 
 
 def _winograd(task: Task) -> Runtime:
-    from .fused_cista import WinogradCista
+    from .native.cista import WinogradCista
 
     return WinogradCista(_cista_on_cpu("winograd", task), task.height, task.width)
+
+
+def _native(task: Task) -> Runtime:
+    from .native.cista import NativeCista
+
+    return NativeCista(_cista_on_cpu("native", task), task.height, task.width, task.precision)
 
 
 def _compile(task: Task) -> Runtime:
@@ -71,19 +79,21 @@ _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "eager": _eager,
     "fused": _fused,
     "winograd": _winograd,
+    "native": _native,
     "compile": _compile,
     "openvino": _openvino,
     "cuda-graph": _cuda_graph,
     "cuda-graph-compile": _cuda_graph_compile,
 }
 RUNTIMES = ("auto", *_MAKERS)
-WINOGRAD_CHANNELS = 64
 
 
 def make_runtime(
     name: str, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"
 ) -> tuple[Runtime, str]:
     """A runtime by its name, and a sentence that says which it is and, for `auto`, why.
+
+    Precision `auto` is fp32, but with the runtime `auto` on a CPU that has a matrix unit for bf16 it is that.
 
     Raises:
         RuntimeUnavailableError: not one of RUNTIMES, not installed, or not for this network, device or precision.
@@ -93,33 +103,58 @@ def make_runtime(
         raise RuntimeUnavailableError(f"runtime {name!r} is not one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
         raise RuntimeUnavailableError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
-    task = Task(network, height, width, device, precision)
     if name != "auto":
-        return _make(name, task), f"runtime {name}"
-    passed = []
-    for candidate, reason in _candidates(network, device):
+        task = Task(network, height, width, device, "fp32" if precision == "auto" else precision)
+        return _make(name, task), f"runtime {name} {task.precision}"
+    passed: dict[str, str] = {}
+    for candidate, with_precision, reason in _candidates(device, precision):
         try:
-            runtime = _make(candidate, task)
+            task = Task(network, height, width, device, with_precision)
+            runtime = _make_if_it_holds(candidate, task) if precision == "auto" else _make(candidate, task)
         except RuntimeUnavailableError as error:
-            passed.append(f"not {candidate}: {error}")
+            passed.setdefault(str(error), f"not {candidate} {with_precision}: {error}")
             continue
-        return runtime, f"runtime {candidate} ({'; '.join([reason, *passed])})"
-    raise RuntimeUnavailableError(f"no runtime for {precision} on {device}: {'; '.join(passed)}")
+        return runtime, f"runtime {candidate} {with_precision} ({'; '.join([reason, *passed.values()])})"
+    raise RuntimeUnavailableError(f"no runtime for {precision} on {device}: {'; '.join(passed.values())}")
 
 
-def _candidates(network: Network, device: torch.device) -> list[tuple[str, str]]:
-    """Names and reasons, best first; docs/performance.md has the measurements behind the order."""
+def has_matrix_unit() -> bool:
+    """This CPU multiplies matrices of bfloat16 in a unit of its own (Intel's AMX), many times as fast as fp32."""
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)  # older torch does not know
+    return check is not None and check()
+
+
+def _candidates(device: torch.device, precision: str) -> list[tuple[str, str, str]]:
+    """Names, precisions and reasons, best first; docs/performance.md has the measurements behind the order."""
+    exact = "fp32" if precision == "auto" else precision
+    eager = ("eager", exact, "runs everywhere")
     if device.type == "cuda":
-        return [("cuda-graph", "one launch a step"), ("eager", "runs everywhere")]
-    # A Winograd transform costs as much a channel as it saves in a product of few channels.
-    if isinstance(network, Cista) and network.config.channels < WINOGRAD_CHANNELS:
-        return [("fused", "exact, nothing to install"), ("eager", "runs everywhere")]
-    return [("winograd", "fewest multiplications, exact, nothing to install"), ("eager", "runs everywhere")]
+        return [("cuda-graph", exact, "one launch a step"), eager]
+    reduced = ("native", "bf16", "this CPU has a matrix unit, and in a trial images stayed at fp32's")
+    if precision not in ("auto", "fp32"):
+        return [("native", precision, "asked for")]
+    return [
+        *([reduced] if precision == "auto" and has_matrix_unit() else []),
+        ("winograd", exact, "exact, fewest multiplications"),
+        ("fused", exact, "exact, nothing to install"),
+        eager,
+    ]
+
+
+def _make_if_it_holds(name: str, task: Task) -> Runtime:
+    runtime = _make(name, task)
+    if runtime.precision != "fp32":
+        from .native.trial import check_bf16
+
+        check_bf16(task.network)
+    return runtime
 
 
 def _make(name: str, task: Task) -> Runtime:
-    if task.precision != "fp32" and not name.startswith("cuda-graph"):
-        raise RuntimeUnavailableError(f"runtime {name} computes in fp32 only, not in {task.precision}")
+    offered = ("fp32", *_REDUCED.get(name, ()))
+    if task.precision not in offered:
+        names = " or ".join(offered)
+        raise RuntimeUnavailableError(f"runtime {name} computes in {names} only, not in {task.precision}")
     try:
         return _MAKERS[name](task)
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError

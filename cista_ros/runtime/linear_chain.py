@@ -8,7 +8,9 @@ kernels are computed from the weights in float64, by multiplying out the chain's
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ _SIDE, _PLACES = 8, (0, 3, 7)
 class _Patch:
     rows: slice
     columns: slice
-    conv: PackedConv
+    conv: PackedConv | TapConv
 
 
 class LinearChain:
@@ -35,16 +37,25 @@ class LinearChain:
         kernels: (3, 3, outputs, inputs, 5, 5): of the first, middle and last rows, and columns.
         bias: (outputs,).
         height, width: of the output, at least 4 each.
+        few: what makes the convolution from a weight and a bias where it has few outputs and stride 1.
     """
 
-    def __init__(self, kernels: Tensor, bias: Tensor, height: int, width: int, stride: int) -> None:
+    def __init__(
+        self,
+        kernels: Tensor,
+        bias: Tensor,
+        height: int,
+        width: int,
+        stride: int,
+        few: Callable[[Tensor, Tensor], TapConv] = TapConv,
+    ) -> None:
         self.stride = stride
         middle = kernels[MIDDLE, MIDDLE].float()
-        few = stride == 1 and len(bias) < 16
-        self._middle = TapConv(middle, bias) if few else PackedConv(middle, bias, stride)
+        make = few if stride == 1 and len(bias) < 16 else partial(PackedConv, stride=stride)
+        self._middle = make(middle, bias)
         places = [[slice(0, 1), slice(1, n - 1), slice(n - 1, n)] for n in (height, width)]
         self._border = [
-            _Patch(places[0][i], places[1][j], PackedConv(kernels[i, j], bias, stride))
+            _Patch(places[0][i], places[1][j], make(kernels[i, j], bias))
             for i in range(3)
             for j in range(3)
             if not torch.equal(kernels[i, j], kernels[MIDDLE, MIDDLE])
@@ -62,7 +73,13 @@ class LinearChain:
         return slice(self.stride * outputs.start, self.stride * (outputs.stop - 1) + TAPS)
 
 
-def doubling_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int) -> LinearChain:
+def doubling_chain(
+    first: tuple[Tensor, Tensor],
+    second: tuple[Tensor, Tensor],
+    height: int,
+    width: int,
+    few: Callable[[Tensor, Tensor], TapConv] = TapConv,
+) -> LinearChain:
     """Bilinear doubling, then two 3x3 convolutions with reflected borders, given as (weight, bias).
 
     It takes (height + 4, width + 4, inputs), the outermost rows and columns of the picture held, and returns
@@ -74,7 +91,7 @@ def doubling_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], 
     kernels = torch.einsum("ocdabi,rcapu,sdbqv->rspqoiuv", _composed(first, second), taps, taps)
     outputs, inputs = second[0].shape[0], first[0].shape[1]
     bias = _composed_bias(first, second).repeat(4)
-    return LinearChain(kernels.reshape(3, 3, 4 * outputs, inputs, TAPS, TAPS), bias, height, width, stride=1)
+    return LinearChain(kernels.reshape(3, 3, 4 * outputs, inputs, TAPS, TAPS), bias, height, width, 1, few)
 
 
 def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int) -> LinearChain:

@@ -32,11 +32,19 @@ class PackedConv:
 
     Args:
         weight: (outputs, inputs / groups, kh, kw); bias: (outputs,) or None.
+        dtype: of what it takes and gives; sums are float32 whatever it is.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, stride: int = 1, groups: int = 1) -> None:
-        self.weight = weight.detach().float().contiguous(memory_format=torch.channels_last)
-        self.bias = None if bias is None else bias.detach().float()
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int = 1,
+        groups: int = 1,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.weight = weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        self.bias = None if bias is None else bias.detach().to(dtype)
         self.stride, self.groups = stride, groups
         self._packed: Tensor | None = None
         # The layout suits any size, but oneDNN wants an example to choose it by; it comes with the first call.
@@ -65,19 +73,22 @@ class TapConv:
 
     Args:
         weight: (outputs, inputs, k, k); bias: (outputs,).
+        dtype: of what it takes.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype = torch.float32) -> None:
         self.outputs, inputs, self.taps, _ = weight.shape
-        columns = weight.detach().permute(0, 2, 3, 1).reshape(-1, inputs, 1, 1)
-        self._shares = PackedConv(columns, None)
+        columns = weight.detach().permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1)
+        self._shares = PackedConv(columns, None, dtype=dtype)
         self.bias = bias.detach().float()
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """(rows, columns, inputs) -> (rows - k + 1, columns - k + 1, outputs)."""
-        k = self.taps
-        shares = self._shares(picture)
+        """(rows, columns, inputs) -> (rows - k + 1, columns - k + 1, outputs), float32."""
+        return self._gather(self._shares(picture))
+
+    def _gather(self, shares: Tensor) -> Tensor:
+        k, n = self.taps, self.outputs
         row, place, _ = shares.stride()
-        # Tap (i, j) of output (y, x) was computed at (y + i, x + j), in column i k + j of its output.
-        size = (shares.shape[0] - k + 1, shares.shape[1] - k + 1, self.outputs, k, k)
-        return shares.as_strided(size, (row, place, k * k, row + k, place + 1)).sum((3, 4)).add_(self.bias)
+        # Tap (i, j) of output (y, x) was computed at (y + i, x + j), in column (i k + j) n + its own of its outputs.
+        size = (shares.shape[0] - k + 1, shares.shape[1] - k + 1, n, k, k)
+        return shares.as_strided(size, (row, place, 1, row + k * n, place + n)).sum((3, 4)).add_(self.bias)

@@ -44,6 +44,8 @@ class LossConfig:
         l1, ssim: weights of the mean absolute difference and of 1 - SSIM.
         perceptual: weight of the perceptual distance; zero needs no backbone.
         perceptual_every: of the images that the loss is taken on, every which one the perceptual distance sees.
+        equalised: weight of the mean absolute difference after equalisation of both images (the paper's evaluation
+            equalises): unlike l1 it also sees an order of greys that is wrong by little.
         temporal: weight of the mean absolute difference between the change from image to image and the true change.
         sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
     """
@@ -54,6 +56,7 @@ class LossConfig:
     ssim: float = 1.0
     perceptual: float = 0.0
     perceptual_every: int = 1
+    equalised: float = 0.0
     temporal: float = 0.0
     sparsity: float = 0.0
 
@@ -194,4 +197,4 @@ class TrainingConfig:
 
 
 def _loss_weights(loss: LossConfig) -> tuple[float, ...]:
-    return loss.l1, loss.ssim, loss.perceptual, loss.temporal, loss.sparsity
+    return loss.l1, loss.ssim, loss.perceptual, loss.equalised, loss.temporal, loss.sparsity

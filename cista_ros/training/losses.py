@@ -34,6 +34,20 @@ def _gaussian(n: int, like: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
+def equalised(images: Tensor, levels: int = 32) -> Tensor:
+    """Global histogram equalisation of images (M, 1, H, W) in [0, 1], with a gradient.
+
+    The distribution function is linear between so many levels, and taken as given: a grey's gradient is its density.
+    """
+    place = images.flatten(1).clamp(0, 1) * levels
+    level = place.detach().floor().clamp(max=levels - 1)
+    index = level.long()
+    density = torch.zeros(len(images), levels, device=images.device, dtype=images.dtype)
+    density.scatter_add_(1, index, torch.full_like(place.detach(), 1 / place.shape[1]))
+    below = density.cumsum(1) - density
+    return (below.gather(1, index) + density.gather(1, index) * (place - level)).view_as(images)
+
+
 class SequenceLoss:
     """The weighted loss of a run of consecutive images.
 
@@ -72,6 +86,8 @@ class SequenceLoss:
         parts = {"l1": (flat - flat_true).abs().mean()}
         if config.ssim:
             parts["ssim"] = 1 - ssim(flat, flat_true).mean()
+        if config.equalised:
+            parts["equalised"] = (equalised(flat) - equalised(flat_true)).abs().mean()
         if config.perceptual and self.perceptual:
             some = slice((len(wanted) - 1) % config.perceptual_every, None, config.perceptual_every)
             parts["perceptual"] = self.perceptual(wanted[some].flatten(0, 1), true[some].flatten(0, 1)).mean()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cista_ros.errors import RuntimeUnavailableError
 from cista_ros.evaluation.cost import as_markdown, count_mac, measure
 from cista_ros.networks import make_network
 from cista_ros.networks.cista import Cista, CistaConfig
@@ -31,6 +32,14 @@ def test_a_network_is_measured_and_the_papers_numbers_stand_beside():
     assert cost.milliseconds > 0 and cost.memory >= 0 and cost.paper.megabytes == 0.16
     text = as_markdown([cost], 16, 16, "this machine")
     assert "| firenet | 37,777 | 0.15 (0.16) |" in text and "(1.2) |" in text
+
+
+def test_a_network_is_measured_as_it_is_run():
+    assert (
+        measure("cista", None, 16, 16, "cpu", 2, runtime="fused").gmac == measure("cista", None, 16, 16, "cpu", 2).gmac
+    )
+    with pytest.raises(RuntimeUnavailableError, match="fused computes in fp32 only"):
+        measure("cista", None, 16, 16, "cpu", 2, runtime="fused", precision="bf16")
 
 
 @pytest.mark.parametrize("name", ["cista-tc", "e2vid", "firenet", "spade-e2vid"])

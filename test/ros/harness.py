@@ -177,7 +177,7 @@ class Client:
         """Let callbacks run until a condition holds; fails, with what the processes said, if it never does."""
         deadline = time.monotonic() + seconds
         while not condition():
-            said = "\n".join(f"[{p.popen.poll()}] {p.err[-3000:]}" for p in self.processes)
+            said = "\n".join(f"[{p.popen.poll()}] {p.out[-3000:]} {p.err[-3000:]}" for p in self.processes)
             assert time.monotonic() < deadline, f"never happened; {len(self.images)} images; processes said:\n{said}"
             self.executor.spin_once(timeout_sec=0.02)
 

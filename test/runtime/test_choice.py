@@ -1,32 +1,69 @@
 from __future__ import annotations
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from cista_ros.errors import DeviceError, RuntimeUnavailableError
-from cista_ros.networks import Cista, CistaConfig, make_network
+from cista_ros.networks import make_network
 from cista_ros.runtime import RUNTIMES, choice, make_runtime
+from cista_ros.runtime.native.library import load_library
 
 CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+needs_bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16")
 
 
-def test_auto_on_a_cpu_is_the_fastest_exact_one_for_cista_and_eager_for_others(small_network):
-    runtime, note = make_runtime("auto", Cista(CistaConfig(iterations=1)), 20, 24, CPU)
-    assert runtime.name == "winograd" and "winograd" in note
-    runtime, note = make_runtime("auto", small_network, 20, 24, CPU)
-    assert runtime.name == "fused" and "fused" in note, "measured: with few channels Winograd's transforms do not pay"
-    runtime, note = make_runtime("auto", make_network("firenet"), 20, 24, CPU)
+@needs_compiler
+def test_auto_on_a_cpu_is_the_fastest_exact_one_for_cista_and_eager_for_others(small_network, monkeypatch):
+    monkeypatch.setattr(choice, "has_matrix_unit", lambda: False)
+    runtime, note = make_runtime("auto", small_network, 20, 24, CPU, "auto")
+    assert (runtime.name, runtime.precision) == ("winograd", "fp32") and "runtime winograd fp32" in note
+    runtime, note = make_runtime("auto", make_network("firenet"), 20, 24, CPU, "auto")
     assert (
-        runtime.name == "eager" and "not winograd: runtime winograd is for the CISTA networks, not for firenet" in note
+        runtime.name == "eager"
+        and "not winograd fp32: runtime winograd is for the CISTA networks, not for firenet" in note
     )
+
+
+@needs_compiler
+@needs_bf16
+def test_auto_takes_bf16_only_where_the_precision_is_left_to_it_and_the_cpu_has_a_matrix_unit(
+    small_network, monkeypatch
+):
+    monkeypatch.setattr(choice, "has_matrix_unit", lambda: True)
+    runtime, note = make_runtime("auto", small_network, 20, 24, CPU, "auto")
+    assert (runtime.name, runtime.precision) == ("native", "bf16") and "runtime native bf16" in note
+    assert make_runtime("auto", small_network, 20, 24, CPU)[0].precision == "fp32"
+    assert make_runtime("native", small_network, 20, 24, CPU, "auto")[0].precision == "fp32"
+    assert make_runtime("auto", make_network("firenet"), 20, 24, CPU, "auto")[0].name == "eager"
+
+
+def test_a_matrix_unit_is_what_the_processor_says_it_has():
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    assert choice.has_matrix_unit() == ("amx_tile" in flags)
+
+
+def test_without_a_compiler_auto_falls_back_and_says_why(small_network, monkeypatch, tmp_path):
+    load_library.cache_clear()
+    monkeypatch.setenv("CXX", "g++-of-nowhere")
+    try:
+        runtime, note = make_runtime("auto", small_network, 20, 24, CPU, "auto")
+        assert runtime.name == "fused"
+        assert "there is no C++ compiler g++-of-nowhere (Debian, Ubuntu: apt install g++)" in note
+        with pytest.raises(RuntimeUnavailableError, match=r"there is no C\+\+ compiler g\+\+-of-nowhere"):
+            make_runtime("native", small_network, 20, 24, CPU)
+    finally:
+        load_library.cache_clear()
 
 
 def test_an_unknown_name_or_precision_lists_what_there_is(small_network):
     with pytest.raises(RuntimeUnavailableError, match=f"'fast' is not one of {', '.join(RUNTIMES)}"):
         make_runtime("fast", small_network, 20, 24, CPU)
-    with pytest.raises(RuntimeUnavailableError, match="'fp8' is not one of fp32, bf16, fp16"):
+    with pytest.raises(RuntimeUnavailableError, match="'fp8' is not one of auto, fp32, bf16, fp16"):
         make_runtime("eager", small_network, 20, 24, CPU, "fp8")
 
 

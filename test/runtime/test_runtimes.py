@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cista_ros
 from cista_ros.errors import RuntimeUnavailableError
-from cista_ros.networks import MODELS, Cista, CistaConfig, load_network, make_network
-from cista_ros.runtime import make_runtime
+from cista_ros.networks import MODELS, Cista, CistaConfig, find_weights, load_network, make_network, shipped_weights
+from cista_ros.reconstructor import Reconstructor
+from cista_ros.recordings import open_recording
+from cista_ros.runtime import choice, make_runtime
+from cista_ros.runtime.native.trial import ONE_GREY_LEVEL, check_bf16
 
 CPU = torch.device("cpu")
 EXACT = 1e-4
+NATIVE = ["native", "winograd"] if shutil.which("g++") else []
+FAST = ["fused", *NATIVE]
+needs_compiler = pytest.mark.skipif(not NATIVE, reason="needs a C++ compiler")
+needs_bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16")
 
 
 def grids(count, bins, height, width, seed=0):
@@ -45,14 +55,14 @@ def random_network(**config):
     return network
 
 
-@pytest.mark.parametrize("name", ["fused", "winograd"])
+@pytest.mark.parametrize("name", FAST)
 @settings(max_examples=30)
 @given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 1000))
 def test_any_size_to_its_borders(name, height, width, seed):
     assert largest_difference(name, random_network(), height, width, steps=3, seed=seed) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["fused", "winograd"])
+@pytest.mark.parametrize("name", FAST)
 @pytest.mark.parametrize(
     "config",
     [
@@ -67,12 +77,12 @@ def test_every_variant(name, config):
     assert largest_difference(name, random_network(**config), 22, 19, steps=5) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["fused", "winograd"])
+@pytest.mark.parametrize("name", FAST)
 def test_200_steps_of_the_released_network(name, released_weights):
     assert largest_difference(name, load_network(released_weights), 21, 26, steps=200) < EXACT
 
 
-@pytest.mark.parametrize("name", ["eager", "fused", "winograd"])
+@pytest.mark.parametrize("name", ["eager", *FAST])
 def test_reset_begins_anew(name):
     runtime = make_runtime(name, random_network(), 20, 24, CPU)[0]
     sequence = list(grids(3, 5, 20, 24))
@@ -84,7 +94,7 @@ def test_reset_begins_anew(name):
     assert not torch.equal(first[0], first[1])
 
 
-@pytest.mark.parametrize("name", ["fused", "winograd"])
+@pytest.mark.parametrize("name", FAST)
 def test_two_runtimes_of_one_network_do_not_disturb_each_other_nor_it(name):
     network = random_network()
     before = {key: value.clone() for key, value in network.state_dict().items()}
@@ -98,6 +108,51 @@ def test_two_runtimes_of_one_network_do_not_disturb_each_other_nor_it(name):
         got.append(one.step(b).clone())
     assert all(map(torch.equal, got, expected))
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+@needs_compiler
+@needs_bf16
+@pytest.mark.parametrize("weights", shipped_weights())
+@pytest.mark.parametrize("events", ["simulated", "real"])
+def test_bf16_stays_within_a_grey_level_over_200_steps_where_auto_takes_it(weights, events, shared_file):
+    network = load_network(find_weights(weights))
+    try:
+        check_bf16(network)
+    except RuntimeUnavailableError as error:
+        pytest.skip(f"auto runs {weights} in fp32: {error}")
+    if events == "real":
+        recording = shared_file("recordings/slider_depth_start.bag")
+    else:
+        recording = next((Path(cista_ros.__file__).parent / "samples").glob("*.bag"))
+    assert worst_mean_difference(recording, network) <= ONE_GREY_LEVEL
+
+
+@needs_compiler
+@needs_bf16
+def test_auto_does_not_take_bf16_for_weights_with_which_rounding_grows(released_weights, monkeypatch):
+    monkeypatch.setattr(choice, "has_matrix_unit", lambda: True)
+    runtime, note = make_runtime("auto", load_network(released_weights), 20, 24, CPU, "auto")
+    assert (runtime.name, runtime.precision) == ("winograd", "fp32")
+    assert "not native bf16: in a trial its images drifted" in note
+
+
+def worst_mean_difference(path, network, size=64, steps=200):
+    """Between bf16 and the reference in the middle of a recording: the mean of an image, the worst of so many steps."""
+    with open_recording(path) as recording:
+        chunks = [r.message.events for r in recording.read(frames=False, camera_info=False)]
+        height, width = recording.height, recording.width
+    events = np.concatenate(chunks)
+    top, left = (height - size) // 2, (width - size) // 2
+    # Of unsigned numbers: what lies left of or above the part becomes very large.
+    events["x"] -= left
+    events["y"] -= top
+    events = events[(events["x"] < size) & (events["y"] < size)]
+    exact = Reconstructor(network, size, size, "cpu", runtime="eager")
+    reduced = Reconstructor(network, size, size, "cpu", runtime="native", precision="bf16")
+    return max(
+        float(np.abs(exact.reconstruct(w, False).image - reduced.reconstruct(w, False).image).mean())
+        for w in np.array_split(events, steps)
+    )
 
 
 def test_openvino_runs_every_network():

@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from cista_ros.training.config import LossConfig
-from cista_ros.training.losses import SequenceLoss, ssim
+from cista_ros.training.losses import SequenceLoss, equalised, ssim
 
 T, N, SIDE = 5, 2, 24
 
@@ -73,3 +73,22 @@ def test_the_first_windows_do_not_count():
 def test_a_perceptual_weight_needs_a_distance():
     with pytest.raises(ValueError, match="perceptual"):
         SequenceLoss(LossConfig(perceptual=1.0))
+
+
+def test_equalised_images_are_level_and_keep_their_order():
+    torch.manual_seed(0)
+    image = 0.3 + 0.1 * torch.rand(2, 1, 40, 50) ** 1.5
+    level = equalised(image)
+    for before, after in zip(image.flatten(1), level.flatten(1), strict=True):
+        order = before.argsort()
+        assert (after[order].diff() >= -1e-6).all()
+    fine = equalised(image, levels=4096)
+    counts = torch.histc(fine, bins=10, min=0, max=1)
+    assert (counts / counts.mean() - 1).abs().max() < 0.05
+
+
+def test_the_gradient_of_equalised_is_the_density():
+    image = torch.tensor([0.1, 0.11, 0.12, 0.9], dtype=torch.float64).view(1, 1, 2, 2).requires_grad_()
+    equalised(image, levels=4).sum().backward()
+    # Three of four pixels lie in the first quarter: density 3/4 over a width of 1/4.
+    assert torch.allclose(image.grad.flatten(), torch.tensor([3.0, 3, 3, 1], dtype=torch.float64))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cista_ros.runtime.winograd import WinogradConv, Workspace
-from cista_ros.runtime.workers import Workers
+from cista_ros.runtime.native.winograd import WinogradConv, Workspace
+from cista_ros.runtime.native.workers import Workers
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 @pytest.mark.parametrize(("rows", "columns", "inputs", "outputs"), [(4, 4, 1, 1), (8, 12, 5, 3), (92, 64, 16, 32)])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_tiled_convolution_is_the_plain_one(rows, columns, inputs, outputs, threads):

@@ -1,0 +1,36 @@
+"""Whether a network bears bf16: rounding is forgotten by some weights, and grows from step to step with others."""
+
+from __future__ import annotations
+
+import torch
+
+from ...errors import RuntimeUnavailableError
+from ...networks import Cista
+from .cista import NativeCista
+
+ONE_GREY_LEVEL = 1 / 255
+# A trial is short, and what grows goes on growing: an eighth of what is allowed in the end.
+ALLOWED = ONE_GREY_LEVEL / 8
+_SIZE, _STEPS = 48, 40
+# Few events are where rounding counts most (docs/performance.md).
+_FILLED = 0.02
+
+
+@torch.inference_mode()
+def check_bf16(network: Cista) -> None:
+    """Run a small picture in both precisions for some steps that build on each other; takes half a second.
+
+    Raises:
+        RuntimeUnavailableError: an image in bf16 is on average further than ALLOWED from that in fp32.
+    """
+    exact, reduced = (NativeCista(network, _SIZE, _SIZE, precision) for precision in ("fp32", "bf16"))
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for _ in range(_STEPS):
+        shape = network.bins, _SIZE, _SIZE
+        grid = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < _FILLED)
+        worst = max(worst, (exact.step(grid) - reduced.step(grid)).abs().mean().item())
+    if not worst <= ALLOWED:
+        raise RuntimeUnavailableError(
+            f"in a trial its images drifted {255 * worst:.2f} grey levels from fp32's, of {255 * ALLOWED:.2f} allowed"
+        )

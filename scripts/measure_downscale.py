@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""What `downscale` costs in quality: measure_downscale.py RECORDING [--factor 2] [--json FILE] [--picture FILE].
+
+One recording with camera frames is reconstructed at full size and with its events binned, one image a frame. All are
+brought to the lower resolution (by areas) and compared there with the frames, after histogram equalisation of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from cista_ros.benchmark.machine import describe_machine
+from cista_ros.intake import Intake
+from cista_ros.networks import find_weights, load_network
+from cista_ros.offline import reconstruct_recording
+from cista_ros.pipeline import ImageMaker, WindowMaker
+from cista_ros.reconstructor import Reconstructor, choose_device
+from cista_ros.recordings import open_recording
+from cista_ros.tone_map import equalise, make_tone_map, to_mono8
+from cista_ros.training.losses import ssim
+from cista_ros.windows import StampWindows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--weights", default="cista-tc")
+    parser.add_argument("--factor", type=int, default=2)
+    parser.add_argument("--skip", type=int, default=5, help="images before the first that counts")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    network = load_network(find_weights(options.weights))
+    with open_recording(options.recording) as recording:
+        height, width = recording.height, recording.width
+        small = -(-width // options.factor), -(-height // options.factor)
+        stamps = recording.frame_stamps()
+        frames = {
+            r.message.stamp: r.message.image.astype(np.float32) / 255
+            for r in recording.read(camera_info=False)
+            if hasattr(r.message, "image")
+        }
+    rows, shown = [], []
+    for factor in (1, options.factor):
+        with open_recording(options.recording) as recording:
+            reconstructor = Reconstructor(network, height, width, "cpu", runtime="auto", downscale=factor)
+            maker = WindowMaker(Intake(height, width), lambda: StampWindows(stamps))
+            images = ImageMaker(reconstructor, make_tone_map("none"))
+            scores, steps, began = [], 0, time.perf_counter()
+            for window, picture in reconstruct_recording(recording, maker, images):
+                steps += picture.steps
+                if window.stamp not in frames:
+                    continue
+                image, frame = (
+                    equalise(cv2.resize(i, small, interpolation=cv2.INTER_AREA))
+                    for i in (picture.shown.astype(np.float32), frames[window.stamp])
+                )
+                a, b = (torch.from_numpy(np.ascontiguousarray(i))[None, None] for i in (image, frame))
+                scores.append((np.square(image - frame).mean(), ssim(a, b).item()))
+            shown.append(image)
+            mse, similarity = np.mean(scores[options.skip :], axis=0)
+        rows.append(
+            {
+                "downscale": factor,
+                "height": height // factor,
+                "width": width // factor,
+                "images": len(scores),
+                "scored": len(scores) - options.skip,
+                "steps": steps,
+                "mse": float(mse),
+                "ssim": float(similarity),
+                "seconds": time.perf_counter() - began,
+                "runtime": reconstructor.runtime_note,
+            }
+        )
+        print(json.dumps(rows[-1]), flush=True)
+    if options.picture:
+        cv2.imwrite(str(options.picture), np.concatenate([to_mono8(i) for i in (*shown, frame)], 1))
+    if options.json:
+        content = {
+            "machine": describe_machine(choose_device("cpu")),
+            "recording": options.recording.name,
+            "weights": options.weights,
+            "compared_at": small,
+            "rows": rows,
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
