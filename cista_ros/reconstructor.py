@@ -127,7 +127,7 @@ class Reconstructor:
         the image's resolution, rounded up. None of a network without a sparse code.
         """
         code = self.runtime.code()
-        return None if code is None else code.abs().mean(0).float().cpu().numpy()
+        return None if code is None else code.float().abs().mean(0).cpu().numpy()
 
     @torch.inference_mode()
     def _step(self, events: np.ndarray) -> torch.Tensor:

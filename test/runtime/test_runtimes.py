@@ -179,7 +179,7 @@ def test_compile_shows_the_same(small_network):
     assert largest_difference("compile", small_network, 20, 24, steps=10) < EXACT
 
 
-@pytest.mark.parametrize("name", ["fused", "winograd", "openvino"])
+@pytest.mark.parametrize("name", [*FAST, "openvino"])
 @torch.inference_mode()
 def test_every_runtime_tells_the_code_of_the_reference(name):
     if name == "openvino":
