@@ -27,3 +27,7 @@ class DeviceError(CistaError):
 
 class RuntimeUnavailableError(CistaError):
     """A way to run a network that is not installed, or that cannot run this network on this device."""
+
+
+class MissingPackageError(CistaError):
+    """A package that is needed for what was asked, and is not installed."""

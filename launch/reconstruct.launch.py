@@ -94,7 +94,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("exit_on_end", "false", "End everything when the bag has become images, or failed.", flag=True),
             argument("weights", "", "Name of shipped weights, or a file; none: as in params_file."),
             argument("device", "", "auto, cpu, cuda or cuda:N; none: as in params_file."),
-            argument("events_topic", EVENTS_TOPIC, "Topic of the events (dvs_msgs/EventArray)."),
+            argument("events_topic", EVENTS_TOPIC, "Topic of the events (EventArray or EventPacket)."),
             argument("namespace", "cista", "Namespace of the node and of its images."),
             argument("params_file", str(params_file), "YAML file with the node's parameters."),
             argument("use_sim_time", "false", "Take time from /clock; the player publishes it.", flag=True),

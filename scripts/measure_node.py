@@ -29,7 +29,7 @@ from cista_ros.benchmark.machine import describe_machine
 from cista_ros.events import make_events
 from cista_ros.reconstructor import choose_device
 from cista_ros.windows import default_max_events
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 from cista_ros.wire.messages import EventMessage
 
 WARM_UP = 20
@@ -105,7 +105,7 @@ def measure(weights: str, runtime: str, device: str, height: int, width: int, ra
             for i in range(WARM_UP + images):
                 t = t0 + i * period + np.sort(rng.integers(0, period, count))
                 x, y, p = (rng.integers(0, n, count) for n in (width, height, 2))
-                data = encode_event_array(EventMessage(int(t[-1]), "camera", height, width, make_events(x, y, t, p)))
+                data = cdr.encode(EventMessage(int(t[-1]), "camera", height, width, make_events(x, y, t, p)))
                 while (left := due + i / rate - time.perf_counter()) > 0:
                     executor.spin_once(timeout_sec=left)
                 sent[int(t[-1])] = time.perf_counter()

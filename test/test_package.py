@@ -1,4 +1,4 @@
-"""What is installed: package.xml and setup.py agree, `ros2 run` finds the programs, dvs_msgs is the public type."""
+"""What is installed: package.xml and setup.py agree, `ros2 run` finds the programs, messages are the public types."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ LIBRARIES = {
 }
 # What only evaluation and training use: the extras of these names in setup.py, and lpips, which needs torchvision.
 OPTIONAL = {"h5py", "lpips", "matplotlib", "openvino", "skimage", "tensorboard", "triton"}
-# From ros-event-camera/dvs_msgs, built from its source beside ours (its share/dvs_msgs/msg/*.json).
+# From ros-event-camera/dvs_msgs, built from its source beside ours (its share/dvs_msgs/msg/*.json), and as bags have it
+# that were recorded with ros-event-camera/event_camera_msgs.
 TYPE_HASHES = {
     "dvs_msgs/msg/Event": "RIHS01_51cfc8e311acf01bf39b01e0e8f2fee8f9fa97e7979cf505c0610c8a8bc3fc3a",
     "dvs_msgs/msg/EventArray": "RIHS01_0ea4aa5f4670adab1336550158b2e3c9bf60fe515a284c4215ed605bd559c995",
+    "event_camera_msgs/msg/EventPacket": "RIHS01_d6fa176260b1f37e5a40845305315e150a0f18191241eb64f407442aa29844aa",
 }
 
 
@@ -184,7 +186,7 @@ def test_every_requirement_is_pinned() -> None:
         assert not [line for line in lines if not re.match(r"[\w.-]+(\[\w+\])?==[\w.]+(;|$)", line)]
 
 
-def test_dvs_msgs_has_the_type_hashes_of_the_public_package() -> None:
+def test_our_interface_packages_have_the_type_hashes_of_the_public_ones() -> None:
     """Computed by rosbags from our .msg files: without ROS, and independent of its generators."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -197,18 +199,20 @@ def test_dvs_msgs_has_the_type_hashes_of_the_public_package() -> None:
     assert {name: types.hash_rihs01(name) for name in TYPE_HASHES} == TYPE_HASHES
 
 
-def test_installed_dvs_msgs_announces_the_public_type() -> None:
+@pytest.mark.parametrize("kind", ["dvs_msgs/msg/EventArray", "event_camera_msgs/msg/EventPacket"])
+def test_installed_interface_packages_announce_the_public_types(kind) -> None:
     """What other nodes compare on the wire, from ROS 2 itself."""
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    messages = pytest.importorskip("dvs_msgs.msg", reason="dvs_msgs is not installed")
+    package, _, name = kind.split("/")
+    messages = pytest.importorskip(f"{package}.msg", reason=f"{package} is not installed")
     context = rclpy.Context()
     rclpy.init(context=context)
     try:
         node = rclpy.create_node("type_hash", context=context)
-        publisher = node.create_publisher(messages.EventArray, "~/events", 1)
+        publisher = node.create_publisher(getattr(messages, name), "~/events", 1)
         (info,) = node.get_publishers_info_by_topic(publisher.topic_name)
         if not hasattr(info, "topic_type_hash"):
             pytest.skip("ROS 2 Humble has no type hashes")
-        assert str(info.topic_type_hash) == TYPE_HASHES["dvs_msgs/msg/EventArray"]
+        assert str(info.topic_type_hash) == TYPE_HASHES[kind]
     finally:
         rclpy.shutdown(context=context)

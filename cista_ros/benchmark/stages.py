@@ -14,8 +14,8 @@ from ..events import make_events
 from ..tone_map import make_tone_map, to_mono8
 from ..voxel_grid import normalise, upload, voxel_grid, voxel_grid_torch
 from ..windows import CountWindows
-from ..wire.cdr import decode_event_array, encode_event_array, encode_image
-from ..wire.messages import EventMessage, ImageMessage
+from ..wire import cdr
+from ..wire.messages import EVENT_ARRAY, EventMessage, ImageMessage
 from .operations import synchronise
 
 SAMPLES = 15
@@ -44,18 +44,18 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
         np.sort(rng.integers(0, 33_000_000, count)),
         rng.integers(0, 2, count),
     )
-    message = encode_event_array(EventMessage(0, "camera", height, width, events))
+    message = cdr.encode(EventMessage(0, "camera", height, width, events))
     grid = torch.from_numpy(voxel_grid(events, height, width)).to(device)
     image = rng.random((height, width), np.float32)
     tone_map = make_tone_map("robust")
     stages: dict[str, Callable[[], object]] = {
-        "decode": lambda: decode_event_array(message),
+        "decode": lambda: cdr.decode(EVENT_ARRAY, message),
         "window": lambda: CountWindows(count).push(events),
         "voxel grid": lambda: voxel_grid(events, height, width),
-        DECODE_AND_GRID: lambda: voxel_grid(decode_event_array(message).events, height, width),
+        DECODE_AND_GRID: lambda: voxel_grid(cdr.decode(EVENT_ARRAY, message).events, height, width),
         "normalise": lambda: normalise(grid),
         "tone map": lambda: tone_map(image),
-        "message": lambda: encode_image(ImageMessage(0, "camera", "mono8", to_mono8(image))),
+        "message": lambda: cdr.encode(ImageMessage(0, "camera", "mono8", to_mono8(image))),
     }
     if device.type == "cuda":
         columns = upload(events, device)

@@ -39,6 +39,7 @@ def demo(
     from rich.console import Console
 
     from ..networks import find_weights
+    from ..recordings import open_recording
 
     console = Console(stderr=True)
     recording = recording or _sample()
@@ -50,7 +51,8 @@ def demo(
         for old in (output / folder).glob("[0-9]" * 8 + ".png"):
             old.unlink()
 
-    topics = ["-r", "events:=/dvs/events"]
+    with open_recording(recording) as source:
+        topics = ["-r", f"events:={source.events_topic}"]
     parameters = {
         "weights": weights,
         "device": device,

@@ -11,6 +11,7 @@ from ..errors import CistaError
 from ..threads import wait_without_spinning
 from . import ecd
 from .benchmark import benchmark
+from .convert import convert
 from .cost import cost
 from .demo import demo
 from .evaluate import evaluate
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(reconstruct)
 app.command()(demo)
+app.command()(convert)
 app.command()(evaluate)
 app.command()(cost)
 app.command()(benchmark)

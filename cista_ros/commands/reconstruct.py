@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .convert import EventTime
+
 if TYPE_CHECKING:
     from ..recordings import Recording
     from ..windows import Windower
@@ -82,6 +84,9 @@ def reconstruct(
     video: Annotated[Path | None, typer.Option(help="Also write this MP4.")] = None,
     start: Annotated[float | None, typer.Option(help="Begin this many seconds into the recording.", min=0)] = None,
     end: Annotated[float | None, typer.Option(help="End this many seconds into the recording.", min=0)] = None,
+    event_time: Annotated[
+        EventTime, typer.Option(help="Of event packets: the camera's clock, or the host's by their stamps.")
+    ] = EventTime.sensor,
     events_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear events.")] = None,
     frames_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear images.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -104,7 +109,8 @@ def reconstruct(
     chosen_device = choose_device(device)
     network = load_network(find_weights(weights))
     console = Console(stderr=True)
-    with open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source:
+    names = {"events_topic": events_topic, "frames_topic": frames_topic}
+    with open_recording(recording, event_time=event_time.value, **names) as source:
         adaptive = events_per_pixel, round(shortest * 1e9), round(longest * 1e9)
         by, make_windower = _windower(source, windows, period, count, adaptive, start, end)
         maker = WindowMaker(Intake(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower)

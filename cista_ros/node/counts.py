@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from ..intake import IntakeCounts
+from ..wire.event_packet import PacketCounts
 from .backlog import BacklogCounts
 
 
@@ -21,6 +22,7 @@ class Counts:
 
     intake: IntakeCounts = field(default_factory=IntakeCounts)
     backlog: BacklogCounts = field(default_factory=BacklogCounts)
+    packets: PacketCounts = field(default_factory=PacketCounts)
     messages: int = 0
     lost_messages: int = 0
     malformed_messages: int = 0
@@ -51,6 +53,7 @@ class Counts:
     def troubles(self) -> int:
         """A number that grows whenever something was lost or refused against the user's will."""
         messages = self.lost_messages + self.malformed_messages + self.wrong_size_messages
+        messages += self.packets.missing_packets + self.packets.unknown_words
         events = self.dropped_events() - self.backlog.discarded_events
         return messages + events + self.backlog.merged_windows + self.failed_windows + self.not_ready_windows
 
@@ -58,10 +61,11 @@ class Counts:
         """All counts by name, flat, and the sums of them that one asks for first."""
         sums = {"dropped_events": self.dropped_events(), "pending_events": self.pending_events()}
         values = asdict(self)
-        intake, backlog = values.pop("intake"), values.pop("backlog")
+        intake, backlog, packets = values.pop("intake"), values.pop("backlog"), values.pop("packets")
         return {
             **{name if name in ("time_jumps", "gaps") else f"{name}_events": n for name, n in intake.items()},
             **backlog,
+            **packets,
             **values,
             **sums,
         }

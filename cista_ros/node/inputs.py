@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dvs_msgs.msg import EventArray
 from rclpy.node import Node
 from rclpy.qos import qos_profile_system_default
 from rclpy.serialization import deserialize_message
@@ -17,12 +16,12 @@ from ..errors import DecodeError, EventError
 from ..intake import Intake
 from ..pipeline import WindowMaker
 from ..windows import Window
-from ..wire.cdr import decode_event_array
+from ..wire.event_packet import PacketCounts
 from ..wire.messages import EventMessage
 from .counts import Counts
 from .diagnostics import Troubles
+from .event_subscription import EventSubscription
 from .parameters import Settings
-from .subscription import RawSubscription
 from .sync import SyncTopic
 
 IDLE_STEP_S = 0.05
@@ -52,7 +51,7 @@ class Inputs:
         self.last_message = time.monotonic()
         self.clock_offset_s = 0.0
         self.sync = SyncTopic(self.node, self._on_stamp, self.counts, self.troubles)
-        self._events: RawSubscription | None = None
+        self._events: EventSubscription | None = None
         self._info: Subscription | None = None
         self._size = 0, 0
         self._seen = self._idle_steps = 0
@@ -70,7 +69,10 @@ class Inputs:
     def subscribe(self) -> None:
         """Let messages come."""
         self.last_message = time.monotonic()
-        self._events = RawSubscription(self.node, EventArray, "events", self._on_events, self._on_lost)
+        types = self.settings.events_type, self.settings.event_time
+        self._events = EventSubscription(
+            self.node, "events", self._on_events, self._on_lost, self.counts.packets, *types
+        )
         # Raw: rclpy lets bytes that it cannot deserialise end the process.
         self._info = self.node.create_subscription(
             CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
@@ -93,6 +95,8 @@ class Inputs:
     def end_stream(self) -> list[Window]:
         """The windows that are left; the next message begins a stream, of whatever sensor size."""
         windows, self.windows = self.windows, None
+        if self._events:
+            self._events.forget()
         return windows.restart() if windows else []
 
     @property
@@ -150,12 +154,15 @@ class Inputs:
     def _on_events(self, data: bytes) -> None:
         self.last_message = time.monotonic()
         self.counts.messages += 1
+        assert self._events
+        packets = replace(self.counts.packets)
         try:
-            message = decode_event_array(data)
+            message = self._events.decode(data)
         except DecodeError as error:
             self.counts.malformed_messages += 1
             self.troubles.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
             return
+        self._tell_of_packets(packets)
         if not self._is_of_our_size(message):
             return
         assert self.windows
@@ -194,6 +201,16 @@ class Inputs:
     def _hand_on(self, windows: list[Window]) -> None:
         if windows:
             self.on_windows(windows)
+
+    def _tell_of_packets(self, before: PacketCounts) -> None:
+        missing = self.counts.packets.missing_packets - before.missing_packets
+        unknown = self.counts.packets.unknown_words - before.unknown_words
+        if missing or unknown:
+            self.troubles.add(
+                "packets",
+                f"{missing} packets were missing before one on {self.topic_name}, in which {unknown} words have unknown"
+                " codes",
+            )
 
     def _tell_of_events(self, intake: Intake, before: object) -> None:
         counts = intake.counts

@@ -16,6 +16,8 @@ from ..runtime import RUNTIMES
 from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
 from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
+from ..wire.event_packet import EVENT_TIMES
+from ..wire.messages import EVENT_TYPES
 from .backlog import POLICIES
 from .images import COMPRESSIONS, ENCODERS
 
@@ -36,6 +38,8 @@ class Settings:
 
     weights: str = DEFAULT_WEIGHTS
     device: str = "auto"
+    events_type: str = "auto"
+    event_time: str = "sensor"
     windows: str = "period"
     period: float = 1 / 30
     count: int = 0
@@ -94,6 +98,8 @@ class Settings:
 
 
 _CHOICES: dict[str, Iterable[str]] = {
+    "events_type": ("auto", *EVENT_TYPES),
+    "event_time": EVENT_TIMES,
     "windows": ("period", "count", "adaptive", "sync"),
     "runtime": RUNTIMES,
     "tone_map": TONE_MAPS,
@@ -104,6 +110,8 @@ _CHOICES: dict[str, Iterable[str]] = {
 _DESCRIPTIONS = {
     "weights": "Name of shipped weights, or a file (.safetensors, or the authors' .pth.tar).",
     "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
+    "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while running.",
+    "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while running.",
     "windows": "What bounds the events of an image: period, count, how busy the view is, or the stamps on sync.",
     "period": "Seconds of event time to an image, with windows=period.",
     "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",

@@ -8,7 +8,6 @@ import math
 import sys
 import time
 
-from dvs_msgs.msg import EventArray
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -16,25 +15,20 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
 
 from ..errors import RecordingError
 from ..recordings import Recorded, Recording, open_recording
-from ..wire.cdr import encode_camera_info, encode_event_array, encode_image
-from ..wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+from ..wire import cdr
+from ..wire.messages import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
 from .completion import Completion
 from .images import time_message
+from .message_types import message_class
 from .process import STEP_S, Spinner, Stop, ros_process
 
 # Reliable and deep: large messages, and bursts when the playback is fast, must not be lost.
 QOS = QoSProfile(depth=100)
 CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
-ENCODERS = {
-    EventMessage: (EventArray, encode_event_array),
-    ImageMessage: (Image, encode_image),
-    CameraInfoMessage: (CameraInfo, encode_camera_info),
-}
 
 
 class Player(Node):
@@ -53,9 +47,10 @@ class Player(Node):
         self._spinner = Spinner(self)
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._topics: dict[str, Publisher] = {}
-        self._publisher(recording.events_topic, EventArray)
+        # event_array_msgs is history: what was recorded under that name goes out under the present one.
+        self._publisher(recording.events_topic, EVENT_ARRAY if recording.events_type == EVENT_ARRAY else EVENT_PACKET)
         if recording.frames_topic:
-            self._publisher(recording.frames_topic, Image)
+            self._publisher(recording.frames_topic, IMAGE)
         self.counts = {"messages": 0, "events": 0, "images": 0}
 
     def wait_for_subscribers(self, wanted: int) -> None:
@@ -116,17 +111,19 @@ class Player(Node):
 
     def _publish(self, recorded: Recorded) -> None:
         message = recorded.message
-        message_type, encode = ENCODERS[type(message)]
-        self._publisher(recorded.topic, message_type).publish(encode(message))
+        # Packets go out as they were recorded.
+        sent = message.packet or message if isinstance(message, EventMessage) else message
+        self._publisher(recorded.topic, KINDS[type(sent)]).publish(cdr.encode(sent))
         self.counts["messages"] += 1
         if isinstance(message, EventMessage):
             self.counts["events"] += len(message.events)
         self.counts["images"] += isinstance(message, ImageMessage)
 
-    def _publisher(self, topic: str, message_type: type) -> Publisher:
+    def _publisher(self, topic: str, kind: str) -> Publisher:
         if topic not in self._topics:
             overrides = QoSOverridingOptions.with_default_policies()
-            self._topics[topic] = self.create_publisher(message_type, topic, QOS, qos_overriding_options=overrides)
+            publisher = self.create_publisher(message_class(kind), topic, QOS, qos_overriding_options=overrides)
+            self._topics[topic] = publisher
         return self._topics[topic]
 
 

@@ -239,6 +239,8 @@ class ReconstructNode(LifecycleNode):
     def _apply(self, new: Settings, reload: bool) -> None:
         """Take new settings over, or raise and leave all as it was; `reload` weights whose file has changed."""
         old = self._settings
+        if self._inputs.subscribed and (new.events_type, new.event_time) != (old.events_type, old.event_time):
+            raise SettingsError("events_type and event_time cannot be changed while the events are subscribed to")
         choose_device(new.device)
         if self._worker and self._loaded:
             changed = reload and weights_version(new.weights) != self._loaded.version

@@ -11,17 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from dvs_msgs.msg import EventArray
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
 from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
 from ..events import concatenate, no_events
-from ..wire.cdr import decode_event_array
+from .event_subscription import EventSubscription
 from .images import to_grey
 from .process import STEP_S, Spinner, ros_process
-from .subscription import RawSubscription
 
 
 class Recorder(Node):
@@ -42,7 +40,7 @@ class Recorder(Node):
         self.last_arrival: float | None = None
         self._waiting = no_events()
         self._arrivals: list[tuple[int, float]] = []
-        RawSubscription(self, EventArray, "events", self._on_events, self._on_lost)
+        self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost)
         self.create_subscription(Image, "image_raw", self._on_image, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
@@ -65,7 +63,7 @@ class Recorder(Node):
 
     def _on_events(self, data: bytes) -> None:
         self.last_arrival = time.monotonic()
-        message = decode_event_array(data)
+        message = self._subscription.decode(data)
         self.messages += 1
         self.events += len(message.events)
         if len(message.events):

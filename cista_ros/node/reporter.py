@@ -10,13 +10,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
+from ..wire.messages import EVENT_TYPES
 from .counts import Counts, Recent
 from .diagnostics import Troubles, diagnostic_array, memory, statistics
 from .images import time_message
 from .inputs import Inputs
 
 REPORT_S = 1.0
-MESSAGE_TYPE = "dvs_msgs/msg/EventArray"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Reporter:
             if inputs.unmet_qos:
                 return DiagnosticStatus.ERROR, inputs.unmet_qos
             if other := inputs.other_types():
-                text = f"{inputs.topic_name} bears {other}; this node takes {MESSAGE_TYPE}"
+                text = f"{inputs.topic_name} bears {other}; this node takes {', '.join(EVENT_TYPES)}"
                 self._troubles.add("type", text)
                 return DiagnosticStatus.ERROR, text
             return DiagnosticStatus.WARN, f"no events on {inputs.topic_name}"

@@ -54,16 +54,24 @@ class RawSubscription:
         self._subscription = self._subscribe(QoSOverridingOptions(OVERRIDABLE))
         self._retry: Any = None
 
+    def change_type(self, message_type: type) -> None:
+        """Take messages of another type from now on."""
+        self.destroy()
+        self._type = message_type
+        self._last.clear()
+        self._subscription = self._subscribe(None)
+
+    def destroy(self) -> None:
+        """Take no more messages."""
+        if self._retry:
+            self._node.destroy_timer(self._retry)
+            self._retry = None
+        self._node.destroy_subscription(self._subscription)
+
     @property
     def topic_name(self) -> str:
         """The topic's resolved name."""
         return self._subscription.topic_name
-
-    def other_types(self) -> str:
-        """The types of this topic's publishers whose messages we cannot take, as text; empty if there are none."""
-        own = "/".join((self._type.__module__.partition(".")[0], "msg", self._type.__name__))
-        types = {info.topic_type for info in self._node.get_publishers_info_by_topic(self.topic_name)}
-        return ", ".join(sorted(types - {own}))
 
     def take_waiting(self) -> None:
         """Hand on the messages that have come: for who keeps the executor from doing so."""
@@ -76,12 +84,6 @@ class RawSubscription:
                 self._on_numbered(*taken)
             else:
                 self._on_message(taken[0])
-
-    def destroy(self) -> None:
-        """Let no more messages come."""
-        if self._retry:
-            self._node.destroy_timer(self._retry)
-        self._node.destroy_subscription(self._subscription)
 
     def _subscribe(self, overrides: QoSOverridingOptions | None) -> Subscription:
         callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
@@ -137,7 +139,5 @@ class RawSubscription:
         self._retry = self._node.create_timer(0.0, self._resubscribe, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _resubscribe(self) -> None:
-        self._node.destroy_timer(self._retry)
-        self._retry = None
-        self._node.destroy_subscription(self._subscription)
+        self.destroy()
         self._subscription = self._subscribe(None)

@@ -14,7 +14,7 @@ from rclpy.subscription import Subscription
 
 from ..errors import CistaError, DecodeError
 from ..sync_windows import SyncStamps
-from ..wire.cdr import decode_stamp
+from ..wire import cdr
 from .counts import Counts
 from .diagnostics import Troubles
 
@@ -94,7 +94,7 @@ class SyncTopic:
 
     def _on_message(self, data: bytes) -> None:
         try:
-            stamp = decode_stamp(data)
+            stamp = cdr.decode_stamp(data)
         except DecodeError as error:
             self._counts.malformed_messages += 1
             self._troubles.add("sync", f"Skipped a message on {self._name}: {error}")

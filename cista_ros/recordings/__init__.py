@@ -12,11 +12,18 @@ __all__ = ["Recorded", "Recording", "open_recording"]
 _READ = "a ROS 1 bag (.bag), a rosbag2 (its folder, .mcap or .db3), or ECD text (a folder with events.txt, or its .zip)"
 
 
-def open_recording(path: str | Path, *, events_topic: str | None = None, frames_topic: str | None = None) -> Recording:
+def open_recording(
+    path: str | Path,
+    *,
+    events_topic: str | None = None,
+    frames_topic: str | None = None,
+    event_time: str = "sensor",
+) -> Recording:
     """Open a recording of an event camera: a ROS 1 bag, a rosbag2 (sqlite3 or mcap), or ECD text (folder or zip).
 
-    Topics are found by type; `events_topic` and `frames_topic` name them where several match. Close the recording
-    after use: it is a context manager.
+    Topics are found by type; `events_topic` and `frames_topic` name them where several match. The times of event
+    packets are the camera's own, or with event_time="host" moved to the host's clock. Close the recording after use: it
+    is a context manager.
 
     Raises RecordingError, naming the path, if the recording is missing, damaged, of another format, or lacks the topics
     or any event.
@@ -31,7 +38,7 @@ def open_recording(path: str | Path, *, events_topic: str | None = None, frames_
     if path.suffix in (".bag", ".mcap", ".db3") or (path / "metadata.yaml").exists():
         from .rosbag import RosbagRecording
 
-        return RosbagRecording(path, events_topic=events_topic, frames_topic=frames_topic)
+        return RosbagRecording(path, events_topic=events_topic, frames_topic=frames_topic, event_time=event_time)
     raise RecordingError(f"{path}: {_what_it_is(path)}; expected {_READ}")
 
 

@@ -1,9 +1,10 @@
-"""Events as text, a line "t x y p" each (the Event Camera Dataset's events.txt), parsed without a loop over lines."""
+"""Events as text, a line "t x y p" each (the Event Camera Dataset's events.txt), without a loop over lines."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import BinaryIO
 
 import numpy as np
@@ -19,6 +20,8 @@ _LONGEST_LINE = 4096  # bytes
 _SEPARATORS = np.frombuffer(b".   \n", np.uint8)
 _MAX_SECONDS, _MAX_COORDINATE = np.iinfo(np.int64).max // NS - 1, 2**16 - 1
 _POWERS_OF_TEN = 10 ** np.arange(10, dtype=np.int64)
+_BLOCK = 1 << 14  # events formatted at once
+_THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
 
 
 def read_blocks(file: BinaryIO, size: int = 1 << 18) -> Iterator[np.ndarray]:
@@ -113,3 +116,46 @@ def _nanoseconds(digits: npt.NDArray[np.uint8], begin: np.ndarray, length: np.nd
         digit *= _POWERS_OF_TEN[8 - place]
         values += digit if place < always else np.where(place < length, digit, 0)
     return values
+
+
+def format_events(events: np.ndarray) -> Iterator[bytes]:
+    """Events (N,) as lines of text, in blocks; `parse` gives the same events back. ValueError for a time below 0."""
+    for at in range(0, len(events), _BLOCK):
+        block = events[at : at + _BLOCK]
+        t = block["t"]
+        if t.min() < 0:
+            raise ValueError("a time before 0, which text cannot hold")
+        columns = [_seconds(t // NS), _fixed(b".", len(t)), *_three_digit_groups(t % NS)]
+        for name in "xy":
+            columns += [_fixed(b" ", len(t)), _coordinates()[block[name]]]
+        columns += [_fixed(b" ", len(t)), (block["p"] + np.uint8(ord("0")))[:, None], _fixed(b"\n", len(t))]
+        text = np.concatenate(columns, 1)
+        yield text[text != 0].tobytes()
+
+
+def _fixed(char: bytes, count: int) -> np.ndarray:
+    return np.full((count, 1), ord(char), np.uint8)
+
+
+def _seconds(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Their digits, behind zero bytes; in a block few differ."""
+    values, which = np.unique(seconds, return_inverse=True)
+    return _right_aligned(values.tolist())[which]
+
+
+def _three_digit_groups(numbers: npt.NDArray[np.int64]) -> list[np.ndarray]:
+    """The nine digits of numbers below 1e9."""
+    millions, rest = np.divmod(numbers.astype(np.uint32), np.uint32(1_000_000))
+    return [_THREE_DIGITS[group] for group in (millions, *np.divmod(rest, np.uint32(1000)))]
+
+
+@cache
+def _coordinates() -> npt.NDArray[np.uint8]:
+    """The digits of each uint16 (65536, 5), behind zero bytes."""
+    return _right_aligned(range(1 << 16))
+
+
+def _right_aligned(numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """The digits of numbers (N,) in rising order as (N, digits of the last), behind zero bytes."""
+    digits = len(str(numbers[-1]))
+    return np.frombuffer(b"".join((b"%d" % n).rjust(digits, b"\0") for n in numbers), np.uint8).reshape(-1, digits)

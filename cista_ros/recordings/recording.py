@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecordingError
-from ..wire.messages import NS, Message
+from ..wire.event_packet import part_of
+from ..wire.messages import NS, EventMessage, Message
 
 # After the events have passed the end of what is wanted, reading goes on for this long, since frames of before the end
 # may have been received later.
@@ -52,8 +52,10 @@ class Recording(ABC):
     start: int  # ns; the earlier of the first event's time and the first frame's stamp
     duration: float | None  # s, roughly, for progress bars; None where finding out would mean reading everything
     events_topic: str
+    events_type: str  # one of EVENT_TYPES
     frames_topic: str | None  # None: there are no frames, or it is not clear which of several topics has them
     camera_info_topic: str | None
+    other_topics: tuple[str, ...] = ()  # that are not read
 
     _no_frames: str | None = None  # why frames cannot be had although there are some
 
@@ -69,6 +71,7 @@ class Recording(ABC):
 
         Only events, and frames and camera infos whose header stamps, with start <= (time - self.start) / 1e9 < end are
         given out; None leaves that side open. A chunk of events is cut exactly, and left out if nothing of it remains.
+        Event packets between those that have events may have none.
         With an `end`, reading stops two seconds (as received) after the events have passed it. With frames=False or
         camera_info=False those messages are not decoded.
 
@@ -103,6 +106,7 @@ class Recording(ABC):
 
     def _cut(self, items: Iterator[Item], first: int, past: int) -> Iterator[Recorded]:
         last_received = float("inf")
+        began = False
         for item in items:
             if item.received > last_received:
                 return
@@ -116,11 +120,20 @@ class Recording(ABC):
                 last_received = min(last_received, item.received + _STRAGGLERS_NS)
             wanted = (t >= first) & (t < past)
             if wanted.all():
-                if len(t):
+                # A packet without events still belongs to the stream of packets.
+                if len(t) or (began and message.packet):
+                    began = True
                     yield Recorded(item.received, item.topic, message)
             elif wanted.any():
-                cut = dataclasses.replace(message, events=message.events[wanted])
-                yield Recorded(item.received, item.topic, cut)
+                yield Recorded(item.received, item.topic, self._part(message, wanted))
+
+    def _part(self, message: EventMessage, wanted: npt.NDArray[np.bool_]) -> EventMessage:
+        try:
+            return part_of(message, wanted)
+        except ValueError as error:
+            raise RecordingError(
+                f"{self.path}: a packet of {self.events_topic} cannot be cut where it should begin or end: {error}"
+            ) from None
 
     def _span(self, start: float | None, end: float | None) -> tuple[int, int]:
         limits = np.iinfo(np.int64)

@@ -12,25 +12,33 @@ from rosbags import rosbag1, rosbag2
 
 from ..errors import CistaError, DecodeError, RecordingError
 from ..wire import cdr, ros1
-from ..wire.messages import NS, EventMessage
+from ..wire.codec import DECODED
+from ..wire.event_stream import EventStream
+from ..wire.messages import EVENT_TYPES, NS, EventMessage
 from .recording import Item, Recording
 from .sqlite_file import check_complete
-from .topics import CAMERA_INFO, EVENT_ARRAY, IMAGE, find_topics
-
-_DECODERS = {EVENT_ARRAY: "decode_event_array", IMAGE: "decode_image", CAMERA_INFO: "decode_camera_info"}
+from .topics import find_topics
 
 T = TypeVar("T")
 
 
 class RosbagRecording(Recording):
-    """A bag with a dvs_msgs/EventArray topic; `duration` is by receiving time, from the bag's index.
+    """A bag with a topic of one of EVENT_TYPES; `duration` is by receiving time, from the bag's index.
 
     The readers are used directly, not through rosbags' AnyReader, which refuses bags without message definitions
     (sqlite3 before Iron) and parses those of all topics.
     """
 
-    def __init__(self, path: Path, *, events_topic: str | None = None, frames_topic: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        events_topic: str | None = None,
+        frames_topic: str | None = None,
+        event_time: str = "sensor",
+    ) -> None:
         self.path = path
+        self._event_time = event_time
         is_ros1 = path.suffix == ".bag" and not path.is_dir()
         self._wire = ros1 if is_ros1 else cdr
         with self._reading():
@@ -45,11 +53,15 @@ class RosbagRecording(Recording):
             raise
 
     def _find(self, events_topic: str | None, frames_topic: str | None) -> None:
+        types = {c.topic: c.msgtype for c in self._reader.connections}
         try:
-            topics = find_topics({c.topic: c.msgtype for c in self._reader.connections}, events_topic, frames_topic)
+            topics = find_topics(types, events_topic, frames_topic)
         except RecordingError as error:
             raise RecordingError(f"{self.path}: {error}") from None
         self.events_topic, self.frames_topic, self.camera_info_topic = topics.events, topics.frames, topics.camera_info
+        self.events_type = types[topics.events]
+        read = self.events_topic, self.frames_topic, self.camera_info_topic
+        self.other_topics = tuple(sorted(types.keys() - set(read)))
         self._no_frames = topics.unclear_frames and f"{self.path}: {topics.unclear_frames}"
         first = self._first_events()
         self.height, self.width = first.height, first.width
@@ -77,17 +89,19 @@ class RosbagRecording(Recording):
         return (item.stamp for item in self._topics(self.frames_topic))
 
     def _topics(self, *wanted: str | None) -> Iterator[Item]:
-        connections = [c for c in self._reader.connections if c.topic in wanted and c.msgtype in _DECODERS]
+        connections = [c for c in self._reader.connections if c.topic in wanted and c.msgtype in DECODED]
         if not connections:  # to rosbags an empty choice means all
             return
         seen = dict.fromkeys(wanted, 0)
+        streams = {kind: EventStream(kind, self._wire, self._event_time) for kind in EVENT_TYPES}
         with self._reading():
             for connection, received, raw in self._reader.messages(connections):
                 apply = partial(self._apply, connection.topic, seen[connection.topic], received, raw)
                 seen[connection.topic] += 1
                 stamp = 0 if connection.topic == self.events_topic else apply(self._wire.decode_stamp)
-                decode = partial(apply, getattr(self._wire, _DECODERS[connection.msgtype]))
-                yield Item(received, connection.topic, stamp, decode)
+                kind = connection.msgtype
+                decode = streams[kind].decode if kind in streams else partial(self._wire.decode, kind)
+                yield Item(received, connection.topic, stamp, partial(apply, decode))
 
     def _apply(self, topic: str, index: int, received: int, raw: bytes, decode: Callable[[bytes], T]) -> T:
         """Decode a message, or raise RecordingError that says which one cannot be decoded."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -13,33 +16,66 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ..errors import RecordingError
-from ..wire import cdr, ros1
-from ..wire.messages import NS, CameraInfoMessage, EventMessage, ImageMessage, Message
-from .topics import CAMERA_INFO, EVENT_ARRAY, IMAGE
+from ..wire import Codec, cdr, ros1
+from ..wire.messages import (
+    EVENT_ARRAY,
+    EVENT_PACKET,
+    KINDS,
+    NS,
+    CameraInfoMessage,
+    EventMessage,
+    ImageMessage,
+    Message,
+    PacketMessage,
+)
+from .ecd_text import CAMERA_INFO_TOPIC, EVENTS_TOPIC, FRAMES_TOPIC, SIZE_FILE
+from .event_text import format_events
 
 FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text")
-_TOPICS = {
-    EventMessage: ("/dvs/events", EVENT_ARRAY, "encode_event_array"),
-    ImageMessage: ("/dvs/image_raw", IMAGE, "encode_image"),
-    CameraInfoMessage: ("/dvs/camera_info", CAMERA_INFO, "encode_camera_info"),
+METADATA_VERSIONS = (8, 9)  # of a rosbag2; 9 is read by Kilted and later only
+ECD_TOPICS: Mapping[type, str] = {
+    EventMessage: EVENTS_TOPIC,
+    PacketMessage: EVENTS_TOPIC,
+    ImageMessage: FRAMES_TOPIC,
+    CameraInfoMessage: CAMERA_INFO_TOPIC,
 }
-_DVS_MSGS = {
+_EVENT_MSGS = {
     "dvs_msgs/msg/Event": "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity",
     EVENT_ARRAY: "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events",
+    EVENT_PACKET: "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\n"
+    "string encoding\nbool is_bigendian\nuint8[] events",
 }
 
 
 class RecordingWriter(ABC):
-    """Writes messages in the order given; topics are named as in the Event Camera Dataset's bags."""
+    """Writes messages in the order given."""
 
     @abstractmethod
     def write(self, received: int, message: Message) -> None:
-        """Add a message that was received at this time, in nanoseconds, not before the one added last."""
+        """Add a message that was received at this time, in nanoseconds, not before the one added last.
+
+        Raises ValueError if the format cannot hold it.
+        """
 
 
 @contextmanager
-def write_recording(path: str | Path, format: str) -> Iterator[RecordingWriter]:
-    """Open a new recording of one of FORMATS; it is whole when the context ends.
+def write_recording(
+    path: str | Path,
+    format: str,
+    *,
+    topics: Mapping[type, str] = ECD_TOPICS,
+    metadata_version: int = 8,
+    compression: str = "bz2",
+) -> Iterator[RecordingWriter]:
+    """Open a new recording of one of FORMATS; it is whole when the context ends, and gone if that ends by an error.
+
+    ECD text named *.zip is zipped.
+
+    Args:
+        topics: by type of message; of bags only. By default as in the Event Camera Dataset's.
+        metadata_version: one of METADATA_VERSIONS, of a rosbag2.
+        compression: of a ROS 1 bag's chunks, as rosbag record does it: "bz2" (slow, events shrink to about a third) or
+            "lz4".
 
     Raises:
         RecordingError: the path exists, or cannot be written.
@@ -49,70 +85,101 @@ def write_recording(path: str | Path, format: str) -> Iterator[RecordingWriter]:
         raise RecordingError(f"{path}: exists already; a recording is not written over")
     try:
         if format == "ecd-text":
-            with _EcdText(path) as writer:
+            with _zipped(path) if path.suffix == ".zip" else _EcdText(path) as writer:
                 yield writer
         else:
-            yield from _bag(path, format)
-    except (OSError, rosbag1.WriterError, rosbag2.WriterError) as error:
-        raise RecordingError(f"{path}: could not be written ({error})") from None
+            with _open_bag(path, format, metadata_version, compression) as bag:
+                yield _Bag(bag, topics)
+    except BaseException as error:
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.unlink()
+        if isinstance(error, OSError | rosbag1.WriterError | rosbag2.WriterError):
+            raise RecordingError(f"{path}: could not be written ({error})") from None
+        raise
 
 
-def _bag(path: Path, format: str) -> Iterator[RecordingWriter]:
+def _open_bag(path: Path, format: str, version: int, compression: str) -> rosbag1.Writer | rosbag2.Writer:
     if format == "ros1":
-        # Chunks compressed one by one, as rosbag record -j does: events shrink to about a third.
         bag = rosbag1.Writer(path)
-        bag.set_compression(rosbag1.Writer.CompressionFormat.BZ2)
-        store = get_typestore(Stores.ROS1_NOETIC)
-    else:
-        plugin = rosbag2.StoragePlugin.MCAP if format == "ros2-mcap" else rosbag2.StoragePlugin.SQLITE3
-        bag = rosbag2.Writer(path, version=8, storage_plugin=plugin)
-        store = get_typestore(Stores.ROS2_HUMBLE)
-    for name, text in _DVS_MSGS.items():
-        store.register(get_types_from_msg(text, name))
-    with bag:
-        yield _Bag(bag, store, ros1 if format == "ros1" else cdr)
+        bag.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
+        return bag
+    plugin = rosbag2.StoragePlugin.MCAP if format == "ros2-mcap" else rosbag2.StoragePlugin.SQLITE3
+    return rosbag2.Writer(path, version=version, storage_plugin=plugin)
 
 
 class _Bag(RecordingWriter):
-    def __init__(self, bag: rosbag1.Writer | rosbag2.Writer, store: object, wire: object) -> None:
-        self._bag, self._store, self._wire = bag, store, wire
+    def __init__(self, bag: rosbag1.Writer | rosbag2.Writer, topics: Mapping[type, str]) -> None:
+        is_ros1 = isinstance(bag, rosbag1.Writer)
+        self._bag, self._topics = bag, topics
+        self._wire: Codec = ros1 if is_ros1 else cdr
+        self._store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
+        for name, text in _EVENT_MSGS.items():
+            self._store.register(get_types_from_msg(text, name))
         self._connections: dict[type, object] = {}
 
     def write(self, received: int, message: Message) -> None:
-        topic, name, encode = _TOPICS[type(message)]
-        if type(message) not in self._connections:
-            self._connections[type(message)] = self._bag.add_connection(topic, name, typestore=self._store)
-        self._bag.write(self._connections[type(message)], received, getattr(self._wire, encode)(message))
+        kind = type(message)
+        if kind not in self._connections:
+            connection = self._bag.add_connection(self._topics[kind], KINDS[kind], typestore=self._store)
+            self._connections[kind] = connection
+        self._bag.write(self._connections[kind], received, self._wire.encode(message))
 
 
 class _EcdText(RecordingWriter):
-    """events.txt, images.txt, images/ and calib.txt, times in seconds."""
+    """events.txt, images.txt, images/ and calib.txt, times in seconds; size.txt if there are no images to tell it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._count = 0
+        self._images_written = 0
+        self._size: tuple[int, int] | None = None
 
     def __enter__(self) -> _EcdText:
         (self._folder / "images").mkdir(parents=True)
-        self._events = open(self._folder / "events.txt", "w")
+        self._events = open(self._folder / "events.txt", "wb")
         self._images = open(self._folder / "images.txt", "w")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._events.close()
         self._images.close()
+        if self._size and not self._images_written:
+            (self._folder / SIZE_FILE).write_text(f"{self._size[1]} {self._size[0]}\n")
 
     def write(self, received: int, message: Message) -> None:
         if isinstance(message, EventMessage):
-            e = message.events
-            columns = (e["t"] // NS, e["t"] % NS, e["x"], e["y"], e["p"])
-            np.savetxt(self._events, np.stack([c.astype(np.int64) for c in columns], 1), "%d.%09d %d %d %d")
+            self._size = self._size or (message.height, message.width)
+            self._events.writelines(format_events(message.events))
         elif isinstance(message, ImageMessage):
-            name = f"images/frame_{self._count:08d}.png"
-            if not cv2.imwrite(str(self._folder / name), message.image):
+            name = f"images/frame_{self._images_written:08d}.png"
+            if not cv2.imwrite(str(self._folder / name), _bgr(message)):
                 raise OSError(f"{name} could not be written")
             self._images.write(f"{message.stamp // NS}.{message.stamp % NS:09d} {name}\n")
-            self._count += 1
-        elif not (calibration := self._folder / "calib.txt").exists():
-            k = message.k
-            calibration.write_text(" ".join(f"{v:g}" for v in (k[0], k[4], k[2], k[5], *message.d)) + "\n")
+            self._images_written += 1
+        elif isinstance(message, CameraInfoMessage) and not (calib := self._folder / "calib.txt").exists():
+            if message.distortion_model not in ("", "plumb_bob") or len(message.d) > 5:
+                raise ValueError(f"calib.txt cannot hold {len(message.d)} coefficients of {message.distortion_model}")
+            k, d = message.k, [*message.d, 0, 0, 0, 0, 0][:5]
+            calib.write_text(" ".join(f"{v:.17g}" for v in (k[0], k[4], k[2], k[5], *d)) + "\n")
+
+
+def _bgr(message: ImageMessage) -> np.ndarray:
+    """The image as OpenCV writes it."""
+    match message.encoding.removesuffix("16").removesuffix("8"):
+        case "mono" | "bgr" | "bgra":
+            return message.image
+        case "rgb" | "rgba":
+            order = cv2.COLOR_RGB2BGR if message.image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+            return cv2.cvtColor(message.image, order)
+    raise ValueError(f"ECD text cannot hold images of encoding {message.encoding}")
+
+
+@contextmanager
+def _zipped(path: Path) -> Iterator[_EcdText]:
+    """ECD text in a folder beside the archive, which it becomes: a zip cannot be written to in several places."""
+    with tempfile.TemporaryDirectory(prefix=f"{path.stem}-", dir=path.parent) as folder:
+        with _EcdText(Path(folder) / path.stem) as writer:
+            yield writer
+        with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for file in sorted(Path(folder).rglob("*")):
+                archive.write(file, file.relative_to(folder))

@@ -1,1 +1,5 @@
-"""Bytes of ROS messages <-> events, images and camera infos: `cdr` for ROS 2, `ros1` for ROS 1 bags."""
+"""Bytes of ROS messages <-> events, images and camera infos: `cdr` is ROS 2's serialization, `ros1` that of bags."""
+
+from .codec import Codec, cdr, ros1
+
+__all__ = ["Codec", "cdr", "ros1"]

@@ -1,4 +1,4 @@
-"""The order of fields in sensor_msgs/Image and sensor_msgs/CameraInfo, which ROS 1 and ROS 2 share."""
+"""The order of fields in the messages that we read and write, which ROS 1 and ROS 2 share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import DecodeError
 from .cursor import Builder, Cursor
-from .messages import CameraInfoMessage, ImageMessage, image_layout
+from .event_records import pack_events, unpack_events
+from .messages import CameraInfoMessage, EventMessage, ImageMessage, PacketMessage, image_layout
 
 
 def read_size(cursor: Cursor, thing: str) -> tuple[int, int]:
@@ -19,8 +20,60 @@ def read_size(cursor: Cursor, thing: str) -> tuple[int, int]:
     return height, width
 
 
+def read_event_array(cursor: Cursor) -> EventMessage:
+    """A dvs_msgs/EventArray.
+
+    Raises DecodeError also if it declares a sensor without pixels, or holds a time with 1e9 nanoseconds or more.
+    Coordinates and the order of events are not checked here.
+    """
+    stamp, frame_id = cursor.header()
+    height, width = read_size(cursor, "sensor")
+    count = cursor.scalar("I", "the number of events")
+    first, others = cursor.format.event_records
+    at_most = 0 if cursor.left < first.itemsize else 1 + (cursor.left - first.itemsize) // others.itemsize
+    if count > at_most:
+        raise DecodeError(f"declares {count} events; the {cursor.left} bytes that follow hold at most {at_most}")
+    parts = cursor.array(first, min(count, 1), "events"), cursor.array(others, max(count - 1, 0), "events")
+    return EventMessage(stamp, frame_id, height, width, unpack_events(*parts))
+
+
+def write_event_array(builder: Builder, message: EventMessage) -> None:
+    """Inverse of read_event_array; raises ValueError if a time stamp does not fit the format's 32-bit seconds."""
+    builder.header(message.stamp, message.frame_id)
+    for value in (message.height, message.width, len(message.events)):
+        builder.scalar("I", value)
+    first, others = builder.format.event_records
+    pack_events(message.events[:1], first, builder.raw)
+    pack_events(message.events[1:], others, builder.raw)
+
+
+def read_packet(cursor: Cursor) -> PacketMessage:
+    """An event_camera_msgs/EventPacket, or what it was called before; its data is a view of the message."""
+    stamp, frame_id = cursor.header()
+    height, width = read_size(cursor, "sensor")
+    seq, time_base = cursor.scalar("Q", "seq"), cursor.scalar("Q", "time_base")
+    encoding = cursor.string("encoding")
+    if cursor.scalar("B", "is_bigendian"):
+        raise DecodeError("the packet is big-endian; only little-endian packets are read")
+    data = cursor.array(np.uint8, cursor.scalar("I", "the length of events"), "events")
+    return PacketMessage(stamp, frame_id, height, width, seq, time_base, encoding, data)
+
+
+def write_packet(builder: Builder, message: PacketMessage) -> None:
+    """Inverse of read_packet."""
+    builder.header(message.stamp, message.frame_id)
+    builder.scalar("I", message.height)
+    builder.scalar("I", message.width)
+    builder.scalar("Q", message.seq)
+    builder.scalar("Q", message.time_base)
+    builder.string(message.encoding)
+    builder.scalar("B", False)
+    builder.scalar("I", len(message.data))
+    builder.raw(message.data)
+
+
 def read_image(cursor: Cursor) -> ImageMessage:
-    """Everything after the encapsulation of a sensor_msgs/Image."""
+    """A sensor_msgs/Image; raises DecodeError also if its encoding is not known."""
     stamp, frame_id = cursor.header()
     height, width = read_size(cursor, "image")
     encoding = cursor.string("encoding")
@@ -61,7 +114,7 @@ def write_image(builder: Builder, message: ImageMessage) -> None:
 
 
 def read_camera_info(cursor: Cursor) -> CameraInfoMessage:
-    """Everything after the encapsulation of a sensor_msgs/CameraInfo."""
+    """A sensor_msgs/CameraInfo."""
     stamp, frame_id = cursor.header()
     height, width = cursor.scalar("I", "height"), cursor.scalar("I", "width")
     model = cursor.string("distortion_model")

@@ -17,7 +17,7 @@ from .messages import NS
 
 Bytes = bytes | bytearray | memoryview | np.ndarray  # an ndarray must be contiguous uint8
 
-_SCALARS = {code: struct.Struct("<" + code) for code in "BiI"}
+_SCALARS = {code: struct.Struct("<" + code) for code in "BiIQ"}
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,20 @@ class Format:
     nul_terminated: bool  # strings end in a NUL that their length counts
     header_seq: bool  # std_msgs/Header begins with a uint32 sequence number
     seconds: str  # struct code of a time's seconds: "i" or "I"
+    event_records: tuple[np.dtype, np.dtype]  # of the first dvs_msgs/Event in a sequence, and of all others
+    encapsulation: bytes = b""  # what a message begins with; alignment counts from after it
+    padding: int = 0  # how many bytes may follow a message
 
 
 class Cursor:
     """Reads a message's little-endian fields front to back; raises DecodeError where the bytes end too early."""
 
-    def __init__(self, data: Bytes, format: Format, origin: int = 0) -> None:
-        """Start at byte `origin`, from where alignment counts."""
+    def __init__(self, data: Bytes, format: Format) -> None:
         self._data = memoryview(data).cast("B")
-        self._format = format
-        self._origin = self._at = origin
+        self.format = format
+        self._origin = self._at = len(format.encapsulation)
+        if format.encapsulation:
+            _check_encapsulation(bytes(self._data[: self._at]))
 
     @property
     def left(self) -> int:
@@ -45,7 +49,7 @@ class Cursor:
         return len(self._data) - self._at
 
     def _take(self, size: int, alignment: int, what: str) -> int:
-        if self._format.aligned:
+        if self.format.aligned:
             self._at += -(self._at - self._origin) % alignment
         if size > self.left:
             raise DecodeError(
@@ -62,7 +66,7 @@ class Cursor:
     def string(self, what: str) -> str:
         """A UTF-8 string behind its uint32 length."""
         length = self.scalar("I", f"the length of {what}")
-        terminated = self._format.nul_terminated
+        terminated = self.format.nul_terminated
         if terminated and length == 0:
             raise DecodeError(f"{what} has length 0; expected at least the terminating NUL")
         at = self._take(length, 1, what)
@@ -85,34 +89,43 @@ class Cursor:
 
     def header(self) -> tuple[int, str]:
         """std_msgs/Header: (stamp in nanoseconds, frame_id)."""
-        if self._format.header_seq:
+        if self.format.header_seq:
             self.scalar("I", "header.seq")
-        sec = self.scalar(self._format.seconds, "header.stamp")
+        sec = self.scalar(self.format.seconds, "header.stamp")
         nsec = self.scalar("I", "header.stamp")
         if nsec >= NS:
             raise DecodeError(f"header.stamp has {nsec} nanoseconds; expected fewer than {NS}")
         return sec * NS + nsec, self.string("header.frame_id")
 
-    def finish(self, padding: int = 0) -> None:
-        """Raise DecodeError if more than `padding` bytes are left."""
-        if self.left > padding:
+    def finish(self) -> None:
+        """Raise DecodeError if more bytes are left than may be."""
+        if self.left > (padding := self.format.padding):
             raise DecodeError(f"{self.left} bytes follow the end of the message; expected at most {padding}")
+
+
+def _check_encapsulation(kind: bytes) -> None:
+    if len(kind) < 4:
+        raise DecodeError(f"{len(kind)} bytes are too few for a ROS 2 message")
+    if kind[:2] == b"\0\0":
+        raise DecodeError("the message is big-endian CDR; only little-endian CDR is read")
+    if kind[:2] != b"\0\1":
+        raise DecodeError(f"the encapsulation is {kind[:2].hex()}; expected 0001, little-endian plain CDR")
 
 
 class Builder:
     """Writes a message's little-endian fields front to back, as a Cursor of the same format reads them."""
 
-    def __init__(self, format: Format, prefix: bytes = b"") -> None:
-        self._format = format
-        self._origin = len(prefix)
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self._origin = len(format.encapsulation)
         # BytesIO hands over what it gathered without another copy, which for a megabyte of events costs more than
         # their serialization.
         self._out = BytesIO()
-        self._out.write(prefix)
+        self._out.write(format.encapsulation)
 
     def align(self, alignment: int) -> None:
         """Pad with zeros to a multiple of `alignment`, in an aligned format."""
-        if self._format.aligned:
+        if self.format.aligned:
             self._out.write(bytes(-(self._out.tell() - self._origin) % alignment))
 
     def scalar(self, code: str, value: int) -> None:
@@ -126,7 +139,7 @@ class Builder:
 
     def string(self, text: str) -> None:
         """A UTF-8 string behind its uint32 length."""
-        raw = text.encode() + b"\0" * self._format.nul_terminated
+        raw = text.encode() + b"\0" * self.format.nul_terminated
         self.scalar("I", len(raw))
         self._out.write(raw)
 
@@ -143,10 +156,10 @@ class Builder:
 
     def header(self, stamp: int, frame_id: str) -> None:
         """std_msgs/Header; ROS 1's sequence number is written as 0."""
-        if self._format.header_seq:
+        if self.format.header_seq:
             self.scalar("I", 0)
         sec, nsec = divmod(stamp, NS)
-        self.scalar(self._format.seconds, sec)
+        self.scalar(self.format.seconds, sec)
         self.scalar("I", nsec)
         self.string(frame_id)
 

@@ -12,16 +12,42 @@ from ..errors import DecodeError
 
 NS = 1_000_000_000
 
+EVENT_ARRAY, EVENT_PACKET = "dvs_msgs/msg/EventArray", "event_camera_msgs/msg/EventPacket"
+FORMER_EVENT_PACKET = "event_array_msgs/msg/EventArray"  # what EventPacket was called before 2023
+IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+EVENT_TYPES = EVENT_ARRAY, EVENT_PACKET, FORMER_EVENT_PACKET
+
+
+@dataclass(frozen=True, slots=True)
+class PacketMessage:
+    """event_camera_msgs/EventPacket: data (N,) uint8 in one of several encodings, stamp in nanoseconds of host time.
+
+    `seq` counts packets; `time_base` is nanoseconds of sensor time, in the encodings that use it.
+    """
+
+    stamp: int
+    frame_id: str
+    height: int
+    width: int
+    seq: int
+    time_base: int
+    encoding: str
+    data: npt.NDArray[np.uint8]
+
 
 @dataclass(frozen=True, slots=True)
 class EventMessage:
-    """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels; stamp in nanoseconds."""
+    """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels; stamp in nanoseconds.
+
+    `packet` holds the same events, if they were decoded from one and their times are still those of the packet.
+    """
 
     stamp: int
     frame_id: str
     height: int
     width: int
     events: np.ndarray
+    packet: PacketMessage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +83,13 @@ class CameraInfoMessage:
     roi: tuple[int, int, int, int, bool] = field(default=(0, 0, 0, 0, False))
 
 
-Message = EventMessage | ImageMessage | CameraInfoMessage
+Message = EventMessage | PacketMessage | ImageMessage | CameraInfoMessage
+KINDS: dict[type, str] = {
+    EventMessage: EVENT_ARRAY,
+    PacketMessage: EVENT_PACKET,
+    ImageMessage: IMAGE,
+    CameraInfoMessage: CAMERA_INFO,
+}
 
 _NAMED = re.compile(r"(?P<name>mono|bayer_(?:rggb|bggr|gbrg|grbg)|rgba|bgra|rgb|bgr)(?P<bits>8|16)")
 _NUMBERED = re.compile(r"(?P<bits>8|16|32|64)(?P<kind>[USF])C(?P<channels>[1-9]\d?)?")

@@ -45,11 +45,11 @@ def write_bag(path, events, frame_every_ms=40, seconds=0.2, height=H, width=W):
     for k in np.unique(cell):
         part = events[cell == k]
         end = T0 + int(k + 1) * 10 * MS
-        messages.append((end, "/dvs/events", ros1.encode_event_array(EventMessage(end, "", height, width, part))))
+        messages.append((end, "/dvs/events", ros1.encode(EventMessage(end, "", height, width, part))))
     for ms in range(0, round(seconds * 1000), frame_every_ms) if frame_every_ms else ():
         stamp = T0 + ms * MS
         image = ImageMessage(stamp, "", "mono8", np.full((height, width), ms, np.uint8))
-        messages.append((stamp, "/dvs/image_raw", ros1.encode_image(image)))
+        messages.append((stamp, "/dvs/image_raw", ros1.encode(image)))
     with Writer(path) as bag:
         topics = {
             topic: bag.add_connection(topic, kind, typestore=store)
@@ -264,7 +264,7 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         for i, item in enumerate(data):
             m = item.message
             message = EventMessage(m.stamp, "", m.height + 2 * (i > 3), m.width, m.events)
-            bag.write(topic, item.received, ros1.encode_event_array(message))
+            bag.write(topic, item.received, ros1.encode(message))
     done = cista(changed, "-o", tmp_path / "out", "--weights", weights)
     assert done.returncode == 2
     assert "/dvs/events changes from 24x20 to 24x22 pixels" in done.stderr

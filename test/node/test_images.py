@@ -12,7 +12,8 @@ from sensor_msgs.msg import Image
 from cista_ros.errors import DecodeError
 from cista_ros.node.images import time_message, to_compressed, to_grey, to_message
 from cista_ros.tone_map import to_mono8, to_mono16
-from cista_ros.wire.cdr import decode_image
+from cista_ros.wire import cdr
+from cista_ros.wire.messages import IMAGE
 
 SHOWN = np.linspace(0, 1, 15, dtype=np.float32).reshape(3, 5)
 
@@ -31,7 +32,7 @@ def test_a_message_says_what_it_holds(encoding):
 def test_rclpy_serialises_it_as_our_codec_reads_it(encoding):
     from rclpy.serialization import serialize_message
 
-    message = decode_image(serialize_message(to_message(SHOWN, encoding, -1, "dvs")))
+    message = cdr.decode(IMAGE, serialize_message(to_message(SHOWN, encoding, -1, "dvs")))
     assert (message.stamp, message.frame_id, message.encoding) == (-1, "dvs", encoding)
     top = {"mono8": 255, "mono16": 65535, "32FC1": 1}[encoding]
     expected = SHOWN * top if encoding == "32FC1" else np.rint(SHOWN * top)

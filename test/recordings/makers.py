@@ -9,19 +9,13 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from cista_ros.events import make_events
 from cista_ros.wire import cdr, ros1
-from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+from cista_ros.wire.messages import KINDS, CameraInfoMessage, EventMessage, ImageMessage
 
 NS = 10**9
 HEIGHT, WIDTH = 18, 24
 T0 = 1_468_939_993 * NS + 67_416_019  # the start of a real recording: a float64 of seconds does not hold it
-DVS_MSGS = Path(__file__).parents[2] / "msg" / "dvs_msgs" / "msg"
+INTERFACES = Path(__file__).parents[2] / "msg"
 FORMATS = ["ros1", "sqlite3", "mcap", "db3_file", "mcap_file", "text", "zip"]
-
-ENCODERS = {
-    EventMessage: ("dvs_msgs/msg/EventArray", "encode_event_array"),
-    ImageMessage: ("sensor_msgs/msg/Image", "encode_image"),
-    CameraInfoMessage: ("sensor_msgs/msg/CameraInfo", "encode_camera_info"),
-}
 
 
 def random_events(n, t0=T0, duration=NS, seed=0):
@@ -65,9 +59,8 @@ def write_bag(path, rows, kind="ros1", compression=None):
     """Write rows of (received, topic, message); a message may be (type, raw bytes). `kind` is one of FORMATS."""
     is_ros1 = kind == "ros1"
     store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
-    for name in ("Event", "EventArray"):
-        store.register(get_types_from_msg((DVS_MSGS / f"{name}.msg").read_text(), f"dvs_msgs/msg/{name}"))
-    store.register(get_types_from_msg("uint8[] events\n", "event_camera_msgs/msg/EventPacket"))
+    for file in INTERFACES.glob("*/msg/*.msg"):
+        store.register(get_types_from_msg(file.read_text(), f"{file.parents[1].name}/msg/{file.stem}"))
     if is_ros1:
         writer = rosbag1.Writer(path)
         if compression:
@@ -83,8 +76,7 @@ def write_bag(path, rows, kind="ros1", compression=None):
             if isinstance(message, tuple):
                 typename, raw = message
             else:
-                typename, encode = ENCODERS[type(message)]
-                raw = getattr(ros1 if is_ros1 else cdr, encode)(message)
+                typename, raw = KINDS[type(message)], (ros1 if is_ros1 else cdr).encode(message)
             if (topic, typename) not in connections:
                 connections[topic, typename] = writer.add_connection(topic, typename, typestore=store)
             writer.write(connections[topic, typename], time, raw)

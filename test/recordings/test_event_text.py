@@ -1,4 +1,4 @@
-"""Parsing "t x y p" lines: exact times, and errors that name the line."""
+"""Lines "t x y p": exact times, and errors that name the line."""
 
 import io
 
@@ -10,7 +10,7 @@ from makers import NS, random_events, text_of
 
 from cista_ros.errors import DecodeError
 from cista_ros.events import EVENT_DTYPE, concatenate, make_events
-from cista_ros.recordings.event_text import parse, read_blocks
+from cista_ros.recordings.event_text import format_events, parse, read_blocks
 
 EXPECTED = "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
 
@@ -96,3 +96,23 @@ def test_any_bytes_give_events_or_an_error(noise):
     except DecodeError:
         return
     assert events.dtype == EVENT_DTYPE
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2**62), st.integers(0, 2**16 - 1), st.integers(0, 2**16 - 1), st.booleans()),
+        max_size=20,
+    )
+)
+def test_what_is_formatted_is_parsed(rows):
+    rows = [(t % (9 * 10**9 * NS), x, y, p) for t, x, y, p in rows]
+    t, x, y, p = (np.array(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
+    events = make_events(x, y, t, p)
+    text = b"".join(format_events(events))
+    assert text == b"".join(b"%d.%09d %d %d %d\n" % (t // NS, t % NS, x, y, p) for t, x, y, p in rows)
+    np.testing.assert_array_equal(concatenate(list(read_blocks(io.BytesIO(text)))), events)
+
+
+def test_times_before_0_are_not_formatted():
+    with pytest.raises(ValueError, match="before 0"):
+        list(format_events(make_events([1], [1], [-1], [True])))

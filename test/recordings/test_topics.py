@@ -3,10 +3,11 @@
 import pytest
 
 from cista_ros.errors import RecordingError
-from cista_ros.recordings.topics import CAMERA_INFO, EVENT_ARRAY, EVENT_PACKET, IMAGE, find_topics
+from cista_ros.recordings.topics import find_topics
+from cista_ros.wire.messages import CAMERA_INFO, EVENT_ARRAY, EVENT_PACKET, IMAGE
 
 IMU = "sensor_msgs/msg/Imu"
-PACKETS = f"/a: {EVENT_PACKET} is not supported yet; expected a topic of type {EVENT_ARRAY}"
+ANY = f"{EVENT_ARRAY} or {EVENT_PACKET} or event_array_msgs/msg/EventArray"
 EVENTS = {"/a": EVENT_ARRAY}
 DVS = {
     "/dvs/events": EVENT_ARRAY,
@@ -24,6 +25,12 @@ STEREO = {
 def test_the_only_topics_of_their_types_are_taken_whatever_their_names():
     topics = find_topics({"/a": EVENT_ARRAY, "/b/c": IMAGE, "/d": CAMERA_INFO, "/e": "std_msgs/msg/String"})
     assert (topics.events, topics.frames, topics.camera_info) == ("/a", "/b/c", "/d")
+
+
+@pytest.mark.parametrize("kind", [EVENT_PACKET, "event_array_msgs/msg/EventArray"])
+def test_packets_are_events_too(kind):
+    assert find_topics({"/a": kind, "/b": IMAGE}).events == "/a"
+    assert find_topics({**DVS, "/a": kind}, events_topic="/a").events == "/a"
 
 
 def test_the_events_topic_brings_its_siblings():
@@ -64,13 +71,12 @@ def test_no_frames_and_no_camera_info_are_no_error():
     ("types", "names", "expected"),
     [
         (STEREO, {}, "several topics hold events: /left/events, /right/events; name one (events_topic=...)"),
-        ({}, {}, f"no topic of type {EVENT_ARRAY}; the recording has no topic at all"),
-        ({"/a": IMAGE}, {}, f"no topic of type {EVENT_ARRAY}; the recording has /a ({IMAGE})"),
-        ({"/a": EVENT_PACKET}, {}, PACKETS),
-        ({**DVS, "/a": EVENT_PACKET}, {"events_topic": "/a"}, PACKETS),
+        ({}, {}, f"no topic of type {ANY}; the recording has no topic at all"),
+        ({"/a": IMAGE}, {}, f"no topic of type {ANY}; the recording has /a ({IMAGE})"),
+        ({**EVENTS, "/b": EVENT_PACKET}, {}, "several topics hold events: /a, /b; name one (events_topic=...)"),
         (EVENTS, {"events_topic": "/b"}, f"no topic /b (events_topic); the recording has /a ({EVENT_ARRAY})"),
         (EVENTS, {"frames_topic": "/b"}, f"no topic /b (frames_topic); the recording has /a ({EVENT_ARRAY})"),
-        (DVS, {"events_topic": "/dvs/imu"}, f"topic /dvs/imu (events_topic) is of type {IMU}; expected {EVENT_ARRAY}"),
+        (DVS, {"events_topic": "/dvs/imu"}, f"topic /dvs/imu (events_topic) is of type {IMU}; expected {ANY}"),
         (DVS, {"frames_topic": "/dvs/imu"}, f"topic /dvs/imu (frames_topic) is of type {IMU}; expected {IMAGE}"),
     ],
 )  # fmt: skip

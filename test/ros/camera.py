@@ -16,7 +16,7 @@ from dvs_msgs.msg import EventArray
 from harness import cut, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 
 def main(messages: int, events: int, rate: float, reliability: str) -> None:
@@ -32,7 +32,7 @@ def main(messages: int, events: int, rate: float, reliability: str) -> None:
     for i in range(messages):
         later = message.events.copy()
         later["t"] += i * step
-        data = encode_event_array(replace(message, events=later))
+        data = cdr.encode(replace(message, events=later))
         time.sleep(max(0.0, due + i / rate - time.monotonic()))
         publisher.publish(data)
     publisher.wait_for_all_acked()

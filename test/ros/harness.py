@@ -37,7 +37,7 @@ from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.tone_map import make_tone_map
 from cista_ros.windows import PeriodWindows
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 from cista_ros.wire.messages import EventMessage
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +216,7 @@ class Client:
         """Publish events in messages of so many ms; returns how many."""
         messages = cut(events, every_ms, **fields)
         for message in messages:
-            self.events.publish(encode_event_array(message))
+            self.events.publish(cdr.encode(message))
         return len(messages)
 
     def close(self) -> None:

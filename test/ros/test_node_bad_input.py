@@ -9,17 +9,17 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
 from cista_ros.tone_map import to_mono8
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 from cista_ros.wire.messages import EventMessage
 
 FIRST = cut(stream())[0]
-GOOD = encode_event_array(FIRST)
+GOOD = cdr.encode(FIRST)
 N = len(FIRST.events)
 COUNT_AT = 4 + 8 + 4 + len("dvs\0") + 8  # encapsulation, stamp, frame_id, height and width
 
 
 def empty(height: int, width: int) -> bytes:
-    return encode_event_array(EventMessage(0, "dvs", height, width, stream()[:0]))
+    return cdr.encode(EventMessage(0, "dvs", height, width, stream()[:0]))
 
 
 MALFORMED = {
@@ -41,7 +41,7 @@ def spoil(client, bad: bytes) -> tuple[dict, dict]:
     """Counts before and after a stream into which a bad message was put."""
     before = client.known()
     for i, message in enumerate(cut(stream())):
-        client.events.publish(encode_event_array(message))
+        client.events.publish(cdr.encode(message))
         if i == 7:
             client.events.publish(bad)
     after = client.counts(lambda c: c["messages"] == before["messages"] + 21 and c["pending_events"] == 0)
@@ -95,7 +95,7 @@ def test_events_out_of_order_within_a_message_are_sorted(node, small_weights):
     before = client.known()
     for message in cut(stream()):
         message.events[:] = message.events[np.random.default_rng(0).permutation(len(message.events))]
-        client.events.publish(encode_event_array(message))
+        client.events.publish(cdr.encode(message))
     expected = offline(small_weights[1], stream())
     client.until(lambda: len(client.images) == len(expected))
     after = client.counts(lambda counts: counts["pending_events"] == 0)
@@ -112,7 +112,7 @@ def test_events_older_than_the_message_before_are_dropped_and_counted(node):
     expected = int((late["t"] < messages[7].events["t"][-1]).sum())
     before = client.known()
     client.send(np.concatenate([m.events for m in messages[:8]]))
-    client.events.publish(encode_event_array(EventMessage(0, "dvs", 20, 24, late)))
+    client.events.publish(cdr.encode(EventMessage(0, "dvs", 20, 24, late)))
     client.send(np.concatenate([m.events for m in messages[9:]]))
     after = client.counts(lambda c: c["messages"] == before["messages"] + 20 and c["pending_events"] == 0)
     assert 0 < expected < len(late)

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
 
 from cista_ros.tone_map import to_mono8
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 OK, WARN, ERROR = b"\0", b"\1", b"\2"
 
@@ -62,7 +62,7 @@ def test_a_host_clock_far_from_the_sensors_is_told_and_does_no_harm(node, small_
     events = stream(t0=5_000_000_000)  # a sensor that counts from when it was switched on
     for message in cut(events):
         later = replace(message, stamp=message.stamp + 1_700_000_000 * 10**9)
-        client.events.publish(encode_event_array(later))
+        client.events.publish(cdr.encode(later))
     expected = offline(small_weights[1], events)
     client.until(lambda: len(client.images) == len(expected))
     assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))

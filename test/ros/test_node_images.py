@@ -9,7 +9,7 @@ from sensor_msgs.msg import CameraInfo
 
 from cista_ros.tone_map import to_mono8, to_mono16
 from cista_ros.windows import CountWindows
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 
 def test_images_stamps_frame_and_size_are_those_of_the_offline_core(node, small_weights):
@@ -124,13 +124,13 @@ def test_camera_info_comes_beside_each_image_with_its_header(node):
     client.camera_info.publish(sent)
     first, rest = cut(stream())[0], cut(stream())[1:]
     # Two topics have no order: the camera info is there once an image comes with one.
-    client.events.publish(encode_event_array(first))
+    client.events.publish(cdr.encode(first))
     client.until(lambda: client.images)
     client.until(lambda: client.infos)
     client.images.clear()
     client.infos.clear()
     for message in rest:
-        client.events.publish(encode_event_array(message))
+        client.events.publish(cdr.encode(message))
     client.until(lambda: len(client.infos) == 10)
     assert [info.header for info in client.infos] == [image.header for image in client.images]
     assert client.infos[0].header.frame_id == "dvs"

@@ -13,7 +13,7 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters
 from cista_ros.node.parameters import Settings
 from cista_ros.tone_map import to_mono8
 from cista_ros.windows import PeriodWindows
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 NAME = "/cista_reconstruct"
 PARAMETERS = list(Settings.__dataclass_fields__)
@@ -30,7 +30,8 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
         assert (d.type == 3) == bool(d.floating_point_range)
     choices = {d.name: d.additional_constraints for d in descriptors if d.additional_constraints}
     assert choices["tone_map"] == "one of none, stretch, robust, equalise, clahe"
-    assert set(choices) == {"windows", "tone_map", "encoding", "compression", "overload_policy", "runtime"}
+    chosen = {"events_type", "event_time", "windows", "tone_map", "encoding", "compression", "overload_policy"}
+    assert set(choices) == {*chosen, "runtime"}
     period = next(d for d in descriptors if d.name == "period").floating_point_range[0]
     assert (period.from_value, period.to_value) == (0.0005, 10)
 
@@ -70,11 +71,11 @@ def test_other_weights_begin_a_new_stream_and_lose_no_event(node, small_weights,
     messages = cut(stream())
     before = client.known()
     for message in messages[:11]:
-        client.events.publish(encode_event_array(message))
+        client.events.publish(cdr.encode(message))
     client.counts(lambda c: c["messages"] == before["messages"] + 11)
     assert [r.successful for r in client.set(weights=str(path))] == [True]
     for message in messages[11:]:
-        client.events.publish(encode_event_array(message))
+        client.events.publish(cdr.encode(message))
     first, second = (np.concatenate([m.events for m in part]) for part in (messages[:11], messages[11:]))
     expected = offline(small_weights[1], first) + offline(other, second)
     client.until(lambda: len(client.images) == len(expected))

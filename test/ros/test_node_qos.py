@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import Client, cut, free_domain, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 BEST_EFFORT = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 OVERRIDE = "qos_overrides./dvs/events.subscription."
@@ -41,7 +41,7 @@ def test_messages_of_more_than_a_megabyte_arrive_whole_from_a_reliable_camera(no
     # So many events on so few pixels would be thousands of network steps.
     assert client.set(max_events=1_000_000)[0].successful
     before = client.known()
-    messages = [encode_event_array(message) for message in cut(stream(800_000, 0.1))]
+    messages = [cdr.encode(message) for message in cut(stream(800_000, 0.1))]
     assert len(messages) == 10
     assert min(map(len, messages)) > 1_200_000
     for message in messages:
@@ -78,7 +78,7 @@ def test_a_second_camera_that_starts_later_is_no_loss(node):
         later = stream(t0=int(stream()["t"][-1]) + 1)
         for message in cut(later):
             for camera in (client, other):
-                camera.events.publish(encode_event_array(message))
+                camera.events.publish(cdr.encode(message))
         counts = client.counts(lambda c: c["messages"] - before["messages"] == 60)
         assert counts["lost_messages"] == before["lost_messages"]
     finally:

@@ -9,7 +9,7 @@ from rosgraph_msgs.msg import Clock
 
 from cista_ros.node.images import time_message
 from cista_ros.tone_map import to_mono8
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 S = 1000 * MS
 
@@ -27,9 +27,9 @@ def test_an_event_or_a_message_of_another_time_changes_no_image(node, small_weig
     one["t"] += wrong
     alone = cut(one)[0]
     for i, message in enumerate(messages):
-        client.events.publish(encode_event_array(message))
+        client.events.publish(cdr.encode(message))
         if i == 8:
-            client.events.publish(encode_event_array(alone))
+            client.events.publish(cdr.encode(alone))
     expected = shown(offline(small_weights[1], stream()))
     client.until(lambda: len(client.images) == len(expected))
     after = client.counts(lambda c: c["messages"] - before["messages"] == 21 and c["pending_events"] == 0)

@@ -12,7 +12,7 @@ from std_msgs.msg import String
 from cista_ros.node.images import time_message
 from cista_ros.tone_map import to_mono8
 from cista_ros.windows import AdaptiveWindows, StampWindows
-from cista_ros.wire.cdr import encode_event_array
+from cista_ros.wire import cdr
 
 
 def frame(stamp: int) -> Image:
@@ -57,7 +57,7 @@ def test_images_come_at_the_stamps_of_the_sync_topic_in_time_or_late(node, frame
     events, stamps = stream(), [T0 + i * 33 * MS for i in range(1, 7)]
     expected = offline(small_weights[1], events, windower=lambda: StampWindows([*stamps, int(events["t"][-1])]))
     due = [(stamp + late_ms * MS, frames, frame(stamp)) for stamp in stamps]
-    due += [(m.stamp, client.events, encode_event_array(m)) for m in cut(events, 5)]
+    due += [(m.stamp, client.events, cdr.encode(m)) for m in cut(events, 5)]
     # Two topics have no order on the way; so must the images have none of it.
     for _, publisher, message in sorted(due, key=lambda item: item[0]):
         publisher.publish(message)

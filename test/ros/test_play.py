@@ -17,8 +17,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from cista_ros.events import concatenate
-from cista_ros.wire.cdr import decode_camera_info, decode_event_array, decode_image
-from cista_ros.wire.messages import EventMessage
+from cista_ros.wire import cdr
+from cista_ros.wire.messages import CAMERA_INFO, EVENT_ARRAY, IMAGE, EventMessage
 
 EVENTS = random_events(2000, duration=600 * MS)
 FRAMES = frames(12)
@@ -31,17 +31,17 @@ class Listener:
         self.events, self.frames, self.infos, self.arrivals = [], [], [], []
         qos = qos or QoSProfile(depth=1000)
         client.node.create_subscription(
-            Image, "/dvs/image_raw", lambda data: self.frames.append(decode_image(data)), qos, raw=True
+            Image, "/dvs/image_raw", lambda data: self.frames.append(cdr.decode(IMAGE, data)), qos, raw=True
         )
         client.node.create_subscription(
-            CameraInfo, "/dvs/camera_info", lambda data: self.infos.append(decode_camera_info(data)), qos, raw=True
+            CameraInfo, "/dvs/camera_info", lambda data: self.infos.append(cdr.decode(CAMERA_INFO, data)), qos, raw=True
         )
         # Last: whoever knows of this one knows of those before it.
         client.node.create_subscription(EventArray, "/dvs/events", self._on_events, qos, raw=True)
 
     def _on_events(self, data):
         self.arrivals.append(time.monotonic())
-        self.events.append(decode_event_array(data))
+        self.events.append(cdr.decode(EVENT_ARRAY, data))
 
     def all_events(self):
         return concatenate([message.events for message in self.events])

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from cista_ros.events import EVENT_DTYPE
-from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage, image_layout
+from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage, PacketMessage, image_layout
 
-DVS_MSGS = Path(__file__).parents[2] / "msg" / "dvs_msgs" / "msg"
+INTERFACES = Path(__file__).parents[2] / "msg"
 NS = 10**9
 
 
 @cache
 def typestore(ros1=False):
     store = get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.ROS2_HUMBLE)
-    for name in ("Event", "EventArray"):
-        store.register(get_types_from_msg((DVS_MSGS / f"{name}.msg").read_text(), f"dvs_msgs/msg/{name}"))
+    for file in INTERFACES.glob("*/msg/*.msg"):
+        store.register(get_types_from_msg(file.read_text(), f"{file.parents[1].name}/msg/{file.stem}"))
     return store
 
 
@@ -41,6 +41,15 @@ def event_messages(draw, stamps=stamps):
     events["t"] = draw(st.lists(stamps, min_size=count, max_size=count))
     events["p"] = draw(st.lists(st.booleans(), min_size=count, max_size=count))
     return EventMessage(draw(stamps), draw(frame_ids), draw(uint32), draw(uint32), events)
+
+
+@st.composite
+def packet_messages(draw):
+    uint64 = st.integers(0, 2**64 - 1)
+    data = np.frombuffer(draw(st.binary(max_size=9)), np.uint8)
+    encoding = draw(st.sampled_from(("evt3", "mono", "", "é")))
+    size = draw(uint32), draw(uint32)
+    return PacketMessage(draw(stamps), draw(frame_ids), *size, draw(uint64), draw(uint64), encoding, data)
 
 
 @st.composite
@@ -80,6 +89,10 @@ def to_rosbags(message, ros1=False):
         name, event = "dvs_msgs/msg/EventArray", types["dvs_msgs/msg/Event"]
         events = [event(int(e["x"]), int(e["y"]), time(*divmod(int(e["t"]), NS)), bool(e["p"])) for e in message.events]
         return types[name](header(), message.height, message.width, events), name
+    if isinstance(message, PacketMessage):
+        name = "event_camera_msgs/msg/EventPacket"
+        numbers = message.height, message.width, message.seq, message.time_base
+        return types[name](header(), *numbers, message.encoding, False, message.data), name
     if isinstance(message, ImageMessage):
         name, image = "sensor_msgs/msg/Image", message.image
         step, data = image.strides[0], np.frombuffer(image.tobytes(), np.uint8)

@@ -11,9 +11,9 @@ from samples import assert_same, camera_info_messages, event_messages, image_mes
 from cista_ros.errors import DecodeError
 from cista_ros.events import make_events
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import EventMessage, ImageMessage
+from cista_ros.wire.messages import CAMERA_INFO, EVENT_ARRAY, IMAGE, EventMessage, ImageMessage
 
-RAW = cdr.encode_event_array(EventMessage(0, "dvs", 180, 240, make_events([1, 2], 3, [4, 5], True)))
+RAW = cdr.encode(EventMessage(0, "dvs", 180, 240, make_events([1, 2], 3, [4, 5], True)))
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ RAW = cdr.encode_event_array(EventMessage(0, "dvs", 180, 240, make_events([1, 2]
 )  # fmt: skip
 def test_refuses_what_is_not_little_endian_plain_cdr(raw, expected):
     with pytest.raises(DecodeError) as caught:
-        cdr.decode_event_array(raw)
+        cdr.decode(EVENT_ARRAY, raw)
     assert str(caught.value) == expected
 
 
@@ -46,8 +46,8 @@ def test_reads_the_documented_bytes():
     )  # fmt: skip
     events = make_events([1, 3, 5], [2, 4, 6], [7_000_000_008, 7_000_000_009, -999_999_990], [True, False, True])
     message = EventMessage(5_000_000_006, "a", 180, 240, events)
-    assert_same(cdr.decode_event_array(raw), message)
-    assert cdr.encode_event_array(message) == raw
+    assert_same(cdr.decode(EVENT_ARRAY, raw), message)
+    assert cdr.encode(message) == raw
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def test_agrees_with_rclpy_on_events(ros):
             item = dvs.Event(x=int(event["x"]), y=int(event["y"]), polarity=bool(event["p"]))
             item.ts.sec, item.ts.nanosec = divmod(int(event["t"]), 10**9)
             theirs.events.append(item)
-        assert_same(cdr.decode_event_array(serialization.serialize_message(theirs)), message)
-        assert serialization.deserialize_message(cdr.encode_event_array(message), dvs.EventArray) == theirs
+        assert_same(cdr.decode(EVENT_ARRAY, serialization.serialize_message(theirs)), message)
+        assert serialization.deserialize_message(cdr.encode(message), dvs.EventArray) == theirs
 
     check()
 
@@ -93,8 +93,8 @@ def test_agrees_with_rclpy_on_images(ros):
         theirs = sensor.Image(height=image.shape[0], width=image.shape[1], encoding=message.encoding)
         theirs.step, theirs.data = image.strides[0], image.tobytes()
         with_header(theirs, message)
-        assert_same(cdr.decode_image(serialization.serialize_message(theirs)), message)
-        assert serialization.deserialize_message(cdr.encode_image(message), sensor.Image) == theirs
+        assert_same(cdr.decode(IMAGE, serialization.serialize_message(theirs)), message)
+        assert serialization.deserialize_message(cdr.encode(message), sensor.Image) == theirs
 
     check()
 
@@ -114,13 +114,13 @@ def test_agrees_with_rclpy_on_camera_info(ros):
             ),
             message,
         )  # fmt: skip
-        assert_same(cdr.decode_camera_info(serialization.serialize_message(theirs)), message)
-        back = serialization.deserialize_message(cdr.encode_camera_info(message), sensor.CameraInfo)
-        assert_same(cdr.decode_camera_info(serialization.serialize_message(back)), message)
+        assert_same(cdr.decode(CAMERA_INFO, serialization.serialize_message(theirs)), message)
+        back = serialization.deserialize_message(cdr.encode(message), sensor.CameraInfo)
+        assert_same(cdr.decode(CAMERA_INFO, serialization.serialize_message(back)), message)
 
     check()
 
 
 def test_a_colour_image_keeps_its_channels_last():
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    assert cdr.decode_image(cdr.encode_image(ImageMessage(0, "", "bgr8", image))).image.tolist() == image.tolist()
+    assert cdr.decode(IMAGE, cdr.encode(ImageMessage(0, "", "bgr8", image))).image.tolist() == image.tolist()

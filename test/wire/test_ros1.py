@@ -4,7 +4,7 @@ from samples import assert_same, typestore
 
 from cista_ros.events import make_events
 from cista_ros.wire import ros1
-from cista_ros.wire.messages import EventMessage
+from cista_ros.wire.messages import EVENT_ARRAY, EventMessage
 
 
 def test_reads_the_documented_bytes():
@@ -16,9 +16,9 @@ def test_reads_the_documented_bytes():
     )  # fmt: skip
     events = make_events([1, 3], [2, 4], [7_000_000_008, 4_294_967_295_000_000_009], [True, False])
     message = EventMessage(5_000_000_006, "a", 180, 240, events)
-    assert_same(ros1.decode_event_array(raw), message)
-    assert ros1.encode_event_array(message) == raw
-    assert_same(ros1.decode_event_array(b"\x63" + raw[1:]), message)  # header.seq is read over
+    assert_same(ros1.decode(EVENT_ARRAY, raw), message)
+    assert ros1.encode(message) == raw
+    assert_same(ros1.decode(EVENT_ARRAY, b"\x63" + raw[1:]), message)  # header.seq is read over
 
 
 def test_our_interface_package_is_the_type_that_ros_1_bags_hold():

@@ -1,0 +1,130 @@
+"""One recording -> another of any format and any type of event messages, streamed, with the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import RecordingError
+from ..wire.event_packet import ENCODINGS, PacketEncoder
+from ..wire.evt3 import PERIOD_NS
+from ..wire.messages import NS, CameraInfoMessage, EventMessage, ImageMessage, Message, PacketMessage
+from .recording import Recording
+from .writing import write_recording
+
+EVENTS_AS = ("keep", "dvs_msgs", *ENCODINGS)
+_LONGEST_NS = 4 * NS  # what every encoding holds in one packet
+
+
+@dataclass
+class Converted:
+    """What was written, what was left out, and how times were changed where that was allowed."""
+
+    messages: int = 0
+    events: int = 0
+    images: int = 0
+    camera_infos: int = 0
+    left_out_camera_infos: int = 0
+    left_out_topics: list[str] = field(default_factory=list)
+    cut_times: int = 0  # events whose part of a microsecond was cut off
+    time_shift_ns: int = 0  # added to the times of all events
+
+
+def convert(
+    source: Recording,
+    path: Path,
+    format: str,
+    *,
+    events_as: str = "keep",
+    lossy: bool = False,
+    metadata_version: int = 8,
+    on_message: Callable[[int, int], None] = lambda received, events: None,
+) -> Converted:
+    """Write a recording anew in one of writing.FORMATS, under its own topics.
+
+    Args:
+        events_as: one of EVENTS_AS: "keep" writes arrays as arrays and packets as they are; "dvs_msgs" arrays; an
+            encoding packets. ECD text is text.
+        lossy: change times that the encoding cannot hold: nanoseconds below a microsecond are cut off, and those of
+            evt3 begin in its first 16.8 s.
+        on_message: is told when each message was received (ns), and how many events have been written.
+
+    Raises:
+        RecordingError: the source cannot be read, the path exists, or something cannot be held by what is written.
+    """
+    done = Converted(left_out_topics=list(source.other_topics))
+    encode = _Encode(events_as, lossy, done) if events_as in ENCODINGS and format != "ecd-text" else None
+    topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
+    topics |= {ImageMessage: source.frames_topic or "", CameraInfoMessage: source.camera_info_topic or ""}
+    with write_recording(path, format, topics=topics, metadata_version=metadata_version, compression="lz4") as writer:
+        for recorded in source.read():
+            message = recorded.message
+            try:
+                if isinstance(message, EventMessage):
+                    done.events += len(message.events)
+                    for written in encode(message) if encode else [_same(message, events_as, format)]:
+                        writer.write(recorded.received, written)
+                        done.messages += 1
+                else:
+                    writer.write(recorded.received, message)
+                    done.messages += 1
+                    done.images += isinstance(message, ImageMessage)
+                    done.camera_infos += isinstance(message, CameraInfoMessage)
+            except ValueError as error:
+                if not isinstance(message, CameraInfoMessage):
+                    raise RecordingError(
+                        f"{path}: a message on {recorded.topic} cannot be written ({done.events} events in): {error}"
+                    ) from None
+                done.left_out_camera_infos += 1
+            on_message(recorded.received, done.events)
+    return done
+
+
+def _same(message: EventMessage, events_as: str, format: str) -> Message:
+    keep = events_as == "keep" and format != "ecd-text" and message.packet
+    return message.packet if keep else message
+
+
+class _Encode:
+    """Events -> packets, one for each message, or several for one that is too long."""
+
+    def __init__(self, encoding: str, lossy: bool, done: Converted) -> None:
+        self._encoder, self._lossy, self._done = PacketEncoder(encoding), lossy, done
+        self._seq = 0
+        self._began = False
+
+    def __call__(self, message: EventMessage) -> Iterator[PacketMessage]:
+        events = self._fitted(message.events)
+        t = events["t"]
+        cells = (t - t.min()) // _LONGEST_NS if len(t) else t
+        for part in np.split(events, np.flatnonzero(np.diff(cells)) + 1):
+            try:
+                yield self._encoder.encode(replace(message, events=part, packet=None), self._seq)
+            except ValueError as error:
+                hint = "" if self._lossy else " (--lossy cuts times to what it holds)"
+                raise ValueError(f"{self._encoder.encoding}: {error}{hint}") from None
+            self._seq += 1
+
+    def _fitted(self, events: np.ndarray) -> np.ndarray:
+        encoding, done = self._encoder.encoding, self._done
+        if not len(events):
+            return events
+        if encoding == "evt3" and not self._began:
+            first = int(events["t"][0])
+            done.time_shift_ns = -(first // PERIOD_NS * PERIOD_NS)
+            if done.time_shift_ns and not self._lossy:
+                raise ValueError(
+                    f"evt3: the first event is at {first / NS:.6f} s, and evt3's time begins between 0 and"
+                    f" {PERIOD_NS / NS:.1f} s (--lossy moves it there)"
+                )
+        self._began = True
+        if not self._lossy or encoding == "mono":
+            return events
+        fitted = events.copy()
+        t = events["t"] + done.time_shift_ns
+        fitted["t"] = t // 1000 * 1000
+        done.cut_times += int(np.count_nonzero(fitted["t"] != t))
+        return fitted

@@ -1,0 +1,133 @@
+"""event_camera_msgs/EventPacket <-> events: its encodings, and what belongs to a stream of packets and not to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import DecodeError
+from .evt3 import Evt3Decoder, Evt3Encoder
+from .host_clock import HostClock
+from .libcaer_cmp import LibcaerCmpDecoder, LibcaerCmpEncoder
+from .messages import EventMessage, PacketMessage
+from .pairs import LibcaerDecoder, LibcaerEncoder, MonoDecoder, MonoEncoder
+
+EVENT_TIMES = "sensor", "host"
+_LAST_TIME_BASE = 1 << 62  # ns, 146 years; what is added to it still fits int64
+_LARGEST_GAP = 1 << 20  # packets, hours of them; what is further apart are two streams
+
+
+class _Decoder(Protocol):
+    unplaced_events: int
+    unknown_words: int
+
+    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray: ...
+    def lose(self) -> None: ...
+
+
+class _Encoder(Protocol):
+    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]: ...
+
+
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
+    "evt3": Evt3Decoder,
+    "libcaer": LibcaerDecoder,
+    "libcaer_cmp": LibcaerCmpDecoder,
+    "mono": MonoDecoder,
+}
+_ENCODERS: dict[str, Callable[[], _Encoder]] = {
+    "evt3": Evt3Encoder,
+    "libcaer": LibcaerEncoder,
+    "libcaer_cmp": LibcaerCmpEncoder,
+    "mono": MonoEncoder,
+}
+ENCODINGS = tuple(_ENCODERS)
+
+
+@dataclass
+class PacketCounts:
+    """What was missing or left out: packets, by the gaps in their `seq`; events whose place or time was not told yet
+    (at the beginning, and after a gap); words of no known code.
+    """
+
+    missing_packets: int = 0
+    unplaced_events: int = 0
+    unknown_words: int = 0
+
+
+class PacketDecoder:
+    """Decodes one camera's packets in turn.
+
+    A `seq` that goes back, or another encoding, begins a new stream. After a gap in `seq` no place or time of before is
+    relied upon. Publishers that do not count (all `seq` equal) are taken to lose nothing.
+
+    Args:
+        event_time: "sensor" for the camera's own time, "host" for that moved to the packets' stamps (see HostClock).
+        counts: goes on counting there.
+    """
+
+    def __init__(self, event_time: str = "sensor", counts: PacketCounts | None = None) -> None:
+        self.counts = counts or PacketCounts()
+        self._event_time = event_time
+        self._host_clock = HostClock()
+        self._encoding: str | None = None
+        self._decoder: _Decoder
+        self._seq = 0
+
+    def decode(self, packet: PacketMessage) -> EventMessage:
+        """The packet's events; DecodeError if they cannot be decoded: the next packet then begins after a gap."""
+        if packet.encoding not in _DECODERS:
+            raise DecodeError(f"encoding {packet.encoding!r} is not known; known are {', '.join(_DECODERS)}")
+        if packet.time_base > _LAST_TIME_BASE:
+            raise DecodeError(f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}")
+        gap = packet.seq - self._seq - 1
+        if packet.encoding != self._encoding or not -1 <= gap <= _LARGEST_GAP:
+            self._encoding, self._decoder = packet.encoding, _DECODERS[packet.encoding]()
+            self._host_clock = HostClock()
+        elif gap > 0:
+            self.counts.missing_packets += gap
+            self._decoder.lose()
+        self._seq = packet.seq
+        decoder = self._decoder
+        unplaced, unknown = decoder.unplaced_events, decoder.unknown_words
+        try:
+            events = decoder.decode_packet(packet.data, packet.time_base)
+        except DecodeError:
+            decoder.lose()
+            raise
+        self.counts.unplaced_events += decoder.unplaced_events - unplaced
+        self.counts.unknown_words += decoder.unknown_words - unknown
+        head = packet.stamp, packet.frame_id, packet.height, packet.width
+        if self._event_time == "host":
+            self._host_clock.to_host(events["t"], packet.stamp)
+            return EventMessage(*head, events)  # the packet has other times
+        return EventMessage(*head, events, packet)
+
+
+def part_of(message: EventMessage, wanted: np.ndarray) -> EventMessage:
+    """The message with only those of its events (N,) where `wanted` is true; a packet is encoded anew.
+
+    Raises ValueError if its encoding cannot tell the times of this part, which may be if they go back.
+    """
+    part = replace(message, events=message.events[wanted], packet=None)
+    if message.packet is None:
+        return part
+    return replace(part, packet=PacketEncoder(message.packet.encoding).encode(part, message.packet.seq))
+
+
+class PacketEncoder:
+    """Encodes one stream of events in one of ENCODINGS."""
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        self._encoder = _ENCODERS[encoding]()
+
+    def encode(self, message: EventMessage, seq: int) -> PacketMessage:
+        """A packet of the message's events; ValueError if the encoding cannot hold them exactly."""
+        data, time_base = self._encoder.encode_packet(message.events)
+        raw = np.frombuffer(data, np.uint8)
+        head = message.stamp, message.frame_id, message.height, message.width
+        return PacketMessage(*head, seq, time_base, self.encoding, raw)

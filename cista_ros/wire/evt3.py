@@ -1,0 +1,67 @@
+"""Prophesee's EVT 3.0 as event_camera_msgs carries it: what comes from the sensor, 16-bit words, little endian.
+
+https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html. The time has 24 bits of microseconds, so that it comes
+round every 16.8 s. Roll-overs are counted from the first packet on: time begins somewhere in the first 16.8 s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bits import as_words, whole_microseconds
+from .word_stream import PAYLOAD, STEP_BACK, Layout, WordDecoder, encode_words
+
+TIME_HIGH = 0x8
+LAYOUT = Layout(
+    time_high=TIME_HIGH,
+    time_low=0x6,
+    held="y",
+    address_held=0x0,
+    own="x",
+    address_own=0x2,
+    vector_base=0x3,
+    vectors={0x4: 12, 0x5: 8},
+    ignored=(0x7, 0xA, 0xE, 0xF),  # continued (4 bits), external trigger, others, continued (12 bits)
+)
+PERIOD_NS = (1 << 24) * 1000
+_FILLER = (PAYLOAD + 1) // 2  # steps of the time's upper half that are told apart from a step back
+
+
+class Evt3Decoder(WordDecoder):
+    """Decodes one camera's packets in turn."""
+
+    def __init__(self) -> None:
+        super().__init__(LAYOUT)
+
+    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
+        """Events (N,) of a packet's bytes (uint8), in sensor time; `time_base` has no meaning in this encoding."""
+        return self.decode(as_words(data, np.uint16))
+
+
+class Evt3Encoder:
+    """Encodes one stream of events. Each packet can be decoded by itself, but for the roll-overs of its time."""
+
+    def __init__(self) -> None:
+        self._high: int | None = None
+
+    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]:
+        """(bytes, time_base) of events (N,).
+
+        Raises ValueError if a time is not of whole microseconds or goes back by more than 41 ms, or if a coordinate
+        has more than 11 bits.
+        """
+        us = whole_microseconds(events["t"])
+        words = []
+        for part in np.split(np.arange(len(events)), np.flatnonzero(np.diff(us >> 12) >= _FILLER) + 1):
+            if len(part):
+                words += [self._fillers(us[part]), encode_words(LAYOUT, events[part], us[part])]
+        return b"".join(part.astype("<u2").tobytes() for part in words), 0
+
+    def _fillers(self, us: np.ndarray) -> np.ndarray:
+        """Words that lead the time to the first of these events; a pause could hide a roll-over."""
+        highs = us >> 12
+        before = int(highs[0]) if self._high is None else self._high
+        if np.diff(highs, prepend=before).min() < -STEP_BACK:
+            raise ValueError(f"time goes back by more than {STEP_BACK * 4.096:.0f} ms, which evt3 cannot tell")
+        self._high = int(highs[-1])
+        return (np.arange(before + _FILLER, int(highs[0]), _FILLER) & PAYLOAD) | (TIME_HIGH << 12)

@@ -1,0 +1,245 @@
+"""Streams of 16-bit words, as EVT3 and libcaer_cmp use them, decoded without a loop over words.
+
+A word is a 4-bit code and 12 bits of payload. Most words only set a part of what is known of the next events: the upper
+or lower half of the time, the coordinate that is held, the base of a vector. An event comes of an address word (one
+pixel) or of each bit that is set in a vector word. So every event takes each of its parts from the last word before it
+that set that part: the numbers of events between such words tell how often their values are to be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ..events import EVENT_DTYPE, concatenate
+
+ADDRESS, POLARITY, PAYLOAD = 0x7FF, 0x800, 0xFFF
+US = 1000  # nanoseconds of a step of the time's lower half
+_BLOCK = 1 << 17  # words worked on at once, so that what comes in between stays in the processor's cache
+# The upper half of the time may step back by so much (it does, by bit errors); a larger step back is a roll-over.
+STEP_BACK = 10
+_FARTHEST = 0xFFF0  # where vectors end that go on without a new base: on no sensor, and still a uint16
+_ONES = np.array([bin(n).count("1") for n in range(PAYLOAD + 1)], np.int64)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The codes of an encoding. One coordinate is held until it is set anew; the other comes with each event."""
+
+    time_high: int
+    time_low: int
+    held: str  # "x" or "y"
+    address_held: int
+    own: str  # the other one
+    address_own: int  # emits an event
+    vector_base: int  # of the event's own coordinate
+    vectors: Mapping[int, int]  # code -> pixels: emits an event for each bit set, and moves the base on by so many
+    ignored: tuple[int, ...] = ()  # codes that are known and tell of no pixel
+    from_zero: bool = False  # time begins at zero and never rolls over; else it is unknown until both halves have come
+
+    @cached_property
+    def widths(self) -> npt.NDArray[np.int64]:
+        """The pixels of a vector by code (16,); 0 for all other words."""
+        widths = np.zeros(16, np.int64)
+        widths[list(self.vectors)] = list(self.vectors.values())
+        return widths
+
+    @cached_property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """Whether a code is none of these (16,)."""
+        unknown = np.ones(16, np.bool_)
+        addresses = self.address_held, self.address_own, self.vector_base
+        unknown[[self.time_high, self.time_low, *addresses, *self.vectors, *self.ignored]] = False
+        return unknown
+
+
+class WordDecoder:
+    """Decodes one stream of words, cut into pieces anywhere.
+
+    Attributes:
+        unplaced_events: how many were left out because no word had told their place or time yet.
+        unknown_words: how many words were skipped because their code is none of the layout's.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.unplaced_events = self.unknown_words = 0
+        self._layout = layout
+        self._has_high = self._timed = layout.from_zero
+        self._high: int | None = None  # with all roll-overs
+        self._low = 0
+        self._held: int | None = None
+        self._base: int | None = None
+        self._base_p = False
+
+    def lose(self) -> None:
+        """Words are missing here: what they may have set is unknown. Roll-overs go on being counted."""
+        self._has_high = self._timed = False
+        self._held = self._base = None
+
+    def decode(self, words: npt.NDArray[np.uint16], origin: int = 0) -> np.ndarray:
+        """Events (N,) of EVENT_DTYPE; `origin` is the time in ns at which the time's roll-overs began."""
+        return concatenate([self._decode(words[at : at + _BLOCK], origin) for at in range(0, len(words), _BLOCK)])
+
+    def _decode(self, words: npt.NDArray[np.uint16], origin: int) -> np.ndarray:
+        layout = self._layout
+        codes = words >> 12
+        singles = np.flatnonzero(codes == layout.address_own)
+        others = np.flatnonzero(codes != layout.address_own)
+        codes, payloads = codes[others], words[others]
+        payloads &= PAYLOAD
+        held, low, high = (
+            np.flatnonzero(codes == code) for code in (layout.address_held, layout.time_low, layout.time_high)
+        )
+        so_far = others - np.arange(len(others))  # how many events up to each of the other words
+        at: slice | npt.NDArray[np.int64] = slice(len(singles))  # where the events of single addresses go
+        vectors = None
+        total = len(singles)
+        if len(held) + len(low) + len(high) < len(others) and (vectors := self._vectors(codes, payloads)):
+            bits = np.zeros(len(others) + 1, np.int64)
+            bits[1:][vectors.at] = _ONES[vectors.masks]
+            bits = np.cumsum(bits)
+            so_far += bits[1:]
+            singles_so_far = np.arange(len(singles))
+            at = singles_so_far + bits[singles - singles_so_far]
+            total += int(bits[-1])
+
+        events = np.empty(total, EVENT_DTYPE)
+        own = words[singles]
+        events[layout.own][at] = own & ADDRESS
+        events["p"][at] = (own & POLARITY) != 0
+        if vectors:
+            vectors.write(so_far, events[layout.own], events["p"])
+        known = self._known_place(held, so_far, total), self._known_time(low, high, so_far, total)
+        events[layout.held] = self._held_values(payloads[held], so_far[held], total)
+        highs, changes = self._unwrap(payloads[high])
+        lows = np.concatenate(([self._low], payloads[low]))
+        self._low = int(lows[-1])
+        t = _spread(highs * (US << 12) + origin, so_far[high[changes]], total)
+        t += _spread(lows * US, so_far[low], total)
+        events["t"] = t
+        self.unplaced_events += max(known)
+        return events[max(known) :]
+
+    def _known_place(self, held: np.ndarray, so_far: np.ndarray, total: int) -> int:
+        """From which event on the held coordinate is known."""
+        if self._held is not None:
+            return 0
+        return int(so_far[held[0]]) if len(held) else total
+
+    def _known_time(self, low: np.ndarray, high: np.ndarray, so_far: np.ndarray, total: int) -> int:
+        """From which event on the time is known: that after the first lower half behind an upper half."""
+        if self._timed:
+            return 0
+        completing = low[np.searchsorted(low, high[0]) :] if len(high) and not self._has_high else low
+        self._has_high |= len(high) > 0
+        self._timed = self._has_high and len(completing) > 0
+        return int(so_far[completing[0]]) if self._timed else total
+
+    def _held_values(self, payloads: np.ndarray, so_far: np.ndarray, total: int) -> npt.NDArray[np.uint16]:
+        values = np.empty(len(payloads) + 1, np.uint16)
+        values[0] = self._held or 0
+        values[1:] = payloads & ADDRESS
+        if len(payloads):
+            self._held = int(values[-1])
+        return _spread(values, so_far, total)
+
+    def _unwrap(self, payloads: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The time's upper half, with roll-overs, and which words change it (n,).
+
+        It is given as before the first word and after each of those n (n + 1,). Sensors repeat it far more often.
+        """
+        before = self._high or 0
+        previous = before & PAYLOAD
+        if self._high is None and not self._layout.from_zero and len(payloads):
+            before = previous = int(payloads[0])
+        payloads = np.concatenate((np.array([previous], np.int16), payloads.view(np.int16)))
+        changes = np.flatnonzero(payloads[1:] != payloads[:-1])
+        values = payloads[np.concatenate(([0], changes + 1))].astype(np.int64)
+        steps = np.diff(values)
+        values += before - previous
+        if not self._layout.from_zero:
+            values[1:] += np.cumsum((steps < -STEP_BACK).astype(np.int64) - (steps > PAYLOAD - STEP_BACK)) << 12
+        if self._high is not None or len(payloads) > 1:
+            self._high = int(values[-1])
+        return values, changes
+
+    def _vectors(self, codes: np.ndarray, payloads: np.ndarray) -> Vectors | None:
+        """Take up the words that are about vectors, and count those of unknown codes."""
+        layout = self._layout
+        at = np.flatnonzero((codes != layout.address_held) & (codes != layout.time_low) & (codes != layout.time_high))
+        self.unknown_words += int(np.count_nonzero(layout.unknown[codes[at]]))
+        at = at[(codes[at] == layout.vector_base) | (layout.widths[codes[at]] > 0)]
+        if not len(at):
+            return None
+        is_base, widths, payloads = codes[at] == layout.vector_base, layout.widths[codes[at]], payloads[at]
+        passed = np.cumsum(widths) - widths  # pixels of all vectors before this word
+        bases = np.concatenate(([self._base or 0], (payloads[is_base] & ADDRESS) - passed[is_base]))
+        polarities = np.concatenate(([self._base_p], (payloads[is_base] & POLARITY) != 0))
+        latest = np.cumsum(is_base)  # which of these bases is that of this word
+        first = np.minimum(bases[latest] + passed, _FARTHEST)
+        masks = payloads & ((1 << widths) - 1)
+        wanted = ~is_base
+        if self._base is None:
+            baseless = wanted & (latest == 0)
+            self.unplaced_events += int(_ONES[masks[baseless]].sum())
+            wanted &= ~baseless
+        if self._base is not None or is_base.any():
+            self._base, self._base_p = int(first[-1] + widths[-1]), bool(polarities[-1])
+        return Vectors(at[wanted], first[wanted], polarities[latest][wanted], masks[wanted])
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Vector words (M,): which words they are, coordinate and polarity of their first bit, and which bits are set."""
+
+    at: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    p: npt.NDArray[np.bool_]
+    masks: npt.NDArray[np.int64]
+
+    def write(self, so_far: np.ndarray, own: np.ndarray, p: np.ndarray) -> None:
+        """Write coordinates and polarities to where their events belong; `so_far` counts events up to each word."""
+        words, bits = np.nonzero((self.masks[:, None] >> np.arange(12)) & 1)
+        ones = _ONES[self.masks]
+        begin = so_far[self.at] - ones - (np.cumsum(ones) - ones)
+        at = np.arange(len(words)) + begin[words]
+        own[at] = self.first[words] + bits
+        p[at] = self.p[words]
+
+
+def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
+    """Each event's value (total,): values[0] before the first of n words, values[i] after the i-th.
+
+    `so_far` (n,) is the number of events up to each of these words.
+    """
+    repeats = np.empty(len(values), np.int64)
+    repeats[:-1] = so_far
+    repeats[-1] = total
+    repeats[1:] -= so_far
+    return np.repeat(values, repeats)
+
+
+def encode_words(layout: Layout, events: np.ndarray, us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """The words (N,) of events (at least one) at these microseconds, of which 24 bits are kept; no vectors.
+
+    The first event is preceded by all that a decoder must know, the others by what changes. Raises ValueError if a
+    coordinate has more than 11 bits.
+    """
+    held, own = events[layout.held], events[layout.own]
+    if max(held.max(), own.max()) > ADDRESS:
+        raise ValueError(f"an event at x={events['x'].max()}, y={events['y'].max()}: a word holds at most {ADDRESS}")
+    parts = (
+        (layout.time_high, (us >> 12) & PAYLOAD),
+        (layout.time_low, us & PAYLOAD),
+        (layout.address_held, held),
+    )
+    words, wanted = np.empty((len(events), 4), np.uint16), np.ones((len(events), 4), np.bool_)
+    for column, (code, values) in enumerate(parts):
+        words[:, column] = values | (code << 12)
+        np.not_equal(values[1:], values[:-1], out=wanted[1:, column])
+    words[:, 3] = own | (events["p"] * np.uint16(POLARITY)) | (layout.address_own << 12)
+    return words[wanted]

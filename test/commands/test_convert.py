@@ -1,0 +1,45 @@
+"""`cista convert` as a process: what it says and how it ends."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from cista_ros.recordings import open_recording
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "cista_ros.commands.main", "convert", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_converts_by_the_outputs_name_and_tells_what_was_written(slider_bag, tmp_path):
+    done = run(slider_bag, tmp_path / "out.mcap", "--events", "mono", "--metadata-version", 9, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["format"], summary["events"], summary["images"]) == ("ros2-mcap", 50_000, 5)
+    assert summary["left_out_topics"] == []
+    with open_recording(slider_bag) as one, open_recording(tmp_path / "out.mcap") as other:
+        assert other.events_type == "event_camera_msgs/msg/EventPacket"
+        for a, b in zip(one.read(camera_info=False), other.read(camera_info=False), strict=True):
+            assert (a.topic, a.received) == (b.topic, b.received)
+            for name in ("events", "image"):
+                if hasattr(a.message, name):
+                    np.testing.assert_array_equal(getattr(a.message, name), getattr(b.message, name))
+
+
+def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(slider_bag, tmp_path):
+    there = tmp_path / "there.bag"
+    there.write_text("precious")
+    for arguments, said in (
+        ((tmp_path / "none.bag", tmp_path / "out"), "none.bag: no such file or folder"),
+        ((slider_bag, there), "there.bag: exists already"),
+        ((slider_bag, tmp_path / "out", "--events", "evt3"), "evt3's time begins between 0 and 16.8 s"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert said in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    assert there.read_text() == "precious"
+    assert not (tmp_path / "out").exists()
