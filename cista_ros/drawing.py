@@ -20,6 +20,15 @@ def draw_events(events: np.ndarray, height: int, width: int) -> np.ndarray:
     return image
 
 
+def draw_activity(activity: np.ndarray) -> np.ndarray:
+    """A sparse code's activity (h, w), at least 0 -> uint8 (h, w): black is none, white its 99th percentile and above.
+
+    The scale is each image's own, because a code is as large as its weights make it.
+    """
+    top = float(np.percentile(activity, 99)) or float(activity.max())
+    return np.rint(np.clip(activity / top, 0, 1) * 255).astype(np.uint8) if top else np.zeros(activity.shape, np.uint8)
+
+
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], columns: int = 3) -> np.ndarray:
     """Panels, each of several images side by side under one caption, in a grid of so many columns.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .intake import Intake, Part
 from .reconstructor import Reconstructor
+from .sync_windows import SyncWindows
 from .tone_map import ToneMap, reset_tone_map
 from .windows import Window, Windower
 
@@ -46,6 +47,11 @@ class WindowMaker:
     def push(self, events: np.ndarray) -> list[Window]:
         """Check events and return the windows that they close."""
         return self._take(self.intake.accept(events))
+
+    def add_stamp(self, stamp: int) -> list[Window]:
+        """Take a stamp of the stream that bounds the windows, where they are SyncWindows; return the one it closes."""
+        assert isinstance(self._windower, SyncWindows)
+        return self._mark(self._windower.add_stamp(stamp))
 
     def flush(self) -> list[Window]:
         """Close the open window now."""

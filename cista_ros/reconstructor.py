@@ -122,6 +122,14 @@ class Reconstructor:
         return Reconstruction(image.cpu().numpy(), len(parts))
 
     @torch.inference_mode()
+    def code_activity(self) -> np.ndarray | None:
+        """How active the sparse code of the last image is: the mean of |Z| over its channels, float32 (h, w), at half
+        the image's resolution, rounded up. None of a network without a sparse code.
+        """
+        code = self.runtime.code()
+        return None if code is None else code.float().abs().mean(0).cpu().numpy()
+
+    @torch.inference_mode()
     def _step(self, events: np.ndarray) -> torch.Tensor:
         events = binned(events, self.downscale)
         if self.runtime.takes_events:

@@ -75,6 +75,9 @@ class Windower(ABC):
             if n:
                 self._open.append(events[:n])
             events = events[n:]
+            if self._is_complete():
+                # There is no need to wait for the event after it.
+                closed += self.flush()
         return closed
 
     def flush(self) -> list[Window]:
@@ -85,6 +88,10 @@ class Windower(ABC):
 
     def _stamp(self, events: np.ndarray) -> int:
         return int(events["t"][-1])
+
+    def _is_complete(self) -> bool:
+        """Whether the open window ends with the event that came last."""
+        return False
 
     @abstractmethod
     def _is_past(self, event: np.void) -> bool:
@@ -134,27 +141,87 @@ class CountWindows(Windower):
         self.count = count
         self._left = count
 
-    def push(self, events: np.ndarray) -> list[Window]:
-        # A full window is complete at once: there is no need to wait for the event after it.
-        closed = super().push(events)
-        if self._open and not self._left:
-            closed += self.flush()
-        return closed
-
     def flush(self) -> list[Window]:
         self._left = self.count
         return super().flush()
 
-    def _is_past(self, event: np.void) -> bool:
+    def _is_complete(self) -> bool:
         return not self._left
 
+    def _is_past(self, event: np.void) -> bool:
+        return False
+
     def _begin(self, event: np.void) -> None:
-        self._left = self.count
+        pass  # no window is ever past: a full one is closed at once
 
     def _count_inside(self, events: np.ndarray) -> int:
         n = min(self._left, len(events))
         self._left -= n
         return n
+
+
+class AdaptiveWindows(Windower):
+    """Windows that last until the busiest area of the sensor has seen enough: images come as fast as things move.
+
+    The sensor is divided into equal areas of about 32x32 pixels, as for the area event numbers of Liu and Delbruck,
+    "Adaptive Time-Slice Block-Matching Optical Flow Algorithm for Dynamic Vision Sensors", BMVC 2018. A window ends
+    with the event by which the first area reaches `events_per_pixel` events a pixel: a small, fast thing is followed as
+    closely as if the whole view moved, which a count of all events would not do.
+
+    Whatever is seen, a window lasts at least `shortest_ns` and less than `longest_ns`, from its first event; where
+    that bounds it, the boundary is exclusive. An image bears its last event's time.
+    """
+
+    AREA = 32
+    # Events searched at a time for the one that fills an area: so small that a chunk of many windows costs little more.
+    BLOCK = 4096
+
+    def __init__(self, height: int, width: int, events_per_pixel: float, shortest_ns: int, longest_ns: int) -> None:
+        super().__init__()
+        if not 0 <= shortest_ns < longest_ns:
+            raise ValueError(f"shortest must be less than longest, not {shortest_ns} and {longest_ns} ns")
+        if not events_per_pixel > 0:
+            raise ValueError(f"events per pixel must be positive, not {events_per_pixel}")
+        self.shortest_ns, self.longest_ns = shortest_ns, longest_ns
+        rows, columns = (max(1, round(side / self.AREA)) for side in (height, width))
+        self._row_areas = (np.arange(height) * rows // height * columns).astype(np.int16)
+        self._column_areas = (np.arange(width) * columns // width).astype(np.int16)
+        self._limit = max(1, round(events_per_pixel * height * width / (rows * columns)))
+        self._counts = np.zeros(rows * columns, np.int64)
+        self._first = self._end = 0
+        self._complete = False
+
+    def flush(self) -> list[Window]:
+        self._counts[:] = 0
+        self._complete = False
+        return super().flush()
+
+    def _is_complete(self) -> bool:
+        return self._complete
+
+    def _is_past(self, event: np.void) -> bool:
+        return not self._open or bool(event["t"] >= self._end)
+
+    def _begin(self, event: np.void) -> None:
+        self._first = int(event["t"])
+        self._end = self._first + self.longest_ns
+
+    def _count_inside(self, events: np.ndarray) -> int:
+        events = events[: self.BLOCK]
+        events = events[: int(np.searchsorted(events["t"], self._end, "left"))]
+        areas = self._row_areas[events["y"]] + self._column_areas[events["x"]]
+        counts = self._counts + np.bincount(areas, minlength=len(self._counts))
+        full = np.flatnonzero(counts >= self._limit)
+        waits = self._end < self._first + self.longest_ns  # full already; only the shortest time must pass
+        if waits or not len(full):
+            self._counts = counts
+            return len(events)
+        filling = min(int(np.flatnonzero(areas == area)[self._limit - self._counts[area] - 1]) for area in full)
+        if events["t"][filling] >= self._first + self.shortest_ns:
+            self._complete = True
+            return filling + 1
+        self._end = self._first + self.shortest_ns
+        return int(np.searchsorted(events["t"], self._end, "left"))
 
 
 class StampWindows(Windower):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cista_ros.events import make_events
+from cista_ros.sync_windows import SyncStamps, SyncWindows
 from cista_ros.windows import (
+    AdaptiveWindows,
     CountWindows,
     PeriodWindows,
     StampWindows,
@@ -34,6 +38,9 @@ cuts = st.lists(st.integers(0, 80), max_size=6)
 windowers = st.one_of(
     st.integers(1, 900).map(lambda period: lambda: PeriodWindows(period)),
     st.integers(1, 30).map(lambda count: lambda: CountWindows(count)),
+    st.tuples(st.integers(1, 12), st.integers(0, 40), st.integers(1, 500)).map(
+        lambda p: lambda: AdaptiveWindows(180, 240, p[0] / 1000, p[1], p[1] + p[2])
+    ),
     st.lists(st.integers(0, 2200), max_size=9).map(lambda stamps: lambda: StampWindows(sorted(stamps))),
 )
 
@@ -76,6 +83,40 @@ def test_a_full_count_window_does_not_wait_for_the_next_event():
     assert len(CountWindows(3).push(events_at([1, 2, 3]))) == 1
 
 
+def areas(events, rows=6, columns=8):
+    """Of a sensor of 180x240 pixels (rows x columns), counted one by one."""
+    return [(int(e["y"]) * rows // 180, int(e["x"]) * columns // 240) for e in events]
+
+
+@given(st.integers(1, 12), st.integers(0, 400), st.integers(1, 900), times)
+def test_adaptive_windows_end_with_the_event_that_fills_the_first_area_within_their_times(limit, shortest, more, times):
+    events, longest = events_at(times), shortest + more
+    expected, open_events, full = [], [], False
+    for event in events:
+        first = open_events[0]["t"] if open_events else event["t"]
+        if open_events and event["t"] >= first + (shortest if full else longest):
+            expected.append(len(open_events))
+            open_events, full, first = [], False, event["t"]
+        open_events.append(event)
+        full = full or Counter(areas(open_events))[areas([event])[0]] >= limit
+        if full and event["t"] >= first + shortest:
+            expected.append(len(open_events))
+            open_events, full = [], False
+    expected += [len(open_events)] if open_events else []
+    windows = windows_of(AdaptiveWindows(180, 240, limit / (30 * 30), shortest, longest), events)
+    assert [len(w.events) for w in windows] == expected
+
+
+def test_a_small_thing_that_moves_fast_is_followed_as_closely_as_a_view_that_moves():
+    rng = np.random.default_rng(0)
+    t = np.arange(20_000) * 1000
+    everywhere = make_events(rng.integers(0, 240, 20_000), rng.integers(0, 180, 20_000), t, t % 2)
+    one_area = everywhere[(everywhere["x"] < 30) & (everywhere["y"] < 30)]
+    all_of_it, part = (len(AdaptiveWindows(180, 240, 0.1, 0, 10**9).push(e)) for e in (everywhere, one_area))
+    assert part > 0.8 * all_of_it * 90 / Counter(areas(everywhere[:4000])).most_common(1)[0][1]
+    assert part == len(one_area) // 90
+
+
 @given(st.lists(st.integers(0, 2200), min_size=1, max_size=9), times)
 def test_stamp_windows_hold_what_searchsorted_says(stamps, times):
     stamps, events = np.unique(stamps), events_at(times)
@@ -90,7 +131,17 @@ def test_an_event_at_a_frames_stamp_belongs_to_that_frame():
     assert [(w.stamp, w.events["t"].tolist()) for w in windows] == [(10, [10]), (20, [11, 20])]
 
 
-@pytest.mark.parametrize("make", [lambda: PeriodWindows(0), lambda: CountWindows(0), lambda: StampWindows([2, 1])])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PeriodWindows(0),
+        lambda: CountWindows(0),
+        lambda: StampWindows([2, 1]),
+        lambda: AdaptiveWindows(180, 240, 0.0, 0, 1),
+        lambda: AdaptiveWindows(180, 240, 1.0, 5, 5),
+        lambda: SyncWindows(SyncStamps(), 0),
+    ],
+)
 def test_impossible_windows_are_refused(make):
     with pytest.raises(ValueError, match="must"):
         make()

@@ -24,6 +24,7 @@ class WindowsBy(str, Enum):
     frames = "frames"
     count = "count"
     period = "period"
+    adaptive = "adaptive"
 
 
 class ToneMapName(str, Enum):
@@ -42,7 +43,7 @@ def reconstruct(
     weights: Annotated[str, typer.Option(help="Shipped weights by name, or a file.")] = "cista-tc",
     windows: Annotated[
         WindowsBy | None,
-        typer.Option(help="One image for each camera frame, event count or period. Default: frames if there are any."),
+        typer.Option(help="What an image is made of. Default: frames if there are any, else period."),
     ] = None,
     period: Annotated[
         float, typer.Option(help="Seconds of a window, with --windows period.", min=1e-6, show_default="1/30")
@@ -50,6 +51,15 @@ def reconstruct(
     count: Annotated[
         int | None, typer.Option(help="Events of a window, with --windows count. Default: 0.35 a pixel.", min=1)
     ] = None,
+    events_per_pixel: Annotated[
+        float, typer.Option(help="With --windows adaptive: an image when the busiest area has so many.", min=0.001)
+    ] = 1.0,
+    shortest: Annotated[
+        float, typer.Option(help="Seconds that a window lasts at least, with --windows adaptive.", min=0)
+    ] = 0.005,
+    longest: Annotated[
+        float, typer.Option(help="Seconds that a window lasts at most, with --windows adaptive.", min=1e-6)
+    ] = 0.2,
     max_events: Annotated[
         int | None,
         typer.Option(help="More events than this are split evenly over several steps. Default: 0.35 a pixel.", min=1),
@@ -94,12 +104,15 @@ def reconstruct(
     from ..tone_map import make_tone_map
     from .frame_folder import FrameFolder
 
+    if not shortest < longest:
+        raise typer.BadParameter(f"{shortest} s; expected less than --longest, {longest} s", param_hint="--shortest")
     chosen_device = choose_device(device)
     network = load_network(find_weights(weights))
     console = Console(stderr=True)
     names = {"events_topic": events_topic, "frames_topic": frames_topic}
     with open_recording(recording, event_time=event_time.value, **names) as source:
-        by, make_windower = _windower(source, windows, period, count, start, end)
+        adaptive = events_per_pixel, round(shortest * 1e9), round(longest * 1e9)
+        by, make_windower = _windower(source, windows, period, count, adaptive, start, end)
         maker = WindowMaker(Intake(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower)
         reconstructor = Reconstructor(
             network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
@@ -173,20 +186,23 @@ def _windower(
     wanted: WindowsBy | None,
     period: float,
     count: int | None,
+    adaptive: tuple[float, int, int],
     start: float | None,
     end: float | None,
 ) -> tuple[str, Callable[[], Windower]]:
     """What bounds the windows, and the maker of a windower that does it."""
     from ..errors import RecordingError
-    from ..windows import CountWindows, PeriodWindows, StampWindows, default_max_events
+    from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, StampWindows, default_max_events
 
     if wanted is WindowsBy.count:
         n = count or default_max_events(source.height, source.width)
         return "count", lambda: CountWindows(n)
+    if wanted is WindowsBy.adaptive:
+        return "adaptive", lambda: AdaptiveWindows(source.height, source.width, *adaptive)
     if wanted is WindowsBy.period or (wanted is None and not source.frames_topic):
         return "period", lambda: PeriodWindows(round(period * 1e9))
     stamps = source.frame_stamps(start, end)
-    otherwise = "use --windows count or period"
+    otherwise = "use --windows period, count or adaptive"
     if not len(stamps):
         raise RecordingError(f"{source.path}: no camera frames to make images at; {otherwise}")
     if (stamps[1:] < stamps[:-1]).any():

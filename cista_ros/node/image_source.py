@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..errors import CistaError, DeviceError
@@ -131,6 +132,10 @@ class ImageSource:
             self._prepare_or_raise()
         assert self._maker
         return self._maker.make(window)
+
+    def code_activity(self) -> np.ndarray | None:
+        """Of the last image, as Reconstructor has it. In the worker's thread."""
+        return self._maker.reconstructor.code_activity() if self._maker else None
 
     def reset(self) -> None:
         """Forget the stream so far."""

@@ -6,9 +6,10 @@ import array
 import sys
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from ..errors import DecodeError
 from ..tone_map import to_mono8, to_mono16
@@ -20,6 +21,7 @@ ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mono16": to_mono16,
     "32FC1": lambda image: image.astype(np.float32, copy=False),
 }
+COMPRESSIONS = ("jpeg", "png")
 
 
 def time_message(stamp: int) -> Time:
@@ -29,16 +31,48 @@ def time_message(stamp: int) -> Time:
 
 def to_message(shown: np.ndarray, encoding: str, stamp: int, frame_id: str) -> Image:
     """Float image (H, W) in [0, 1] -> sensor_msgs/Image in one of ENCODERS, stamp in nanoseconds."""
-    pixels = np.ascontiguousarray(ENCODERS[encoding](shown))
+    return pixels_message(ENCODERS[encoding](shown), encoding, stamp, frame_id)
+
+
+def pixels_message(pixels: np.ndarray, encoding: str, stamp: int, frame_id: str) -> Image:
+    """Pixels (H, W) or (H, W, C), of the encoding's dtype -> sensor_msgs/Image, stamp in nanoseconds."""
+    pixels = np.ascontiguousarray(pixels)
     message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
     message.header.stamp, message.header.frame_id = time_message(stamp), frame_id
     message.is_bigendian = int(sys.byteorder == "big")
     message.step = pixels.strides[0]
+    message.data = _data(pixels)
+    return message
+
+
+def to_compressed(
+    shown: np.ndarray, encoding: str, kind: str, quality: int, stamp: int, frame_id: str
+) -> CompressedImage:
+    """Float image (H, W) in [0, 1] -> sensor_msgs/CompressedImage, as image_transport's plugin "compressed" has it.
+
+    Args:
+        encoding: one of ENCODERS. Only a PNG can be mono16; all else is compressed as mono8.
+        kind: one of COMPRESSIONS.
+        quality: of a JPEG, 1 to 100.
+        stamp: in nanoseconds.
+    """
+    encoding = encoding if (kind, encoding) == ("png", "mono16") else "mono8"
+    # Of a PNG's nine levels the first: the others take several times as long.
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpeg" else [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    done, data = cv2.imencode(f".{kind}", ENCODERS[encoding](shown), options)
+    if not done:
+        raise RuntimeError(f"OpenCV could not compress an image of {shown.shape[1]}x{shown.shape[0]} as {kind}")
+    message = CompressedImage(format=f"{encoding}; {kind} compressed ")
+    message.header.stamp, message.header.frame_id = time_message(stamp), frame_id
+    message.data = _data(data)
+    return message
+
+
+def _data(pixels: np.ndarray) -> array.array:
     # array.array is the one type that rclpy takes over without checking each byte.
     data = array.array("B")
     data.frombytes(pixels.tobytes())
-    message.data = data
-    return message
+    return data
 
 
 def to_grey(message: Image) -> np.ndarray:

@@ -22,13 +22,14 @@ from .counts import Counts
 from .diagnostics import Troubles
 from .event_subscription import EventSubscription
 from .parameters import Settings
+from .sync import SyncTopic
 
 IDLE_STEP_S = 0.05
 
 
 @dataclass
 class Inputs:
-    """The events and the camera_info.
+    """The events, the camera_info, and the stamps that windows may end at.
 
     Args:
         node: whose subscriptions these are.
@@ -49,6 +50,7 @@ class Inputs:
         self.camera_binning = 1, 1
         self.last_message = time.monotonic()
         self.clock_offset_s = 0.0
+        self.sync = SyncTopic(self.node, self._on_stamp, self.counts, self.troubles)
         self._events: EventSubscription | None = None
         self._info: Subscription | None = None
         self._size = 0, 0
@@ -75,6 +77,7 @@ class Inputs:
         self._info = self.node.create_subscription(
             CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
         )
+        self.sync.want(self.settings.windows == "sync")
 
     def unsubscribe(self) -> None:
         """Let none come any more; what the last ones said of the camera is forgotten."""
@@ -82,6 +85,7 @@ class Inputs:
             self._events.destroy()
             self.node.destroy_subscription(self._info)
             self._events = self._info = self.camera_info = None
+        self.sync.want(False)
 
     def take_waiting(self) -> None:
         """Handle the messages that have come, while the executor cannot."""
@@ -108,11 +112,12 @@ class Inputs:
     def adjust(self, settings: Settings) -> None:
         """Go on with other settings."""
         old, self.settings = self.settings, settings
+        self.sync.want(self.subscribed and settings.windows == "sync")
         if self.windows:
             intake = self.windows.intake
             intake.max_gap_ns = settings.max_gap_ns
             if settings.window_choice != old.window_choice:
-                self._hand_on(self.windows.recut(settings.windower(intake.height, intake.width)))
+                self._hand_on(self.windows.recut(settings.windower(intake.height, intake.width, self.sync.stamps)))
 
     def flush_if_idle(self) -> None:
         """Close the open window if no message came for so long. To be called every IDLE_STEP_S.
@@ -191,7 +196,7 @@ class Inputs:
     def _begin(self, height: int, width: int) -> WindowMaker:
         intake = Intake(height, width, self.counts.intake, self.settings.max_gap_ns)
         self._size = height, width
-        return WindowMaker(intake, self.settings.windower(height, width))
+        return WindowMaker(intake, self.settings.windower(height, width, self.sync.stamps))
 
     def _hand_on(self, windows: list[Window]) -> None:
         if windows:
@@ -238,6 +243,12 @@ class Inputs:
         except Exception as error:  # rclpy does not say which
             self.counts.malformed_messages += 1
             self.troubles.add("camera_info", f"Skipped a camera_info: {error}")
+
+    def _on_stamp(self, stamp: int) -> None:
+        if self.windows:
+            self._hand_on(self.windows.add_stamp(stamp))
+        else:
+            self.sync.stamps.add(stamp)
 
     def _on_lost(self, count: int) -> None:
         self.counts.lost_messages += count

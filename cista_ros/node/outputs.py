@@ -1,45 +1,82 @@
-"""What the node publishes of its images."""
+"""What the node publishes of its images. Each is made only while somebody subscribes to it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from ..drawing import draw_activity, draw_events
 from ..pipeline import Picture
-from .images import to_message
+from .images import pixels_message, time_message, to_compressed, to_message
+from .parameters import Settings
 from .qos import PublisherEventCallbacks, UnsupportedEventTypeError, unmet_subscriber
+
+if TYPE_CHECKING:
+    from .backlog import Job
+    from .diagnostics import Troubles
+
+IMAGES = {
+    "image_raw": Image,
+    "image_raw/compressed": CompressedImage,
+    "events_image": Image,
+    "code_image": Image,
+}
 
 
 class Outputs:
-    """Publishers of image_raw and, where a camera_info came in, of one beside each image."""
+    """Publishers of an image's forms, and, where a camera_info came in, of one beside it.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._image = self._publisher(Image, "image_raw")
+    Args:
+        node: whose publishers these are.
+        troubles: is told if there is nothing to publish for somebody who subscribes.
+    """
+
+    def __init__(self, node: Node, troubles: Troubles) -> None:
+        self._node, self._troubles = node, troubles
+        self._images = {topic: self._publisher(kind, topic) for topic, kind in IMAGES.items()}
         self._info = self._publisher(CameraInfo, "camera_info")
 
     @property
     def topic_name(self) -> str:
         """The images' resolved topic."""
-        return self._image.topic_name
+        return self._images["image_raw"].topic_name
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody subscribes to images."""
-        return self._image.get_subscription_count() > 0
+        """Whether anybody subscribes to images of any form."""
+        return any(publisher.get_subscription_count() for publisher in self._images.values())
 
     def publish(
-        self, picture: Picture, encoding: str, frame_id: str, info: CameraInfo | None, binning: tuple[int, int]
+        self, picture: Picture, job: Job, settings: Settings, info: CameraInfo | None, binning: tuple[int, int]
     ) -> None:
-        """A picture, encoded as one of images.ENCODERS, and beside it `info`, if there is one, with this binning."""
-        image = to_message(picture.shown, encoding, picture.stamp, frame_id)
-        self._image.publish(image)
+        """A picture, what it was made of, and beside it `info`, if there is one, with this binning.
+
+        Args:
+            picture: the last that job.images made.
+            job: its events, at the sensor's resolution, and its frame_id.
+        """
+        header = picture.stamp, job.frame_id
+        if publisher := self._subscribed("image_raw"):
+            publisher.publish(to_message(picture.shown, settings.encoding, *header))
+        if publisher := self._subscribed("image_raw/compressed"):
+            compression = settings.encoding, settings.compression, settings.jpeg_quality
+            publisher.publish(to_compressed(picture.shown, *compression, *header))
+        if publisher := self._subscribed("events_image"):
+            drawn = draw_events(job.window.events, job.images.height, job.images.width)
+            publisher.publish(pixels_message(drawn, "bgr8", *header))
+        if publisher := self._subscribed("code_image"):
+            activity = job.images.code_activity()
+            if activity is None:
+                lack = f"{settings.weights} is a network without a sparse code"
+                self._troubles.tell("code", f"Nothing comes on {publisher.topic_name}: {lack}")
+            else:
+                publisher.publish(pixels_message(draw_activity(activity), "mono8", *header))
         if info:
-            info.header = image.header
+            info.header.stamp, info.header.frame_id = time_message(picture.stamp), job.frame_id
             info.binning_x, info.binning_y = binning
             self._info.publish(info)
 
@@ -58,5 +95,10 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the topics away."""
-        for publisher in (self._image, self._info):
+        for publisher in (*self._images.values(), self._info):
             self._node.destroy_publisher(publisher)
+
+    def _subscribed(self, topic: str) -> Publisher | None:
+        """The publisher of a topic, if somebody listens."""
+        publisher = self._images[topic]
+        return publisher if publisher.get_subscription_count() else None

@@ -13,12 +13,13 @@ from rclpy.parameter import Parameter
 from ..errors import CistaError
 from ..networks import DEFAULT_WEIGHTS
 from ..runtime import RUNTIMES
+from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
-from ..windows import CountWindows, PeriodWindows, Windower, default_max_events
+from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
 from ..wire.event_packet import EVENT_TIMES
 from ..wire.messages import EVENT_TYPES
 from .backlog import POLICIES
-from .images import ENCODERS
+from .images import COMPRESSIONS, ENCODERS
 
 MAX_COUNT = 100_000_000
 
@@ -42,9 +43,15 @@ class Settings:
     windows: str = "period"
     period: float = 1 / 30
     count: int = 0
+    events_per_pixel: float = 1.0
+    shortest: float = 0.005
+    longest: float = 0.2
+    sync_timeout: float = 1.0
     max_events: int = 0
     tone_map: str = "robust"
     encoding: str = "mono8"
+    compression: str = "jpeg"
+    jpeg_quality: int = 90
     hot_pixels: bool = False
     runtime: str = "auto"
     downscale: int = 1
@@ -58,6 +65,8 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        if not self.shortest < self.longest:
+            raise SettingsError(f"shortest is {self.shortest} s; expected less than longest, {self.longest} s")
 
     @property
     def network_choice(self) -> tuple[str, str, str, int]:
@@ -65,30 +74,37 @@ class Settings:
         return self.weights, self.device, self.runtime, self.downscale
 
     @property
-    def window_choice(self) -> tuple[str, float, int]:
+    def window_choice(self) -> tuple[str | float, ...]:
         """What cannot change without windows of another kind."""
-        return self.windows, self.period, self.count
+        adaptive = self.events_per_pixel, self.shortest, self.longest
+        return self.windows, self.period, self.count, *adaptive, self.sync_timeout
 
     @property
     def max_gap_ns(self) -> int | None:
         """As Intake takes it."""
         return round(self.max_gap * 1e9) or None
 
-    def windower(self, height: int, width: int) -> Callable[[], Windower]:
-        """The maker of windowers that these settings ask for."""
+    def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:
+        """The maker of windowers that these settings ask for; stamps are for `sync`."""
         if self.windows == "count":
             count = self.count or default_max_events(height, width)
             return lambda: CountWindows(count)
+        if self.windows == "adaptive":
+            bounds = round(self.shortest * 1e9), round(self.longest * 1e9)
+            return lambda: AdaptiveWindows(height, width, self.events_per_pixel, *bounds)
+        if self.windows == "sync":
+            return lambda: SyncWindows(stamps, round(self.sync_timeout * 1e9))
         return lambda: PeriodWindows(round(self.period * 1e9))
 
 
 _CHOICES: dict[str, Iterable[str]] = {
     "events_type": ("auto", *EVENT_TYPES),
     "event_time": EVENT_TIMES,
-    "windows": ("period", "count"),
+    "windows": ("period", "count", "adaptive", "sync"),
     "runtime": RUNTIMES,
     "tone_map": TONE_MAPS,
     "encoding": ENCODERS,
+    "compression": COMPRESSIONS,
     "overload_policy": POLICIES,
 }
 _DESCRIPTIONS = {
@@ -96,12 +112,18 @@ _DESCRIPTIONS = {
     "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
     "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while running.",
     "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while running.",
-    "windows": "What bounds the events of an image: their period or their count.",
+    "windows": "What bounds the events of an image: period, count, how busy the view is, or the stamps on sync.",
     "period": "Seconds of event time to an image, with windows=period.",
     "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",
+    "events_per_pixel": "Events a pixel, in the busiest area of 32x32 pixels, to an image, with windows=adaptive.",
+    "shortest": "Seconds of event time that a window lasts at least, with windows=adaptive.",
+    "longest": "Seconds of event time that a window lasts at most, with windows=adaptive.",
+    "sync_timeout": "Seconds of event time that events wait for a stamp, with windows=sync.",
     "max_events": "A window of more events is split evenly over several network steps; 0 for 0.35 events a pixel.",
     "tone_map": "How the network's image is shown.",
     "encoding": "Of the published images.",
+    "compression": "Of image_raw/compressed: jpeg, or png, which loses nothing.",
+    "jpeg_quality": "Of image_raw/compressed, with compression=jpeg; 100 is the best.",
     "hot_pixels": "Limit the voxels of pixels that fire without end.",
     "runtime": "How the network is run.",
     "downscale": "Events are binned to a grid coarser by this factor; the images are smaller by it.",
@@ -114,7 +136,12 @@ _DESCRIPTIONS = {
 _RANGES: dict[str, tuple[float, float]] = {
     "period": (0.0005, 10.0),
     "count": (0, MAX_COUNT),
+    "events_per_pixel": (0.001, 1000.0),
+    "shortest": (0.0, 10.0),
+    "longest": (0.0005, 10.0),
+    "sync_timeout": (0.001, 60.0),
     "max_events": (0, MAX_COUNT),
+    "jpeg_quality": (1, 100),
     "downscale": (1, 64),
     "max_queued_windows": (1, 100_000),
     "idle_timeout": (0.0, 3600.0),

@@ -124,7 +124,7 @@ class ReconstructNode(LifecycleNode):
         self._worker = Worker(backlog, self._publish, self._counts, self._recent.add, self._troubles)
         settings = self._settings
         self._loaded = self._in_worker(lambda: load(settings))
-        self._outputs = Outputs(self)
+        self._outputs = Outputs(self, self._troubles)
 
     def _activate(self) -> None:
         assert self._outputs and self._loaded
@@ -215,7 +215,7 @@ class ReconstructNode(LifecycleNode):
         # Zero means one, says CameraInfo's definition.
         x, y = (max(1, n) * factor if factor > 1 else n for n in self._inputs.camera_binning)
         info = self._inputs.camera_info
-        self._outputs.publish(picture, self._settings.encoding, job.frame_id, info, (x, y))
+        self._outputs.publish(picture, job, self._settings, info, (x, y))
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._enqueue(self._inputs.end_stream())

@@ -55,6 +55,7 @@ class Reporter:
         values: dict[str, object] = {
             "state": situation.state,
             **counts.values(),
+            **self._inputs.sync.values(),
             **asdict(rates),
             "queued_windows": situation.queued_windows,
             "open_events": self._inputs.open_events,

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
 from .first_state import first_state
-from .runtime import Runtime
+from .runtime import Runtime, code_of
 
 
 class Compiled(Runtime):
@@ -50,6 +50,9 @@ class Compiled(Runtime):
 
     def reset(self) -> None:
         self._state = self._first
+
+    def code(self) -> Tensor | None:
+        return code_of(self._network, self._state)
 
     def step(self, grid: Tensor) -> Tensor:
         image, self._state = self._network(grid[None], self._state)

@@ -20,7 +20,7 @@ from ..networks import Network
 from ..voxel_grid import clip_hot_pixels, normalise, voxel_grid_padded
 from .compiled import check_tools
 from .first_state import first_state
-from .runtime import Runtime
+from .runtime import Runtime, code_of
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WARM_UP = 3
@@ -81,6 +81,9 @@ class CudaGraph(Runtime):
     def reset(self) -> None:
         for tensor in self._state:
             tensor.zero_()
+
+    def code(self) -> Tensor | None:
+        return code_of(self._network, pytree.tree_unflatten(list(self._state), self._structure))
 
     def step(self, grid: Tensor) -> Tensor:
         self._grid.copy_(grid)

@@ -60,6 +60,9 @@ class FusedCista(Runtime):
             self._gates_input.storage.zero_()
             self._cell.zero_()
 
+    def code(self) -> Tensor | None:
+        return self._code.inner.permute(2, 0, 1)
+
     def step(self, grid: Tensor) -> Tensor:
         self._x.write(self._ends.merge(grid, self._image))
         self._find_code()

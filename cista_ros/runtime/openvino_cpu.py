@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
 from .first_state import first_state
-from .runtime import Runtime
+from .runtime import Runtime, code_of
 
 
 class OpenVino(Runtime):
@@ -36,8 +36,9 @@ class OpenVino(Runtime):
         if first is None:
             raise RuntimeUnavailableError(f"runtime openvino cannot run {network.name}: its first step differs")
         # Ordinary tensors, which may be traced.
-        self._first, structure = [leaf.clone() for leaf in first[0]], first[1]
-        flat = _Flat(network, structure)
+        self._first, self._structure = [leaf.clone() for leaf in first[0]], first[1]
+        self._network = network
+        flat = _Flat(network, self._structure)
         example = (grid, *self._first)
         try:
             with warnings.catch_warnings():
@@ -61,6 +62,10 @@ class OpenVino(Runtime):
 
     def reset(self) -> None:
         self._state = self._first
+
+    def code(self) -> Tensor | None:
+        state = pytree.tree_unflatten([torch.as_tensor(leaf) for leaf in self._state], self._structure)
+        return code_of(self._network, state)
 
     def step(self, grid: Tensor) -> Tensor:
         inputs = [x.numpy() if isinstance(x, Tensor) else x for x in (grid[None], *self._state)]

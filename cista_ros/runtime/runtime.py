@@ -29,6 +29,13 @@ class Runtime(ABC):
         """Begin a new sequence: forget all that the network remembers."""
 
     @abstractmethod
+    def code(self) -> Tensor | None:
+        """The sparse code (2C, h, w) of the last step (before the first: zeros or None); None of a network without one.
+
+        It lies on the runtime's device, and is the caller's until the next step.
+        """
+
+    @abstractmethod
     def step(self, grid: Tensor) -> Tensor:
         """A voxel grid float32 (B, H, W), as the network wants it -> its image float32 (H, W).
 
@@ -52,6 +59,15 @@ class Eager(Runtime):
     def reset(self) -> None:
         self._state = None
 
+    def code(self) -> Tensor | None:
+        return code_of(self.network, self._state)
+
     def step(self, grid: Tensor) -> Tensor:
         image, self._state = self.network(grid[None], self._state)
         return image[0, 0]
+
+
+def code_of(network: Network, state: Any) -> Tensor | None:
+    """The sparse code (2C, h, w) in the state of one stream, if both are there."""
+    codes = None if state is None else network.codes(state)
+    return None if codes is None else codes[0]

@@ -160,6 +160,7 @@ def test_real_recording_and_released_weights_give_the_images_of_an_independent_c
     [
         (("--windows", "count", "--count", "500"), [500] * 4),
         (("--windows", "period", "--period", "0.05"), None),
+        (("--windows", "adaptive", "--events-per-pixel", "1"), None),
         (("--windows", "count", "--count", "150", "--start", "0.05", "--end", "0.1"), None),
     ],
 )
@@ -183,7 +184,7 @@ def test_without_frames_a_recording_is_cut_by_period_and_frames_are_refused(cist
     assert json.loads(done.stdout)["windows"] == "period"
     done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--windows", "frames")
     assert done.returncode == 2
-    assert "no camera frames to make images at; use --windows count or period" in done.stderr
+    assert "no camera frames to make images at; use --windows period, count or adaptive" in done.stderr
 
 
 def test_the_command_works_in_a_process_of_its_own(tmp_path, bag, weights):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
 
 from cista_ros.errors import DecodeError
-from cista_ros.node.images import time_message, to_grey, to_message
+from cista_ros.node.images import time_message, to_compressed, to_grey, to_message
+from cista_ros.tone_map import to_mono8, to_mono16
 from cista_ros.wire import cdr
 from cista_ros.wire.messages import IMAGE
 
@@ -35,6 +37,32 @@ def test_rclpy_serialises_it_as_our_codec_reads_it(encoding):
     top = {"mono8": 255, "mono16": 65535, "32FC1": 1}[encoding]
     expected = SHOWN * top if encoding == "32FC1" else np.rint(SHOWN * top)
     assert np.array_equal(message.image, expected.astype(message.image.dtype))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "kind", "pixels", "format"),
+    [
+        ("mono8", "png", to_mono8, "mono8; png compressed "),
+        ("mono16", "png", to_mono16, "mono16; png compressed "),
+        ("32FC1", "png", to_mono8, "mono8; png compressed "),
+        ("mono16", "jpeg", to_mono8, "mono8; jpeg compressed "),
+    ],
+)
+def test_compressed_images_are_what_they_say(encoding, kind, pixels, format):
+    shown = np.linspace(0, 1, 64 * 48, dtype=np.float32).reshape(48, 64)
+    message = to_compressed(shown, encoding, kind, 90, 5_000_000_007, "dvs")
+    assert (message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id) == (5, 7, "dvs")
+    assert message.format == format
+    decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    expected = pixels(shown)
+    assert (decoded.dtype, decoded.shape) == (expected.dtype, expected.shape)
+    assert np.abs(decoded.astype(int) - expected).max() <= (0 if kind == "png" else 4)
+
+
+def test_a_jpeg_of_less_quality_is_smaller():
+    noise = np.random.default_rng(0).random((48, 64), np.float32)
+    sizes = [len(to_compressed(noise, "mono8", "jpeg", quality, 0, "").data) for quality in (10, 50, 95)]
+    assert sizes == sorted(sizes) and 3 * sizes[0] < sizes[2]
 
 
 def test_rows_may_be_padded():

@@ -8,7 +8,10 @@ from rclpy.parameter import Parameter
 from cista_ros.commands.reconstruct import ToneMapName
 from cista_ros.errors import CistaError
 from cista_ros.node.parameters import _DESCRIPTIONS, _RANGES, Settings, SettingsError, changed_settings
-from cista_ros.windows import CountWindows, PeriodWindows
+from cista_ros.sync_windows import SyncStamps, SyncWindows
+from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows
+
+STAMPS = SyncStamps()
 
 
 @pytest.mark.parametrize(
@@ -37,8 +40,17 @@ def test_changes_apply_to_our_parameters_only():
 
 
 def test_windowers_follow_the_settings():
-    by_period = Settings(period=0.25).windower(180, 240)()
+    by_period = Settings(period=0.25).windower(180, 240, STAMPS)()
     assert isinstance(by_period, PeriodWindows) and by_period.period_ns == 250_000_000
-    by_count = Settings(windows="count", count=7).windower(180, 240)()
+    by_count = Settings(windows="count", count=7).windower(180, 240, STAMPS)()
     assert isinstance(by_count, CountWindows) and by_count.count == 7
-    assert Settings(windows="count").windower(180, 240)().count == 15_000
+    assert Settings(windows="count").windower(180, 240, STAMPS)().count == 15_000
+    adaptive = Settings(windows="adaptive", shortest=0.001, longest=0.5).windower(180, 240, STAMPS)()
+    assert isinstance(adaptive, AdaptiveWindows) and (adaptive.shortest_ns, adaptive.longest_ns) == (10**6, 5 * 10**8)
+    sync = Settings(windows="sync", sync_timeout=0.3).windower(180, 240, STAMPS)()
+    assert isinstance(sync, SyncWindows) and (sync.timeout_ns, sync.stamps) == (300_000_000, STAMPS)
+
+
+def test_a_shortest_time_above_the_longest_is_refused():
+    with pytest.raises(SettingsError, match=r"shortest is 0\.3 s; expected less than longest, 0\.2 s"):
+        Settings(shortest=0.3)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
-from harness import Client, cut, free_domain, offline, pixels, stream
+from harness import MS, Client, H, W, cut, free_domain, offline, pixels, stream, values
 from rcl_interfaces.srv import GetParameters
 from recordings.makers import write_bag
+from sensor_msgs.msg import Image
 
 from cista_ros.tone_map import to_mono8
+from cista_ros.windows import PeriodWindows
 
 
 def importable(name: str) -> bool:
@@ -27,8 +29,8 @@ ARGUMENTS = ["bag", "rate", "loop", "exit_on_end", "weights", "device", "events_
 ARGUMENTS += ["params_file", "use_sim_time", "view"]
 
 
-def launch(client, *arguments: str, **env: str):
-    return client.start(*LAUNCH, "launch", "cista_ros", "reconstruct.launch.py", *arguments, **env)
+def launch(client, *arguments: str, file: str = "reconstruct.launch.py", **env: str):
+    return client.start(*LAUNCH, "launch", "cista_ros", file, *arguments, **env)
 
 
 @pytest.fixture
@@ -98,3 +100,54 @@ def test_a_bag_that_cannot_be_played_fails_the_launch(client, small_weights, tmp
     assert "cista_play: error: /no/such.bag: no such file or folder" in said
     assert "reconstruct-1]: process has finished cleanly" in said
     assert "Traceback" not in said
+
+
+def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(client, small_weights, tmp_path):
+    sizes = {"left": (H, W), "right": (32, 50)}
+    bags, seen = [], {}
+    for name, (height, width) in sizes.items():
+        messages = cut(stream(height=height, width=width), height=height, width=width)
+        bags.append(str(write_bag(tmp_path / f"{name}.bag", [(m.stamp, "/dvs/events", m) for m in messages])))
+        seen[name] = []
+        client.node.create_subscription(Image, f"/{name}/cista/image_raw", seen[name].append, 100)
+    params = tmp_path / "mine.yaml"
+    # The second camera's node has a period of its own.
+    params.write_text(
+        "/**:\n  ros__parameters:\n    period: 0.02\n    max_queued_windows: 1000\n"
+        "/right/cista/cista_reconstruct:\n  ros__parameters:\n    period: 0.05\n"
+    )
+    process = launch(
+        client,
+        "cameras:=left,right=/prophesee/stream",
+        f"bags:={','.join(bags)}",
+        f"weights:={small_weights[0]}",
+        f"params_file:={params}",
+        file="cameras.launch.py",
+        ROS_LOG_DIR=str(tmp_path),
+    )
+    for name, period in (("left", 20), ("right", 50)):
+        height, width = sizes[name]
+        events = stream(height=height, width=width)
+        expected = offline(small_weights[1], events, height, width, lambda period=period: PeriodWindows(period * MS))
+        client.until(lambda name=name, expected=expected: len(seen[name]) == len(expected))
+        assert all((pixels(m) == to_mono8(p.shown)).all() for m, p in zip(seen[name], expected, strict=True))
+    assert client.node.count_publishers("/prophesee/stream") <= 1 and not client.node.count_publishers("/right/events")
+    told = {f"/{name}/cista/cista_reconstruct: reconstruction" for name in sizes}
+    client.statuses.clear()
+    client.until(lambda: told <= {s.name for s in client.statuses if values(s)["used_events"] == 3000})
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["cameras:=a,a"], "cameras: 'a' is there twice"),
+        (["cameras:=a/"], "cameras: 'a/' cannot be a namespace"),
+        (["cameras:=a,b", "bags:=x.bag"], "bags: 1 for 2 cameras"),
+        ([], "missing required argument 'cameras'"),
+    ],
+)
+def test_cameras_that_cannot_be_fail_the_launch_with_the_reason(client, tmp_path, arguments, text):
+    process = launch(client, *arguments, file="cameras.launch.py", ROS_LOG_DIR=str(tmp_path))
+    assert process.wait() == 1
+    assert text in process.out + process.err

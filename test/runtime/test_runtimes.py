@@ -177,3 +177,25 @@ def test_200_steps_by_openvino(released_weights):
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 def test_compile_shows_the_same(small_network):
     assert largest_difference("compile", small_network, 20, 24, steps=10) < EXACT
+
+
+@pytest.mark.parametrize("name", [*FAST, "openvino"])
+@torch.inference_mode()
+def test_every_runtime_tells_the_code_of_the_reference(name):
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    network = random_network(channels=8)
+    reference, runtime = (make_runtime(n, network, 25, 34, CPU)[0] for n in ("eager", name))
+    for grid in grids(3, network.bins, 25, 34):
+        reference.step(grid)
+        runtime.step(grid)
+        assert runtime.code().shape == (16, 13, 17)
+        assert torch.allclose(runtime.code(), reference.code(), atol=EXACT)
+    assert reference.code().abs().max() > 0.01
+
+
+def test_a_network_without_a_sparse_code_has_none_to_tell():
+    runtime = make_runtime("eager", make_network("firenet"), 16, 16, CPU)[0]
+    assert runtime.code() is None
+    runtime.step(next(grids(1, 5, 16, 16)))
+    assert runtime.code() is None

@@ -66,6 +66,9 @@ class NativeCista(Runtime):
             self._gates_input.storage.zero_()
             self._cell.zero_()
 
+    def code(self) -> Tensor | None:
+        return self._code.inner.permute(2, 0, 1)
+
     def step(self, grid: Tensor) -> Tensor:
         self._find_code(self._ends.merge(grid, self._image))
         features = self._dictionary(self._code.storage)

@@ -1,0 +1,92 @@
+"""Windows that end by what is seen, or by the stamps of another topic, in the node as in the core."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from harness import MS, T0, H, W, cut, offline, pixels, stamp_of, stream
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from cista_ros.node.images import time_message
+from cista_ros.tone_map import to_mono8
+from cista_ros.windows import AdaptiveWindows, StampWindows
+from cista_ros.wire import cdr
+
+
+def frame(stamp: int) -> Image:
+    message = Image(height=2, width=3, encoding="mono8", step=3, data=bytes(6))
+    message.header.stamp = time_message(stamp)
+    return message
+
+
+@pytest.fixture
+def frames(node):
+    """A best-effort publisher of camera frames, as drivers have them."""
+    client, _ = node
+    qos = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    publisher = client.node.create_publisher(Image, "/sync", qos)
+    yield publisher
+    client.node.destroy_publisher(publisher)
+
+
+def same(messages, expected) -> bool:
+    return [stamp_of(m) for m in messages] == [p.stamp for p in expected] and all(
+        np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(messages, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("every_ms", [7, 50])
+def test_adaptive_windows_are_those_of_the_core(node, small_weights, every_ms):
+    client, _ = node
+    client.set(windows="adaptive", events_per_pixel=0.9, shortest=0.02, longest=0.05)
+    expected = offline(small_weights[1], stream(), windower=lambda: AdaptiveWindows(H, W, 0.9, 20 * MS, 50 * MS))
+    assert len(expected) >= 6
+    client.send(stream(), every_ms)
+    client.until(lambda: len(client.images) == len(expected))
+    assert same(client.images, expected)
+
+
+@pytest.mark.parametrize("late_ms", [0, 60])
+def test_images_come_at_the_stamps_of_the_sync_topic_in_time_or_late(node, frames, small_weights, late_ms):
+    client, _ = node
+    client.set(windows="sync")
+    client.until(frames.get_subscription_count)
+    before = client.counts()
+    events, stamps = stream(), [T0 + i * 33 * MS for i in range(1, 7)]
+    expected = offline(small_weights[1], events, windower=lambda: StampWindows([*stamps, int(events["t"][-1])]))
+    due = [(stamp + late_ms * MS, frames, frame(stamp)) for stamp in stamps]
+    due += [(m.stamp, client.events, cdr.encode(m)) for m in cut(events, 5)]
+    # Two topics have no order on the way; so must the images have none of it.
+    for _, publisher, message in sorted(due, key=lambda item: item[0]):
+        publisher.publish(message)
+    client.until(lambda: len(client.images) == len(expected))
+    assert same(client.images, expected)
+    counts = client.counts(lambda counts: counts["sync_stamps"] == before["sync_stamps"] + 6)
+    assert [counts[name] - before[name] for name in ("sync_used", "sync_late", "unsynced_windows")] == [6, 0, 1]
+
+
+def test_without_stamps_events_wait_only_so_long_and_it_is_told(node, frames):
+    client, process = node
+    client.set(windows="sync", sync_timeout=0.05, idle_timeout=0.0)
+    before, events = client.counts()["unsynced_windows"], stream()
+    client.send(events)
+    client.until(lambda: len(client.images) == 3)
+    ends, first = [], None
+    for t in events["t"]:
+        if first is None or t >= first + 50 * MS:
+            ends, first = [*ends, t], t
+        ends[-1] = t
+    assert [stamp_of(m) for m in client.images] == ends[:3]
+    assert client.counts(lambda counts: counts["unsynced_windows"] > before)["unsynced_windows"] == before + 3
+    client.until(lambda: "windows ended without a stamp on /sync" in process.err)
+
+
+def test_a_sync_topic_without_a_header_is_told(node):
+    client, process = node
+    publisher = client.node.create_publisher(String, "/sync", 10)
+    client.set(windows="sync")
+    text = "/sync: bears std_msgs/msg/String; expected a type that begins with a std_msgs/Header"
+    client.until(lambda: text in process.err)
+    client.node.destroy_publisher(publisher)
