@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
 from ..events import concatenate, no_events
+from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
 from .images import to_grey
 from .process import STEP_S, Spinner, ros_process
@@ -40,7 +41,7 @@ class Recorder(Node):
         self.last_arrival: float | None = None
         self._waiting = no_events()
         self._arrivals: list[tuple[int, float]] = []
-        self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost)
+        self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
         self.create_subscription(Image, "image_raw", self._on_image, 100)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
