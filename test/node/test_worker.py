@@ -70,7 +70,7 @@ def test_windows_become_the_pictures_of_the_core(work, source, small_network):
     until(lambda: counts.used_events == 50)
     expected = ImageMaker(Reconstructor(small_network, H, W, "cpu"), none).make(window())
     np.testing.assert_array_equal(published[0].image, expected.image)
-    assert source.told == [f"{W}x{H} pixels: runtime eager"]
+    assert source.told == [f"{W}x{H} pixels: runtime eager fp32"]
     assert counts.images == 1
 
 
