@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
+from dvs_msgs.msg import EventArray
 from harness import MS, Client, H, W, cut, free_domain, offline, pixels, stream, values
 from rcl_interfaces.srv import GetParameters
 from recordings.makers import write_bag
@@ -84,6 +85,8 @@ def test_arguments_reach_the_node(client, small_weights, tmp_path):
     request = GetParameters.Request(names=["weights", "device", "use_sim_time"])
     answer = client.call(GetParameters, "/robot/eye/cista_reconstruct/get_parameters", request)
     assert [v.string_value for v in answer.values] == [str(small_weights[0]), "cpu", ""]
+    # Whose type is that of its publishers.
+    client.node.create_publisher(EventArray, "/left/events", 10)
     client.until(lambda: client.node.count_subscribers("/left/events") == 1)
     client.until(lambda: client.node.count_subscribers("/left/camera_info") == 1)
     client.until(lambda: client.node.count_publishers("/robot/eye/image_raw") == 1)
