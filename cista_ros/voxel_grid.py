@@ -26,6 +26,8 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
         bins: number of temporal bins B, at least 2.
     Returns:
         float32 array (bins, height, width); all zero for no events.
+    Raises:
+        ValueError: events so far outside that they belong to no pixel. (What comes from outside goes through Intake.)
     """
     pixels, n = height * width, len(events)
     if n == 0:
@@ -42,9 +44,11 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
     np.multiply(upper_share, polarity, out=share[1])
     np.subtract(polarity * unit, share[1], out=share[0])
     # One bin more than asked for takes the (zero) upper shares of the last bin.
-    sums = np.bincount(index.ravel(), share.ravel(), (bins + 1) * pixels)[: bins * pixels]
+    sums = np.bincount(index.ravel(), share.ravel(), (bins + 1) * pixels)
+    if len(sums) > (bins + 1) * pixels:
+        raise ValueError(f"events outside the sensor of {width}x{height} pixels")
     grid = np.empty(bins * pixels, np.float32)
-    np.divide(sums, unit, out=grid, casting="same_kind")
+    np.divide(sums[: bins * pixels], unit, out=grid, casting="same_kind")
     return grid.reshape(bins, height, width)
 
 

@@ -73,6 +73,12 @@ def test_no_events_make_an_empty_grid():
     assert not voxel_grid_torch(*upload(no_events(), torch.device("cpu")), H, W).any()
 
 
+def test_events_far_outside_the_sensor_do_not_vanish():
+    events = make_events([1, 60_000], [1, 1], [0, 1], [1, 1])
+    with pytest.raises(ValueError, match="outside the sensor of 8x6"):
+        voxel_grid(events, 6, 8)
+
+
 @settings(max_examples=30)
 @given(event_arrays(min_size=2))
 def test_normalised_grids_equal_an_independent_computation_and_keep_their_zeros(events):
