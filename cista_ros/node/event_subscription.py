@@ -70,7 +70,9 @@ class EventSubscription:
 
     def other_types(self) -> str:
         """The types of this topic's publishers whose messages are not taken, as text; empty if there are none."""
-        return ", ".join(sorted(self._types() - {self._kind}))
+        # Before the first look, each that could be.
+        taken = {self._kind} if self._kind else set(EVENT_TYPES) - self._refused
+        return ", ".join(sorted(self._types() - taken))
 
     @property
     def unmet(self) -> str:
