@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..networks import save_network
+from ..networks import Network, save_network
+from ..runtime.compiled import check_tools
 from ..simulation.pictures import Pictures, split_held_out
-from ..simulation.sequences import simulate
+from ..simulation.sequences import Sequences, simulate
 from ..voxel_grid import normalise
 from .beginning import new_network, new_optimiser, thresholds
 from .card import model_card, weights_metadata
+from .elementwise import compile_elementwise
 from .losses import Distance, SequenceLoss
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
 from .state import TrainingError, TrainingState, save_state, write_aside
@@ -48,15 +50,26 @@ class Trainer:
         pictures: of training and validation alike, by name (see `load_pictures`).
         workers: this process among those that train together.
         perceptual: see SequenceLoss.
+        tutor: the network whose images loss.distilled is taken against.
     """
 
     def __init__(
-        self, state: TrainingState, pictures: dict, workers: Workers, perceptual: Distance | None = None
+        self,
+        state: TrainingState,
+        pictures: dict,
+        workers: Workers,
+        perceptual: Distance | None = None,
+        tutor: Network | None = None,
     ) -> None:
         self.config = config = state.config
         self.workers, self.device = workers, workers.device
         self.state = state
         self.perceptual = perceptual
+        if (tutor is None) == bool(config.loss.distilled):
+            raise ValueError("a tutor and loss.distilled need each other")
+        self.tutor = None if tutor is None else tutor.to(self.device).eval().requires_grad_(False)
+        if self.tutor is not None and config.compile and self.device.type == "cpu":
+            compile_elementwise(self.tutor)
         training, held_out = split_held_out(pictures, config.data.held_out)
         self.pictures, self.held_out = Pictures(training, self.device), Pictures(held_out, self.device)
         self.loss = SequenceLoss(config.loss, perceptual)
@@ -80,7 +93,13 @@ class Trainer:
                 for name, value in moments.items():
                     if isinstance(value, Tensor) and value.shape == weight.shape:
                         moments[name] = torch.empty_like(weight).copy_(value)
-        step = torch.compile(self.network) if config.compile else None
+        step = None
+        if config.compile:
+            check_tools(self.device, "compile: true")
+        if config.compile and self.device.type == "cpu":
+            compile_elementwise(self.network)
+        elif config.compile:
+            step = torch.compile(self.network)
         unrolled = Unrolled(self.network, step)
         self.unrolled = DistributedDataParallel(unrolled) if workers.count > 1 else unrolled
         self._validation = None
@@ -94,6 +113,7 @@ class Trainer:
         voxels, truth = simulate(
             self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
         )
+        lesson = self._lesson(voxels, truth)
         voxels = normalise(voxels)
         forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(
             config, i
@@ -110,6 +130,10 @@ class Trainer:
                 images, state, code_l1 = self.unrolled(voxels[first:end], truth[first:end], forced[first:end], state)
             state = detach(state)
             if losses := self.loss(images, truth[first : end + 1], code_l1, first, end == windows):
+                if lesson is not None:
+                    told = self.loss(images, lesson[first : end + 1], code_l1, first, end == windows)["total"]
+                    share = config.loss.distilled
+                    losses |= {"distilled": told, "total": (1 - share) * losses["total"] + share * told}
                 parts = losses
                 self._step(losses["total"])
         clock("train")
@@ -117,6 +141,14 @@ class Trainer:
         self.state.sequences += data.batch * self.workers.count
         self.state.windows += data.batch * self.workers.count * windows
         return {key: value.detach() for key, value in parts.items()}
+
+    def _lesson(self, voxels: Tensor, truth: Tensor) -> Tensor | None:
+        """What the tutor makes of voxel grids (T, N, B, H, W), aligned like `truth`; None without one."""
+        if self.tutor is None:
+            return None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
+            images, _ = reconstruct(self.tutor, Sequences(voxels, truth))
+        return torch.cat((truth[:1], images.clone()))  # the clone leaves inference mode
 
     def _step(self, loss: Tensor) -> None:
         optimiser = self.config.optimiser
