@@ -54,10 +54,10 @@ def train(
     from ..simulation.pictures import load_pictures
     from ..training.beginning import without_effect
     from ..training.config_files import load_config, to_yaml
-    from ..training.loop import STATE, Trainer
     from ..training.loop import train as run
     from ..training.perceptual import load_distance
     from ..training.state import TrainingError, TrainingState, load_state
+    from ..training.trainer import STATE, Trainer
     from ..training.workers import join_workers
 
     changes = [f"model={model}", f"name={model}"] * bool(model) + (overrides or [])

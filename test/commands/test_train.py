@@ -11,8 +11,8 @@ import torch
 
 from cista_ros.commands.main import main
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
-from cista_ros.training.loop import STATE, WEIGHTS
 from cista_ros.training.state import load_state
+from cista_ros.training.trainer import STATE, WEIGHTS
 
 QUICK = """
 iterations: 2

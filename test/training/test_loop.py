@@ -13,8 +13,9 @@ from small import config, pictures, trainer
 from cista_ros.networks import load_network
 from cista_ros.training.beginning import new_network, without_effect
 from cista_ros.training.card import read_summary
-from cista_ros.training.loop import CARD, STATE, WEIGHTS, Trainer, train
+from cista_ros.training.loop import train
 from cista_ros.training.state import TrainingError, TrainingState, load_state
+from cista_ros.training.trainer import CARD, STATE, WEIGHTS, Trainer
 from cista_ros.training.validation import reconstruct, validation_sequences
 from cista_ros.training.workers import Workers
 
