@@ -65,8 +65,7 @@ def check_tools(device: torch.device, what: str) -> None:
         compiler = os.environ.get("CXX", "g++").split()[0]
         if not shutil.which(compiler) and not shutil.which("clang++"):
             raise RuntimeUnavailableError(
-                f"{what} needs a C++ compiler on the CPU, and there is no {compiler}"
-                " (Debian, Ubuntu: apt install g++)"
+                f"{what} needs a C++ compiler on the CPU, and there is no {compiler} (Debian, Ubuntu: apt install g++)"
             )
         return
     try:
