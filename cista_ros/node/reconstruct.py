@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 from ..threads import wait_without_spinning
 from .stop import ignore_signals, stop_on_signals
-
-
-# By default a thread that wants to run Python code waits 5 ms while another does, which for the worker, at the dozens of
-# places of a network step where it comes back from C, is a tenth of a step and more.
-SWITCH_S = 0.0005
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM (exit code 0); 2 for a bad parameter."""
     stop = stop_on_signals()
     wait_without_spinning()
-    sys.setswitchinterval(SWITCH_S)
     # Imported only now: loading rclpy and torch takes seconds, and a signal in that time must end us in order, too.
     from .process import Spinner, ros_process
 
