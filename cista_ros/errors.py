@@ -31,3 +31,9 @@ class RuntimeUnavailableError(CistaError):
 
 class MissingPackageError(CistaError):
     """A package that is needed for what was asked, and is not installed."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python's, numpy's or torch's (which has a type for it on GPUs only) says so."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)

@@ -12,8 +12,12 @@ from .events import binned
 from .networks import Network
 from .networks.network import MIN_SIZE
 from .runtime import make_runtime
+from .threads import one_thread
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
 from .windows import default_max_events, split_evenly
+
+# A voxel grid of fewer cells is normalised sooner than several threads have met for each of its passes.
+ONE_THREAD_CELLS = 1 << 20
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -138,7 +142,8 @@ class Reconstructor:
         if self.hot_pixels:
             grid = clip_hot_pixels(grid)
         if self.network.conventions.normalise:
-            grid = normalise(grid)
+            with one_thread(grid.device.type == "cpu" and grid.numel() < ONE_THREAD_CELLS):
+                grid = normalise(grid)
         # Networks that end in a sigmoid are in the range already; FireNet's output is linear.
         return self.runtime.step(grid).clamp(0, 1)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def wait_without_spinning() -> None:
@@ -13,3 +15,19 @@ def wait_without_spinning() -> None:
     OMP_WAIT_POLICY is obeyed.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextmanager
+def one_thread(wanted: bool = True) -> Iterator[None]:
+    """Have torch use only this thread, if that is wanted: for work that is done before others are awake."""
+    import torch  # not earlier: see above
+
+    threads = torch.get_num_threads()
+    if not wanted or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

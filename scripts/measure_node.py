@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--size", default="240x180", help="WIDTHxHEIGHT")
     parser.add_argument("--rate", type=float, default=30, help="messages a second")
     parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--queue", type=int, help="the node's max_queued_windows; default: its own")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
@@ -51,7 +52,7 @@ def main() -> None:
     rows = []
     for weights in options.weights or ["cista-tc", "cista-tc-small"]:
         for runtime in options.runtime or ["auto"]:
-            row = measure(weights, runtime, options.device, height, width, options.rate, options.images)
+            row = measure(weights, runtime, options.device, height, width, options.rate, options.images, options.queue)
             rows.append(row)
             print(json.dumps(row), flush=True)
     if options.json:
@@ -59,13 +60,17 @@ def main() -> None:
         options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def measure(weights: str, runtime: str, device: str, height: int, width: int, rate: float, images: int) -> dict:
+def measure(
+    weights: str, runtime: str, device: str, height: int, width: int, rate: float, images: int, queue: int | None
+) -> dict:
     """One node, so many images after some to warm up."""
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     domain = 1 + os.getpid() % 100
     count = default_max_events(height, width)
     parameters = {"weights": weights, "runtime": runtime, "device": device, "windows": "count", "count": count}
+    if queue:
+        parameters["max_queued_windows"] = queue
     assignments = [word for k, v in parameters.items() for word in ("-p", f"{k}:={v}")]
     topics = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
     command = [sys.executable, "-m", "cista_ros.node.reconstruct", "--ros-args", *topics, *assignments]
@@ -131,6 +136,7 @@ def measure(weights: str, runtime: str, device: str, height: int, width: int, ra
         "height": height,
         "width": width,
         "messages_a_second": rate,
+        "max_queued_windows": queue or "default",
         "events_a_message": count,
         "messages": images,
         "images": len(times),

@@ -45,8 +45,8 @@ def plot(rows: Sequence[Row], stages: Sequence[Stage], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    over_events = len({s.events for s in stages}) > len({(s.height, s.width) for s in stages})
-    figure = Figure(figsize=(13 if over_events else 7, 5), layout="constrained")
+    over_events = len({(s.height, s.width, s.events) for s in stages}) > len({(s.height, s.width) for s in stages})
+    figure = Figure(figsize=(15 if over_events else 7, 5), layout="constrained")
     axes = figure.add_subplot(1, 2 if over_events else 1, 1)
     lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for row in rows:
@@ -75,4 +75,4 @@ def _plot_over_events(axes: Axes, rows: Sequence[Row], stages: Sequence[Stage]) 
         axes.plot(rates, around, "o:", color=line.get_color(), label=f"{width}x{height}: all but the network")
     axes.set(yscale="log", xlabel="million events a second, at 30 images a second", ylabel="ms a step, median")
     axes.grid(which="both", alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from .. import __version__
-from ..errors import CistaError
+from ..errors import CistaError, is_out_of_memory
 from ..threads import wait_without_spinning
 from . import ecd
 from .benchmark import benchmark
@@ -56,9 +56,14 @@ def main() -> None:
         app(prog_name="cista")
     except (CistaError, OSError) as error:
         sys.exit(_fail(error))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = str(error).strip().splitlines()[0] if str(error) else "no more is said"
+        sys.exit(_fail(f"out of memory ({said}); use a smaller size (--size, --downscale) or another --device"))
 
 
-def _fail(error: Exception) -> int:
+def _fail(error: Exception | str) -> int:
     typer.echo(f"cista: error: {error}", err=True)
     return 2
 

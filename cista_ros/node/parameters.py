@@ -186,3 +186,9 @@ def _descriptor(name: str, default: Any) -> ParameterDescriptor:
         else:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
     return descriptor
+
+
+def faster_settings(settings: Settings) -> str:
+    """What to set, in place of these, where the network is too slow; with less of an image."""
+    small = ["weights cista-tc-small"] if settings.weights == DEFAULT_WEIGHTS else []
+    return " or ".join([*small, f"downscale {settings.downscale + 1}"])

@@ -25,7 +25,14 @@ from .diagnostics import Troubles
 from .image_source import ImageSource, LoadedNetwork, load, weights_version
 from .inputs import IDLE_STEP_S, Inputs
 from .outputs import Outputs
-from .parameters import Settings, SettingsError, changed_settings, declare_autostart, declare_settings
+from .parameters import (
+    Settings,
+    SettingsError,
+    changed_settings,
+    declare_autostart,
+    declare_settings,
+    faster_settings,
+)
 from .reporter import REPORT_S, Reporter, Situation
 from .stop import Stop
 from .worker import Worker, free_memory
@@ -197,7 +204,8 @@ class ReconstructNode(LifecycleNode):
         if skipped or merged:
             self._troubles.add(
                 "overload",
-                f"The network is slower than the events: {skipped} windows skipped, {merged} merged just now",
+                f"The network is slower than the events: {skipped} windows skipped, {merged} merged just now."
+                f" Faster: {faster_settings(self._settings)}",
             )
 
     def _images_for_input(self) -> ImageSource:

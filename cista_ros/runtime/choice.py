@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import DeviceError, RuntimeUnavailableError
+from ..errors import DeviceError, RuntimeUnavailableError, is_out_of_memory
 from ..networks import Cista, Network
 from .runtime import Eager, Runtime
 
@@ -158,17 +158,12 @@ def _make(name: str, task: Task) -> Runtime:
     try:
         return _MAKERS[name](task)
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise DeviceError(
             f"{task.width}x{task.height} pixels need more memory than {task.device} has free ({error});"
             " reconstruct at a lower resolution (downscale), or choose another device"
         ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or ("memory" in text and "alloc" in text)
 
 
 def _cista_on_cpu(name: str, task: Task) -> Cista:

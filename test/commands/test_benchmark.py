@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -78,3 +81,18 @@ def test_what_cannot_run_here_is_told_and_the_rest_measured(small_network, tmp_p
 def test_bad_input(arguments, message):
     result = run(*arguments)
     assert isinstance(result.exception, BenchmarkError) and message in str(result.exception)
+
+
+def test_too_large_for_the_memory_is_one_line(small_network, tmp_path):
+    save_network(small_network, tmp_path / "small.safetensors")
+    limit = 6 << 30  # addresses, of which torch takes two to three GB by itself
+    command = ["benchmark", "--device", "cpu", "--size", "20000x20000", "--runtime", "fused", "--seconds", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cista_ros.commands.main", *command, "--network", str(tmp_path / "small.safetensors")],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("cista: error: out of memory (")
+    assert "Traceback" not in done.stderr and "--downscale" in done.stderr

@@ -44,7 +44,8 @@ def test_overload_loses_no_message_and_counts_every_window(client, full_weights,
     else:
         assert counts["skipped_windows"] > 0
         assert counts["dropped_events"] == counts["skipped_windows"] * EVENTS
-    assert re.search(r"slower than the events: \d+ windows skipped, \d+ merged", process.err)
+    told = r"slower than the events: \d+ windows skipped, \d+ merged just now\. Faster: downscale 2"
+    assert re.search(told, process.err)
     assert end < 1.3 * middle + 100, f"{middle:.0f} MB in the middle, {end:.0f} MB at the end"
     assert process.stop() == 0
 
