@@ -20,9 +20,11 @@ from ..errors import CheckpointError
 from .layouts import LAYOUTS
 from .layouts.keys import without_memory
 from .models import make_kind
-from .network import Conventions, Network
+from .network import Conventions, Network, check_switches
+from .torch_files import plain_tensors, read_torch_file
 
 FORMAT = "cista_ros/1"
+_NUMBERS = frozenset((torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64))
 
 
 def save_network(network: Network, path: str | Path, metadata: dict[str, str] | None = None) -> None:
@@ -66,20 +68,19 @@ def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
         config = json.loads(metadata["config"])
         network = without_memory(partial(make_kind, kind, config))
         network.conventions = Conventions(**json.loads(metadata.get("conventions", "{}")))
-    except (KeyError, TypeError, ValueError) as error:
+        check_switches(network.conventions, "normalise", "robust")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata holds no configuration of a network ({error})") from None
     return network, weights
 
 
 def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
-        raise CheckpointError(
-            f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({type(error).__name__})"
-        ) from None
+        content = read_torch_file(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})") from None
     published = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(published, dict) or not all(isinstance(v, Tensor) for v in published.values()):
+    if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
     for layout in LAYOUTS:
         if layout.recognises(published):
@@ -113,5 +114,8 @@ def _check(path: Path, network: Network, weights: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         if weights[name].shape != value.shape:
             raise CheckpointError(f"{path}: {name} is {tuple(weights[name].shape)}, expected {tuple(value.shape)}")
-        if not weights[name].isfinite().all():
+        if weights[name].dtype not in _NUMBERS:
+            raise CheckpointError(f"{path}: {name} holds {weights[name].dtype}, expected {value.dtype}")
+        given, weights[name] = weights[name], weights[name].to(value.dtype)
+        if not (given.isfinite().all() and weights[name].isfinite().all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite")

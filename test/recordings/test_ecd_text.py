@@ -144,7 +144,7 @@ def test_a_corrupt_image(folder, layout, content):
     file = folder / "images" / "frame_00000001.png"
     file.write_bytes(file.read_bytes()[:200] if content == "half" else content)
     expected = "images/frame_00000001.png (images.txt, line 2) cannot be read as an image"
-    assert error_of(as_layout(folder, layout), read=True) == expected
+    assert error_of(as_layout(folder, layout), read=True).startswith(expected)
 
 
 @LAYOUTS
