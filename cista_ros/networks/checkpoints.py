@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,10 +20,9 @@ from .layouts import LAYOUTS
 from .layouts.keys import without_memory
 from .models import make_kind
 from .network import Conventions, Network, check_switches
-from .torch_files import plain_tensors, read_torch_file
+from .torch_files import NUMBERS, plain_tensors, read_torch_file
 
 FORMAT = "cista_ros/1"
-_NUMBERS = frozenset((torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64))
 
 
 def save_network(network: Network, path: str | Path, metadata: dict[str, str] | None = None) -> None:
@@ -78,7 +76,9 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
         content = read_torch_file(path)
     except ValueError as error:
-        raise CheckpointError(f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})") from None
+        raise CheckpointError(
+            f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})"
+        ) from None
     published = content.get("state_dict", content) if isinstance(content, dict) else None
     if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
@@ -114,7 +114,7 @@ def _check(path: Path, network: Network, weights: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         if weights[name].shape != value.shape:
             raise CheckpointError(f"{path}: {name} is {tuple(weights[name].shape)}, expected {tuple(value.shape)}")
-        if weights[name].dtype not in _NUMBERS:
+        if weights[name].dtype not in NUMBERS:
             raise CheckpointError(f"{path}: {name} holds {weights[name].dtype}, expected {value.dtype}")
         given, weights[name] = weights[name], weights[name].to(value.dtype)
         if not (given.isfinite().all() and weights[name].isfinite().all()):

@@ -14,12 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# What weights are made of; for other kinds (truth values, complex numbers, 8 bits) torch has not even equality always.
+NUMBERS = frozenset((torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64))
+
 
 def read_torch_file(path: Path) -> Any:
     """What a file of torch.save holds, on the CPU.
 
     Raises:
-        ValueError: it cannot be read, is no such file, or holds other than plain values; the message says why in a word.
+        ValueError: it cannot be read, is no such file, or holds other than plain values; the message says which.
     """
     try:
         with path.open("rb") as file:
@@ -30,7 +33,7 @@ def read_torch_file(path: Path) -> Any:
 
 
 def plain_tensors(values: Any) -> bool:
-    """Whether this is a dictionary of text -> tensors, each with memory for all its elements."""
+    """Whether this is a dictionary of text -> tensors of NUMBERS, each with memory for all its elements."""
     return isinstance(values, dict) and all(isinstance(k, str) and _is_plain(v) for k, v in values.items())
 
 
@@ -39,7 +42,7 @@ def _is_plain(value: Any) -> bool:
         isinstance(value, Tensor)
         and value.layout is torch.strided
         and value.device.type == "cpu"
-        and not value.is_quantized
+        and value.dtype in NUMBERS
         and value.numel() * value.itemsize <= value.untyped_storage().nbytes()
     )
 

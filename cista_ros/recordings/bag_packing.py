@@ -1,4 +1,4 @@
-"""Unpacking what is compressed in bags, to no more than a recording can hold: rosbags unpacks however much it becomes."""
+"""Unpacking what is compressed in bags, to no more than a recording can hold: rosbags alone knows no such limit."""
 
 from __future__ import annotations
 

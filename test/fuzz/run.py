@@ -28,7 +28,7 @@ RESULTS = ROOT / "benchmarks" / "soak" / "fuzz.json"
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
 MOST_SECONDS = 30  # for one input, on a busy machine
 MOST_BYTES = {"messages": 512, "packets": 512, "ecd": 1024, "configs": 2048, "bags": 512, "checkpoints": 512}
-# Where what is compared guides the fuzzer too. Not where arrays are: atheris 3.0 loses the result of each such comparison.
+# Where what is compared guides the fuzzer too. Not where arrays are: of those atheris 3.0 never frees the result.
 COMPARISONS = "rosbags", "cista_ros.wire.cursor", "cista_ros.wire.bodies", "cista_ros.wire.codec", "cista_ros.training"
 MODES = "fuzz", "coverage"
 
@@ -61,6 +61,8 @@ def fuzz(target: str, options: list[str]) -> None:
     # The packages whose branches guide the fuzzer; after the built-in modules' finders.
     sys.meta_path.insert(2, Finder({"cista_ros", "rosbags"}, set(), True, True))
     module = importlib.import_module(f"targets.{target}")
+    for seed in module.SEEDS:
+        module.check(seed)  # what is made or imported once counts for no input
     atheris.Setup([str(ROOT / "build/fuzz" / target / "start"), *options], module.check)
     atheris.Fuzz()
 
@@ -97,7 +99,7 @@ def run(target: str, minutes: float, runs: int) -> int:
     committed.mkdir(parents=True, exist_ok=True)
     crashes = set(work.glob("crash-*"))
     began = time.time()
-    log = _libfuzzer(
+    log, code = _libfuzzer(
         target,
         work,
         str(found),
@@ -108,7 +110,9 @@ def run(target: str, minutes: float, runs: int) -> int:
         "-len_control=0",
     )
     spent = (time.time() - began) / 60
-    new = sorted(set(work.glob("[clot]*-[0-9a-f]*")) - crashes)
+    new = [path.name for path in sorted(set(work.glob("[clot]*-[0-9a-f]*")) - crashes)]
+    if code and not new:
+        new = [f"exit code {code}, see {work / 'log.txt'}"]
     merged = work / "merged"
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir()
@@ -122,7 +126,7 @@ def run(target: str, minutes: float, runs: int) -> int:
         "edges": _number(log, r"cov: (\d+)"),
         "features": _number(log, r"ft: (\d+)"),
         "corpus": len(list(merged.iterdir())),
-        "found": [path.name for path in new],
+        "found": new,
         "coverage_percent": _coverage(target, merged) if not new else {},
         "python": sys.version.split()[0],
         "machine": _machine(),
@@ -134,7 +138,7 @@ def run(target: str, minutes: float, runs: int) -> int:
     return 1 if new else 0
 
 
-def _libfuzzer(target: str, work: Path, *options: str) -> str:
+def _libfuzzer(target: str, work: Path, *options: str) -> tuple[str, int]:
     # libFuzzer starts itself again for -merge, by what it takes for its own name.
     start = work / "start"
     start.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" {target} --child fuzz "$@"\n')
@@ -143,7 +147,7 @@ def _libfuzzer(target: str, work: Path, *options: str) -> str:
     command += [f"-timeout={MOST_SECONDS}", "-rss_limit_mb=3000", "-print_final_stats=1"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     (work / ("merge.txt" if "-merge=1" in options else "log.txt")).write_text(done.stdout)
-    return done.stdout
+    return done.stdout, done.returncode
 
 
 def _coverage(target: str, corpus: Path) -> dict[str, str]:

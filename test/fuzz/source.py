@@ -12,7 +12,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 # Values at which lengths, signs and sizes of fields go wrong.
-EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 10**9, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+EDGES = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    1 << 16,
+    10**9,
+    *(2**n - k for n in (31, 32, 63, 64) for k in (0, 1)),
+)
 
 
 class Source:

@@ -50,7 +50,9 @@ SQL = (
     "UPDATE messages SET data = zeroblob(3)", "CREATE INDEX i ON messages(abs(timestamp))",
 )  # fmt: skip
 SEEDS = [
-    bytes([kind, flags, 3 * kind]) + bytes([1, 7 * kind, 1, 0, 2, 3, 4]) * 4 for kind in range(len(KINDS)) for flags in range(8)
+    bytes([kind, flags, 3 * kind]) + bytes([1, 7 * kind, 1, 0, 2, 3, 4]) * 4
+    for kind in range(len(KINDS))
+    for flags in range(8)
 ]
 _FOLDER = Folder("bags")
 
@@ -96,7 +98,9 @@ def check(data: bytes) -> None:
         if flags & 16 and compression != "FILE":
             path = path / storage
     size = sum(map(len, files.values()))
-    expect(RecordingError, lambda: _read(path, 2000 * size + (1 << 24), "/dvs/events" if flags & 32 else "/other/events"))
+    expect(
+        RecordingError, lambda: _read(path, 2000 * size + (1 << 24), "/dvs/events" if flags & 32 else "/other/events")
+    )
 
 
 def _other_lines(text: bytes, source: Source) -> bytes:

@@ -46,13 +46,19 @@ SMALL = {
 PUBLISHED = ("cista", "cista-blocks", "lstc", "e2vid", "firenet", "spade-e2vid")
 JSON_VALUES = (
     "-1", "1e9", "4096", "100", "true", "null", '"x"', "[]", "{}", "[" * 5000, "9" * 5000, "NaN", "2.0", "512", "0",
-    '{"channels": 4096, "iterations": 100, "shared": false}', '{"channels": 512, "encoders": 4}', '"e2vid"', '"firenet"',
+    '{"channels": 4096, "iterations": 100, "shared": false}', '{"channels": 512, "encoders": 4}', '"e2vid"',
+    '"firenet"',
 )  # fmt: skip
 DTYPES = ("F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "F8_E8M0", "C64", "F4", "U64", "X")
 _FOLDER = Folder("checkpoints")
 warnings.filterwarnings("ignore")  # torch's, of rarely used kinds of tensors
 _FORMATS = "own", "zip", "legacy", "state"
-SEEDS = [bytes([fmt, which, flags, 3, 1, 2, 3, 4, 5, 6, 7, 8]) for fmt in range(4) for which in range(6) for flags in range(6)]
+SEEDS = [
+    bytes([fmt, which, flags, 3, 1, 2, 3, 4, 5, 6, 7, 8])
+    for fmt in range(4)
+    for which in range(6)
+    for flags in range(6)
+]
 
 
 def _conv(out: int, into: int, size: int = 3, name: str = "conv2d") -> dict[str, torch.Tensor]:
@@ -155,7 +161,9 @@ def _other_header(raw: bytes, source: Source) -> bytes:
             break
         tensor = header[source.pick(tensors)]
         if choice == 0:
-            header["__metadata__"][source.pick(("config", "conventions", "network", "format"))] = source.pick(JSON_VALUES)
+            header["__metadata__"][source.pick(("config", "conventions", "network", "format"))] = source.pick(
+                JSON_VALUES
+            )
         elif choice == 1:
             config = json.loads(header["__metadata__"].get("config", "{}")) if choice else {}
             if isinstance(config, dict) and config:
@@ -196,10 +204,17 @@ def _other_tensors(which: int, source: Source, new_format: bool) -> bytes:
         key = source.pick(sorted(map(str, weights)))
         weights[key] = source.pick(_ODD)
         if source.number() & 1:
-            weights[source.pick(("lista_blocks.0", "lista_blocks..D.x", "alpha.", "", ".", 5, None, "a.b.c"))] = torch.ones(())
+            weights[source.pick(("lista_blocks.0", "lista_blocks..D.x", "alpha.", "", ".", 5, None, "a.b.c"))] = (
+                torch.ones(())
+            )
     out = io.BytesIO()
     content = weights if source.number() & 1 else {"state_dict": weights}
-    torch.save(content, out, _use_new_zipfile_serialization=new_format, pickle_protocol=source.pick((2, 2, pickle.HIGHEST_PROTOCOL)))
+    torch.save(
+        content,
+        out,
+        _use_new_zipfile_serialization=new_format,
+        pickle_protocol=source.pick((2, 2, pickle.HIGHEST_PROTOCOL)),
+    )
     return out.getvalue()
 
 
@@ -209,6 +224,7 @@ _ODD = (
     torch.ones(4, 1, 1, 1).transpose(0, 1), torch.ones(1, 4, 1, 1, dtype=torch.float16), torch.ones(4096, 1, 1, 1),
     torch.ones(1, 4, 1, 1, dtype=torch.bool), torch.ones(1, 4, 1, 1, dtype=torch.float64) * 1e300, 5, "text", None,
     [torch.ones(1)], torch.nn.Parameter(torch.ones(1, 4, 1, 1)), torch.ones(1).expand(4096, 4096, 3, 3),
-    torch.ones(1, 4, 1, 1, device="meta"), torch.ones(1, 4, 1, 1, dtype=torch.int64), torch.ones(1).to(torch.float8_e4m3fn),
+    torch.ones(1, 4, 1, 1, device="meta"), torch.ones(1, 4, 1, 1, dtype=torch.int64),
+    torch.ones(1).to(torch.float8_e4m3fn),
     torch.quantize_per_tensor(torch.ones(1, 4, 1, 1), 0.1, 0, torch.qint8),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Configurations of trainings: YAML of any kind, known keys with other values, overrides; ConfigError or a valid one."""
+"""Configurations of trainings: any YAML, known keys with other values, overrides. ConfigError, or a valid one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from cista_ros.training.config_files import config_from, load_config, to_yaml
 MODULES = ("cista_ros.training.config_files", "cista_ros.training.config")
 _FOLDER = Folder("configs")
 VALUES = (
-    "", "0", "-1", "1e999", "9" * 400, "[]", "{}", "null", "true", ".nan", "-.inf", "1e-3", "adam", "muon", "last", "all",
-    "2020-99-99", "!!int ''", "!!binary x", "!!timestamp x", "!!python/name:os.system", "&a [*a]", "*a", "? [1]\n: 2",
-    "[[[[", "{a: {b: {c: 1}}}", "0x_", "1:99", "'a\\nb'", "<<: 1", "[0.1, 0.9]", "cista", "firenet", "e2vid", "~", "16", "7.5",
+    "", "0", "-1", "1e999", "9" * 400, "[]", "{}", "null", "true", ".nan", "-.inf", "1e-3", "adam", "muon", "last",
+    "all", "2020-99-99", "!!int ''", "!!binary x", "!!timestamp x", "!!python/name:os.system", "&a [*a]", "*a",
+    "? [1]\n: 2",
+    "[[[[", "{a: {b: {c: 1}}}", "0x_", "1:99", "'a\\nb'", "<<: 1", "[0.1, 0.9]", "cista", "firenet", "e2vid", "~", "16",
+    "7.5",
 )  # fmt: skip
 
 
@@ -33,7 +35,9 @@ def _keys(kind: type, where: str = "") -> list[str]:
 
 KEYS = [*_keys(TrainingConfig), "nothing", "data.nothing", "", ".", "network.bins.x"]
 TEXT = to_yaml(TrainingConfig()).encode()
-SEEDS = [bytes([flags, at, value, at + 1, value + 1, 3]) for flags in range(8) for at in (0, 20, 40) for value in (1, 15, 30)]
+SEEDS = [
+    bytes([flags, at, value, at + 1, value + 1, 3]) for flags in range(8) for at in (0, 20, 40) for value in (1, 15, 30)
+]
 
 
 def check(data: bytes) -> None:

@@ -30,7 +30,7 @@ MODULES = (
 _EVENTS = b"1.000000001 3 4 1\n1.1 0 0 0\n1.2 23 17 1\n3.5 2 2 0\n"
 _IMAGES = b"1.05 images/a.png\n1.5 images/b.jpg\n"
 _CALIB = b"20 21 12.5 9.25 -0.1 0.09 -0.0003 0.00017 0\n"
-_LINE = re.compile(rb"[ \t\r\f\v]*([0-9]{1,10})\.([0-9]+)[ \t\r\f\v]+([0-9]{1,5})[ \t\r\f\v]+([0-9]{1,5})[ \t\r\f\v]+([01])[ \t\r\f\v]*")
+_LINE = re.compile(rb"\s*([0-9]{1,10})\.([0-9]+)\s+([0-9]{1,5})\s+([0-9]{1,5})\s+([01])\s*")
 _FOLDER = Folder("ecd")
 
 
@@ -79,7 +79,9 @@ def check(data: bytes) -> None:
 def _zip(files: dict[str, bytes], source: Source) -> bytes:
     out = io.BytesIO()
     below = source.pick(("", "a/", "../", "/", "a/b/"))
-    with zipfile.ZipFile(out, "w", source.pick((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))) as archive:
+    with zipfile.ZipFile(
+        out, "w", source.pick((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
+    ) as archive:
         for name, content in files.items():
             archive.writestr(below + name, content)
     return out.getvalue()
