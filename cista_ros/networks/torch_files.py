@@ -6,6 +6,7 @@ a tensor's shape as the file has it, which may be far more elements than it hold
 
 from __future__ import annotations
 
+import re
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +30,9 @@ def read_torch_file(path: Path) -> Any:
             is_zip = file.read(2) == b"PK"
         return torch.load(_stored(path) if is_zip else path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
-        raise ValueError(type(error).__name__) from None
+        code = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        why = f"it holds objects of another program, {code[1]}, whose code is not run" if code else type(error).__name__
+        raise ValueError(why) from None
 
 
 def plain_tensors(values: Any) -> bool:
