@@ -6,13 +6,11 @@ No file is ever unpickled: safetensors hold numbers only, and `.pth.tar` files g
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,7 +19,8 @@ from ..errors import CheckpointError
 from .layouts import LAYOUTS
 from .layouts.keys import without_memory
 from .models import make_kind
-from .network import Conventions, Network
+from .network import Conventions, Network, check_switches
+from .torch_files import NUMBERS, plain_tensors, read_torch_file
 
 FORMAT = "cista_ros/1"
 
@@ -67,20 +66,21 @@ def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
         config = json.loads(metadata["config"])
         network = without_memory(partial(make_kind, kind, config))
         network.conventions = Conventions(**json.loads(metadata.get("conventions", "{}")))
-    except (KeyError, TypeError, ValueError) as error:
+        check_switches(network.conventions, "normalise", "robust")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata holds no configuration of a network ({error})") from None
     return network, weights
 
 
 def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
-        code = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        why = f"it holds objects of another program, {code[1]}, whose code is not run" if code else type(error).__name__
-        raise CheckpointError(f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({why})") from None
+        content = read_torch_file(path)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})"
+        ) from None
     published = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(published, dict) or not all(isinstance(v, Tensor) for v in published.values()):
+    if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
     for layout in LAYOUTS:
         if layout.recognises(published):
@@ -114,5 +114,8 @@ def _check(path: Path, network: Network, weights: dict[str, Tensor]) -> None:
     for name, value in expected.items():
         if weights[name].shape != value.shape:
             raise CheckpointError(f"{path}: {name} is {tuple(weights[name].shape)}, expected {tuple(value.shape)}")
-        if not weights[name].isfinite().all():
+        if weights[name].dtype not in NUMBERS:
+            raise CheckpointError(f"{path}: {name} holds {weights[name].dtype}, expected {value.dtype}")
+        given, weights[name] = weights[name], weights[name].to(value.dtype)
+        if not (given.isfinite().all() and weights[name].isfinite().all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite")

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from ..errors import DecodeError, RecordingError
+from ..errors import CistaError, DecodeError, RecordingError
 from ..events import concatenate, no_events
 from ..wire.messages import EVENT_ARRAY, NS, CameraInfoMessage, EventMessage, ImageMessage
-from .event_text import parse, read_blocks
+from .event_text import MAX_SECONDS, parse, read_blocks
+from .picture_file import MAX_BYTES, decode_picture
 from .recording import Item, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC, CAMERA_INFO_TOPIC = "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"
@@ -31,6 +31,11 @@ DATASET_SIZE = 180, 240  # height and width of the dataset's camera, a DAVIS240C
 SIZE_FILE = "size.txt"  # ours: "width height", where there are no images to tell it
 CHUNK_NS = NS // 30  # what a driver sends in one message
 CHUNK_EVENTS = 200_000
+# An archive of a few bytes can unpack to any number of them: so much of it is taken for frames and calibration.
+MAX_FRAMES = 1 << 20
+_LONGEST = {"images.txt": 64 * MAX_FRAMES}
+_LONGEST_OTHER = 4096
+_STAMP = re.compile(r"([0-9]{1,10})(?:\.([0-9]*))?")
 
 
 class Frame(NamedTuple):
@@ -143,15 +148,16 @@ class EcdTextRecording(Recording):
             fields = line.split(maxsplit=1)
             if not fields:
                 continue
-            try:
-                stamp = int(np.int64(int(Decimal(fields[0]).scaleb(9))))
-                name = fields[1].strip()
-            except (InvalidOperation, IndexError, ValueError, OverflowError):
+            stamp = _nanoseconds(fields[0])
+            if stamp is None or len(fields) < 2:
                 raise RecordingError(
                     f"{self.path}: images.txt, line {number}: {line[:60]!r}; expected 't name': seconds and a file"
-                ) from None
+                )
+            name = fields[1].strip()
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise RecordingError(f"{self.path}: images.txt, line {number}: {name} lies outside the recording")
+            if len(frames) == MAX_FRAMES:
+                raise RecordingError(f"{self.path}: images.txt names more than {MAX_FRAMES} images")
             frames.append(Frame(stamp, name, number))
         return frames
 
@@ -167,15 +173,17 @@ class EcdTextRecording(Recording):
     def _image(self, frame: Frame) -> ImageMessage:
         where = f"{self.path}: {frame.name} (images.txt, line {frame.line})"
         file = self._root / frame.name
-        if not file.is_file():
-            raise RecordingError(f"{where} is missing")
         with self._reading(frame.name):
-            raw = file.read_bytes()
-        image = None
-        with suppress(cv2.error):
-            image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is None:
-            raise RecordingError(f"{where} cannot be read as an image")
+            if not file.is_file():
+                raise RecordingError(f"{where} is missing")
+            # A link that came with a folder must not lead to other files of whoever reads it.
+            if isinstance(file, Path) and not file.resolve().is_relative_to(self.path.resolve()):
+                raise RecordingError(f"{where} lies outside the recording")
+            raw = self._read(file, MAX_BYTES)
+        try:
+            image = decode_picture(raw)
+        except DecodeError as error:
+            raise RecordingError(f"{where} {error}") from None
         encoding = {1: "mono", 3: "bgr", 4: "bgra"}[1 if image.ndim == 2 else image.shape[2]]
         return ImageMessage(frame.stamp, "", f"{encoding}{image.dtype.itemsize * 8}", image)
 
@@ -203,7 +211,14 @@ class EcdTextRecording(Recording):
         if not file.is_file():
             return []
         with self._reading(name):
-            return file.read_text(encoding="utf-8").splitlines()
+            return self._read(file, _LONGEST.get(name, _LONGEST_OTHER)).decode().splitlines()
+
+    def _read(self, file: Path | zipfile.Path, most: int) -> bytes:
+        with file.open("rb") as opened:
+            raw = opened.read(most + 1)
+        if len(raw) > most:
+            raise RecordingError(f"{self.path}: {file.name} has more than {most} bytes")
+        return raw
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -212,10 +227,20 @@ class EcdTextRecording(Recording):
             yield
         except DecodeError as error:
             raise RecordingError(f"{self.path}: {name}, {error}") from None
+        except CistaError:
+            raise
         except (OSError, UnicodeDecodeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise RecordingError(f"{self.path}: {name} cannot be read: {error}") from error
         except (NotImplementedError, RuntimeError) as error:  # another compression method; encrypted
             raise RecordingError(f"{self.path}: {name} cannot be unpacked: {error}") from error
+
+
+def _nanoseconds(text: str) -> int | None:
+    """Seconds with any number of decimals as whole nanoseconds; None if it is no such number, or too large."""
+    match = _STAMP.fullmatch(text)
+    if not match or int(match[1]) > MAX_SECONDS:
+        return None
+    return int(match[1]) * NS + int((match[2] or "")[:9].ljust(9, "0"))
 
 
 def _root_of(archive: zipfile.ZipFile, path: Path) -> zipfile.Path:

@@ -17,8 +17,9 @@ from ..wire.messages import NS
 _LINE = re.compile(rb"(\d{1,10})\.\d+ (\d{1,5}) (\d{1,5}) [01]")
 _EXPECTED = "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
 _LONGEST_LINE = 4096  # bytes
+_LONGEST_BLANK = 1 << 20  # bytes between two events; what unpacks to nothing but blanks has no end
 _SEPARATORS = np.frombuffer(b".   \n", np.uint8)
-_MAX_SECONDS, _MAX_COORDINATE = np.iinfo(np.int64).max // NS - 1, 2**16 - 1
+MAX_SECONDS, _MAX_COORDINATE = np.iinfo(np.int64).max // NS - 1, 2**16 - 1
 _POWERS_OF_TEN = 10 ** np.arange(10, dtype=np.int64)
 _BLOCK = 1 << 14  # events formatted at once
 _THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
@@ -28,6 +29,7 @@ def read_blocks(file: BinaryIO, size: int = 1 << 18) -> Iterator[np.ndarray]:
     """Yield the events (N,) of a text file in blocks of about `size` bytes; DecodeError names a line that is none."""
     line = 1
     rest = b""
+    blank = 0
     while block := file.read(size):
         end = block.rfind(b"\n") + 1
         if not end:
@@ -36,8 +38,11 @@ def read_blocks(file: BinaryIO, size: int = 1 << 18) -> Iterator[np.ndarray]:
                 raise _no_event(line, rest)
             continue
         text, rest = rest + block[:end], block[end:]
-        yield parse(text, line)
+        yield (events := parse(text, line))
         line += text.count(b"\n")
+        blank = 0 if len(events) else blank + len(text)
+        if blank > _LONGEST_BLANK:
+            raise DecodeError(f"line {line}: {blank} bytes without an event; {_EXPECTED}")
     if rest:
         yield parse(rest + b"\n", line)
 
@@ -66,7 +71,7 @@ def _no_event(number: int, line: bytes) -> DecodeError:
 
 def _is_event(line: bytes) -> bool:
     match = _LINE.fullmatch(line)
-    limits = _MAX_SECONDS, _MAX_COORDINATE, _MAX_COORDINATE
+    limits = MAX_SECONDS, _MAX_COORDINATE, _MAX_COORDINATE
     return match is not None and all(int(n) <= most for n, most in zip(match.groups(), limits, strict=True))
 
 
@@ -89,7 +94,7 @@ def _parse_strict(text: bytes) -> np.ndarray | None:
     seconds = _integers(digits, dot, lengths[0])
     x, y = _integers(digits, after_x, lengths[2]), _integers(digits, after_y, lengths[3])
     p = digits[end - 1]
-    for values, most in ((seconds, _MAX_SECONDS), (x, _MAX_COORDINATE), (y, _MAX_COORDINATE), (p, 1)):
+    for values, most in ((seconds, MAX_SECONDS), (x, _MAX_COORDINATE), (y, _MAX_COORDINATE), (p, 1)):
         if values.max(initial=0) > most:
             return None
     t = seconds * NS + _nanoseconds(digits, dot + 1, lengths[1])

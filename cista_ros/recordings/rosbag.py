@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +16,9 @@ from ..wire import cdr, ros1
 from ..wire.codec import DECODED
 from ..wire.event_stream import EventStream
 from ..wire.messages import EVENT_TYPES, NS, EventMessage
+from .bag_files import BagPath, check_files
+from .bag_packing import bound_chunks, unpack_message
 from .recording import Item, Recording
-from .sqlite_file import check_complete
 from .topics import find_topics
 
 T = TypeVar("T")
@@ -41,19 +43,35 @@ class RosbagRecording(Recording):
         self._event_time = event_time
         is_ros1 = path.suffix == ".bag" and not path.is_dir()
         self._wire = ros1 if is_ros1 else cdr
-        with self._reading():
-            for file in [path] if path.suffix == ".db3" else path.glob("*.db3"):
-                check_complete(file)
-            self._reader = (rosbag1 if is_ros1 else rosbag2).Reader(path)
-            self._reader.open()
+        self._packed_messages = False
+        self._held = ExitStack()
         try:
-            self._find(events_topic, frames_topic)
+            with self._reading():
+                self._open((rosbag1 if is_ros1 else rosbag2).Reader)
+                self._find(events_topic, frames_topic)
         except BaseException:
             self.close()
             raise
 
+    def _open(self, reader: type[rosbag1.Reader | rosbag2.Reader]) -> None:
+        def scratch() -> Path:
+            return Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="cista-")))
+
+        self._reader = reader(BagPath(check_files(self.path, scratch)))
+        self._reader.open()
+        self._held.callback(self._reader.close)
+        if isinstance(self._reader, rosbag1.Reader):
+            bound_chunks(self._reader)
+        elif self._reader.compression_mode == "message":
+            # rosbags is to hand the messages over as they lie in the file: they are unpacked here.
+            storage = self._reader.storage
+            storage.metadata = storage.metadata._replace(compression_mode=None)
+            self._packed_messages = True
+
     def _find(self, events_topic: str | None, frames_topic: str | None) -> None:
         types = {c.topic: c.msgtype for c in self._reader.connections}
+        if not all(isinstance(text, str) for text in (*types, *types.values())):
+            raise RecordingError("a topic's name or type is not text")
         try:
             topics = find_topics(types, events_topic, frames_topic)
         except RecordingError as error:
@@ -79,7 +97,7 @@ class RosbagRecording(Recording):
         return [item.stamp for item, _ in zip(self._topics(self.frames_topic), range(1), strict=False)]
 
     def close(self) -> None:
-        self._reader.close()
+        self._held.close()
 
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
         optional = (self.frames_topic, frames), (self.camera_info_topic, camera_info)
@@ -96,6 +114,10 @@ class RosbagRecording(Recording):
         streams = {kind: EventStream(kind, self._wire, self._event_time) for kind in EVENT_TYPES}
         with self._reading():
             for connection, received, raw in self._reader.messages(connections):
+                if type(received) is not int or not isinstance(raw, bytes):
+                    raise RecordingError(f"a message of {connection.topic} is not bytes, or its time no whole number")
+                if self._packed_messages:
+                    raw = unpack_message(raw)
                 apply = partial(self._apply, connection.topic, seen[connection.topic], received, raw)
                 seen[connection.topic] += 1
                 stamp = 0 if connection.topic == self.events_topic else apply(self._wire.decode_stamp)
@@ -122,13 +144,15 @@ class RosbagRecording(Recording):
         """
         try:
             yield
-        except CistaError:
-            raise
+        except CistaError as error:
+            if str(error).startswith(f"{self.path}"):
+                raise
+            raise RecordingError(f"{self.path}: {error}") from None
         except Exception as error:
             raise RecordingError(f"{self.path}: cannot be read as a bag: {self._explain(error)}") from error
 
     def _explain(self, error: Exception) -> str:
-        reason = (str(error) or type(error).__name__).removesuffix(".")
+        reason = " ".join((str(error) or type(error).__name__).split()).removesuffix(".")
         if isinstance(error, OSError) and error.errno:
             return reason
         if "not indexed" in reason:

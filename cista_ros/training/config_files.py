@@ -13,6 +13,7 @@ import yaml
 from ..networks import MODELS, NetworkConfig
 from .config import ConfigError, TrainingConfig
 
+_LONGEST = 1 << 18  # bytes
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -33,12 +34,12 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     if path is not None:
         path = recipes().get(str(path), path)
         try:
-            content = yaml.safe_load(Path(path).read_text()) or {}
+            content = _parse(_read(Path(path))) or {}
         except OSError as error:
             known = ", ".join(recipes())
             raise ConfigError(f"{path}: {error.strerror}, and no recipe of that name ({known})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not YAML ({error})") from None
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
     try:
         return config_from(_with_overrides(content, overrides))
     except ConfigError as error:
@@ -92,6 +93,33 @@ def from_dict(kind: type, content: Any, where: str = "") -> Any:
         raise ConfigError(f"{where.rstrip('.')}: {error}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain YAML without aliases: those of aliases make a few lines stand for more than memory, or a line, holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {self.peek_event().start_mark.line + 1}: an alias (*), which is not read here")
+        return super().compose_node(parent, index)
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(_LONGEST + 1)
+    if len(raw) > _LONGEST:
+        raise ConfigError(f"has more than {_LONGEST} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not YAML ({error})") from None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except Exception as error:  # beside YAMLError what Python says of odd dates, numbers and depths
+        raise ConfigError(f"not YAML ({' '.join(str(error).split()) or type(error).__name__})") from None
+
+
 def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:
     for item in overrides:
         key, equals, value = item.partition("=")
@@ -103,7 +131,7 @@ def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:
             inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
         if not isinstance(inner, dict):
             raise ConfigError(f"{item!r}: there is no such key")
-        value = yaml.safe_load(value)
+        value = _parse(value)
         if key == "model" and value != content.get("model", TrainingConfig.model):
             content.pop("network", None)
         inner[leaf] = value
@@ -128,7 +156,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         # YAML 1.1 reads 1e-3 as text.
         try:
             number = float("x" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise ConfigError(f"{name} must be a number, not {value!r}")

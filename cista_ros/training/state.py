@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CistaError
+from ..networks.torch_files import plain_tensors, read_torch_file
 from .config import ConfigError, TrainingConfig
 from .config_files import config_from
 
@@ -88,13 +90,30 @@ def load_state(path: Path) -> TrainingState:
     if not path.is_file():
         raise TrainingError(f"{path}: no such training state")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TrainingError(f"{path}: not a training state ({type(error).__name__})") from None
+        content = read_torch_file(path)
+    except ValueError as error:
+        raise TrainingError(f"{path}: not a training state ({error})") from None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise TrainingError(f"{path}: not a training state of this program ({FORMAT})")
     try:
-        config = config_from(content.pop("config"))
-        return TrainingState(config, **content)
+        state = TrainingState(config_from(content.pop("config")), **content)
     except (ConfigError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: its configuration is not one of this version ({error})") from None
+    _check_values(path, state)
+    return state
+
+
+def _check_values(path: Path, state: TrainingState) -> None:
+    fields = {
+        "iteration sequences windows pictures": lambda value: type(value) is int and value >= 0,
+        "seconds": lambda value: type(value) in (int, float) and math.isfinite(value),
+        "machine origin": lambda value: isinstance(value, str),
+        "network average": plain_tensors,
+        "optimiser": lambda value: isinstance(value, dict),
+        "changes": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
+        "history": lambda value: isinstance(value, list) and all(isinstance(scores, dict) for scores in value),
+    }
+    for names, fine in fields.items():
+        for name in names.split():
+            if not fine(getattr(state, name)):
+                raise TrainingError(f"{path}: not a training state: its {name} is none")

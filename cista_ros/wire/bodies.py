@@ -88,7 +88,9 @@ def read_image(cursor: Cursor) -> ImageMessage:
         raise DecodeError(f"data has {size} bytes; {height} rows of {step} bytes have {step * height}")
     data = cursor.array(np.uint8, size, "data")
     image = data.reshape(height, step)[:, :row]
-    if dtype.itemsize > 1:
+    if dtype.itemsize == 1:
+        image = image.view(dtype)
+    else:
         wire_dtype = dtype.newbyteorder(">" if big_endian else "<")
         image = np.ascontiguousarray(image).view(wire_dtype).astype(dtype, copy=False)
     return ImageMessage(stamp, frame_id, encoding, image.reshape(height, width, channels) if channels > 1 else image)

@@ -275,6 +275,6 @@ def test_a_rosbag2_whose_file_is_missing(tmp_path):
 def test_a_rosbag2_with_broken_metadata(tmp_path):
     path = bag(tmp_path, with_topics(MESSAGES), "mcap")
     (path / "metadata.yaml").write_text("rosbag2_bagfile_information: [1, 2")
-    assert error_of(path).startswith("cannot be read as a bag: Could not load YAML")
+    assert error_of(path).startswith("metadata.yaml is not YAML: while parsing")
     (path / "metadata.yaml").write_text("")
-    assert error_of(path).startswith("cannot be read as a bag: ")
+    assert error_of(path).startswith("metadata.yaml holds no rosbag2_bagfile_information")

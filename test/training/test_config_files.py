@@ -97,3 +97,35 @@ def test_a_missing_file_is_named(tmp_path):
         ConfigError, match=r"nowhere.yaml: No such file or directory, and no recipe of that name \(cista-tc, "
     ):
         load_config(tmp_path / "nowhere.yaml")
+
+
+LAUGHS = "\n".join(["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "name: *a39"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, r"not YAML \(line 2: an alias"),
+        ("name: &a [*a]", "not YAML .*an alias"),
+        ("[" * 100_000, "not YAML .*recursion"),
+        ("seed: 2020-99-99", "not YAML .*month"),
+        ("seed: !!timestamp x", "not YAML"),
+        ("seed: !!int ''", "not YAML"),
+        ("name: !!python/object/apply:os.system [true]", "not YAML .*could not determine a constructor"),
+        (f"optimiser: {{clip: {'9' * 400}}}", "optimiser.clip must be a number"),
+        ("a: \x01", "not YAML"),
+        ("#" * (1 << 19), "has more than 262144 bytes"),
+    ],
+    ids=["aliases", "alias of itself", "depth", "date", "timestamp", "number", "python", "large", "control", "size"],
+)
+def test_yaml_made_to_do_harm_is_refused_in_one_line(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(tmp_path / "c.yaml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["[", "2020-99-99", "!!python/name:os.system", "*a", "!!int ''"])
+def test_an_override_that_is_no_yaml(value):
+    with pytest.raises(ConfigError, match="not YAML"):
+        override(TrainingConfig(), [f"seed={value}"])

@@ -10,6 +10,7 @@ import torch
 from small import config
 
 from cista_ros.training import state as states
+from cista_ros.training.config import TrainingConfig
 from cista_ros.training.state import TrainingError, TrainingState, load_state, save_state
 
 
@@ -72,3 +73,15 @@ def test_other_files_are_refused(tmp_path, capsys, write, message):
     with pytest.raises(TrainingError, match=message):
         load_state(path)
     assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("iteration", "5"), ("iteration", -1), ("seconds", float("nan")), ("network", {"a": 1}), ("optimiser", []),
+     ("average", {"a": torch.ones(1).expand(10**6, 10**6)}), ("history", [5]), ("changes", "text"), ("machine", None)],
+)  # fmt: skip
+def test_a_state_whose_values_are_of_another_kind(tmp_path, name, value):
+    state = TrainingState(TrainingConfig(), **{name: value})
+    save_state(state, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match=f"not a training state: its {name} is none"):
+        load_state(tmp_path / "state.pt")

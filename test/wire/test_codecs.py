@@ -245,3 +245,10 @@ def test_encodings_name_a_dtype_and_channels(encoding, dtype, channels):
 def test_an_unknown_encoding_is_refused_by_name(encoding):
     with pytest.raises(DecodeError, match=f"image encoding '{encoding}' is not known"):
         image_layout(encoding)
+
+
+@CODECS
+def test_signed_bytes_stay_signed(codec):
+    image = np.arange(-60, 60, dtype=np.int8).reshape(4, 10, 3)
+    message = ImageMessage(0, "", "8SC3", image)
+    assert_same(codec.decode(IMAGE, codec.encode(message)), message)

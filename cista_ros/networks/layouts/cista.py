@@ -75,9 +75,11 @@ def _renamed(weights: Weights) -> dict[str, Tensor]:
 def _tie(ours: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
     """Tied blocks are written once for each iteration; equal copies are read as one shared block."""
     blocks = {key: value for key, value in ours.items() if key.startswith("blocks.")}
-    tied = all(
-        torch.equal(value, blocks.get("blocks.0." + key.split(".", 2)[2], value[:0])) for key, value in blocks.items()
-    )
+    tied = all(_equal(value, blocks.get("blocks.0." + key.split(".", 2)[2])) for key, value in blocks.items())
     if tied:
         ours = {k: v for k, v in ours.items() if not k.startswith("blocks.") or k.startswith("blocks.0.")}
     return ours, tied
+
+
+def _equal(one: Tensor, other: Tensor | None) -> bool:
+    return other is not None and one.dtype == other.dtype and torch.equal(one, other)

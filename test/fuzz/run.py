@@ -1,0 +1,177 @@
+"""Fuzz one of the targets beside this file, and write down what came of it.
+
+    python test/fuzz/run.py TARGET [--minutes M] [--runs N]
+
+needs requirements-fuzz.txt. It begins with the committed corpus and what earlier runs found (build/fuzz/TARGET); an
+input that breaks a rule is kept there as crash-*, and ends the run. Otherwise the corpus is minimised, the coverage
+that it reaches in the modules aimed at is measured, and a line is written to benchmarks/soak/fuzz.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings"), str(HERE.parent)]
+CORPUS = HERE / "corpus"
+RESULTS = ROOT / "benchmarks" / "soak" / "fuzz.json"
+TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
+MOST_SECONDS = 30  # for one input, on a busy machine
+MOST_BYTES = {"messages": 512, "packets": 512, "ecd": 1024, "configs": 2048, "bags": 512, "checkpoints": 512}
+# Where what is compared guides the fuzzer too. Not where arrays are: of those atheris 3.0 never frees the result.
+COMPARISONS = "rosbags", "cista_ros.wire.cursor", "cista_ros.wire.bodies", "cista_ros.wire.codec", "cista_ros.training"
+MODES = "fuzz", "coverage"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--runs", type=int, default=-1, help="end after so many executions, if that is earlier")
+    parser.add_argument("--child", choices=MODES, help=argparse.SUPPRESS)
+    arguments, rest = parser.parse_known_args()
+    if arguments.child == "fuzz":
+        fuzz(arguments.target, rest)
+    elif arguments.child == "coverage":
+        print(json.dumps(coverage(arguments.target, Path(rest[0]))))
+    else:
+        sys.exit(run(arguments.target, arguments.minutes, arguments.runs))
+
+
+def fuzz(target: str, options: list[str]) -> None:
+    """In a process of its own, since libFuzzer ends it."""
+    import atheris
+    from atheris.import_hook import AtherisMetaPathFinder
+
+    class Finder(AtherisMetaPathFinder):
+        def find_spec(self, fullname: str, *rest: Any) -> Any:
+            self._trace_dataflow = fullname.startswith(COMPARISONS)
+            return super().find_spec(fullname, *rest)
+
+    # The packages whose branches guide the fuzzer; after the built-in modules' finders.
+    sys.meta_path.insert(2, Finder({"cista_ros", "rosbags"}, set(), True, True))
+    module = importlib.import_module(f"targets.{target}")
+    for seed in module.SEEDS:
+        module.check(seed)  # what is made or imported once counts for no input
+    atheris.Setup([str(ROOT / "build/fuzz" / target / "start"), *options], module.check)
+    atheris.Fuzz()
+
+
+def coverage(target: str, corpus: Path) -> dict[str, str]:
+    """Per cent of the statements in each module aimed at that a corpus reaches."""
+    from coverage import Coverage
+
+    module_names = importlib.import_module(f"targets.{target}").MODULES
+    for name in [name for name in sys.modules if name.startswith(("cista_ros", "targets"))]:
+        del sys.modules[name]  # so that lines run at import are seen too
+    measured = Coverage(data_file=None, include=[str(ROOT / "cista_ros/*")])
+    measured.start()
+    check = importlib.import_module(f"targets.{target}").check
+    for file in corpus.iterdir():
+        check(file.read_bytes())
+    measured.stop()
+    reached = {}
+    for name in module_names:
+        _, statements, _, missing, _ = measured.analysis2(sys.modules[name])
+        reached[name.removeprefix("cista_ros.")] = f"{100 * (1 - len(missing) / max(1, len(statements))):.0f}"
+    return reached
+
+
+def run(target: str, minutes: float, runs: int) -> int:
+    """Fuzz, minimise, measure, write down; 1 if something was found."""
+    work = ROOT / "build" / "fuzz" / target
+    found = work / "corpus"
+    found.mkdir(parents=True, exist_ok=True)
+    module = importlib.import_module(f"targets.{target}")
+    for i, seed in enumerate(module.SEEDS):
+        (found / f"seed-{i:02d}").write_bytes(seed)
+    committed = CORPUS / target
+    committed.mkdir(parents=True, exist_ok=True)
+    crashes = set(work.glob("crash-*"))
+    began = time.time()
+    log, code = _libfuzzer(
+        target,
+        work,
+        str(found),
+        str(committed),
+        f"-max_total_time={60 * minutes:.0f}",
+        f"-runs={runs}",
+        f"-max_len={MOST_BYTES.get(target, 4096)}",
+        "-len_control=0",
+    )
+    spent = (time.time() - began) / 60
+    new = [path.name for path in sorted(set(work.glob("[clot]*-[0-9a-f]*")) - crashes)]
+    if code and not new:
+        new = [f"exit code {code}, see {work / 'log.txt'}"]
+    merged = work / "merged"
+    shutil.rmtree(merged, ignore_errors=True)
+    merged.mkdir()
+    if not new:
+        _libfuzzer(target, work, "-merge=1", str(merged), str(found), str(committed))
+    result = {
+        "executions": _number(log, r"stat::number_of_executed_units:\s+(\d+)"),
+        "minutes": round(spent, 1),
+        "slowest_s": _number(log, r"stat::slowest_unit_time_sec:\s+(\d+)"),
+        "peak_rss_mb": _number(log, r"stat::peak_rss_mb:\s+(\d+)"),
+        "edges": _number(log, r"cov: (\d+)"),
+        "features": _number(log, r"ft: (\d+)"),
+        "corpus": len(list(merged.iterdir())),
+        "found": new,
+        "coverage_percent": _coverage(target, merged) if not new else {},
+        "python": sys.version.split()[0],
+        "machine": _machine(),
+        "command": f"python test/fuzz/run.py {target} --minutes {minutes:g}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    _write(target, result)
+    print(json.dumps(result, indent=1))
+    return 1 if new else 0
+
+
+def _libfuzzer(target: str, work: Path, *options: str) -> tuple[str, int]:
+    # libFuzzer starts itself again for -merge, by what it takes for its own name.
+    start = work / "start"
+    start.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" {target} --child fuzz "$@"\n')
+    start.chmod(0o755)
+    command = [str(start), f"-artifact_prefix={work}/", *options]
+    command += [f"-timeout={MOST_SECONDS}", "-rss_limit_mb=3000", "-print_final_stats=1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    (work / ("merge.txt" if "-merge=1" in options else "log.txt")).write_text(done.stdout)
+    return done.stdout, done.returncode
+
+
+def _coverage(target: str, corpus: Path) -> dict[str, str]:
+    command = [sys.executable, __file__, target, "--child", "coverage", str(corpus)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _number(log: str, pattern: str) -> int:
+    """The last number of this kind in the log."""
+    return int((re.findall(pattern, log) or ["0"])[-1])
+
+
+def _machine() -> str:
+    info = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*: (.*)", info)
+    return f"{model[1] if model else 'unknown'}, {info.count('processor')} cores shared with other work"
+
+
+def _write(target: str, result: dict[str, object]) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[target] = result
+    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
