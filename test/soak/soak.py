@@ -32,16 +32,17 @@ from cista_ros.benchmark.machine import describe_machine
 
 NODE = "/cista_reconstruct"
 HERE = Path(__file__).parent
+PREFERENCE = -5  # as of nice, for their whole session
 UNUSABLE = "outside", "late", "stray", "skipped", "discarded", "failed", "not_ready"
 
 
 class Watcher:
     """Subscribes a node's images and diagnostics in this process, and keeps numbers of them."""
 
-    def __init__(self, domain: int, name: str = NODE) -> None:
+    def __init__(self, domain: int, name: str = NODE, own_name: str = "watcher") -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("watcher", context=self.context)
+        self.node = rclpy.create_node(own_name, context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.name = name
@@ -127,6 +128,7 @@ class Soak:
     """A ROS domain of its own, on this machine only, with the processes of one soak."""
 
     def __init__(self, folder: Path) -> None:
+        Process.own_session = True
         self.folder, self.domain = folder, free_domain()
         self.watcher = Watcher(self.domain)
         self.processes: list[Process] = []
@@ -167,6 +169,11 @@ class Soak:
             each()
         if process.popen.returncode:
             raise RuntimeError(process.err)
+
+    def prefer(self, *processes: Process) -> None:
+        """Have the scheduler prefer these to the other programs of this machine, as on a robot; root may."""
+        for process in processes:
+            Path(f"/proc/{process.popen.pid}/autogroup").write_text(str(PREFERENCE))
 
     def close(self) -> None:
         for process in self.processes:

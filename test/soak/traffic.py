@@ -32,7 +32,15 @@ from cista_ros.wire.messages import EVENT_ARRAY, EVENT_PACKET, EventMessage
 SAMPLE = Path(cista_ros.__file__).parent / "samples" / "landscape.bag"
 # Of COUNTS, int64 each. A message is counted as begun before it is published, and as sent after: in between SIGKILL
 # may come.
-FIELDS = "begun_messages", "begun_events", "sent_messages", "sent_events", "damaged_messages", "damaged_events", "behind_ms"
+FIELDS = (
+    "begun_messages",
+    "begun_events",
+    "sent_messages",
+    "sent_events",
+    "damaged_messages",
+    "damaged_events",
+    "behind_ms",
+)
 
 
 def counts_file(path: Path) -> np.memmap:
