@@ -16,9 +16,10 @@ from cista_ros.reconstructor import choose_device
 from cista_ros.simulation.pictures import load_pictures
 from cista_ros.simulation.sequences import simulate
 from cista_ros.training.config_files import load_config
-from cista_ros.training.loop import Clock, Trainer
+from cista_ros.training.loop import Clock
 from cista_ros.training.perceptual import load_distance
 from cista_ros.training.state import TrainingState
+from cista_ros.training.trainer import Trainer
 from cista_ros.training.workers import Workers
 
 

@@ -23,8 +23,7 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure networks, by default all those the paper compares, each in a process of its own."""
-    import torch
-
+    from ..benchmark.machine import describe_machine
     from ..evaluation.cost import as_markdown, measure_all
     from ..evaluation.protocols import EvaluationError
     from ..networks import MODELS, find_weights
@@ -38,13 +37,10 @@ def cost(
     chosen: list[tuple[str, Path | None]] = [
         (name, None if name in MODELS else find_weights(name)) for name in networks or MODELS
     ]
+    machine = describe_machine(chosen_device)
     costs = measure_all(chosen, height, width, device, steps, runtime, precision)
     if as_json:
-        typer.echo(json.dumps([asdict(c) for c in costs]))
+        typer.echo(json.dumps({"machine": machine, "size": size, "costs": [asdict(c) for c in costs]}, indent=1))
         return
-    where = (
-        torch.cuda.get_device_name(chosen_device)
-        if chosen_device.type == "cuda"
-        else f"{torch.get_num_threads()} CPU threads"
-    )
-    typer.echo(as_markdown(costs, height, width, where), nl=False)
+    processor = f"{machine['processor']}, {machine['threads']} threads"
+    typer.echo(as_markdown(costs, height, width, machine.get("gpu", processor), f"{runtime}, {precision}"), nl=False)

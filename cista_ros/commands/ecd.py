@@ -13,19 +13,22 @@ app = typer.Typer(help="The Event Camera Dataset (Mueggler et al. 2017).", no_ar
 @app.command("list")
 def list_sequences(
     text: Annotated[bool, typer.Option("--text", help="The text layout (zip) instead of the bag.")] = False,
-    sizes: Annotated[bool, typer.Option("--sizes", help="Ask the server how large each file is.")] = False,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Ask the server how large each file is; else known ones, of bags.")
+    ] = False,
 ) -> None:
-    """List its sequences and their public addresses."""
+    """List its sequences, their sizes and public addresses."""
     from ..download import remote_size
     from ..evaluation.ecd import LICENCE, PAGE, SEQUENCES
 
     for sequence in SEQUENCES.values():
         address = sequence.address(text)
-        size = ""
         if sizes:
             count = remote_size(address)
-            size = f"{'?' if count is None else f'{count / 1e6:.1f}':>8} MB  "
-        typer.echo(f"{sequence.name:20} {'Table 1' if sequence.evaluated else '-':8} {size}{address}")
+            size = "?" if count is None else f"{count / 2**20:.1f}"
+        else:
+            size = "-" if text else f"~{sequence.mebibytes}"
+        typer.echo(f"{sequence.name:20} {'Table 1' if sequence.evaluated else '-':8} {size:>7} MiB  {address}")
     typer.echo(f"Licence {LICENCE}, see {PAGE}; please cite its paper.")
 
 

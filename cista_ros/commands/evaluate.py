@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,15 +58,17 @@ def evaluate(
     """
     from rich.console import Console
 
+    from ..benchmark.machine import describe_machine
     from ..evaluation.figures import illustrate, new_figure
     from ..evaluation.jobs import Failure, Job
     from ..evaluation.metrics import find_metrics
     from ..evaluation.protocols import PROTOCOLS, EvaluationError
     from ..evaluation.report import write_report
-    from ..evaluation.results import write_text
     from ..evaluation.tables import as_json as to_json
-    from ..evaluation.tables import as_latex, as_markdown, summarise
-    from ..networks import DEFAULT_WEIGHTS
+    from ..evaluation.tables import summarise
+    from ..evaluation.typeset import as_latex, as_markdown
+    from ..evaluation.whole_files import write_text
+    from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
 
     choose_device(device)
@@ -73,8 +79,8 @@ def evaluate(
         raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022; those of {chosen.name} are not")
     sequences = _sequences(recordings)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
+    models = {method: model_of(load_network(file)) for method, file in methods.items()}
     metrics = find_metrics((chosen.lpips,), squeeze)
-    output.mkdir(parents=True, exist_ok=True)
     todo = [
         Job(
             recording=recording,
@@ -93,27 +99,41 @@ def evaluate(
         for method, file in methods.items()
     ]
     console = Console(stderr=True)
-    outcomes = _work(todo, jobs, console)
-    order = {(job.sequence, job.method): i for i, job in enumerate(todo)}
-    outcomes.sort(key=lambda outcome: order[outcome.sequence, outcome.method])
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    results = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
-    summary = summarise(chosen, metrics, results, failures, list(sequences), list(methods), paper)
-    scores = json.dumps(to_json(summary), indent=1) + "\n"
-    write_text(output / "scores.json", scores)
-    write_text(output / "tables.md", as_markdown(summary))
-    write_text(output / "tables.tex", as_latex(summary))
-    typer.echo(scores if as_json else as_markdown(summary), nl=False)
-    if figures and results:
-        shown = illustrate(output, summary, sheets, video)
-        write_report(output / "report.html", "Event camera reconstructions, compared", summary, shown)
-        console.print(f"Open {output / 'report.html'}")
+    with _full_disk_explained(output):
+        outcomes = _work(todo, jobs, console)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
+        results = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
+        summary = summarise(chosen, metrics, results, failures, list(sequences), models, paper)
+        about = {"command": shlex.join(["cista", *sys.argv[1:]]), "machine": describe_machine(choose_device(device))}
+        scores = json.dumps({**about, **to_json(summary)}, indent=1) + "\n"
+        write_text(output / "scores.json", scores)
+        write_text(output / "tables.md", as_markdown(summary))
+        write_text(output / "tables.tex", as_latex(summary))
+        typer.echo(scores if as_json else as_markdown(summary), nl=False)
+        if figures and results:
+            shown = illustrate(output, summary, sheets, video)
+            write_report(output / "report.html", "Event camera reconstructions, compared", summary, shown)
+            console.print(f"Open {output / 'report.html'}", markup=False, soft_wrap=True)
     for failure in failures:
         console.print(f"failed: {failure.sequence}, {failure.method}: {failure.reason}", markup=False, soft_wrap=True)
         if failure.details:
             console.print(failure.details, markup=False, soft_wrap=True)
     if failures:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    from ..evaluation.protocols import EvaluationError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise EvaluationError(
+            f"{folder}: its disk is full; what was finished is kept: make room, and give the same command again"
+        ) from None
 
 
 def _methods(wanted: Sequence[str]) -> dict[str, Path]:
@@ -151,17 +171,19 @@ def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
 
 
 def _work(todo: list[Job], processes: int, console: Console) -> list[Outcome]:
+    """Do all jobs, with a bar for whoever looks on; the outcomes in the order of the jobs."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ..evaluation.jobs import Failure, run_jobs
 
-    outcomes: list[Outcome] = []
+    outcomes: dict[Job, Outcome] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[frames]}"), console=console, transient=True) as progress:
+    frames = TextColumn("{task.fields[frames]}")
+    with Progress(*columns, frames, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("sequences and methods", total=len(todo), frames="")
         for job, outcome in run_jobs(todo, processes, lambda n: progress.update(task, frames=f"{n} frames")):
-            outcomes.append(outcome)
+            outcomes[job] = outcome
             progress.update(task, advance=1, frames="")
             said = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.rows)} frames"
             progress.console.print(f"{job.sequence}, {job.method}: {said}", markup=False, soft_wrap=True)
-    return outcomes
+    return [outcomes[job] for job in todo]

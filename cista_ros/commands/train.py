@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..networks import Network
     from ..training.config import TrainingConfig
     from ..training.state import TrainingState
 
@@ -34,6 +35,9 @@ def train(
     adapted: Annotated[
         bool, typer.Option("--adapt", help="Take of --from what fits: for an ablation, or separate blocks.")
     ] = False,
+    tutor: Annotated[
+        str | None, typer.Option(help="Weights, by name or file, that loss.distilled learns from.", metavar="WEIGHTS")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this many minutes.", min=0)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 as Keras .h5, for loss.perceptual.")] = None,
@@ -50,10 +54,10 @@ def train(
     from ..simulation.pictures import load_pictures
     from ..training.beginning import without_effect
     from ..training.config_files import load_config, to_yaml
-    from ..training.loop import STATE, Trainer
     from ..training.loop import train as run
     from ..training.perceptual import load_distance
     from ..training.state import TrainingError, TrainingState, load_state
+    from ..training.trainer import STATE, Trainer
     from ..training.workers import join_workers
 
     changes = [f"model={model}", f"name={model}"] * bool(model) + (overrides or [])
@@ -74,7 +78,7 @@ def train(
         distance = load_distance(backbone, heads) if wants_distance else None
         if distance is not None:
             distance = distance.to(workers.device)
-        trainer = Trainer(state, load_pictures(pictures), workers, distance)
+        trainer = Trainer(state, load_pictures(pictures), workers, distance, _tutor(tutor, state))
         say = typer.echo if workers.leads else (lambda line: None)
         say(to_yaml(state.config))
         if in_vain := without_effect(state.config, trainer.network):
@@ -85,6 +89,7 @@ def train(
         say(f"{outcome.why} after {state.iteration} iterations; see {output}")
         if outcome.why != "finished":
             files = f" --backbone {backbone} --heads {heads}" if backbone else ""
+            files += f" --tutor {tutor}" if tutor else ""
             say(f"go on with: cista train --resume {output / STATE} --pictures {pictures} -o {output}{files}")
     finally:
         workers.close()
@@ -103,6 +108,21 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
     state.changes += [f"after iteration {state.iteration}, {change}" for change in differences(state.config, wanted)]
     state.config = wanted
     return state
+
+
+def _tutor(weights: str | None, state: TrainingState) -> Network | None:
+    import hashlib
+
+    from ..networks import find_weights, load_network
+    from ..training.state import TrainingError
+
+    if (weights is None) == bool(state.config.loss.distilled):
+        raise TrainingError("--tutor and loss.distilled need each other")
+    if weights is None:
+        return None
+    path = find_weights(weights)
+    state.tutor = f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+    return load_network(path)
 
 
 def _fitting_weights(path: Path, config: TrainingConfig, widened: bool, adapted: bool) -> dict:

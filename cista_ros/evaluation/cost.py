@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..networks import Network, count_parameters, load_network, make_network
+from ..networks import Network, count_parameters, load_network, make_network, model_of
 from ..reconstructor import choose_device
 from ..runtime import make_runtime
 from .published import COSTS, PaperCost
@@ -86,7 +86,7 @@ def measure(
             times.append(1000 * (time.perf_counter() - began))
     memory = _memory(where) - before
     mac = count_mac(network.cpu(), height, width)
-    kind = name if name in COSTS else _paper_name(network)
+    model = model_of(network)
     return Cost(
         name,
         count_parameters(network),
@@ -94,7 +94,7 @@ def measure(
         mac / 1e9,
         memory / 1e6,
         float(np.median(times[WARM_UP:])),
-        COSTS.get(kind),
+        None if model.differences else COSTS.get(model.name),
     )
 
 
@@ -116,11 +116,11 @@ def measure_all(
     return costs
 
 
-def as_markdown(costs: Sequence[Cost], height: int, width: int, where: str) -> str:
-    """The table, with the paper's numbers beside."""
+def as_markdown(costs: Sequence[Cost], height: int, width: int, where: str, how: str) -> str:
+    """The table, with the paper's numbers beside; `where` is the machine, `how` runtime and precision."""
     lines = [
-        f"One step at {width}×{height} on {where}. In brackets: the paper's Table 3 (size of the checkpoint file;"
-        " GTX 1080 Ti).",
+        f"One step at {width}×{height} on {where} ({how}).",
+        "In brackets: the paper's Table 3 (size of the checkpoint file; GTX 1080 Ti).",
         "",
         "| network | parameters | fp32 MB (paper) | GMAC | memory at run time, MB | ms a step (paper) |",
         "|---|---:|---:|---:|---:|---:|",
@@ -132,12 +132,6 @@ def as_markdown(costs: Sequence[Cost], height: int, width: int, where: str) -> s
             f" | {c.milliseconds:.1f}{speed} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _paper_name(network: Network) -> str:
-    """Which of the paper's networks this is: only those of the very same size are."""
-    full = {count_parameters(make_network(name)): name for name in COSTS if name.startswith(network.name)}
-    return full.get(count_parameters(network), "")
 
 
 def _memory(device: torch.device) -> int:

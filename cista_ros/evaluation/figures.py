@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 INCHES = 2.2  # width of a picture in a sheet
 CAPTION = 22  # pixels above a picture in a video
 LARGEST_ERROR = 0.6  # where the colours of error maps end
+SCALE = 0.75  # inches beside error maps, for the scale of their colours
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -63,15 +64,18 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
     kept = {name: kept_stamps(summary.results, name) for name in summary.sequences}
     middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
     if len(middle) > 1:
-        show("One frame of each sequence", "all_sequences", sheet(folder, middle, summary.methods))
+        names = [name for name, _ in middle]
+        show("One frame of each sequence", "all_sequences", sheet(folder, middle, names, summary.methods))
     for name, stamps in kept.items():
         there = [r for r in summary.results if r.sequence == name]
         methods = [r.method for r in there]
         rows = [(name, stamp) for stamp in spread(stamps, sheets)]
+        seconds = {row["stamp_ns"]: row["seconds"] for r in there for row in r.rows}
+        labels = [f"{seconds[stamp]:.2f} s" for _, stamp in rows]
         if rows:
-            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(folder, rows, methods))
+            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(folder, rows, labels, methods))
         if rows and any(r.metrics for r in there):
-            show(f"{name}: where they differ", f"{name}_errors", sheet(folder, rows, methods, errors=True))
+            show(f"{name}: error maps", f"{name}_errors", sheet(folder, rows, labels, methods, errors=True))
         if any(r.metrics and len(r.rows) > 1 for r in there):
             plot = over_time(there, name, [table.metric for table in summary.tables])
             show(f"{name}: scores over time", f"{name}_over_time", plot)
@@ -86,8 +90,14 @@ def kept_stamps(results: Sequence[Result], sequence: str) -> list[int]:
     return sorted(set.intersection(*stamps)) if stamps else []
 
 
-def sheet(folder: Path, rows: Sequence[tuple[str, int]], methods: Sequence[str], errors: bool = False) -> Figure:
-    """Pictures of frames (sequence, stamp), one row each: frame, events, then each method.
+def sheet(
+    folder: Path,
+    rows: Sequence[tuple[str, int]],
+    labels: Sequence[str],
+    methods: Sequence[str],
+    errors: bool = False,
+) -> Figure:
+    """Pictures of frames (sequence, stamp), one row each under its label: frame, events, then each method.
 
     errors: the methods' columns show where and by how much they differ from the frame instead.
     """
@@ -95,7 +105,8 @@ def sheet(folder: Path, rows: Sequence[tuple[str, int]], methods: Sequence[str],
     pictures = [{kind: read_picture(folder, sequence, kind, stamp) for kind in kinds} for sequence, stamp in rows]
     kinds = [kind for kind in kinds if any(row[kind] is not None for row in pictures)]
     aspect = max((p.shape[0] / p.shape[1] for row in pictures for p in row.values() if p is not None), default=0.75)
-    figure = new_figure(INCHES * len(kinds) + (0.6 if errors else 0.2), (INCHES * aspect + 0.05) * len(rows) + 0.3)
+    width = INCHES * len(kinds) + 0.2 + (SCALE if errors else 0)
+    figure = new_figure(width, (INCHES * aspect + 0.05) * len(rows) + 0.3)
     axes = figure.subplots(len(rows), len(kinds), squeeze=False)
     shown = None
     for i, row in enumerate(pictures):
@@ -105,8 +116,8 @@ def sheet(folder: Path, rows: Sequence[tuple[str, int]], methods: Sequence[str],
             axis.set_yticks([])
             if i == 0:
                 axis.set_title({FRAME: "frame", EVENTS: "events"}.get(kind, kind), fontsize=9)
-            if j == 0 and (i == 0 or rows[i][0] != rows[i - 1][0]):
-                axis.set_ylabel(rows[i][0], fontsize=8)
+            if j == 0:
+                axis.set_ylabel(labels[i], fontsize=8)
             if picture is None:
                 continue
             if picture.ndim == 3:
@@ -117,7 +128,9 @@ def sheet(folder: Path, rows: Sequence[tuple[str, int]], methods: Sequence[str],
             else:
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
     if shown is not None:
-        figure.colorbar(shown, ax=axes, shrink=0.8, label="|image − frame|")
+        scale = figure.colorbar(shown, ax=axes, fraction=SCALE / width, pad=0.01, aspect=40, extend="max")
+        scale.set_label("|image − frame|", fontsize=8)
+        scale.ax.tick_params(labelsize=8)
     return figure
 
 
@@ -136,8 +149,15 @@ def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> 
         axis.set_ylabel(METRICS[key].label.replace(" (", "\n("), fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, ncols=4, loc="upper right")
-    axes[0].set_title(sequence, fontsize=9)
+    figure.align_ylabels()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        fontsize=8,
+        ncols=4,
+        loc="outside upper center",
+        title=sequence,
+        title_fontsize=8,
+    )
     axes[-1].set_xlabel("seconds", fontsize=8)
     return figure
 

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from .results import Result, forget_result, read_result, write_result
 if TYPE_CHECKING:
     from .sequence import Comparison
 
-FORMAT = 1  # of results; one more whenever the same settings may give other numbers
+FORMAT = 2  # of results; one more whenever the same settings may give other numbers
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
         job.method,
         rows,
         job.metrics.keys if plan else [],
-        _note(comparison),
+        _note(comparison, rows),
         unscored,
         pictures.stamps,
         settings,
@@ -147,12 +148,14 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
     return result
 
 
-def _note(comparison: Comparison) -> str:
-    """What is to be known of a sequence: what the protocol missed, and which events were not used."""
+def _note(comparison: Comparison, rows: list[dict[str, float]]) -> str:
+    """What is to be known of a sequence: what the protocol missed, and which events or frames were of no use."""
     plan, counts = comparison.plan, comparison.counts
     notes = [plan.note if plan else "no camera frames: the metrics, which compare with them, have no value"]
     notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
     notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
+    silent = sum(1 for _ in takewhile(lambda row: not row["events"], reversed(rows)))
+    notes += [f"no events for its last {silent} frames, which are scored all the same"] if silent else []
     return "; ".join(filter(None, notes))
 
 

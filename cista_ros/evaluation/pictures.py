@@ -5,7 +5,6 @@ Beside the methods' folders lie those of the camera's frames (_frame), and of th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ..drawing import draw_events
 from ..tone_map import to_mono8
 from .protocols import EvaluationError, Plan
 from .sequence import Compared
+from .whole_files import write_whole
 
 FRAME, EVENTS = "_frame", "_events"
 
@@ -55,19 +55,12 @@ class PictureFolder:
         if compared.truth is not None:
             shown[FRAME] = to_mono8(compared.truth)
         for kind, picture in shown.items():
-            _write(picture_path(self.folder, self.sequence, kind, compared.stamp), picture)
+            path = picture_path(self.folder, self.sequence, kind, compared.stamp)
+            ok, content = cv2.imencode(".png", picture)
+            if not ok:
+                raise EvaluationError(f"{path}: could not be encoded")
+            write_whole(path, content.tobytes())
         self.stamps.append(compared.stamp)
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    """Whole or not at all: several processes may write the same frame."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ok, content = cv2.imencode(".png", picture)
-    if not ok:
-        raise EvaluationError(f"{path}: could not be encoded")
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content.tobytes())
-    part.replace(path)
 
 
 def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:

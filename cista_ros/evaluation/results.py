@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import CistaError
 from .metrics import METRICS
+from .whole_files import write_text, write_whole
 
 COLUMNS = ("index", "stamp_ns", "seconds", "events", "steps", "milliseconds")
 
@@ -70,18 +71,16 @@ def result_paths(folder: Path, sequence: str, method: str) -> tuple[Path, Path]:
 def write_result(folder: Path, result: Result) -> None:
     """Write both files."""
     table, about = result_paths(folder, result.sequence, result.method)
-    table.parent.mkdir(parents=True, exist_ok=True)
     fields = [*COLUMNS, *(key for key in METRICS if key in result.metrics)]
-    # What another writes at the same time must not be mixed with this.
-    part = table.with_name(f".{table.name}.{os.getpid()}.part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields, extrasaction="ignore")
-        writer.writeheader()
-        for row in result.rows:
-            # repr of a float reads back as the very same; an empty field stands for nan.
-            writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else repr(v) for k, v in row.items()})
-    part.replace(table)
-    content = {"table_sha256": hashlib.sha256(table.read_bytes()).hexdigest(), **asdict(result)}
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fields, extrasaction="ignore")
+    writer.writeheader()
+    for row in result.rows:
+        # repr of a float reads back as the very same; an empty field stands for nan.
+        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else repr(v) for k, v in row.items()})
+    written = text.getvalue().encode()
+    write_whole(table, written)
+    content = {"table_sha256": hashlib.sha256(written).hexdigest(), **asdict(result)}
     del content["rows"]
     write_text(about, json.dumps(content, indent=1) + "\n")
 
@@ -106,13 +105,6 @@ def forget_result(folder: Path, sequence: str, method: str) -> None:
     """Remove what an earlier run left, so that a failure leaves no old numbers behind."""
     for path in result_paths(folder, sequence, method):
         path.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole, or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _numbers(row: dict[str, str]) -> dict[str, float]:

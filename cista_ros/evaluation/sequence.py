@@ -125,11 +125,13 @@ def _with_frames(
         next(windows)  # of before the first frame
     waiting: list[Compared] = []
     picture: Picture | None = None
-    any_events = False
+    # All events before the first frame are in its window, however long before it they came: they tell of no overlap.
+    first_telling = 0 if plan.begin is not None or len(stamps) == 1 else 1
+    overlap = False
     for i, window in enumerate(windows):
         if intake.counts.time_jumps:
             raise EvaluationError(f"{sequence}: time jumps back in its events; cut it into several recordings")
-        any_events |= len(window.events) > 0
+        overlap |= len(window.events) > 0 and i >= first_telling
         steps, milliseconds = 0, 0.0
         if len(window.events) or protocol.empty_steps:
             picture, milliseconds = _timed(images, replace(window, first=picture is None))
@@ -145,7 +147,7 @@ def _with_frames(
         yield _joined(waiting.pop(0), frames, protocol, recording, sequence)
     if waiting:
         raise EvaluationError(f"{sequence}: frame {waiting[0].index} is announced by its stamp, but was not found")
-    if not any_events:
+    if not overlap:
         raise EvaluationError(f"{sequence}: none of its frames lies within the time of its events")
 
 

@@ -1,16 +1,17 @@
-"""The tables of an evaluation: sequences by methods, one for each metric, as numbers, Markdown and LaTeX."""
+"""The tables of an evaluation, as numbers: the methods' means, and for each metric sequences by methods."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..networks import Model
 from .jobs import Failure
 from .metrics import METRICS, MetricChoice
 from .protocols import ECD_SEQUENCES, Protocol
-from .published import MEAN, PAPER_MEAN, published
+from .published import MEAN, PAPER_MEAN, PAPER_MEANS, PAPER_METRICS, PAPER_NAMES, published
 from .results import Result, weighted_mean
 
 
@@ -18,7 +19,8 @@ from .results import Result, weighted_mean
 class Table:
     """One metric: rows are sequences and their frame-weighted mean, columns are methods.
 
-    With the paper's numbers its methods are the last columns, and the mean over its own seven sequences the last row.
+    Beside sequences of its Table 1 the paper's methods are the last columns; unless these are all its seven, the mean
+    over its own seven is the last row.
 
     cells[row][column] is nan where there is no number. ours: how many of the columns are our own.
     """
@@ -30,22 +32,24 @@ class Table:
     ours: int
     cells: list[list[float]]
 
-    @property
-    def heading(self) -> str:
-        """The metric, and which way is better."""
-        metric = METRICS[self.metric]
-        return f"{metric.label} {'↑' if metric.more_is_better else '↓'}"
 
-    def text(self, row: int, column: int) -> str:
-        """A cell as it is printed; a dash for none."""
-        value = self.cells[row][column]
-        return "–" if math.isnan(value) else f"{value:.{METRICS[self.metric].decimals}f}"
+@dataclass(frozen=True)
+class MeanRow:
+    """A method's frame-weighted means over all sequences, or one of the paper's.
 
-    def is_best(self, row: int, column: int) -> bool:
-        """Whether one of our columns holds the best of ours (as printed) in its row, of two or more."""
-        values = {j: float(self.text(row, j)) for j in range(self.ours) if not math.isnan(self.cells[row][j])}
-        best = max if METRICS[self.metric].more_is_better else min
-        return column in values and len(values) > 1 and values[column] == best(values.values())
+    Attributes:
+        name: of the method; of the paper's rows which data they are of.
+        network: what it is, in the paper's words, and how its configuration differs from the published one.
+        frames: how many; 0 if the paper does not say.
+        ours: not the paper's.
+        means: metric -> mean; nan where there is none.
+    """
+
+    name: str
+    network: str
+    frames: int
+    ours: bool
+    means: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,9 @@ class Summary:
 
     Attributes:
         sequences, methods: names, as they were asked for. results, failures: of each of them with each.
-        protocol: its description, printed in each table.
-        tables: one for each metric of the protocol.
+        protocol: its name, printed in each table. description: what numbers of it mean.
+        means: the methods' rows, and the paper's. With all of CISTA, CISTA-D and CISTA-TC this is its Table 2.
+        tables: one for each metric of the protocol; of the seven sequences together they are its Table 1.
         order: methods from best to worst by each metric's mean.
         notes: what is missing, and why.
     """
@@ -65,6 +70,8 @@ class Summary:
     results: Sequence[Result]
     failures: Sequence[Failure]
     protocol: str
+    description: str
+    means: list[MeanRow]
     tables: list[Table]
     order: dict[str, list[str]]
     notes: list[str]
@@ -76,35 +83,90 @@ def summarise(
     results: Sequence[Result],
     failures: Sequence[Failure],
     sequences: Sequence[str],
-    methods: Sequence[str],
+    methods: Mapping[str, Model],
     paper: bool = False,
 ) -> Summary:
-    """Build the tables of all metrics that the protocol prints; the paper's numbers go with its own protocol only."""
+    """Build the tables of all metrics that the protocol prints.
+
+    Args:
+        methods: name -> what its network is.
+        paper: put the paper's numbers beside, which go with its own protocol only.
+    """
     by_name = {(result.sequence, result.method): result for result in results}
     rows = [name for name in ECD_SEQUENCES if name in sequences]
     rows += [name for name in sequences if name not in rows]
     rows = [name for name in rows if any((name, method) in by_name for method in methods)]
-    tables, order = [], {}
-    for key in _columns(protocol, metrics):
-        beside = published(key) if paper else {}
-        cells = []
-        for row in rows:
-            ours = [by_name[row, m].mean(key) if (row, m) in by_name else math.nan for m in methods]
-            cells.append(ours + [values.get(row, math.nan) for values in beside.values()])
-        means = [weighted_mean([r for r in results if r.method == method], key) for method in methods]
-        cells.append(means + [math.nan for _ in beside])
-        frames = [max(len(by_name[row, m].rows) for m in methods if (row, m) in by_name) for row in rows]
-        names, frames = [*rows, MEAN], [*frames, sum(frames)]
-        if beside:
-            cells.append([math.nan for _ in methods] + [values[PAPER_MEAN] for values in beside.values()])
-            names, frames = [*names, PAPER_MEAN], [*frames, 0]
-        columns = [*methods, *(f"{method} (paper)" for method in beside)]
-        tables.append(Table(key, names, frames, columns, len(methods), cells))
-        ranked = [(mean, m) for mean, m in zip(means, methods, strict=True) if not math.isnan(mean)]
+    keys = _columns(protocol, metrics)
+    means = _means(keys, results, methods) + (_paper_means(keys, methods) if paper else [])
+    order = {}
+    for key in keys:
+        ranked = [(row.means[key], row.name) for row in means if row.ours and not math.isnan(row.means[key])]
         ranked.sort(key=lambda pair: pair[0], reverse=METRICS[key].more_is_better)
         order[key] = [method for _, method in ranked]
-    notes = _notes(metrics, results, failures, by_name, rows, methods, paper)
-    return Summary(sequences, methods, results, failures, protocol.description, tables, order, notes)
+    tables = [_table(key, rows, list(methods), by_name, [row.means[key] for row in means], paper) for key in keys]
+    notes = _notes(metrics, results, failures, by_name, rows, list(methods), paper)
+    return Summary(
+        sequences,
+        list(methods),
+        results,
+        failures,
+        protocol.name,
+        protocol.description,
+        means,
+        tables,
+        order,
+        notes,
+    )
+
+
+def _table(
+    key: str,
+    rows: Sequence[str],
+    methods: Sequence[str],
+    by_name: Mapping[tuple[str, str], Result],
+    means: Sequence[float],
+    paper: bool,
+) -> Table:
+    beside = published(key) if paper and any(row in ECD_SEQUENCES for row in rows) else {}
+    cells = []
+    for row in rows:
+        ours = [by_name[row, m].mean(key) if (row, m) in by_name else math.nan for m in methods]
+        cells.append(ours + [values.get(row, math.nan) for values in beside.values()])
+    frames = [max(len(by_name[row, m].rows) for m in methods if (row, m) in by_name) for row in rows]
+    names, frames = [*rows, MEAN], [*frames, sum(frames)]
+    ours, papers = list(means[: len(methods)]), [values[PAPER_MEAN] for values in beside.values()]
+    if set(rows) == set(ECD_SEQUENCES):
+        cells.append(ours + papers)
+    else:
+        cells.append(ours + [math.nan for _ in beside])
+        if beside:
+            cells.append([math.nan for _ in methods] + papers)
+            names, frames = [*names, PAPER_MEAN], [*frames, 0]
+    columns = [*methods, *(f"{PAPER_NAMES[model]} (paper)" for model in beside)]
+    return Table(key, names, frames, columns, len(methods), cells)
+
+
+def _means(keys: Sequence[str], results: Sequence[Result], methods: Mapping[str, Model]) -> list[MeanRow]:
+    rows = []
+    for method, model in methods.items():
+        own = [result for result in results if result.method == method]
+        differences = [f"{key}={value}" for key, value in model.differences.items()]
+        network = ", ".join([PAPER_NAMES.get(model.name, model.name), *differences])
+        frames = sum(len(result.rows) for result in own)
+        rows.append(MeanRow(method, network, frames, True, {key: weighted_mean(own, key) for key in keys}))
+    return rows
+
+
+def _paper_means(keys: Sequence[str], methods: Mapping[str, Model]) -> list[MeanRow]:
+    """The paper's means over its real and over its simulated data, in the order of our own methods."""
+    order = [*dict.fromkeys(model.name for model in methods.values() if model.name in PAPER_NAMES), *PAPER_NAMES]
+    rows = []
+    for data, means in PAPER_MEANS.items():
+        for model in dict.fromkeys(order):
+            values = dict(zip(PAPER_METRICS, means[model], strict=True))
+            values = {key: values.get(key, math.nan) for key in keys}
+            rows.append(MeanRow(f"paper, {data}", PAPER_NAMES[model], 0, False, values))
+    return rows
 
 
 def _columns(protocol: Protocol, metrics: MetricChoice) -> list[str]:
@@ -124,12 +186,16 @@ def _notes(
     paper: bool,
 ) -> list[str]:
     notes = [f"{METRICS[key].label} was not computed: {reason}." for key, reason in metrics.missing]
+    # What is to be said of several sequences is said once.
+    said: dict[str, list[str]] = {}
     for sequence in rows:
-        said = sorted({r.note for r in results if r.sequence == sequence and r.note})
-        notes += [f"{sequence}: {note}." for note in said]
-        unscored = max(r.unscored for r in results if r.sequence == sequence)
-        if unscored:
-            notes.append(f"{sequence}: frames before its first event, which have no image and no score: {unscored}.")
+        own = [r for r in results if r.sequence == sequence]
+        for note in sorted({r.note for r in own if r.note}):
+            said.setdefault(note, []).append(sequence)
+        if unscored := max(r.unscored for r in own):
+            note = f"frames before the first event, which have no image and no score: {unscored}"
+            said.setdefault(note, []).append(sequence)
+    notes += [f"{', '.join(names)}: {note}." for note, names in said.items()]
     notes += [f"{f.sequence}, {f.method}: failed: {f.reason}." for f in failures]
     incomplete = [m for m in methods if any((row, m) not in by_name for row in rows)]
     if incomplete:
@@ -146,7 +212,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
         return None if math.isnan(value) else value
 
     return {
-        "protocol": summary.protocol,
+        "protocol": summary.description,
+        "means": [{**asdict(row), "means": {k: plain(v) for k, v in row.means.items()}} for row in summary.means],
         "tables": {
             t.metric: {
                 "rows": t.rows,
@@ -170,56 +237,3 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "failures": [{"sequence": f.sequence, "method": f.method, "reason": f.reason} for f in summary.failures],
         "notes": summary.notes,
     }
-
-
-def as_markdown(summary: Summary) -> str:
-    """All tables; the best of our methods in bold."""
-    parts = [summary.protocol[0].upper() + summary.protocol[1:] + "."]
-    for t in summary.tables:
-        lines = ["| " + " | ".join([t.heading, "frames", *t.columns]) + " |", "|---|" + "---:|" * (len(t.columns) + 1)]
-        for i, row in enumerate(t.rows):
-            cells = [f"**{t.text(i, j)}**" if t.is_best(i, j) else t.text(i, j) for j in range(len(t.columns))]
-            name = f"*{row}*" if row in (MEAN, PAPER_MEAN) else row
-            lines.append("| " + " | ".join([name, str(t.frames[i] or ""), *cells]) + " |")
-        parts.append("\n".join(lines))
-    if summary.notes:
-        parts.append("\n".join(f"- {note}" for note in summary.notes))
-    return "\n\n".join(parts) + "\n"
-
-
-def as_latex(summary: Summary) -> str:
-    """One table for papers (booktabs), as wide as need be: methods under each metric."""
-    tables = summary.tables
-    if not tables:
-        return ""
-    spec = "l" + "".join("r" * len(t.columns) for t in tables)
-    groups = [rf"\multicolumn{{{len(t.columns)}}}{{c}}{{{_tex(METRICS[t.metric].label)}}}" for t in tables]
-    names = [_tex(column) for t in tables for column in t.columns]
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        rf"% {_tex(summary.protocol)}",
-        rf"\begin{{tabular}}{{{spec}}}",
-        r"\toprule",
-        " & ".join(["", *groups]) + r" \\",
-        " & ".join(["Dataset", *names]) + r" \\",
-        r"\midrule",
-    ]
-    for row in max((t.rows for t in tables), key=len):
-        if row == MEAN:
-            lines.append(r"\midrule")
-        cells = []
-        for t in tables:
-            i = t.rows.index(row) if row in t.rows else None
-            texts = ["–" if i is None else t.text(i, j) for j in range(len(t.columns))]
-            best = [i is not None and t.is_best(i, j) for j in range(len(t.columns))]
-            cells += [rf"\textbf{{{text}}}" if b else _tex(text) for text, b in zip(texts, best, strict=True)]
-        lines.append(" & ".join([_tex(row), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _tex(text: str) -> str:
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#")):
-        text = text.replace(plain, escaped)
-    for plain, escaped in (("×", r"$\times$"), ("σ", r"$\sigma$"), ("–", "--")):
-        text = text.replace(plain, escaped)
-    return text

@@ -2,7 +2,7 @@
 
 from .checkpoints import load_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
-from .models import MODELS, NetworkConfig, make_network
+from .models import MODELS, Model, NetworkConfig, make_network, model_of
 from .network import Conventions, Network, count_parameters
 from .shipped import DEFAULT_WEIGHTS, find_weights, shipped_weights
 
@@ -13,6 +13,7 @@ __all__ = [
     "Cista",
     "CistaConfig",
     "Conventions",
+    "Model",
     "Network",
     "NetworkConfig",
     "State",
@@ -20,6 +21,7 @@ __all__ = [
     "find_weights",
     "load_network",
     "make_network",
+    "model_of",
     "save_network",
     "shipped_weights",
 ]

@@ -6,6 +6,7 @@ No file is ever unpickled: safetensors hold numbers only, and `.pth.tar` files g
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -75,9 +76,9 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
-        raise CheckpointError(
-            f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({type(error).__name__})"
-        ) from None
+        code = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        why = f"it holds objects of another program, {code[1]}, whose code is not run" if code else type(error).__name__
+        raise CheckpointError(f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({why})") from None
     published = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(published, dict) or not all(isinstance(v, Tensor) for v in published.values()):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")

@@ -119,16 +119,31 @@ class Cista(SparseCodingNetwork):
     def _sparse_code(self, x: Tensor, previous: Tensor) -> Tensor:
         """Unrolled ISTA: X (N, C, h, w) and the code before (N, 2C, h, w) -> the code Z^K (N, 2C, h, w)."""
         code = self.first_code(x)
+        constraint = ()
         if self.config.similarity:
             attention_previous = self.attend_previous(previous)
         for k in range(self.config.iterations):
             block = self.blocks[0 if self.config.shared else k]
-            update = code + block.P(x - block.D(code))
             if self.config.similarity:
-                similarity = torch.sigmoid(attention_previous * self.attend_current(code))
-                update = update + similarity * block.alpha * (previous - code)
-            code = soft_threshold(update, block.theta)
+                constraint = (attention_previous, self.attend_current(code), block.alpha, previous)
+            code = self.update(code, block.P(x - block.D(code)), block.theta, *constraint)
         return code
+
+    @staticmethod
+    def update(code: Tensor, correction: Tensor, theta: Tensor, *constraint: Tensor) -> Tensor:
+        """What equation 4 does to each value by itself: Z^{k-1} and P (X - D Z^{k-1}) -> Z^k, all (N, 2C, h, w).
+
+        Args:
+            theta: (1, 2C, 1, 1).
+            constraint: nothing, or the attention (N, 1, h, w) to the code before and to this one, alpha (1, 2C, 1, 1)
+                and the code before.
+        """
+        update = code + correction
+        if constraint:
+            attention_previous, attention_current, alpha, previous = constraint
+            similarity = torch.sigmoid(attention_previous * attention_current)
+            update = update + similarity * alpha * (previous - code)
+        return soft_threshold(update, theta)
 
 
 def _even(x: Tensor) -> Tensor:

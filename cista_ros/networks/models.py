@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from .cista import VARIANTS, Cista, CistaConfig
 from .cista_lstc import CistaLstc, CistaLstcConfig
@@ -45,3 +46,21 @@ def make_kind(kind: str, config: dict[str, Any]) -> Network:
         raise ValueError(f"network {kind!r} is not one of {', '.join(KINDS)}")
     made, configuration = KINDS[kind]
     return made(configuration(**config))
+
+
+class Model(NamedTuple):
+    """Which of MODELS a network is, and the entries of its configuration that are others than the published ones."""
+
+    name: str
+    differences: dict[str, Any]
+
+
+def model_of(network: Network) -> Model:
+    """What a network is: of the models of its kind the one that it differs least from."""
+    config = asdict(network.config)
+    of_its_kind = [
+        Model(name, {key: value for key, value in config.items() if value != getattr(published, key)})
+        for name, published in MODELS.items()
+        if type(published) is type(network.config)
+    ]
+    return min(of_its_kind, key=lambda model: len(model.differences))

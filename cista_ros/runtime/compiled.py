@@ -26,7 +26,7 @@ class Compiled(Runtime):
     name = "compile"
 
     def __init__(self, network: Network, height: int, width: int, device: torch.device) -> None:
-        check_tools(device)
+        check_tools(device, "runtime compile")
         # Freezing lays the weights out for oneDNN once; it is for inference on a CPU only.
         options = {"freezing": True} if device.type == "cpu" else {}
         self._network = torch.compile(network, dynamic=False, options=options)
@@ -59,13 +59,13 @@ class Compiled(Runtime):
         return image[0, 0]
 
 
-def check_tools(device: torch.device) -> None:
-    """RuntimeUnavailableError, saying what to install, if torch.compile lacks what it needs on this device."""
+def check_tools(device: torch.device, what: str) -> None:
+    """RuntimeUnavailableError, saying what to install for `what`, if torch.compile lacks what it needs here."""
     if device.type == "cpu":
         compiler = os.environ.get("CXX", "g++").split()[0]
         if not shutil.which(compiler) and not shutil.which("clang++"):
             raise RuntimeUnavailableError(
-                f"runtime compile needs a C++ compiler on the CPU, and there is no {compiler}"
+                f"{what} needs a C++ compiler on the CPU, and there is no {compiler}"
                 " (Debian, Ubuntu: apt install g++)"
             )
         return
@@ -73,5 +73,5 @@ def check_tools(device: torch.device) -> None:
         import triton  # noqa: F401
     except ImportError:
         raise RuntimeUnavailableError(
-            "runtime compile needs Triton on a GPU: pip install triton (it comes with torch's CUDA wheels)"
+            f"{what} needs Triton on a GPU: pip install triton (it comes with torch's CUDA wheels)"
         ) from None

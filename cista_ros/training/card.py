@@ -87,6 +87,7 @@ def model_card(state: TrainingState, network: Network) -> str:
             f"{f' ({config.pictures_note})' if config.pictures_note else ''}, which are not part of this package; no"
             " recording of a real event camera.",
             f"- **Began with:** {state.origin}.",
+            *([f"- **Tutor:** {state.tutor}; see `loss.distilled`."] if state.tutor else []),
             *([f"- **Without effect** on this kind of network: {', '.join(in_vain)}."] if in_vain else []),
             f"- **Weights:** exponential moving average, decay {config.optimiser.ema}.",
             "",

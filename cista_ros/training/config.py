@@ -48,6 +48,8 @@ class LossConfig:
             equalises): unlike l1 it also sees an order of greys that is wrong by little.
         temporal: weight of the mean absolute difference between the change from image to image and the true change.
         sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
+        distilled: share of the loss that is taken against the images of another network, the tutor, instead of the
+            truth (`cista train --tutor WEIGHTS`). It knows what can be known of the events; the truth shows more.
     """
 
     images: Literal["last", "all"] = "all"
@@ -59,6 +61,7 @@ class LossConfig:
     equalised: float = 0.0
     temporal: float = 0.0
     sparsity: float = 0.0
+    distilled: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class TrainingConfig:
         iterations: batches of sequences to train on.
         amp: automatic mixed precision in bfloat16.
         channels_last: memory layout of the convolutions.
-        compile: torch.compile the network.
+        compile: torch.compile the network; on a CPU only what lies between its convolutions (elementwise.py).
         save_minutes: between two saved states.
         log_every: iterations between two lines of the log.
     """
@@ -165,6 +168,7 @@ class TrainingConfig:
                 self.loss.first_window < self.data.windows_at_start,
             ),
             ("loss.perceptual_every must be at least 1", self.loss.perceptual_every >= 1),
+            ("loss.distilled must lie from 0 to 1", 0 <= self.loss.distilled <= 1),
             ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
             ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
             ("optimiser.learning_rate must be above 0", self.optimiser.learning_rate > 0),

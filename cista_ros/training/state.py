@@ -28,8 +28,8 @@ class TrainingState:
 
     iteration: batches of sequences done. network, average: weights, and their moving average. optimiser: Adam's state.
     seconds: time spent training. sequences, windows: seen so far. history: scores of the validations. origin: the
-    weights that it began with. pictures: how many it trains on. machine: where it last ran. changes: of the
-    configuration, on the way.
+    weights that it began with. tutor: the weights that it learns from, if any. pictures: how many it trains on.
+    machine: where it last ran. changes: of the configuration, on the way.
     Random numbers need no state of their own: those of an iteration follow from the seed and its number.
     """
 
@@ -43,6 +43,7 @@ class TrainingState:
     windows: int = 0
     machine: str = ""
     origin: str = "random weights"
+    tutor: str = ""
     pictures: int = 0
     changes: list[str] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)

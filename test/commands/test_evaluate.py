@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 
 from cista_ros.commands.main import app
 from cista_ros.errors import CistaError
-from cista_ros.evaluation.published import PAPER_MEAN
-from cista_ros.networks import save_network
+from cista_ros.networks import save_network, shipped
 from cista_ros.networks.cista import VARIANTS, Cista, CistaConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
 
@@ -62,30 +61,38 @@ def test_tables_scores_figures_and_a_report_are_written(material, tmp_path):
     done = evaluate(*recordings[:2], "-o", tmp_path, "--weights", weights, "--sheets", 2, "--video", "--paper")
     assert done.exit_code == 0, done.output
     assert "| made0 | 20 |" in done.stdout or "| made0 | 19 |" in done.stdout
-    assert (
-        done.stdout.startswith("Protocol icassp2022") and "| MSE ↓ | frames | Fire | tc | CISTA (paper)" in done.stdout
-    )
+    assert done.stdout.startswith("Protocol icassp2022")
+    assert "| Fire | FireNet, channels=4 | 39 |" in done.stdout or "| Fire | FireNet, channels=4 | 38 |" in done.stdout
     assert (tmp_path / "tables.md").read_text() == done.stdout
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["failures"] == [] and len(scores["sequences"]) == 4
+    assert scores["machine"]["processor"] and scores["command"].startswith("cista ")
     figures = ("figures/all_sequences.pdf", "figures/made1_errors.png", "videos/made0.mp4")
     for name in ("report.html", "tables.tex", *figures):
         assert (tmp_path / name).stat().st_size > 500, name
 
 
-def test_the_ablation_is_one_command_with_the_papers_means_beside(material, tmp_path):
+def test_table_2_is_one_command_with_the_papers_means_below_also_of_smaller_networks(material, tmp_path, monkeypatch):
     _, recordings = material
     torch.manual_seed(0)
-    for name, config in VARIANTS.items():
-        save_network(Cista(replace(config, channels=4, iterations=1)), tmp_path / f"{name}.safetensors")
-    weights = ",".join(str(tmp_path / f"{name}.safetensors") for name in VARIANTS)
-    words = ["--weights", weights, "--paper", "--no-figures", "--json"]
-    done = evaluate(recordings[0], "-o", tmp_path / "out", *words)
+    for name, variant in {"cista": "cista", "cista-d": "cista-d", "cista-tc-small": "cista-tc"}.items():
+        config = replace(VARIANTS[variant], channels=4, iterations=1)
+        save_network(Cista(config), tmp_path / f"{name}.safetensors")
+    monkeypatch.setattr(shipped, "WEIGHTS_FOLDER", tmp_path)
+    words = ["--weights", "cista,cista-d,cista-tc-small", "--paper", "--no-figures"]
+    done = evaluate(*recordings[:2], "-o", tmp_path / "out", *words, "--json")
     assert done.exit_code == 0, done.output
-    table = json.loads(done.stdout)["tables"]["mse"]
-    assert table["columns"][:5] == ["cista", "cista-d", "cista-tc", "CISTA (paper)", "CISTA-D (paper)"]
-    assert len({*table["cells"][0][:3]}) == 3 and all(0 < cell < 1 for cell in table["cells"][0][:3])
-    assert table["rows"][-1] == PAPER_MEAN and table["cells"][-1][3:5] == [0.054, 0.049]
+    ours, papers = json.loads(done.stdout)["means"][:3], json.loads(done.stdout)["means"][3:6]
+    assert [row["name"] for row in ours] == ["cista", "cista-d", "cista-tc-small"]
+    assert [row["network"].split(",")[0] for row in ours] == [row["network"] for row in papers]
+    assert {row["network"].partition(", ")[2] for row in ours} == {"channels=4, iterations=1"}
+    assert len({row["means"]["mse"] for row in ours}) == 3 and all(0 < row["means"]["mse"] < 1 for row in ours)
+    assert [row["name"] for row in papers] == 3 * ["paper, real"]
+    assert [row["means"]["mse"] for row in papers] == [0.054, 0.049, 0.043]
+    printed = (tmp_path / "out" / "tables.md").read_text()
+    assert "| paper, real | CISTA-D |  | 0.049 | 13.93 | 0.510 | 0.306 | – |" in printed
+    assert "| paper, simulated | CISTA-TC |  | 0.030 | 15.78 | 0.511 | 0.330 | – |" in printed
+    assert "(paper)" not in printed, "its Table 1 has no such sequences"
 
 
 def test_a_sequence_goes_by_the_name_of_the_link_to_it(material, tmp_path):
@@ -136,6 +143,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not fetched yet \(run: cista weights get e2vid\)"),
         (["{a}", "--weights", "{w},{w}"], "two weights are called fire; name them: --weights NAME="),
         (["{a}", "--weights", "a/b={w}"], "a method cannot be called 'a/b'"),
+        (["{a}", "--weights", "{w},b={a}"], "made0.bag: neither .safetensors nor a torch checkpoint of plain weights"),
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
         (["{a}", "--weights", "{w}", "--paper", "--protocol", "evreal"], "--paper: its numbers are of .* icassp2022"),
         (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not the SqueezeNet 1.1|needs the package h5py"),
@@ -178,7 +186,39 @@ def test_fetched_weights_go_by_their_name(material, tmp_path, monkeypatch):
 
 def test_cost_measures_in_processes_of_their_own():
     done = CliRunner().invoke(app, ["cost", "firenet", "--size", "32x24", "--steps", "1", "--json", "--device", "cpu"])
-    (cost,) = json.loads(done.stdout)
+    measured = json.loads(done.stdout)
+    (cost,) = measured["costs"]
+    assert measured["machine"]["processor"] and measured["size"] == "32x24"
     assert cost["parameters"] == 37_777 and cost["gmac"] == pytest.approx(37_600 * 32 * 24 / 1e9, rel=1e-3)
     for size in ("32", "8x8", "axb"):
         assert "expected WIDTHxHEIGHT" in str(CliRunner().invoke(app, ["cost", "--size", size]).exception)
+
+
+def test_a_full_disk_is_told_with_its_folder_and_what_was_finished_is_kept(material, tmp_path):
+    """A real one, where this may be mounted."""
+    folder, recordings = material
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        command = [
+            *RUN,
+            "evaluate",
+            *recordings,
+            "-o",
+            str(disk / "out"),
+            "--weights",
+            str(folder / "fire.safetensors"),
+        ]
+        done = subprocess.run([*command, "--no-figures", "--video"], capture_output=True, text=True)
+        kept = list(disk.glob("out/scores/*/*.json"))
+        parts = list(disk.rglob("*.part"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    assert done.returncode == 2 and len(kept) == 1 and not parts
+    last = done.stderr.splitlines()[-1]
+    assert (
+        last == f"cista: error: {disk}/out: its disk is full; what was finished is kept: make room, and give the same"
+        " command again"
+    )

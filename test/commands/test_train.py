@@ -11,8 +11,8 @@ import torch
 
 from cista_ros.commands.main import main
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
-from cista_ros.training.loop import STATE, WEIGHTS
 from cista_ros.training.state import load_state
+from cista_ros.training.trainer import STATE, WEIGHTS
 
 QUICK = """
 iterations: 2
@@ -85,9 +85,19 @@ def test_train_goes_on_with_a_wider_network(cista, tmp_path):
     assert "narrow.safetensors, widened to twice" in (tmp_path / "out" / "card.md").read_text()
 
 
+def test_train_learns_from_a_tutor_and_the_card_names_it(cista, tmp_path):
+    save_network(Cista(CistaConfig(channels=6)), tmp_path / "tutor.safetensors")
+    code, said = cista("quick.yaml", "-o", "out", "--tutor", "tutor.safetensors", "--set", "loss.distilled=0.5")
+    assert code == 0 and "distilled" in said
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "**Tutor:** tutor.safetensors (SHA-256 " in card and "distilled: 0.5" in card
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["quick.yaml", "-o", "out", "--tutor", "wide.safetensors"], "--tutor and loss.distilled need each other"),
+        (["quick.yaml", "-o", "out", "--set", "loss.distilled=0.5"], "--tutor and loss.distilled need each other"),
         (["none.yaml", "-o", "out"], "none.yaml: No such file"),
         (["quick.yaml", "-o", "out", "--set", "data.sise=5"], "unknown key data.sise"),
         (["quick.yaml", "-o", "out", "--set", "network.channels=5"], "channels must be even"),

@@ -30,7 +30,8 @@ def test_a_network_is_measured_and_the_papers_numbers_stand_beside():
     cost = measure("firenet", None, 16, 16, "cpu", steps=2)
     assert cost.parameters == 37_777 and cost.megabytes == pytest.approx(0.151108)
     assert cost.milliseconds > 0 and cost.memory >= 0 and cost.paper.megabytes == 0.16
-    text = as_markdown([cost], 16, 16, "this machine")
+    text = as_markdown([cost], 16, 16, "this machine", "eager, fp32")
+    assert text.startswith("One step at 16×16 on this machine (eager, fp32).")
     assert "| firenet | 37,777 | 0.15 (0.16) |" in text and "(1.2) |" in text
 
 

@@ -8,7 +8,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recordings.makers import HEIGHT, WIDTH, event_messages, frames, random_events, with_topics, write_any, write_bag
+from recordings.makers import (
+    HEIGHT,
+    NS,
+    WIDTH,
+    event_messages,
+    frames,
+    random_events,
+    with_topics,
+    write_any,
+    write_bag,
+)
 
 from cista_ros.evaluation import jobs as module
 from cista_ros.evaluation.jobs import Failure, Job, attempt, run_job, run_jobs
@@ -121,6 +131,14 @@ def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
     result = run_job(replace(job, recording=path, sequence="blind"))
     assert result.metrics == [] and len(result.rows) == 6 and "no camera frames" in result.note
     assert "mse" not in result.rows[0] and len(result.pictures) == 4
+
+
+def test_frames_after_the_last_event_are_told(job, tmp_path):
+    (tmp_path / "short").mkdir()
+    path = write_any(tmp_path / "short", "ros1", random_events(900, duration=NS // 4), frames(12))
+    result = run_job(replace(job, recording=path, sequence="short"))
+    assert result.note == "no events for its last 6 frames, which are scored all the same"
+    assert [row["steps"] for row in result.rows[-6:]] == 6 * [0]
 
 
 def test_events_that_could_not_be_used_are_counted_and_told(job, tmp_path):

@@ -18,11 +18,13 @@ from cista_ros.evaluation.results import Result
 from cista_ros.evaluation.sequence import Compared
 from cista_ros.evaluation.tables import summarise
 from cista_ros.events import no_events
+from cista_ros.networks import Model
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from cista_ros.evaluation import figures
 
 METHODS = ["A <b>", "B"]
+MODELS = {method: Model("firenet", {"channels": 4}) for method in METHODS}
 
 
 @pytest.fixture
@@ -54,11 +56,12 @@ def pixels(figure):
 
 def test_a_sheet_shows_what_was_kept_and_errors_where_they_are(tmp_path, results):
     rows = [("s", stamp) for stamp in figures.kept_stamps(results, "s")][:2]
-    sheet = figures.sheet(tmp_path, rows, METHODS)
+    sheet = figures.sheet(tmp_path, rows, ["0 s", "1 s"], METHODS)
+    assert [axis.get_ylabel() for axis in (sheet.axes[0], sheet.axes[4])] == ["0 s", "1 s"]
     assert [axis.get_title() for axis in sheet.axes[:4]] == ["frame", "events", *METHODS]
     shown = [axis.images[0].get_array() for axis in sheet.axes[:4]]
     assert np.array_equal(shown[0], shown[2]) and (shown[3] == 255).all()
-    errors = figures.sheet(tmp_path, rows, METHODS, errors=True)
+    errors = figures.sheet(tmp_path, rows, ["", ""], METHODS, errors=True)
     maps = [axis.images[0].get_array() for axis in errors.axes[:4]]
     assert maps[2].max() == 0 and maps[3].max() == pytest.approx(1, abs=0.01)
     assert pixels(errors).std() > 10
@@ -92,7 +95,7 @@ class Links(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.refers += [value for name, value in attributes if name in ("src", "href", "srcset", "action", "data")]
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -101,7 +104,7 @@ class Links(html.parser.HTMLParser):
 
 def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     figure = figures.save_figure(figures.over_time(results, "s", ["mse"]), tmp_path / "plot")
-    summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], METHODS, paper=True)
+    summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], MODELS, paper=True)
     write_report(tmp_path / "report.html", "A & B", summary, [("plot of <s>", figure)])
     text = (tmp_path / "report.html").read_text()
     page = Links()
@@ -121,7 +124,7 @@ def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results)
     if not chromium:
         pytest.skip("needs the program chromium")
     figure = figures.save_figure(figures.over_time(results, "s", ["mse"]), tmp_path / "plot")
-    summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], METHODS, paper=True)
+    summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], MODELS, paper=True)
     write_report(tmp_path / "report.html", "report", summary, [("plot", figure)])
     quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
     command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{word}" for word in quiet)]

@@ -135,9 +135,11 @@ def test_bad_input_is_named(tmp_path, network):
     small = [ImageMessage(m.stamp, "", "mono8", m.image[:, :20]) for m in frames(3)]
     with pytest.raises(EvaluationError, match=r"frame 0 is of 20x18 pixels, the events of 24x18"):
         compared(write_bag(tmp_path / "b.bag", with_topics(event_messages(events), small)), network)
-    after = frames(3, t0=T0 - 10 * NS)
-    with pytest.raises(EvaluationError, match="none of its frames lies within the time of its events"):
-        compared(write_bag(tmp_path / "c.bag", with_topics(event_messages(events), after)), network)
+    for far in (-10, 10):
+        path = write_bag(tmp_path / f"{far}.bag", with_topics(event_messages(events), frames(3, t0=T0 + far * NS)))
+        for protocol in (ICASSP2022, EVREAL):
+            with pytest.raises(EvaluationError, match="none of its frames lies within the time of its events"):
+                compared(path, network, protocol)
     depth = [ImageMessage(m.stamp, "", "32FC1", np.float32(m.image)) for m in frames(3)]
     with pytest.raises(EvaluationError, match="encoding 32FC1; expected mono, rgb or bgr"):
         compared(write_bag(tmp_path / "d.bag", with_topics(event_messages(events), depth)), network)

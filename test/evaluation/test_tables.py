@@ -9,9 +9,11 @@ import pytest
 from cista_ros.evaluation.jobs import Failure
 from cista_ros.evaluation.metrics import MetricChoice
 from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022
-from cista_ros.evaluation.published import PAPER_MEAN, published
+from cista_ros.evaluation.published import PAPER_MEAN, PAPER_MEANS, PAPER_METRICS, published
 from cista_ros.evaluation.results import Result, read_result, result_paths, weighted_mean, write_result
-from cista_ros.evaluation.tables import as_json, as_latex, as_markdown, summarise
+from cista_ros.evaluation.tables import as_json, summarise
+from cista_ros.evaluation.typeset import as_latex, as_markdown, grids
+from cista_ros.networks import Model
 
 # Frames of each sequence in the paper's protocol, by which its means are weighted.
 FRAMES = {name: {"office_zigzag": 247, "slider_depth": 84}.get(name, 550) for name in ECD_SEQUENCES}
@@ -34,8 +36,11 @@ RESULTS = [
 ]
 
 
+METHODS = {"A": Model("cista-d", {"channels": 32}), "B": Model("cista", {})}
+
+
 def summary(**options):
-    return summarise(ICASSP2022, MetricChoice(), RESULTS, [], ["mine", "slider_depth"], ["A", "B"], **options)
+    return summarise(ICASSP2022, MetricChoice(), RESULTS, [], ["mine", "slider_depth"], METHODS, **options)
 
 
 def test_means_are_weighted_by_frames():
@@ -61,15 +66,18 @@ def test_the_papers_own_means_are_weighted_by_frames_too():
 def test_markdown_says_the_protocol_the_best_and_what_is_missing():
     text = as_markdown(summary())
     assert text.startswith("Protocol icassp2022: first 550 frames")
+    assert "| means, icassp2022 | network | frames | MSE ↓ |" in text
+    assert "| A | CISTA-D, channels=32 | 8 | 0.188 |" in text
+    assert "| MSE ↓, icassp2022 | frames | A | B |" in text
     assert "| slider_depth | 2 | **0.375** | 0.500 |" in text
     assert "| *mean* | 8 | 0.188 | **0.172** |" in text
     assert "- slider_depth: 2 of the protocol's 84 frames." in text
-    assert "- mine: frames before its first event, which have no image and no score: 1." in text
+    assert "- mine: frames before the first event, which have no image and no score: 1." in text
 
 
 def test_a_metric_that_cannot_be_had_keeps_its_column_and_no_other_number():
     missing = MetricChoice(missing=(("lpips_vgg", "there is no backbone"),))
-    found = summarise(ICASSP2022, missing, RESULTS, [], ["mine", "slider_depth"], ["A", "B"])
+    found = summarise(ICASSP2022, missing, RESULTS, [], ["mine", "slider_depth"], METHODS)
     table = next(t for t in found.tables if t.metric == "lpips_vgg")
     assert all(math.isnan(value) for row in table.cells for value in row)
     assert "- LPIPS (VGG) was not computed: there is no backbone." in as_markdown(found)
@@ -77,19 +85,64 @@ def test_a_metric_that_cannot_be_had_keeps_its_column_and_no_other_number():
 
 
 def test_the_papers_numbers_stand_beside_and_its_mean_on_a_line_of_its_own():
-    table = summary(paper=True).tables[0]
-    assert table.columns[2:] == [
-        f"{m} (paper)" for m in ("CISTA", "CISTA-D", "E2VID", "FireNet", "SPADE-E2VID", "CISTA-TC")
-    ]
+    found = summary(paper=True)
+    table = found.tables[0]
+    assert table.columns[2:] == [f"{m} (paper)" for m in ("E2VID", "FireNet", "SPADE-E2VID", "CISTA-TC")]
     assert table.cells[0][-1] == 0.044 and table.rows[-1] == PAPER_MEAN
     assert math.isnan(table.cells[2][-1]), "our mean is over other sequences"
-    assert table.cells[3][2:] == [0.054, 0.049, 0.053, 0.075, 0.042, 0.043]
-    assert not any(table.is_best(i, j) for i in range(4) for j in range(2, 8))
+    assert table.cells[3][2:] == [0.053, 0.075, 0.042, 0.043]
+    assert grids(found)[1].best == {(0, 2), (1, 3), (2, 3)}, "of ours alone"
+
+
+def test_the_papers_mean_stands_beside_ours_where_both_are_of_its_seven_sequences():
+    seven = [result(name, "A", [0.5]) for name in ECD_SEQUENCES]
+    found = summarise(ICASSP2022, MetricChoice(), seven, [], list(ECD_SEQUENCES), {"A": METHODS["A"]}, paper=True)
+    assert found.tables[0].rows == [*ECD_SEQUENCES, "mean"]
+    assert found.tables[0].cells[-1] == [0.5, 0.053, 0.075, 0.042, 0.043]
+
+
+def test_sequences_that_the_paper_does_not_have_get_no_empty_columns_of_it():
+    found = summarise(ICASSP2022, MetricChoice(), RESULTS[2:], [], ["mine"], METHODS, paper=True)
+    assert found.tables[0].columns == ["A", "B"] and found.tables[0].rows == ["mine", "mean"]
+
+
+def test_means_say_what_each_network_is_and_stand_over_the_papers_in_the_same_order():
+    rows = summary(paper=True).means
+    assert [(row.name, row.network, row.frames) for row in rows[:2]] == [
+        ("A", "CISTA-D, channels=32", 8),
+        ("B", "CISTA", 8),
+    ]
+    assert rows[0].means["mse"] == pytest.approx((0.75 + 6 * 0.125) / 8)
+    assert [(row.name, row.network) for row in rows[2:5]] == [
+        ("paper, real", "CISTA-D"),
+        ("paper, real", "CISTA"),
+        ("paper, real", "CISTA-TC"),
+    ]
+    assert rows[2].means["mse"] == 0.049 and math.isnan(rows[2].means["temporal"])
+    assert (rows[8].name, rows[8].network, rows[8].means["psnr"]) == ("paper, simulated", "CISTA-D", 15.47)
+    assert len(rows) == 14 and len(summary().means) == 2
+
+
+def test_the_papers_means_are_those_of_its_text(shared_file):
+    lines = shared_file("../paper/cista-tc-icassp2022.txt").read_text().splitlines()
+    means = [line.split() for line in lines if line.startswith("mean")]
+    assert [line[0] for line in means] == ["mean", "mean_sim", "mean_real", "mean_sim"]
+    columns = 2 * [["e2vid", "firenet", "spade-e2vid", "cista-tc"]] + 2 * [["cista", "cista-d", "cista-tc"]]
+    for (name, *values), models in zip(means, columns, strict=True):
+        ours = PAPER_MEANS["simulated" if name == "mean_sim" else "real"]
+        assert [float(v) for v in values] == [ours[m][i] for i in range(len(PAPER_METRICS)) for m in models]
+
+
+def test_what_holds_of_several_sequences_is_said_once():
+    both = [result(name, "A", [0.5], note="2 events too late", unscored=1) for name in ("mine", "yours")]
+    notes = summarise(ICASSP2022, MetricChoice(), both, [], ["mine", "yours"], METHODS).notes
+    assert "mine, yours: 2 events too late." in notes
+    assert "mine, yours: frames before the first event, which have no image and no score: 1." in notes
 
 
 def test_failures_are_named_and_their_means_marked():
     failures = [Failure("mine", "B", "the disk was full")]
-    found = summarise(ICASSP2022, MetricChoice(), RESULTS[:3], failures, ["mine", "slider_depth"], ["A", "B"])
+    found = summarise(ICASSP2022, MetricChoice(), RESULTS[:3], failures, ["mine", "slider_depth"], METHODS)
     assert "mine, B: failed: the disk was full." in found.notes
     assert "The means of B are over fewer sequences than the others'." in found.notes
     assert found.tables[0].cells[2][1] == 0.5
@@ -101,23 +154,26 @@ def test_methods_are_put_in_order_by_each_metric():
 
 def test_latex_has_as_many_cells_in_every_row_and_escapes_names():
     text = as_latex(summary(paper=True))
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert r"slider\_depth" in text and "–" not in text and "×" not in text
-    widths = {
-        sum(int(n) for n in re.findall(r"multicolumn\{(\d+)\}", rows[0])) + 1,
-        *(r.count("&") + 1 for r in rows[1:]),
-    }
-    assert len(widths) == 1
+    assert r"slider\_depth" in text and not set("–×↑↓") & set(text)
+    tabulars = text.split(r"\begin{tabular}")[1:]
+    assert len(tabulars) == 1 + len(summary().tables)
+    for tabular in tabulars:
+        columns = re.match(r"\{(l+)(r+)\}", tabular)
+        rows = [line for line in tabular.splitlines() if line.endswith(r"\\")]
+        assert {row.count("&") + 1 for row in rows} == {len(columns[1] + columns[2])} and len(rows) > 3
+    assert r"\textbf{0.375}" in text and text.count(r"\bottomrule") == len(tabulars)
 
 
 def test_json_is_plain_and_whole():
     content = json.loads(json.dumps(as_json(summary()), allow_nan=False))
     assert content["tables"]["mse"]["cells"][0] == [0.375, 0.5]
+    assert content["means"][0]["network"] == "CISTA-D, channels=32"
+    assert content["means"][1]["means"]["mse"] == pytest.approx((1 + 6 * 0.0625) / 8)
     assert content["sequences"][0]["means"]["temporal"] == 0.125
 
 
 def test_the_other_protocol_has_its_own_columns():
-    metrics = [t.metric for t in summarise(EVREAL, MetricChoice(), RESULTS, [], ["mine"], ["A"]).tables]
+    metrics = [t.metric for t in summarise(EVREAL, MetricChoice(), RESULTS, [], ["mine"], {"A": METHODS["A"]}).tables]
     assert metrics == ["mse", "psnr", "ssim_gaussian", "lpips_alex", "temporal"]
 
 

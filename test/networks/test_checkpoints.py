@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,6 +89,13 @@ def test_foreign_torch_files_are_refused_and_never_run(tmp_path, capsys, write):
     with pytest.raises(CheckpointError, match=r"neither .safetensors nor|no dictionary 'state_dict'"):
         load_network(tmp_path / "a.pth")
     assert "a pickle was run" not in capsys.readouterr().out
+
+
+def test_what_pickled_objects_are_of_is_told(tmp_path):
+    """As in the files of FireNet+ and E2VID+, which hold a parse_config.ConfigParser."""
+    torch.save({"config": SimpleNamespace(a=1), "state_dict": {"a": torch.zeros(1)}}, tmp_path / "plus.pth")
+    with pytest.raises(CheckpointError, match=r"holds objects of another program, types.SimpleNamespace, whose code"):
+        load_network(tmp_path / "plus.pth")
 
 
 def test_weights_of_another_network_are_named_as_such(tmp_path):

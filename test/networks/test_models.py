@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cista_ros.events import make_events
-from cista_ros.networks import MODELS, Conventions, load_network, make_network, save_network
+from cista_ros.networks import MODELS, Conventions, load_network, make_network, model_of, save_network
+from cista_ros.networks.cista import VARIANTS, Cista
 from cista_ros.networks.cista_lstc import CistaLstc, CistaLstcConfig
 from cista_ros.networks.e2vid import E2vid, E2vidConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
@@ -117,3 +120,17 @@ def test_names_make_networks_and_other_names_are_listed():
 def test_configurations_that_cannot_be_are_refused(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_network_is_known_as_the_model_that_it_is(name):
+    with torch.device("meta"):
+        assert model_of(make_network(name)) == (name, {})
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_smaller_variant_is_still_known_as_what_it_is_and_how_it_differs(name):
+    assert model_of(Cista(replace(VARIANTS[name], channels=4, iterations=1))) == (
+        name,
+        {"channels": 4, "iterations": 1},
+    )

@@ -13,9 +13,13 @@ from small import config, pictures, trainer
 from cista_ros.networks import load_network
 from cista_ros.training.beginning import new_network, without_effect
 from cista_ros.training.card import read_summary
-from cista_ros.training.loop import CARD, STATE, WEIGHTS, Trainer, train
-from cista_ros.training.state import TrainingError, load_state
+from cista_ros.training.loop import train
+from cista_ros.training.state import TrainingError, TrainingState, load_state
+from cista_ros.training.trainer import CARD, STATE, WEIGHTS, Trainer
 from cista_ros.training.validation import reconstruct, validation_sequences
+from cista_ros.training.workers import Workers
+
+LONE = Workers(0, 1, torch.device("cpu"))
 
 
 def losses(run: Trainer, count: int) -> list[float]:
@@ -47,6 +51,31 @@ def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_
     for name, value in whole.average.items():
         assert torch.equal(value, resumed.average[name])
     assert whole.validate()[0] == resumed.validate()[0]
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_a_share_of_the_loss_is_taken_against_the_images_of_the_tutor(share):
+    tutor = trainer("seed=5").network
+    taught = Trainer(TrainingState(config(f"loss.distilled={share}")), pictures(), LONE, tutor=tutor)
+    untaught = trainer()
+    told, plain = taught.iterate(), untaught.iterate()
+    assert float(told["distilled"]) != float(plain["total"])
+    expected = share * told["distilled"] + (1 - share) * plain["total"]
+    torch.testing.assert_close(told["total"], expected)
+
+
+def test_a_network_that_is_its_own_tutor_has_nothing_to_learn():
+    run = trainer("teacher.start=0")
+    state = TrainingState(config("loss.distilled=1", "teacher.start=0"))
+    state.network = {key: value.clone() for key, value in run.network.state_dict().items()}
+    parts = Trainer(state, pictures(), LONE, tutor=run.network).iterate()
+    assert float(parts["distilled"]) < 1e-4 < float(parts["l1"])
+
+
+def test_a_tutor_and_its_share_need_each_other():
+    for share, tutor in ((0.5, None), (0.0, trainer().network)):
+        with pytest.raises(ValueError, match="need each other"):
+            Trainer(TrainingState(config(f"loss.distilled={share}")), pictures(), LONE, tutor=tutor)
 
 
 def test_it_learns_a_batch_by_heart():
