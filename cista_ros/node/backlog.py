@@ -15,8 +15,9 @@ from ..windows import Window, merge
 from .image_source import ImageSource
 
 POLICIES = ("merge", "skip")
-# Only a network that hangs lets so many events gather in one window (270 MB); memory must not grow without end.
-MAX_MERGED_EVENTS = 1 << 24
+# Where the machine lacks the time even for merged windows, more in one (34 MB) would make each image later than the one
+# before it, and memory grow: from here on events are dropped instead.
+MAX_MERGED_EVENTS = 1 << 21
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,10 @@ def test_a_bag_becomes_images_and_the_launch_ends_with_it(small_weights, bag, tm
     client = Client(free_domain(), namespace="/cista")
     try:
         params = tmp_path / "mine.yaml"
-        params.write_text("/**:\n  ros__parameters:\n    period: 0.02\n    tone_map: stretch\n    idle_timeout: 0.3\n")
+        params.write_text(
+            "/**:\n  ros__parameters:\n    period: 0.02\n    tone_map: stretch\n    idle_timeout: 0.3\n"
+            "    max_queued_windows: 1000\n"
+        )
         process = launch(
             client,
             f"bag:={bag}",

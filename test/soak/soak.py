@@ -1,0 +1,256 @@
+"""What the soaks share: a reconstruction node, cameras before it, somebody who watches it, and the line of results.
+
+Each soak prints what it sees to stderr while it runs, and in the end one line of JSON to stdout: the machine, the
+command, what was sent, the node's last counts, and which of its criteria held. It ends with code 1 if one did not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import TOPICS, Process, free_domain, module, stamp_of, values
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from traffic import read_counts
+
+from cista_ros.benchmark.machine import describe_machine
+
+NODE = "/cista_reconstruct"
+HERE = Path(__file__).parent
+PREFERENCE = -5  # as of nice, for their whole session
+UNUSABLE = "outside", "late", "stray", "skipped", "discarded", "failed", "not_ready"
+
+
+class Watcher:
+    """Subscribes a node's images and diagnostics in this process, and keeps numbers of them."""
+
+    def __init__(self, domain: int, name: str = NODE, own_name: str = "watcher") -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node(own_name, context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.name = name
+        self.images = self.stamps_back = 0
+        self.latencies: list[float] = []  # ms from an image's stamp, the time of its last event, to its arrival here
+        self.counts: dict[str, Any] = {}
+        self.reports = 0
+        self.levels = {"OK": 0, "WARN": 0, "ERROR": 0}
+        self.errors: set[str] = set()
+        self._stamp = 0
+        namespace = name.rpartition("/")[0]
+        self.subscription = self.node.create_subscription(
+            Image, f"{namespace}/image_raw", self._on_image, QoSProfile(depth=1000)
+        )
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+
+    def _on_image(self, message: Image) -> None:
+        stamp = stamp_of(message)
+        self.images += 1
+        self.stamps_back += stamp <= self._stamp
+        self._stamp = stamp
+        self.latencies.append((time.time_ns() - stamp) / 1e6)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.startswith(f"{self.name}: "):
+                self.counts, self.reports = values(status), self.reports + 1
+                self.levels[("OK", "WARN", "ERROR")[status.level[0]]] += 1
+                if status.level == b"\2":
+                    self.errors.add(status.message)
+
+    def spin(self, seconds: float) -> None:
+        """Let callbacks run for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.executor.spin_once(timeout_sec=left)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> bool:
+        """Let callbacks run until a condition holds; whether it did in time."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                return False
+            self.executor.spin_once(timeout_sec=0.05)
+        return True
+
+    def settled(self, seconds: float = 60.0) -> bool:
+        """Wait until the node has nothing left to do, and says so twice."""
+
+        def quiet() -> bool:
+            seen = self.counts.get("messages"), self.reports
+            return self.until(lambda: self.reports >= seen[1] + 2, 10) and (
+                self.counts.get("pending_events") == 0 and self.counts.get("messages") == seen[0]
+            )
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if quiet():
+                return True
+        return False
+
+    def call(self, kind: Any, name: str, request: Any, seconds: float = 60.0) -> Any:
+        """What a service answers; asked again where an answer got lost."""
+        client = self.node.create_client(kind, name)
+        try:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                if self.until(client.service_is_ready, 10):
+                    future = client.call_async(request)
+                    if self.until(future.done, 20):
+                        return future.result()
+            raise TimeoutError(f"{name} never answered")
+        finally:
+            self.node.destroy_client(client)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+class Soak:
+    """A ROS domain of its own, on this machine only, with the processes of one soak."""
+
+    def __init__(self, folder: Path) -> None:
+        Process.own_session = True
+        self.folder, self.domain = folder, free_domain()
+        self.watcher = Watcher(self.domain)
+        self.processes: list[Process] = []
+        self.cameras: list[Process] = []
+        self.began = time.monotonic()
+        self.load: list[float] = []
+
+    def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), wait: bool = True, **env: str) -> Process:
+        """A reconstruction node; waits until it is active."""
+        options = [word for assignment in parameters for word in ("-p", assignment)]
+        process = Process(module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), self.domain, **env)
+        self.processes.append(process)
+        if wait:
+            told = self.watcher.reports
+            active = lambda: self.watcher.reports > told and self.watcher.counts["state"] == "active"  # noqa: E731
+            if not self.watcher.until(active):
+                raise RuntimeError(f"the node did not start:\n{process.err}")
+        return process
+
+    def start_camera(self, *arguments: Any, counts: str = "sent", **env: str) -> Process:
+        """A process of traffic.py; what it sent is in `sent()`."""
+        command = [str(HERE / "traffic.py"), str(self.folder / counts), *map(str, arguments)]
+        process = Process(command, self.domain, **env)
+        self.processes.append(process)
+        self.cameras.append(process)
+        return process
+
+    def sent(self, counts: str = "sent") -> dict[str, int]:
+        """What the cameras sent, after all restarts."""
+        path = self.folder / counts
+        return read_counts(path) if path.exists() else dict.fromkeys(("sent_events", "sent_messages"), 0)
+
+    def spin_while(self, process: Process, each: Callable[[], None] = lambda: None, seconds: float = 10.0) -> None:
+        """Until a process has ended, calling `each` every so many seconds."""
+        while process.popen.poll() is None:
+            self.watcher.until(lambda: process.popen.poll() is not None, seconds)
+            self.load.append(os.getloadavg()[0])
+            each()
+        if process.popen.returncode:
+            raise RuntimeError(process.err)
+
+    def prefer(self, *processes: Process) -> None:
+        """Have the scheduler prefer these to the other programs of this machine, as on a robot; root may."""
+        for process in processes:
+            Path(f"/proc/{process.popen.pid}/autogroup").write_text(str(PREFERENCE))
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.end()
+        self.watcher.close()
+
+
+@contextmanager
+def soak():
+    """A Soak in a folder of its own that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        this = Soak(Path(folder))
+        try:
+            yield this
+        finally:
+            this.close()
+
+
+def sample(process: Process) -> dict[str, float]:
+    """What a process holds."""
+    return {
+        "resident_mb": round(process.resident_mb(), 1),
+        "threads": process.threads(),
+        "open_files": len(os.listdir(f"/proc/{process.popen.pid}/fd")),
+    }
+
+
+def quantiles(latencies: list[float]) -> list[float]:
+    """p50, p95 and maximum, in whole ms."""
+    return [round(float(q)) for q in np.quantile(latencies, (0.5, 0.95, 1))] if latencies else []
+
+
+def slope(hours: list[float], numbers: list[float]) -> float:
+    """Least squares, per hour."""
+    return round(float(np.polyfit(hours, numbers, 1)[0]), 2) if len(hours) > 2 else 0.0
+
+
+def accounted(counts: dict[str, Any]) -> bool:
+    """The identity of docs/topics.md: every event that came in is in an image, or dropped for a cause, or waits."""
+    gone = sum(counts[f"{cause}_events"] for cause in UNUSABLE)
+    return counts["received_events"] == counts["used_events"] + gone + counts["pending_events"]
+
+
+def lost_by_cause(counts: dict[str, Any]) -> dict[str, int]:
+    """Everything in the node's counts that is a loss, where it is not 0."""
+    names = [f"{cause}_events" for cause in UNUSABLE]
+    names += ["unplaced_events", "lost_messages", "malformed_messages", "wrong_size_messages", "missing_packets"]
+    names += ["unknown_words", "merged_windows", "skipped_windows", "failed_windows", "not_ready_windows"]
+    names += ["time_jumps", "gaps"]
+    return {name: counts[name] for name in names if counts.get(name)}
+
+
+def conclude(this: Soak, idea: str, held: dict[str, bool], **numbers: Any) -> int:
+    """Print the line of results; returns the exit code."""
+    counts = this.watcher.counts
+    machine = describe_machine(torch.device("cpu"))
+    load = this.load or list(os.getloadavg()[:1])
+    line = {
+        "soak": idea,
+        "command": shlex.join(["python", *(os.path.relpath(word) if "/" in word else word for word in sys.argv)]),
+        "machine": f"{machine['processor']}, {machine['cores']} cores, {platform.release()}",
+        "load_average": {"median": round(float(np.median(load)), 1), "max": round(max(load), 1)},
+        "seconds": round(time.monotonic() - this.began, 1),
+        "sent": this.sent(),
+        "received_events": counts.get("received_events"),
+        "used_events": counts.get("used_events"),
+        "images": counts.get("images"),
+        "lost": lost_by_cause(counts) if counts else {},
+        "latency_ms_p50_p95_max": quantiles(this.watcher.latencies),
+        **numbers,
+        "held": held,
+        "all_held": all(held.values()),
+    }
+    print(json.dumps(line, default=lambda number: number.item()), flush=True)
+    return int(not all(held.values()))
+
+
+def say(**numbers: Any) -> None:
+    """A line to look at while it runs."""
+    print(json.dumps(numbers), file=sys.stderr, flush=True)
