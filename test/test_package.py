@@ -30,7 +30,9 @@ PROGRAMS = {
 # import name -> (PyPI's name, rosdep's key or None)
 LIBRARIES = {
     "av": ("av", None),
+    "backports": ("backports", None),  # .zstd, in Python itself from 3.14 on, as `compression`
     "cv2": ("opencv-python-headless", "python3-opencv"),
+    "lz4": ("lz4", "python3-lz4"),
     "numpy": ("numpy", "python3-numpy"),
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", "python3-rosbags-pip"),
@@ -40,7 +42,7 @@ LIBRARIES = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # What only evaluation and training use: the extras of these names in setup.py, and lpips, which needs torchvision.
-OPTIONAL = {"h5py", "lpips", "matplotlib", "openvino", "skimage", "tensorboard", "triton"}
+OPTIONAL = {"compression", "h5py", "lpips", "matplotlib", "openvino", "skimage", "tensorboard", "triton"}
 # From ros-event-camera/dvs_msgs, built from its source beside ours (its share/dvs_msgs/msg/*.json), and as bags have it
 # that were recorded with ros-event-camera/event_camera_msgs.
 TYPE_HASHES = {
