@@ -10,7 +10,7 @@ from .cista import NativeCista
 
 ONE_GREY_LEVEL = 1 / 255
 # A trial is short, and what grows goes on growing: an eighth of what is allowed in the end.
-ALLOWED = ONE_GREY_LEVEL / 8
+ALLOWED = ONE_GREY_LEVEL / 32
 _SIZE, _STEPS = 48, 40
 # Where nothing moves any more, nothing overwrites what rounding did to the state: first there are events everywhere,
 # then few, and these in one strip only (docs/performance.md).
