@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..evaluation.whole_files import write_whole
 from ..pipeline import Picture
 from ..tone_map import to_mono8
 from ..video import VideoWriter
@@ -46,17 +47,26 @@ class FrameFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._open:
-            if self._waiting:
-                self._write_npz()
-                (self.path / "frames.npz.part").unlink()
+        try:
+            with self._open:
+                if self._waiting:
+                    self._write_npz()
+        except OSError as failure:
+            (self.path / "frames.npz").unlink(missing_ok=True)
+            raise self._named(failure) from None
+        finally:
+            (self.path / "frames.npz.part").unlink(missing_ok=True)
 
     def write(self, picture: Picture, events: int, milliseconds: float) -> None:
-        """Append a picture, with its window's number of events and what it took."""
+        """Append a picture, with its window's number of events and what it took. OSError names the file or folder."""
         shown = to_mono8(picture.shown)
-        file = self.frames / f"{self.count:08d}.png"
-        if not cv2.imwrite(str(file), shown):
-            raise OSError(f"{file}: could not be written")
+        write_whole(self.frames / f"{self.count:08d}.png", cv2.imencode(".png", shown)[1].tobytes())
+        try:
+            self._append(picture, shown, events, milliseconds)
+        except OSError as failure:
+            raise self._named(failure) from None
+
+    def _append(self, picture: Picture, shown: np.ndarray, events: int, milliseconds: float) -> None:
         self._csv.writerow([self.count, picture.stamp, events, picture.steps, f"{milliseconds:.3f}"])
         self._csv_file.flush()
         if self._waiting:
@@ -65,6 +75,10 @@ class FrameFolder:
             self._video.write(shown, picture.stamp)
         self._stamps.append(picture.stamp)
         self.count += 1
+
+    def _named(self, failure: OSError) -> OSError:
+        """Python names a file that cannot be opened, but not one that cannot be written to."""
+        return failure if failure.filename else OSError(failure.errno, failure.strerror, str(self.path))
 
     def _write_npz(self) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, *self._shape)}

@@ -15,9 +15,9 @@ from ..windows import Window, merge
 from .image_source import ImageSource
 
 POLICIES = ("merge", "skip")
-# Where the machine lacks the time even for merged windows, more in one (34 MB) would make each image later than the one
-# before it, and memory grow: from here on events are dropped instead.
-MAX_MERGED_EVENTS = 1 << 21
+# 270 MB. Where the machine lacks the time even for merged windows, more would make each image later than the one before
+# it, and memory grow without end: from here on events are dropped instead.
+MAX_WAITING_EVENTS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Backlog:
     """A queue between two threads of at most `limit` jobs. When full, old ones give way:
 
     - `merge`: the oldest two that can become one do, reconstructed in a single step: no event is lost, an image is.
-      Windows of two streams, or of more than MAX_MERGED_EVENTS together, cannot; if none can, the oldest is skipped.
+      Windows of two streams cannot; if none can, or more than MAX_WAITING_EVENTS wait, the oldest is skipped.
     - `skip`: the oldest is dropped with its events.
     """
 
@@ -123,7 +123,7 @@ class Backlog:
             return len(self._jobs), sum(job.events for job in self._jobs)
 
     def _make_room(self) -> None:
-        if self.policy == "merge":
+        if self.policy == "merge" and sum(job.events for job in self._jobs) <= MAX_WAITING_EVENTS:
             for i, (earlier, later) in enumerate(pairwise(self._jobs)):
                 if _can_merge(earlier, later):
                     self._jobs[i + 1] = replace(later, windows=earlier.windows + later.windows)
@@ -140,5 +140,4 @@ class Backlog:
 
 
 def _can_merge(earlier: Job, later: Job) -> bool:
-    one_stream = earlier.images is later.images and not later.windows[0].first
-    return one_stream and earlier.events + later.events <= MAX_MERGED_EVENTS
+    return earlier.images is later.images and not later.windows[0].first

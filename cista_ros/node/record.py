@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
 from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
+from ..errors import DecodeError
+from ..evaluation.whole_files import write_text, write_whole
 from ..events import concatenate, no_events
 from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
@@ -36,7 +39,7 @@ class Recorder(Node):
         for name in ("frames", "events"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self.images: list[dict[str, float | int | None]] = []
-        self.events = self.messages = self.lost = 0
+        self.events = self.messages = self.malformed = self.lost = 0
         self.diagnostics: dict[str, str] = {}
         self.last_arrival: float | None = None
         self._waiting = no_events()
@@ -56,16 +59,22 @@ class Recorder(Node):
             "images": self.images,
             "events": self.events,
             "messages": self.messages,
+            "malformed_messages": self.malformed,
             "lost_messages": self.lost,
             "diagnostics": self.diagnostics,
             "rmw": get_rmw_implementation_identifier(),
         }
-        (self._folder / "record.json").write_text(json.dumps(report, indent=1))
+        write_text(self._folder / "record.json", json.dumps(report, indent=1))
 
     def _on_events(self, data: bytes) -> None:
         self.last_arrival = time.monotonic()
-        message = self._subscription.decode(data)
         self.messages += 1
+        try:
+            message = self._subscription.decode(data)
+        except DecodeError as error:
+            self.malformed += 1
+            self.get_logger().warning(f"Skipped a message of events: {error}", throttle_duration_sec=5.0)
+            return
         self.events += len(message.events)
         if len(message.events):
             if len(self._waiting) and message.events["t"][0] < self._waiting["t"][-1]:
@@ -82,8 +91,7 @@ class Recorder(Node):
         name = f"{len(self.images):08d}.png"
         drawn = draw_events(self._waiting[:n], message.height, message.width)
         for folder, image in (("frames", to_grey(message)), ("events", drawn)):
-            if not cv2.imwrite(str(self._folder / folder / name), image):
-                raise OSError(f"{self._folder / folder / name}: could not be written")
+            write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
         latency = None if arrived is None else 1000 * (now - arrived)
         self.images.append({"stamp_ns": stamp, "events": n, "latency_ms": latency})
         self._waiting = self._waiting[n:]
@@ -112,8 +120,11 @@ def main(args: list[str] | None = None) -> None:
         try:
             while not (stop.is_set() or (options.idle and recorder.done(options.idle))):
                 spinner.once(STEP_S)
-        finally:
-            recorder.write_report()
+        except OSError:  # a full disk: what could not be written first is what to tell of
+            with suppress(OSError):
+                recorder.write_report()
+            raise
+        recorder.write_report()
 
 
 if __name__ == "__main__":

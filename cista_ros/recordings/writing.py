@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 import zipfile
 from abc import ABC, abstractmethod
@@ -94,7 +95,7 @@ def write_recording(
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
             path.unlink()
-        if isinstance(error, OSError | rosbag1.WriterError | rosbag2.WriterError):
+        if isinstance(error, OSError | sqlite3.Error | rosbag1.WriterError | rosbag2.WriterError):
             raise RecordingError(f"{path}: could not be written ({error})") from None
         raise
 

@@ -91,7 +91,7 @@ def test_windows_of_two_image_makers_are_never_merged():
 
 
 def test_merging_ends_where_memory_would_not(monkeypatch):
-    monkeypatch.setattr(module, "MAX_MERGED_EVENTS", 7)
+    monkeypatch.setattr(module, "MAX_WAITING_EVENTS", 7)
     backlog = Backlog(1, "merge")
     fill(backlog, [window(0, first=True), window(10), window(20)])
     (job,) = take_all(backlog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from cista_ros.node.backlog import Backlog, Job
 from cista_ros.node.counts import Counts, Recent
 from cista_ros.node.image_source import ImageSource, LoadedNetwork, NotReadyError, load, weights_version
 from cista_ros.node.parameters import Settings
-from cista_ros.node.worker import Worker
+from cista_ros.node.worker import NICENESS, Worker
 from cista_ros.pipeline import ImageMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.tone_map import none
@@ -55,6 +56,15 @@ def work():
     worker = Worker(backlog, lambda picture, job: published.append(picture), counts, lambda _: None, troubles)
     yield worker, counts, published, troubles
     assert worker.close()
+
+
+def test_the_network_steps_back_behind_the_thread_that_takes_messages(work):
+    worker = work[0]
+
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert worker.submit(niceness).result(10) == min(19, niceness() + NICENESS)
 
 
 def until(condition):

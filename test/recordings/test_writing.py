@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from limits import files_of_at_most
 
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate, make_events
@@ -58,3 +59,16 @@ def test_nothing_is_written_over(tmp_path, format):
 def test_a_place_that_cannot_be_written_is_named():
     with pytest.raises(RecordingError, match="could not be written"), write_recording("/proc/made.bag", "ros1"):
         pass
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_no_longer_fits_the_disk_is_told_and_leaves_nothing(tmp_path, format):
+    path = tmp_path / ("made.bag" if format == "ros1" else "made")
+    with (
+        files_of_at_most(8192),
+        pytest.raises(RecordingError, match=rf"{path}: could not be written \(.+\)"),
+        write_recording(path, format) as writer,
+    ):
+        for frame in frames() * 50:
+            write_frame(writer, frame)
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 from dvs_msgs.msg import EventArray
-from harness import MS, Client, H, W, cut, free_domain, offline, pixels, stream, values
+from harness import MS, Client, cut, free_domain, offline, pixels, stream, values
 from rcl_interfaces.srv import GetParameters
 from recordings.makers import write_bag
 from sensor_msgs.msg import Image
@@ -109,7 +109,7 @@ def test_a_bag_that_cannot_be_played_fails_the_launch(client, small_weights, tmp
 
 
 def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(client, small_weights, tmp_path):
-    sizes = {"left": (H, W), "right": (32, 50)}
+    sizes = {"left": (260, 346), "right": (480, 640)}  # of a DAVIS346 and a Prophesee
     bags, seen = [], {}
     for name, (height, width) in sizes.items():
         messages = cut(stream(height=height, width=width), height=height, width=width)
@@ -119,7 +119,7 @@ def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(cli
     params = tmp_path / "mine.yaml"
     # The second camera's node has a period of its own.
     params.write_text(
-        "/**:\n  ros__parameters:\n    period: 0.02\n    max_queued_windows: 1000\n"
+        "/**:\n  ros__parameters:\n    period: 0.02\n    max_queued_windows: 1000\n    idle_timeout: 2.0\n"
         "/right/cista/cista_reconstruct:\n  ros__parameters:\n    period: 0.05\n"
     )
     process = launch(
@@ -137,6 +137,7 @@ def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(cli
         expected = offline(small_weights[1], events, height, width, lambda period=period: PeriodWindows(period * MS))
         client.until(lambda name=name, expected=expected: len(seen[name]) == len(expected))
         assert all((pixels(m) == to_mono8(p.shown)).all() for m, p in zip(seen[name], expected, strict=True))
+        assert {(m.height, m.width) for m in seen[name]} == {(height, width)}
     assert client.node.count_publishers("/prophesee/stream") <= 1 and not client.node.count_publishers("/right/events")
     told = {f"/{name}/cista/cista_reconstruct: reconstruction" for name in sizes}
     client.statuses.clear()

@@ -12,7 +12,7 @@ import sys
 from soak import accounted, conclude, sample, say, soak
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
-RATE, EVERY_MS = 200_000, 2.0
+RATE, EVERY_MS = 200_000, 5.0
 
 
 def main(seconds: float, encoding: str) -> int:
@@ -37,14 +37,14 @@ def main(seconds: float, encoding: str) -> int:
         gone = counts["dropped_events"] + counts["unplaced_events"]
         held = {
             "settled": settled,
-            "every message came": counts["messages"] + counts["lost_messages"]
-            == sent["sent_messages"] + sent["damaged_messages"]
-            and counts["lost_messages"] == 0,
+            "every message came": counts["messages"] == sent["sent_messages"] + sent["damaged_messages"],
+            "none lost": counts["lost_messages"] == 0,
             "no whole message refused": unusable <= sent["damaged_messages"],
             "whole messages' events received": counts["received_events"] >= whole,
             "identity": accounted(counts),
             "used, but for 1 %": counts["used_events"] >= 0.99 * sent["sent_events"],
-            "images go on": watcher.images == counts["images"] > seconds * 8,
+            "images go on": watcher.images == counts["images"] > 0
+            and counts["images"] + counts["merged_windows"] > seconds * 9,
             "no window failed": counts["failed_windows"] == counts["not_ready_windows"] == 0,
             "memory within 5 %": rows[-1]["resident_mb"] < 1.05 * rows[len(rows) // 4]["resident_mb"],
             "ended in order": node.stop() == 0 and "Traceback" not in node.err,
@@ -62,4 +62,4 @@ def main(seconds: float, encoding: str) -> int:
 
 if __name__ == "__main__":
     given = dict(enumerate(sys.argv))
-    sys.exit(main(float(given.get(1, 60)), given.get(2, "evt3")))
+    sys.exit(main(float(given.get(1, 120)), given.get(2, "evt3")))

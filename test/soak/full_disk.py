@@ -19,7 +19,7 @@ from soak import accounted, conclude, say, soak
 from traffic import SAMPLE
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
-SIZE_KB = 512
+SIZE_KB = 256
 COMMANDS = {
     "reconstruct": ("reconstruct", str(SAMPLE), "--weights", "cista-tc-small", "-o", "{}/out"),
     "reconstruct --float": ("reconstruct", str(SAMPLE), "--weights", "cista-tc-small", "--float", "-o", "{}/out"),

@@ -2,8 +2,9 @@
 
     PYTHONPATH=test/ros:test python test/soak/reloads.py [TIMES]
 
-With two small networks (8 channels, 2 iterations), so that it is the reloading that takes the time. Held if the good
-ones are taken, the bad ones refused with the reason, no event is lost, and nothing grows.
+With two small networks (8 channels, 2 iterations), so that it is the reloading that takes the time. After each an image
+is waited for. Held if the good ones are taken, the bad ones refused with the reason, no event is lost, and nothing
+grows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rclpy.parameter import Parameter
 from soak import NODE, accounted, conclude, sample, say, soak
 
 RATE = 200_000
-PARAMETERS = "period:=0.033", "max_events:=1000000", "max_queued_windows:=1000"
+PARAMETERS = "period:=0.1", "max_events:=1000000"
 
 
 def main(times: int) -> int:
@@ -42,6 +43,9 @@ def main(times: int) -> int:
             request = SetParameters.Request(parameters=[Parameter("weights", value=weights).to_parameter_msg()])
             (result,) = watcher.call(SetParameters, f"{NODE}/set_parameters", request).results
             seconds.append(time.monotonic() - began)
+            images = watcher.images
+            if not watcher.until(lambda images=images: watcher.images > images):
+                raise RuntimeError(f"no images after reload {i}: {watcher.counts}\n{node.err[-2000:]}")
             taken += result.successful
             refused += wrong and not result.successful
             if wrong:

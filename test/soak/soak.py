@@ -2,6 +2,9 @@
 
 Each soak prints what it sees to stderr while it runs, and in the end one line of JSON to stdout: the machine, the
 command, what was sent, the node's last counts, and which of its criteria held. It ends with code 1 if one did not.
+
+With PREFER=1 in the environment the scheduler prefers nodes and cameras to whatever else runs, as a robot would: for a
+machine that has too much to do. Root may ask for that.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from cista_ros.benchmark.machine import describe_machine
 
 NODE = "/cista_reconstruct"
 HERE = Path(__file__).parent
-PREFERENCE = -5  # as of nice, for their whole session
+PREFER = bool(os.environ.get("PREFER"))
+PREFERENCE = -5  # as of nice, for a whole session
 UNUSABLE = "outside", "late", "stray", "skipped", "discarded", "failed", "not_ready"
 
 
@@ -146,6 +150,7 @@ class Soak:
             active = lambda: self.watcher.reports > told and self.watcher.counts["state"] == "active"  # noqa: E731
             if not self.watcher.until(active):
                 raise RuntimeError(f"the node did not start:\n{process.err}")
+        _prefer(process)
         return process
 
     def start_camera(self, *arguments: Any, counts: str = "sent", **env: str) -> Process:
@@ -154,6 +159,7 @@ class Soak:
         process = Process(command, self.domain, **env)
         self.processes.append(process)
         self.cameras.append(process)
+        _prefer(process)
         return process
 
     def sent(self, counts: str = "sent") -> dict[str, int]:
@@ -170,15 +176,16 @@ class Soak:
         if process.popen.returncode:
             raise RuntimeError(process.err)
 
-    def prefer(self, *processes: Process) -> None:
-        """Have the scheduler prefer these to the other programs of this machine, as on a robot; root may."""
-        for process in processes:
-            Path(f"/proc/{process.popen.pid}/autogroup").write_text(str(PREFERENCE))
-
     def close(self) -> None:
         for process in self.processes:
             process.end()
         self.watcher.close()
+
+
+def _prefer(process: Process) -> None:
+    """Have the scheduler prefer a process to the other programs of this machine, if PREFER is set; root may."""
+    if PREFER:
+        Path(f"/proc/{process.popen.pid}/autogroup").write_text(str(PREFERENCE))
 
 
 @contextmanager
@@ -240,9 +247,12 @@ def conclude(this: Soak, idea: str, held: dict[str, bool], **numbers: Any) -> in
         "sent": this.sent(),
         "received_events": counts.get("received_events"),
         "used_events": counts.get("used_events"),
+        "messages": counts.get("messages"),
         "images": counts.get("images"),
         "lost": lost_by_cause(counts) if counts else {},
-        "latency_ms_p50_p95_max": quantiles(this.watcher.latencies),
+        # Of events that bear the time of day.
+        "latency_ms_p50_p95_max": quantiles([ms for ms in this.watcher.latencies if abs(ms) < 1e6]),
+        "preferred": PREFER,
         **numbers,
         "held": held,
         "all_held": all(held.values()),

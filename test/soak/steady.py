@@ -2,13 +2,11 @@
 
     PYTHONPATH=test/ros:test python test/soak/steady.py [SECONDS] [EVENTS_A_SECOND] [NODE_PARAMETER:=VALUE …]
 
-With PREFER=1 in the environment the scheduler prefers node and camera to whatever else runs (root may ask for that).
 Held if no event is lost, none is unaccounted for, and neither memory, threads, open files nor latency grow.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 import numpy as np
@@ -25,9 +23,6 @@ def main(seconds: float, rate: float, parameters: tuple[str, ...]) -> int:
         watcher = this.watcher
         node = this.start_node(*parameters)
         camera = this.start_camera("--rate", rate, "--seconds", seconds)
-        preferred = bool(os.environ.get("PREFER"))
-        if preferred:
-            this.prefer(node, camera)
         rows: list[dict[str, float]] = []
         parts: list[list[float]] = []
         seen = 0
@@ -76,7 +71,6 @@ def main(seconds: float, rate: float, parameters: tuple[str, ...]) -> int:
             f"{rate / 1e6:g} Mev/s for {seconds / 60:g} minutes, 240x180, images subscribed",
             held,
             parameters=parameters,
-            preferred_by_the_scheduler=preferred,
             growth_per_hour=growth,
             first_and_last=[warm[0], warm[-1]],
             resident_mb_max=max(row["resident_mb"] for row in rows),

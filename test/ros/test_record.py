@@ -1,0 +1,50 @@
+"""The recorder in a real process: what it does with messages that are none, and when it cannot write."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from harness import H, W, cut, module, stream
+from sensor_msgs.msg import Image
+
+from cista_ros.node.images import to_message
+from cista_ros.wire import cdr
+
+
+def start(client, folder):
+    recorder = client.start(*module("record", "-o", folder, "--ros-args", "-r", "events:=/dvs/events"))
+    client.until(client.events.get_subscription_count)
+    images = client.node.create_publisher(Image, "image_raw", 10)
+    client.until(images.get_subscription_count)
+    return recorder, images
+
+
+def image(stamp):
+    return to_message(np.linspace(0, 1, H * W).reshape(H, W), "mono8", stamp, "dvs")
+
+
+def test_a_message_that_is_none_is_told_and_counted_and_the_rest_recorded(client, tmp_path):
+    recorder, images = start(client, tmp_path)
+    messages = cut(stream())
+    client.events.publish(b"\0\1\0\0 no message")
+    for message in messages:
+        client.events.publish(cdr.encode(message))
+    images.publish(image(messages[-1].stamp))
+    client.until(lambda: (tmp_path / "events" / "00000000.png").exists())
+    assert recorder.stop() == 0, recorder.err
+    report = json.loads((tmp_path / "record.json").read_text())
+    assert (report["messages"], report["malformed_messages"], report["events"]) == (len(messages) + 1, 1, 3000)
+    assert "Skipped a message of events" in recorder.err
+
+
+def test_a_place_that_can_no_longer_be_written_is_named_and_the_report_still_written(client, tmp_path):
+    recorder, images = start(client, tmp_path)
+    (tmp_path / "frames").rmdir()
+    (tmp_path / "frames").write_text("no folder")
+    images.publish(image(1))
+    client.until(lambda: recorder.popen.poll() is not None)
+    assert recorder.wait() == 2
+    last = recorder.err.strip().splitlines()[-1]
+    assert last.startswith("cista_record: error: ") and "frames/00000000.png" in last
+    assert json.loads((tmp_path / "record.json").read_text())["images"] == []
