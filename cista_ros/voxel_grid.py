@@ -114,12 +114,13 @@ def voxel_grid_padded(words: Tensor, count: Tensor, height: int, width: int, bin
     last = (count - 1).clamp(min=0)
     span = t.gather(0, last.view(1))[0] - t[0]
     unit = torch.where(span > 0, span, last.clamp(min=1))
-    steps = torch.where(valid, torch.where(span > 0, t - t[0], index_in_window), 0) * (bins - 1)
+    # No torch.where with numbers: they would be copied to the GPU, which a graph cannot capture.
+    steps = torch.where(span > 0, t - t[0], index_in_window) * valid * (bins - 1)
     lower = torch.div(steps, unit, rounding_mode="floor")
-    polarity = torch.where((rest >> 32) & 1 > 0, 1.0, -1.0).to(torch.float64) * valid
+    polarity = (((rest >> 32) & 1) * 2 - 1).to(torch.float64) * valid
     upper_share = (steps - lower * unit) * polarity
     pixel = ((rest >> 16) & 0xFFFF) * width + (rest & 0xFFFF)
-    index = lower * (height * width) + torch.where(valid, pixel, 0)
+    index = lower * (height * width) + pixel * valid
     grid = torch.zeros((bins + 1) * height * width, dtype=torch.float64, device=t.device)
     grid.index_add_(0, index, polarity * unit - upper_share)
     grid.index_add_(0, index + height * width, upper_share)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cista_ros.errors import CistaError
 from cista_ros.events import make_events
 from cista_ros.networks import find_weights, load_network
 from cista_ros.reconstructor import Reconstructor
@@ -25,14 +26,19 @@ def main() -> None:
     weights, out = find_weights(sys.argv[1]), Path(sys.argv[2])
     rng = np.random.default_rng(0)
     rows = []
+    (out / "kernels.txt").unlink(missing_ok=True)
     for height, width in SIZES:
         n = default_max_events(height, width)
         t = np.sort(rng.integers(0, 33_000_000, n))
         events = make_events(rng.integers(0, width, n), rng.integers(0, height, n), t, rng.integers(0, 2, n))
         for runtime, precision in WAYS:
-            reconstructor = Reconstructor(
-                load_network(weights), height, width, "cuda", runtime=runtime, precision=precision
-            )
+            try:
+                reconstructor = Reconstructor(
+                    load_network(weights), height, width, "cuda", runtime=runtime, precision=precision
+                )
+            except CistaError as error:
+                print(f"not measured: {runtime} {precision} {width}x{height}: {error}")
+                continue
             torch.cuda.reset_peak_memory_stats()
             samples = []
             for i in range(STEPS + 20):
@@ -50,7 +56,7 @@ def main() -> None:
             with torch.profiler.profile(activities=activities) as profile:
                 for _ in range(10):
                     reconstructor.reconstruct(events)
-            table = profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=25)
+            table = profile.key_averages().table(sort_by="self_device_time_total", row_limit=25)
             with (out / "kernels.txt").open("a") as file:
                 file.write(f"{runtime} {precision} {width}x{height}\n{table}\n")
             del reconstructor

@@ -35,8 +35,12 @@ def test_auto_takes_bf16_only_where_the_precision_is_left_to_it_and_the_cpu_has_
     small_network, monkeypatch
 ):
     monkeypatch.setattr(choice, "has_matrix_unit", lambda: True)
-    runtime, note = make_runtime("auto", small_network, 20, 24, CPU, "auto")
+    torch.manual_seed(0)
+    large = make_network("cista-tc").eval().requires_grad_(False)
+    runtime, note = make_runtime("auto", large, 20, 24, CPU, "auto")
     assert (runtime.name, runtime.precision) == ("native", "bf16") and "runtime native bf16" in note
+    runtime, note = make_runtime("auto", small_network, 20, 24, CPU, "auto")
+    assert (runtime.name, runtime.precision) == ("winograd", "fp32") and "fewer than 64" in note
     assert make_runtime("auto", small_network, 20, 24, CPU)[0].precision == "fp32"
     assert make_runtime("native", small_network, 20, 24, CPU, "auto")[0].precision == "fp32"
     assert make_runtime("auto", make_network("firenet"), 20, 24, CPU, "auto")[0].name == "eager"

@@ -10,11 +10,13 @@ from .cista import NativeCista
 
 ONE_GREY_LEVEL = 1 / 255
 # A trial is short, and what grows goes on growing: an eighth of what is allowed in the end.
-ALLOWED = ONE_GREY_LEVEL / 32
+ALLOWED = ONE_GREY_LEVEL / 8
 _SIZE, _STEPS = 48, 40
-# Where nothing moves any more, nothing overwrites what rounding did to the state: first there are events everywhere,
-# then few, and these in one strip only (docs/performance.md).
-_BUSY_STEPS, _BUSY, _QUIET, _STRIP = 10, 0.05, 0.003, 12
+# With half as many, rounding grew to eight grey levels in 500 steps of few events, which no short trial showed
+# (docs/performance.md); and such a network is fast enough in fp32.
+MIN_CHANNELS = 64
+# Few events are where rounding counts most (docs/performance.md).
+_FILLED = 0.02
 
 
 @torch.inference_mode()
@@ -22,19 +24,21 @@ def check_bf16(network: Cista) -> None:
     """Run a small picture in both precisions for some steps that build on each other; takes half a second.
 
     Raises:
-        RuntimeUnavailableError: an image in bf16 is on average further than ALLOWED from that in fp32.
+        RuntimeUnavailableError: fewer channels than MIN_CHANNELS, or an image in bf16 is on average further than ALLOWED
+            from that in fp32.
     """
+    if network.config.channels < MIN_CHANNELS:
+        raise RuntimeUnavailableError(
+            f"rounding is not known to stay small with {network.config.channels} channels, fewer than {MIN_CHANNELS}"
+        )
     exact, reduced = (NativeCista(network, _SIZE, _SIZE, precision) for precision in ("fp32", "bf16"))
     generator = torch.Generator().manual_seed(0)
-    worst = 0.0
-    for step in range(_STEPS):
-        busy = step < _BUSY_STEPS
+    differences = []
+    for _ in range(_STEPS):
         shape = network.bins, _SIZE, _SIZE
-        filled = torch.rand(shape, generator=generator) < (_BUSY if busy else _QUIET)
-        grid = torch.randn(shape, generator=generator) * filled
-        if not busy:
-            grid[:, _STRIP:] = 0
-        worst = max(worst, (exact.step(grid) - reduced.step(grid)).abs().mean().item())
+        grid = torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < _FILLED)
+        differences.append((exact.step(grid) - reduced.step(grid)).abs().mean())
+    worst = torch.stack(differences).max().item()  # NaN if any is
     if not worst <= ALLOWED:
         raise RuntimeUnavailableError(
             f"in a trial its images drifted {255 * worst:.2f} grey levels from fp32's, of {255 * ALLOWED:.2f} allowed"
