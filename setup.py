@@ -45,6 +45,8 @@ setup(
     # No ROS package here: pip would take unrelated projects of the same names (launch, for one).
     install_requires=[
         "av",
+        "backports.zstd; python_version < '3.14'",
+        "lz4",
         "numpy",
         "opencv-python-headless<5",
         "pyyaml",

@@ -30,6 +30,8 @@ PROGRAMS = {
 # import name -> (PyPI's name, rosdep's key or None)
 LIBRARIES = {
     "av": ("av", None),
+    "backports": ("backports", None),  # .zstd, which Python has itself since 3.14; it and lz4 come with rosbags
+    "lz4": ("lz4", None),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "numpy": ("numpy", "python3-numpy"),
     "rich": ("rich", "python3-rich"),
@@ -67,7 +69,7 @@ def imported() -> dict[str, set[str]]:
                 names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in names:
                 package = name.partition(".")[0]
-                if package not in sys.stdlib_module_names and package != "cista_ros":
+                if package not in sys.stdlib_module_names | {"cista_ros", "compression"}:  # the last since 3.14
                     users.setdefault(package, set()).add(str(path.relative_to(ROOT)))
     return users
 
