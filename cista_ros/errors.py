@@ -2,7 +2,13 @@
 
 
 class CistaError(Exception):
-    """Base of all errors caused by what a user, a file or a message gave us."""
+    """Base of all errors caused by what a user, a file or a message gave us.
+
+    Its text is one line whatever names it quotes: those of a file may hold line ends, or what a terminal obeys.
+    """
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class EventError(CistaError):

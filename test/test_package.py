@@ -69,7 +69,7 @@ def imported() -> dict[str, set[str]]:
                 names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in names:
                 package = name.partition(".")[0]
-                if package not in sys.stdlib_module_names and package != "cista_ros":
+                if package not in sys.stdlib_module_names | {"cista_ros", "compression"}:  # the last since 3.14
                     users.setdefault(package, set()).add(str(path.relative_to(ROOT)))
     return users
 

@@ -22,7 +22,9 @@ MESSAGE_GAP_S = 0.1
 
 
 class DemoError(CistaError):
-    """A part of the demo is missing or failed."""
+    """A part of the demo is missing or failed; its text may be the last lines that a process of ours said."""
+
+    __str__ = Exception.__str__
 
 
 def demo(
