@@ -32,7 +32,7 @@ LIBRARIES = {
     "av": ("av", None),
     "backports": ("backports", None),  # .zstd, in Python itself from 3.14 on, as `compression`
     "cv2": ("opencv-python-headless", "python3-opencv"),
-    "lz4": ("lz4", "python3-lz4"),
+    "lz4": ("lz4", None),
     "numpy": ("numpy", "python3-numpy"),
     "rich": ("rich", "python3-rich"),
     "rosbags": ("rosbags", "python3-rosbags-pip"),

@@ -24,8 +24,8 @@ def check_bf16(network: Cista) -> None:
     """Run a small picture in both precisions for some steps that build on each other; takes half a second.
 
     Raises:
-        RuntimeUnavailableError: fewer channels than MIN_CHANNELS, or an image in bf16 is on average further than ALLOWED
-            from that in fp32.
+        RuntimeUnavailableError: fewer channels than MIN_CHANNELS, or an image in bf16 is on average further than
+            ALLOWED from that in fp32.
     """
     if network.config.channels < MIN_CHANNELS:
         raise RuntimeUnavailableError(
