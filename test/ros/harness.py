@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from itertools import count
 from pathlib import Path
 
@@ -50,10 +51,21 @@ TOPICS = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_in
 _tries = count(os.getpid())
 
 
+# Held while a domain is young: between looking at its port and the first participant another process may look, too.
+_claims: deque[socket.socket] = deque(maxlen=8)
+
+
 def free_domain() -> int:
     """A ROS domain id that nobody on this machine uses."""
     while True:
         domain = 1 + next(_tries) * 7 % 100
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0cista_ros-test-domain-{domain}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 # Where the first participant of a domain listens (DDSI-RTPS 2.2, 9.6.1.1).
