@@ -67,9 +67,9 @@ def evaluate(
     from ..evaluation.tables import as_json as to_json
     from ..evaluation.tables import summarise
     from ..evaluation.typeset import as_latex, as_markdown
-    from ..evaluation.whole_files import write_text
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
+    from ..whole_files import write_text
 
     choose_device(device)
     if figures:

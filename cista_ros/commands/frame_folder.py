@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..evaluation.whole_files import write_whole
 from ..pipeline import Picture
 from ..tone_map import to_mono8
 from ..video import VideoWriter
+from ..whole_files import write_whole
 
 
 class FrameFolder:

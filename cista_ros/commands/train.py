@@ -111,17 +111,16 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
 
 
 def _tutor(weights: str | None, state: TrainingState) -> Network | None:
-    import hashlib
-
     from ..networks import find_weights, load_network
     from ..training.state import TrainingError
+    from ..whole_files import sha256_of
 
     if (weights is None) == bool(state.config.loss.distilled):
         raise TrainingError("--tutor and loss.distilled need each other")
     if weights is None:
         return None
     path = find_weights(weights)
-    state.tutor = f"{path.name} (SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+    state.tutor = f"{path.name} (SHA-256 {sha256_of(path)})"
     return load_network(path)
 
 

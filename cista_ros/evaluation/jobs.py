@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import CistaError
+from ..whole_files import sha256_of
 from .metrics import MetricChoice, Scorer
 from .pictures import PictureFolder, chosen_frames
 from .protocols import PROTOCOLS, EvaluationError
@@ -75,15 +75,6 @@ class Failure:
 
 Outcome = Result | Failure
 Progress = Callable[[int], None]  # is told how many frames of a job are done
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _identity(path: Path) -> list[Any]:

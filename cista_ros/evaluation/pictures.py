@@ -13,9 +13,9 @@ import numpy as np
 
 from ..drawing import draw_events
 from ..tone_map import to_mono8
+from ..whole_files import write_whole
 from .protocols import EvaluationError, Plan
 from .sequence import Compared
-from .whole_files import write_whole
 
 FRAME, EVENTS = "_frame", "_events"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import cv2
 
+from ..whole_files import write_text
 from .metrics import METRICS
 from .results import Result
 from .tables import Summary
 from .typeset import Grid, grids
-from .whole_files import write_text
 
 LOSSLESS = 101  # as cv2 has it for WebP
 STYLE = """

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CistaError
+from ..whole_files import write_text, write_whole
 from .metrics import METRICS
-from .whole_files import write_text, write_whole
 
 COLUMNS = ("index", "stamp_ns", "seconds", "events", "steps", "milliseconds")
 

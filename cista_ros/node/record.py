@@ -18,8 +18,8 @@ from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
 from ..errors import DecodeError
-from ..evaluation.whole_files import write_text, write_whole
 from ..events import concatenate, no_events
+from ..whole_files import write_text, write_whole
 from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
 from .images import to_grey

@@ -79,7 +79,11 @@ def bound_chunks(reader: rosbag1.Reader) -> None:
             reader.chunks[at] = chunk._replace(decompressor=lambda data, start=start: unpack(start, data))
 
 
-# mcap chunks are compared with the size that they declare only after they were unpacked, and the reader that does so
-# cannot be told otherwise.
-storage_mcap.DECOMPRESSORS["lz4"] = lambda data, size: unpack(LZ4FrameDecompressor, data, size)
-storage_mcap.DECOMPRESSORS["zstd"] = lambda data, size: unpack(zstd.ZstdDecompressor, data, size)
+def bound_mcap() -> None:
+    """Let rosbags unpack the chunks of mcap files by `unpack`.
+
+    It compares them with the size that they declare only after they were unpacked, and its reader cannot be told
+    otherwise: its table of methods is changed, for all of this process.
+    """
+    for name, start in {"lz4": LZ4FrameDecompressor, "zstd": zstd.ZstdDecompressor}.items():
+        storage_mcap.DECOMPRESSORS[name] = lambda data, size, start=start: unpack(start, data, size)

@@ -17,7 +17,7 @@ from ..wire.codec import DECODED
 from ..wire.event_stream import EventStream
 from ..wire.messages import EVENT_TYPES, NS, EventMessage
 from .bag_files import BagPath, check_files
-from .bag_packing import bound_chunks, unpack_message
+from .bag_packing import bound_chunks, bound_mcap, unpack_message
 from .recording import Item, Recording
 from .topics import find_topics
 
@@ -57,6 +57,7 @@ class RosbagRecording(Recording):
         def scratch() -> Path:
             return Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="cista-")))
 
+        bound_mcap()
         self._reader = reader(BagPath(check_files(self.path, scratch)))
         self._reader.open()
         self._held.callback(self._reader.close)

@@ -107,7 +107,7 @@ def _check_values(path: Path, state: TrainingState) -> None:
     fields = {
         "iteration sequences windows pictures": lambda value: type(value) is int and value >= 0,
         "seconds": lambda value: type(value) in (int, float) and math.isfinite(value),
-        "machine origin": lambda value: isinstance(value, str),
+        "machine origin tutor": lambda value: isinstance(value, str),
         "network average": plain_tensors,
         "optimiser": lambda value: isinstance(value, dict),
         "changes": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),

@@ -53,8 +53,6 @@ class Trainer:
         if (tutor is None) == bool(config.loss.distilled):
             raise ValueError("a tutor and loss.distilled need each other")
         self.tutor = None if tutor is None else tutor.to(self.device).eval().requires_grad_(False)
-        if self.tutor is not None and config.compile and self.device.type == "cpu":
-            compile_elementwise(self.tutor)
         training, held_out = split_held_out(pictures, config.data.held_out)
         self.pictures, self.held_out = Pictures(training, self.device), Pictures(held_out, self.device)
         self.loss = SequenceLoss(config.loss, perceptual)
@@ -78,16 +76,18 @@ class Trainer:
                 for name, value in moments.items():
                     if isinstance(value, Tensor) and value.shape == weight.shape:
                         moments[name] = torch.empty_like(weight).copy_(value)
-        step = None
-        if config.compile:
-            check_tools(self.device, "compile: true")
-        if config.compile and self.device.type == "cpu":
-            compile_elementwise(self.network)
-        elif config.compile:
-            step = torch.compile(self.network)
-        unrolled = Unrolled(self.network, step)
+        unrolled = Unrolled(self.network, self._compiled() if config.compile else None)
         self.unrolled = DistributedDataParallel(unrolled) if workers.count > 1 else unrolled
         self._validation = None
+
+    def _compiled(self) -> Callable | None:
+        """On a GPU the compiled network; on a CPU None, and parts of network and tutor are compiled in place."""
+        check_tools(self.device, "compile: true")
+        if self.device.type != "cpu":
+            return torch.compile(self.network)
+        for network in filter(None, (self.network, self.tutor)):
+            compile_elementwise(network)
+        return None
 
     def iterate(self, clock: Callable[[str], None] = lambda name: None) -> dict[str, Tensor]:
         """One iteration; the parts of its loss. `clock` is told when the simulation and the training are over."""

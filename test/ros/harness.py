@@ -49,14 +49,11 @@ PATIENCE_S = 90
 ASK_AGAIN_S = 5
 TOPICS = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
 _tries = count(os.getpid())
-
-
-# Held while a domain is young: between looking at its port and the first participant another process may look, too.
 _claims: deque[socket.socket] = deque(maxlen=8)
 
 
 def free_domain() -> int:
-    """A ROS domain id that nobody on this machine uses."""
+    """A ROS domain id that nobody on this machine uses, claimed until its first participant is there."""
     while True:
         domain = 1 + next(_tries) * 7 % 100
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

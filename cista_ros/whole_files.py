@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all, also where several processes write the same one at a time."""
+"""Files as wholes: written so or not at all, also where several processes write the same one; their SHA-256."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -23,3 +24,12 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8."""
     write_whole(path, text.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
