@@ -37,7 +37,7 @@ def voxel_grids(
     grid.index_add_(0, index, polarity * unit[window] - upper_share)
     grid.index_add_(0, index + cells, upper_share)
     grid = grid.view(sequences * windows, bins + 1, height, width)[:, :bins]
-    return (grid / unit.view(-1, 1, 1, 1)).float().view(sequences, windows, bins, height, width)
+    return (grid * unit.double().reciprocal().view(-1, 1, 1, 1)).float().view(sequences, windows, bins, height, width)
 
 
 def event_array(events: Events, sequence: int = 0) -> np.ndarray:
