@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,7 +27,10 @@ FORMAT = "cista_ros/1"
 
 
 def save_network(network: Network, path: str | Path, metadata: dict[str, str] | None = None) -> None:
-    """Write weights to a safetensors file, with the architecture (and any further text) in its metadata."""
+    """Write weights to a safetensors file, with the architecture (and any further text) in its metadata.
+
+    What bfloat16 holds exactly is kept as bfloat16; loading makes it float32 again.
+    """
     header = {
         **(metadata or {}),
         "format": FORMAT,
@@ -34,7 +38,13 @@ def save_network(network: Network, path: str | Path, metadata: dict[str, str] | 
         "config": json.dumps(asdict(network.config)),
         "conventions": json.dumps(asdict(network.conventions)),
     }
-    save_file({k: v.detach().contiguous().cpu() for k, v in network.state_dict().items()}, path, header)
+    save_file({k: _compact(v.detach().contiguous().cpu()) for k, v in network.state_dict().items()}, path, header)
+
+
+def _compact(values: Tensor) -> Tensor:
+    """The same values in half the room, where bfloat16 holds them all exactly."""
+    short = values.bfloat16()
+    return short if values.dtype == torch.float32 and torch.equal(short.float(), values) else values
 
 
 def load_network(path: str | Path) -> Network:

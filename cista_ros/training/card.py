@@ -89,7 +89,8 @@ def model_card(state: TrainingState, network: Network) -> str:
             f"- **Began with:** {state.origin}.",
             *([f"- **Tutor:** {state.tutor}; see `loss.distilled`."] if state.tutor else []),
             *([f"- **Without effect** on this kind of network: {', '.join(in_vain)}."] if in_vain else []),
-            f"- **Weights:** exponential moving average, decay {config.optimiser.ema}.",
+            f"- **Weights:** exponential moving average, decay {config.optimiser.ema}"
+            f"{', kernels rounded to bfloat16' if config.amp else ''}.",
             "",
             "## Scores",
             "",

@@ -160,7 +160,7 @@ class Trainer:
         """Scores of the averaged weights on the held-out sequences, and their picture."""
         if self._validation is None:
             self._validation = validation_sequences(self.held_out, self.config)
-        network = averaged_network(self.network, self.average)
+        network = averaged_network(self.network, self.average, self.config.amp)
         images, zeros = reconstruct(network, self._validation)
         skip = min(self.config.loss.first_window, len(images) - 1)
         scores = score(images[skip:], self._validation.images[skip + 1 :], self.perceptual)
@@ -173,7 +173,7 @@ class Trainer:
         self.state.average = _on_cpu(self.average)
         self.state.optimiser = _on_cpu(self.optimiser.state_dict())
         save_state(self.state, folder / STATE)
-        network = averaged_network(self.network, self.average)
+        network = averaged_network(self.network, self.average, self.config.amp)
         write_aside(folder / WEIGHTS, lambda aside: save_network(network, aside, weights_metadata(self.state)))
         write_aside(folder / CARD, lambda aside: aside.write_text(model_card(self.state, network)))
 

@@ -37,6 +37,18 @@ def test_what_is_saved_is_read_back_with_its_architecture(tmp_path, config):
     assert not any(p.requires_grad for p in again.parameters())
 
 
+def test_values_that_bfloat16_holds_take_half_the_room_and_come_back_as_they_were(tmp_path):
+    network = Cista(CistaConfig(channels=16)).eval()
+    save_network(network, tmp_path / "whole.safetensors")
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(weight.bfloat16())
+    save_network(network, tmp_path / "short.safetensors")
+    again = load_network(tmp_path / "short.safetensors").state_dict()
+    assert all(v.dtype == torch.float32 and torch.equal(v, again[k]) for k, v in network.state_dict().items())
+    assert (tmp_path / "short.safetensors").stat().st_size < 0.6 * (tmp_path / "whole.safetensors").stat().st_size
+
+
 def test_released_weights_load_as_a_shared_block_and_convert_to_our_format(released_weights, tmp_path):
     network = load_network(released_weights)
     assert network.config == CistaConfig()

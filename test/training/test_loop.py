@@ -87,18 +87,21 @@ def test_it_learns_a_batch_by_heart():
     assert values[-1] < 0.75 * values[0]
 
 
-def test_a_whole_training_leaves_state_weights_card_and_grids(tmp_path):
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_whole_training_leaves_state_weights_card_and_grids(tmp_path, amp):
     lines = []
-    run = trainer()
+    run = trainer(f"amp={str(amp).lower()}")
     outcome = train(run, tmp_path, lines.append)
     assert outcome.why == "finished" and outcome.state.iteration == 6
     assert [line.split()[1] for line in lines if line.startswith("iteration")] == [f"{i}/6" for i in range(1, 7)]
     assert "% simulation" in lines[0]
     grid = cv2.imread(str(tmp_path / "validation" / "00000006.png"), cv2.IMREAD_GRAYSCALE)
     assert grid.shape == (2 * 34, 4 * 3 * 34)
-    # The weights are the average, and score what the card says.
+    # The weights are the average, with amp as its steps saw it, and score what the card says.
     network = load_network(tmp_path / WEIGHTS)
-    assert all(torch.equal(v, run.average[k]) for k, v in network.state_dict().items())
+    for key, value in network.state_dict().items():
+        average = run.average[key]
+        assert torch.equal(value, average.bfloat16().float() if amp and value.dim() == 4 else average)
     images, _ = reconstruct(network, validation_sequences(run.held_out, run.config))
     summary = read_summary(tmp_path / WEIGHTS)
     truth = validation_sequences(run.held_out, run.config).images
@@ -107,6 +110,7 @@ def test_a_whole_training_leaves_state_weights_card_and_grids(tmp_path):
     card = (tmp_path / CARD).read_text()
     assert "6 of the 6 planned: 12 sequences, 44 windows" in card and "random weights" in card
     assert f"| mse | {summary.scores['mse']:.4g} |" in card and "not finished" not in card
+    assert ("rounded to bfloat16" in card) == amp
 
 
 def test_a_gradient_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):
