@@ -8,7 +8,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
-from ..errors import MissingPackageError
+from ..errors import CistaError
 from ..wire import cdr
 from ..wire.event_packet import PacketCounts
 from ..wire.event_stream import EventStream
@@ -31,8 +31,12 @@ class EventSubscription:
         events_type: one of EVENT_TYPES, or "auto" for that of the publishers.
         event_time: of packets, "sensor" or "host" (see PacketDecoder).
 
+    Attributes:
+        refusal: why events of the publishers' type cannot be subscribed to; empty as long as they can.
+
     Raises:
-        MissingPackageError: `events_type` is named, and its package is not installed.
+        MissingPackageError, SubscriptionError: `events_type` is named, and its package is not installed, or the QoS of
+            the parameters is none.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class EventSubscription:
         self._kind: str | None = None
         self._subscription: RawSubscription | None = None
         self._refused: set[str] = set()
+        self.refusal = ""
         self._timer: Any = None
         if events_type == "auto":
             # Steady: simulated time may stand still.
@@ -101,9 +106,10 @@ class EventSubscription:
         for kind in (kind for kind in EVENT_TYPES if kind in types - self._refused):
             try:
                 return self._subscribe(kind)
-            except MissingPackageError as error:
+            except CistaError as error:
                 self._refused.add(kind)
-                self._node.get_logger().error(f"{self.topic_name} cannot be subscribed: {error}")
+                self.refusal = f"{self.topic_name} cannot be subscribed: {error}"
+                self._node.get_logger().error(self.refusal)
 
     def _subscribe(self, kind: str) -> None:
         message_type = message_class(kind)
@@ -113,6 +119,6 @@ class EventSubscription:
             self._subscription = RawSubscription(
                 self._node, message_type, self.topic_name, self._on_message, self._on_lost
             )
-        self._kind = kind
+        self._kind, self.refusal = kind, ""
         self.forget()
         self._node.get_logger().info(f"Subscribed {self.topic_name} ({kind})")

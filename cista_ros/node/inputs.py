@@ -12,7 +12,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
-from ..errors import DecodeError, EventError
+from ..errors import CistaError, DecodeError, EventError
 from ..intake import Intake
 from ..pipeline import WindowMaker
 from ..windows import Window
@@ -50,6 +50,7 @@ class Inputs:
         self.camera_binning = 1, 1
         self.last_message = time.monotonic()
         self.clock_offset_s = 0.0
+        self._refusal = ""
         self.sync = SyncTopic(self.node, self._on_stamp, self.counts, self.troubles)
         self._events: EventSubscription | None = None
         self._info: Subscription | None = None
@@ -67,12 +68,17 @@ class Inputs:
         return self._events is not None
 
     def subscribe(self) -> None:
-        """Let messages come."""
+        """Let messages come. CistaError if the events cannot be subscribed to."""
         self.last_message = time.monotonic()
         types = self.settings.events_type, self.settings.event_time
-        self._events = EventSubscription(
-            self.node, "events", self._on_events, self._on_lost, self.counts.packets, *types
-        )
+        try:
+            self._events = EventSubscription(
+                self.node, "events", self._on_events, self._on_lost, self.counts.packets, *types
+            )
+        except CistaError as error:
+            self._refusal = f"{self.topic_name} cannot be subscribed: {error}"
+            raise
+        self._refusal = ""
         # Raw: rclpy lets bytes that it cannot deserialise end the process.
         self._info = self.node.create_subscription(
             CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
@@ -134,6 +140,11 @@ class Inputs:
     def other_types(self) -> str:
         """The types on the events' topic that we cannot take, as text; empty if there are none."""
         return self._events.other_types() if self._events else ""
+
+    @property
+    def refusal(self) -> str:
+        """Why the events cannot be subscribed to; empty if they can, or if that was not tried yet."""
+        return self._events.refusal if self._events else self._refusal
 
     @property
     def unmet_qos(self) -> str:

@@ -180,7 +180,10 @@ class ReconstructNode(LifecycleNode):
     def _on_step(self) -> None:
         if self._phase == "active":
             self._inputs.flush_if_idle()
-            self._subscribe_if_wanted()
+            try:
+                self._subscribe_if_wanted()
+            except CistaError as error:
+                self._troubles.add("subscribe", f"{self._inputs.topic_name} cannot be subscribed: {error}")
 
     def _subscribe_if_wanted(self) -> None:
         assert self._outputs

@@ -82,6 +82,8 @@ class Reporter:
             return DiagnosticStatus.ERROR, situation.not_ready
         if more_failed and not image_rate:
             return DiagnosticStatus.ERROR, self._troubles.last
+        if inputs.refusal and (inputs.silent or not inputs.subscribed):
+            return DiagnosticStatus.ERROR, inputs.refusal
         if not inputs.subscribed:
             return DiagnosticStatus.OK, "nobody subscribes to the images"
         if inputs.silent:

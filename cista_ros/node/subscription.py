@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
+from ..errors import CistaError
 from .qos import SubscriptionEventCallbacks, UnsupportedEventTypeError, unmet_publisher
 
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
@@ -19,6 +21,10 @@ DEPTH = 1000
 OVERRIDABLE = QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY
 # Iron and later tell a callback of two arguments where in its publisher's sequence a message stands.
 TELLS_SEQUENCE = hasattr(Subscription, "CallbackType")
+
+
+class SubscriptionError(CistaError):
+    """A subscription that cannot be as it is asked for."""
 
 
 class RawSubscription:
@@ -32,6 +38,9 @@ class RawSubscription:
         on_message: called with the bytes of each message.
         on_lost: called with the number of messages that were lost, by the gaps in their publishers' sequence numbers
             (before Iron nobody tells these) or by what the middleware reports (not of a queue that overflows).
+
+    Raises:
+        SubscriptionError: no subscription can have the QoS of these parameters.
 
     Attributes:
         unmet: why a publisher cannot reach us, with both sides' QoS; empty as long as all can.
@@ -101,7 +110,9 @@ class RawSubscription:
             except UnsupportedEventTypeError:
                 self._node.get_logger().info("This middleware does not report lost messages.")
                 callbacks.message_lost = None
-        raise RuntimeError(f"cannot subscribe {self._topic}: the middleware takes no event callbacks")
+            except (RuntimeError, ParameterException) as error:
+                raise SubscriptionError(f"{error}; see qos_overrides in docs/parameters.md") from None
+        raise SubscriptionError("the middleware takes no event callbacks")
 
     def _on_numbered(self, data: bytes, info: dict[str, Any]) -> None:
         number, publisher = info["publication_sequence_number"], str(info.get("publisher_gid"))

@@ -132,6 +132,25 @@ def test_on_demand_it_listens_only_while_somebody_wants_images(client, small_wei
     assert process.stop() == 0
 
 
+def test_a_type_whose_package_is_missing_is_told_when_somebody_wants_images_and_does_not_end_the_node(
+    client, small_weights
+):
+    client.node.destroy_subscription(client.image_subscription)
+    missing = "events_type:=event_array_msgs/msg/EventArray"
+    process = start(client, f"weights:={small_weights[0]}", *FAST, "on_demand:=true", missing)
+    client.until(lambda: client.statuses and client.statuses[-1].message == "nobody subscribes to the images")
+    client.node.create_subscription(Image, "image_raw", client.images.append, QoSProfile(depth=1000))
+    client.until(lambda: client.statuses and client.statuses[-1].level == b"\2")
+    said = "/dvs/events cannot be subscribed: event_array_msgs/msg/EventArray: the package event_array_msgs is not"
+    assert client.statuses[-1].message.startswith(said)
+    assert process.err.count(said) == 1
+    assert client.set(events_type="auto")[0].successful
+    client.until(client.events.get_subscription_count)
+    client.send(stream())
+    expect(client, offline(small_weights[1], stream()))
+    assert process.stop() == 0
+
+
 def test_weights_set_again_are_read_again_if_their_file_has_changed(client, tmp_path):
     path, first = save_random(tmp_path / "mine.safetensors", channels=8, iterations=2)
     process = client.start_node(f"weights:={path}", *FAST)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harness import Client, cut, free_domain, stream
+import pytest
+from harness import TOPICS, Client, cut, free_domain, module, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from cista_ros.wire import cdr
@@ -83,3 +84,24 @@ def test_a_second_camera_that_starts_later_is_no_loss(node):
         assert counts["lost_messages"] == before["lost_messages"]
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("depth, reason", [("-1", "queue size"), ("deep", "INTEGER")])
+def test_an_override_that_cannot_be_is_told_and_does_not_end_the_node(client, small_weights, depth, reason):
+    process = client.start(
+        *module(
+            "reconstruct",
+            "--ros-args",
+            *TOPICS,
+            "-p",
+            f"weights:={small_weights[0]}",
+            "-p",
+            f"{OVERRIDE}depth:={depth}",
+        )
+    )
+    client.until(lambda: client.statuses and client.statuses[-1].level == b"\2")
+    said = client.statuses[-1].message
+    assert said.startswith("/dvs/events cannot be subscribed: ") and reason in said
+    assert said.endswith("; see qos_overrides in docs/parameters.md")
+    assert "[ERROR]" in process.err and said in process.err
+    assert process.stop() == 0
