@@ -137,10 +137,13 @@ class ImageSource:
         """Of the last image, as Reconstructor has it. In the worker's thread."""
         return self._maker.reconstructor.code_activity() if self._maker else None
 
-    def reset(self) -> None:
-        """Forget the stream so far."""
-        if self._maker:
-            self._maker.reset()
+    def give_up(self) -> None:
+        """Forget the stream so far, of which a window failed; and the runtime, if it cannot even do that."""
+        try:
+            if self._maker:
+                self._maker.reset()
+        except Exception:  # a GPU that failed fails in all that it is asked for
+            self._maker = None
 
     def _prepare_or_raise(self) -> None:
         if self.error is None or time.monotonic() >= self._retry_at:

@@ -92,8 +92,8 @@ class Worker:
         except Exception as error:  # whatever the network, the driver or the middleware says: the node goes on
             counts.failed_windows += 1
             counts.failed_events += job.events
-            job.images.reset()
             self._troubles.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
+            job.images.give_up()
 
 
 def _step_back() -> None:

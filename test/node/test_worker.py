@@ -143,6 +143,21 @@ def test_a_window_that_fails_costs_itself_and_what_the_network_remembers(work, s
     assert troubles.kinds[0][1].startswith("A window of 50 events failed: ")
 
 
+def test_a_network_that_cannot_even_be_reset_costs_its_runtime_and_not_the_thread(work, source, monkeypatch):
+    worker, counts, _, _ = work
+
+    def broken(*_):
+        raise RuntimeError("the GPU has fallen off the bus")
+
+    source.prepare()
+    monkeypatch.setattr(source._maker, "make", broken)
+    monkeypatch.setattr(source._maker, "reset", broken)
+    worker.backlog.put(Job((window(first=True),), source, "dvs"))
+    worker.backlog.put(Job((window(),), source, "dvs"))
+    until(lambda: counts.images == 1)
+    assert (counts.failed_windows, counts.used_events) == (1, 50)
+
+
 def test_a_source_takes_over_settings_and_refuses_those_that_cannot_be(source, small_network):
     source.prepare()
     source.adjust(Settings(tone_map="stretch", max_events=7, hot_pixels=True, runtime="eager", device="cpu"))
