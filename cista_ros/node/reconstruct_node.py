@@ -76,7 +76,9 @@ class ReconstructNode(LifecycleNode):
         """Configure and activate, if `autostart` says so. Raises CistaError if that is not possible."""
         if self._autostart:
             for trigger in (self.trigger_configure, self.trigger_activate):
-                if trigger() != TransitionCallbackReturn.SUCCESS and not self._stop.is_set():
+                if trigger() != TransitionCallbackReturn.SUCCESS:
+                    if self._stop.is_set():
+                        return
                     raise self._failure or SettingsError("the node could not be started; see the log")
             self._autostart = False
 

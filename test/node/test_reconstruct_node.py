@@ -1,0 +1,31 @@
+"""The node in this process: what it does where no other process can see it, or make it happen."""
+
+from __future__ import annotations
+
+import pytest
+import rclpy
+
+from cista_ros.networks import save_network
+from cista_ros.node.reconstruct_node import ReconstructNode
+from cista_ros.node.stop import Stop
+
+
+@pytest.fixture
+def node(small_network, tmp_path, monkeypatch):
+    """A node that is not started yet."""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
+    save_network(small_network, tmp_path / "small.safetensors")
+    options = f"-p weights:={tmp_path / 'small.safetensors'} -p device:=cpu -p runtime:=eager -p downscale:=1"
+    rclpy.init(args=["--ros-args", *options.split()])
+    made = ReconstructNode(Stop())
+    yield made
+    made.close()
+    made.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_a_signal_while_the_weights_load_ends_the_start(node, capfd):
+    node._stop.set()
+    node.start()
+    assert node._phase == "unconfigured"
+    assert "Unable to start transition" not in capfd.readouterr().err
