@@ -153,3 +153,22 @@ class ImageSource:
                 self.error = error
                 self._retry_at = time.monotonic() + RETRY_S
         raise NotReadyError(f"{self.error}; tried again every {RETRY_S:.0f} s")
+
+
+def try_out(
+    settings: Settings, size: tuple[int, int] | None, tell: Callable[[str], None]
+) -> tuple[LoadedNetwork, ImageSource | None]:
+    """The network of these settings, and for a sensor of this size (height, width) its runtime, ready to be used.
+
+    Raises CistaError, whatever it is that cannot be: what ran before is to go on.
+    """
+    try:
+        loaded = load(settings)
+        images = ImageSource(loaded, settings, *size, tell) if size else None
+        if images:
+            images.prepare()
+    except CistaError:
+        raise
+    except Exception as error:  # of a runtime's library, a file system …
+        raise DeviceError(f"{settings.weights} cannot be run so: {type(error).__name__}: {error}") from error
+    return loaded, images

@@ -22,7 +22,7 @@ from ..windows import Window
 from .backlog import Backlog, Job
 from .counts import Counts, Recent
 from .diagnostics import Troubles
-from .image_source import ImageSource, LoadedNetwork, load, weights_version
+from .image_source import ImageSource, LoadedNetwork, load, try_out, weights_version
 from .inputs import IDLE_STEP_S, Inputs
 from .outputs import Outputs
 from .parameters import (
@@ -268,15 +268,7 @@ class ReconstructNode(LifecycleNode):
     def _take_over_network(self, new: Settings) -> None:
         """Another network, or runtime, tried out before the old one is given up."""
         size = (self._images.height, self._images.width) if self._images else None
-
-        def prepare() -> tuple[LoadedNetwork, ImageSource | None]:
-            loaded = load(new)
-            images = ImageSource(loaded, new, *size, self.get_logger().info) if size else None
-            if images:
-                images.prepare()
-            return loaded, images
-
-        loaded, images = self._in_worker(prepare)
+        loaded, images = self._in_worker(lambda: try_out(new, size, self.get_logger().info))
         # What is open still belongs to the old one.
         self._inputs.restart()
         self._loaded, self._images = loaded, images

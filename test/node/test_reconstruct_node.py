@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import rclpy
+from rclpy.parameter import Parameter
 
 from cista_ros.networks import save_network
+from cista_ros.node import image_source
 from cista_ros.node.reconstruct_node import ReconstructNode
 from cista_ros.node.stop import Stop
 
@@ -29,3 +31,17 @@ def test_a_signal_while_the_weights_load_ends_the_start(node, capfd):
     node.start()
     assert node._phase == "unconfigured"
     assert "Unable to start transition" not in capfd.readouterr().err
+
+
+def test_a_change_that_fails_for_a_reason_nobody_foresaw_is_refused_and_the_old_goes_on(node, monkeypatch):
+    def broken(_):
+        raise OSError(28, "No space left on device")
+
+    node.start()
+    old = node._loaded
+    monkeypatch.setattr(image_source, "load", broken)
+    (result,) = node.set_parameters([Parameter("runtime", value="fused")])
+    assert not result.successful
+    assert result.reason.endswith("small.safetensors cannot be run so: OSError: [Errno 28] No space left on device")
+    assert (node._settings.runtime, node._loaded) == ("eager", old)
+    assert node.get_parameter("runtime").value == "eager"
