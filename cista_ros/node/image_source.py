@@ -86,6 +86,11 @@ class ImageSource:
         self._maker: ImageMaker | None = None
         self._retry_at = 0.0
 
+    @property
+    def downscale(self) -> int:
+        """That of the images made here, whatever the node's is by now."""
+        return self._settings.downscale
+
     def adjust(self, settings: Settings) -> None:
         """Take over what needs no new runtime. From any thread."""
         self._settings = settings

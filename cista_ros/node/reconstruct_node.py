@@ -224,7 +224,7 @@ class ReconstructNode(LifecycleNode):
     def _publish(self, picture: Picture, job: Job) -> None:
         """In the worker's thread."""
         assert self._outputs
-        factor = self._settings.downscale
+        factor = job.images.downscale
         # Zero means one, says CameraInfo's definition.
         x, y = (max(1, n) * factor if factor > 1 else n for n in self._inputs.camera_binning)
         info = self._inputs.camera_info

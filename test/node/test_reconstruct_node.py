@@ -8,6 +8,8 @@ from rclpy.parameter import Parameter
 
 from cista_ros.networks import save_network
 from cista_ros.node import image_source
+from cista_ros.node.backlog import Job
+from cista_ros.node.image_source import ImageSource
 from cista_ros.node.reconstruct_node import ReconstructNode
 from cista_ros.node.stop import Stop
 
@@ -45,3 +47,15 @@ def test_a_change_that_fails_for_a_reason_nobody_foresaw_is_refused_and_the_old_
     assert result.reason.endswith("small.safetensors cannot be run so: OSError: [Errno 28] No space left on device")
     assert (node._settings.runtime, node._loaded) == ("eager", old)
     assert node.get_parameter("runtime").value == "eager"
+
+
+def test_images_that_waited_for_a_change_of_downscale_bear_their_own(node, monkeypatch):
+    node.start()
+    before = Job((), ImageSource(node._loaded, node._settings, 40, 48, print), "dvs")
+    assert node.set_parameters([Parameter("downscale", value=2)])[0].successful
+    after = Job((), ImageSource(node._loaded, node._settings, 40, 48, print), "dvs")
+    told = []
+    monkeypatch.setattr(node._outputs, "publish", lambda *arguments: told.append(arguments[-1]))
+    for job in (before, after):
+        node._publish(None, job)
+    assert told == [(1, 1), (2, 2)]
