@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -59,8 +60,9 @@ class Counts:
 
     def values(self) -> dict[str, int]:
         """All counts by name, flat, and the sums of them that one asks for first."""
-        sums = {"dropped_events": self.dropped_events(), "pending_events": self.pending_events()}
-        values = asdict(self)
+        taken = deepcopy(self)  # the worker's thread goes on counting, and these must add up
+        sums = {"dropped_events": taken.dropped_events(), "pending_events": taken.pending_events()}
+        values = asdict(taken)
         intake, backlog, packets = values.pop("intake"), values.pop("backlog"), values.pop("packets")
         return {
             **{name if name in ("time_jumps", "gaps") else f"{name}_events": n for name, n in intake.items()},
