@@ -65,7 +65,7 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
-        if not self.shortest < self.longest:
+        if not round(self.shortest * 1e9) < round(self.longest * 1e9):  # as AdaptiveWindows takes them
             raise SettingsError(f"shortest is {self.shortest} s; expected less than longest, {self.longest} s")
 
     @property

@@ -54,3 +54,5 @@ def test_windowers_follow_the_settings():
 def test_a_shortest_time_above_the_longest_is_refused():
     with pytest.raises(SettingsError, match=r"shortest is 0\.3 s; expected less than longest, 0\.2 s"):
         Settings(shortest=0.3)
+    with pytest.raises(SettingsError, match=r"shortest is 0\.2 s; expected less than longest, 0\.2000000001 s"):
+        Settings(shortest=0.2, longest=0.2000000001)
