@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..errors import MissingPackageError
+from ..wire.messages import EVENT_ARRAY, EVENT_PACKET
 
 
 def message_class(kind: str) -> type:
@@ -17,7 +18,7 @@ def message_class(kind: str) -> type:
     try:
         return getattr(import_module(f"{package}.msg"), name)
     except ImportError:
+        ours = f"build it from msg/{package} of this repository, or " if kind in (EVENT_ARRAY, EVENT_PACKET) else ""
         raise MissingPackageError(
-            f"{kind}: the package {package} is not installed; build it from msg/{package} of this repository, or"
-            f" install your distribution's"
+            f"{kind}: the package {package} is not installed; {ours}install your distribution's"
         ) from None
