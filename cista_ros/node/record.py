@@ -1,120 +1,33 @@
-"""The recorder `cista_record`: images, and the events that made them, from topics into a folder, with latencies."""
+"""The program `record`: runs the node `cista_record`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
-import cv2
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
-from rclpy.utilities import get_rmw_implementation_identifier, remove_ros_args
-from sensor_msgs.msg import Image
-
-from ..drawing import draw_events
-from ..errors import DecodeError
-from ..events import concatenate, no_events
-from ..whole_files import write_text, write_whole
-from ..wire.event_packet import PacketCounts
-from .event_subscription import EventSubscription
-from .images import to_grey
-from .process import STEP_S, Spinner, ros_process
-
-
-class Recorder(Node):
-    """Writes OUT/frames/%08d.png and OUT/events/%08d.png (what happened since the image before), and OUT/record.json.
-
-    An image's latency runs from the arrival here of the message that ends its window (the first with a later event) to
-    the image's arrival; a window that ends because no message came has none.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__("cista_record")
-        self._folder = folder
-        for name in ("frames", "events"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        self.images: list[dict[str, float | int | None]] = []
-        self.events = self.messages = self.malformed = self.lost = 0
-        self.diagnostics: dict[str, str] = {}
-        self.last_arrival: float | None = None
-        self._waiting = no_events()
-        self._arrivals: list[tuple[int, float]] = []
-        self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
-        self.create_subscription(Image, "image_raw", self._on_image, 100)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-
-    def done(self, idle: float) -> bool:
-        """Whether nothing has come for so many seconds and the node says that it has nothing left to do."""
-        quiet = self.last_arrival is not None and time.monotonic() - self.last_arrival > idle
-        return quiet and self.diagnostics.get("pending_events", "0") == "0"
-
-    def write_report(self) -> None:
-        """Write OUT/record.json."""
-        report = {
-            "images": self.images,
-            "events": self.events,
-            "messages": self.messages,
-            "malformed_messages": self.malformed,
-            "lost_messages": self.lost,
-            "diagnostics": self.diagnostics,
-            "rmw": get_rmw_implementation_identifier(),
-        }
-        write_text(self._folder / "record.json", json.dumps(report, indent=1))
-
-    def _on_events(self, data: bytes) -> None:
-        self.last_arrival = time.monotonic()
-        self.messages += 1
-        try:
-            message = self._subscription.decode(data)
-        except DecodeError as error:
-            self.malformed += 1
-            self.get_logger().warning(f"Skipped a message of events: {error}", throttle_duration_sec=5.0)
-            return
-        self.events += len(message.events)
-        if len(message.events):
-            if len(self._waiting) and message.events["t"][0] < self._waiting["t"][-1]:
-                # A new stream: no image of the old one is to come.
-                self._waiting, self._arrivals = no_events(), []
-            self._waiting = concatenate([self._waiting, message.events])
-            self._arrivals.append((int(message.events["t"][-1]), self.last_arrival))
-
-    def _on_image(self, message: Image) -> None:
-        now = self.last_arrival = time.monotonic()
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        n = int(np.searchsorted(self._waiting["t"], stamp, "right"))
-        arrived = next((arrival for last, arrival in self._arrivals if last > stamp), None)
-        name = f"{len(self.images):08d}.png"
-        drawn = draw_events(self._waiting[:n], message.height, message.width)
-        for folder, image in (("frames", to_grey(message)), ("events", drawn)):
-            write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
-        latency = None if arrived is None else 1000 * (now - arrived)
-        self.images.append({"stamp_ns": stamp, "events": n, "latency_ms": latency})
-        self._waiting = self._waiting[n:]
-        self._arrivals = [arrival for arrival in self._arrivals if arrival[0] > stamp]
-
-    def _on_lost(self, count: int) -> None:
-        self.lost += count
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.endswith(": reconstruction"):
-                self.diagnostics = {item.key: item.value for item in status.values}
+from .stop import ignore_signals, stop_on_signals
 
 
 def main(args: list[str] | None = None) -> None:
     """Record until idle, SIGINT or SIGTERM (exit code 0); 2 if the folder cannot be written."""
+    stop = stop_on_signals()
+    # Imported only now, as in reconstruct.py.
+    from rclpy.utilities import remove_ros_args
+
+    from .process import STEP_S, Spinner, ros_process
+    from .recorder import Recorder
+
+    if stop.is_set():
+        return ignore_signals()
     parser = argparse.ArgumentParser(
         "record", description="Write the images of a topic, and their events, to a folder."
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--idle", type=float, help="end when nothing has come for this many seconds after the first")
     options = parser.parse_args(remove_ros_args(sys.argv if args is None else ["record", *args])[1:])
-    with ros_process("cista_record", args) as stop:
+    with ros_process("cista_record", args, stop):
         recorder = Recorder(options.output)
         spinner = Spinner(recorder)
         try:
