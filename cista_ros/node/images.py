@@ -79,7 +79,8 @@ def to_grey(message: Image) -> np.ndarray:
     """sensor_msgs/Image -> uint8 (H, W), for looking at. Colours need cv_bridge (of ROS 2) to be installed.
 
     Raises:
-        DecodeError: an encoding that is not known, colour without cv_bridge, or data of another size than declared.
+        DecodeError: an encoding that is not known, colour without cv_bridge or that it cannot convert, or data of
+            another size than declared.
     """
     dtype, channels = image_layout(message.encoding)
     if channels != 1:
@@ -105,4 +106,7 @@ def _grey_by_cv_bridge(message: Image) -> np.ndarray:
         raise DecodeError(
             f"an image of encoding {message.encoding}: install ROS 2's cv_bridge to convert it to grey"
         ) from None
-    return CvBridge().imgmsg_to_cv2(message, "mono8")
+    try:
+        return CvBridge().imgmsg_to_cv2(message, "mono8")
+    except Exception as error:  # its own, numpy's, OpenCV's
+        raise DecodeError(f"an image of encoding {message.encoding}: {error}") from None

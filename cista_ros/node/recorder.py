@@ -81,12 +81,18 @@ class Recorder(Node):
 
     def _on_image(self, message: Image) -> None:
         now = self.last_arrival = time.monotonic()
+        try:
+            grey = to_grey(message)
+        except DecodeError as error:
+            self.malformed += 1
+            self.get_logger().warning(f"Skipped an image: {error}", throttle_duration_sec=5.0)
+            return
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         n = int(np.searchsorted(self._waiting["t"], stamp, "right"))
         arrived = next((arrival for last, arrival in self._arrivals if last > stamp), None)
         name = f"{len(self.images):08d}.png"
         drawn = draw_events(self._waiting[:n], message.height, message.width)
-        for folder, image in (("frames", to_grey(message)), ("events", drawn)):
+        for folder, image in (("frames", grey), ("events", drawn)):
             write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
         latency = None if arrived is None else 1000 * (now - arrived)
         self.images.append({"stamp_ns": stamp, "events": n, "latency_ms": latency})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -102,3 +103,13 @@ def test_an_unknown_encoding_is_an_error():
 def test_times_before_1970_have_negative_seconds():
     time = time_message(-1)
     assert (time.sec, time.nanosec) == (-1, 999_999_999)
+
+
+def test_an_image_that_cv_bridge_cannot_convert_is_refused_with_its_reason(monkeypatch):
+    class Refusing:
+        def imgmsg_to_cv2(self, message, encoding):
+            raise TypeError(f"no conversion from {message.encoding} to {encoding}")
+
+    monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=Refusing))
+    with pytest.raises(DecodeError, match="an image of encoding 32FC2: no conversion from 32FC2 to mono8"):
+        to_grey(Image(encoding="32FC2"))

@@ -40,6 +40,20 @@ def test_a_message_that_is_none_is_told_and_counted_and_the_rest_recorded(client
     assert "Skipped a message of events" in recorder.err
 
 
+def test_an_image_that_cannot_be_shown_is_told_and_counted_and_the_rest_recorded(client, tmp_path):
+    recorder, images = start(client, tmp_path)
+    cut_short = image(1)
+    cut_short.data = cut_short.data[:-1]
+    for wrong in (Image(encoding="rgb9", height=1, width=1, step=3, data=bytes(3)), cut_short):
+        images.publish(wrong)
+    images.publish(image(2))
+    client.until(lambda: (tmp_path / "events" / "00000000.png").exists())
+    assert recorder.stop() == 0, recorder.err
+    report = json.loads((tmp_path / "record.json").read_text())
+    assert (report["malformed_messages"], [i["stamp_ns"] for i in report["images"]]) == (2, [2])
+    assert "Skipped an image: image encoding 'rgb9' is not known" in recorder.err
+
+
 def test_a_place_that_can_no_longer_be_written_is_named_and_the_report_still_written(client, tmp_path):
     recorder, images = start(client, tmp_path)
     (tmp_path / "frames").rmdir()
