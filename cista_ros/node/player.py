@@ -65,15 +65,21 @@ class Player(Node):
         """Publish the recording once, in its own time, from `start` to `end` in seconds since its start.
 
         Raises:
-            RecordingError: a message cannot be read, or there is none between start and end.
+            RecordingError: a message cannot be read, or not be sent (ROS 1 knows later times), or there is none between
+                start and end.
         """
         began, first = time.monotonic(), None
         for recorded in self._recording.read(start, end):
             if self._stop.is_set():
                 return
             first = recorded.received if first is None else first
-            self._wait_until(began + (recorded.received - first) / 1e9 / self._rate, recorded.received)
-            self._publish(recorded)
+            try:
+                self._wait_until(began + (recorded.received - first) / 1e9 / self._rate, recorded.received)
+                self._publish(recorded)
+            except (ValueError, AssertionError) as error:  # by our codec; by rclpy, of /clock
+                raise RecordingError(
+                    f"{self._recording.path}: a message on {recorded.topic} cannot be sent: {error}"
+                ) from None
         if first is None:
             raise RecordingError(f"{self._recording.path}: nothing was recorded between --start and --end")
 

@@ -147,12 +147,17 @@ def test_it_can_wait_until_its_events_are_images(client, full_weights, tmp_path)
 def test_bad_input_ends_with_code_2_and_one_clear_line(client, tmp_path):
     empty = write_bag(tmp_path / "empty.bag", with_topics([EventMessage(T0, "", 18, 24, EVENTS[:0])]))
     good = write_any(tmp_path, "ros1", EVENTS)
+    late = EVENTS.copy()
+    late["t"] += (1 << 31) * 10**9 - T0
+    after_2038 = write_bag(tmp_path / "late.bag", with_topics([EventMessage((1 << 31) * 10**9, "", 18, 24, late)]))
     cut = tmp_path / "cut.bag"
     cut.write_bytes(good.read_bytes()[:3000])
     bad = {
         (tmp_path / "none.bag",): "none.bag: no such file or folder",
         (cut,): "cut.bag: cannot be read as a bag",
         (empty,): "topic /dvs/events holds no event",
+        (after_2038,): "late.bag: a message on /dvs/events cannot be sent: 2147483648 does not fit its field",
+        (after_2038, "--clock"): "late.bag: a message on /dvs/events cannot be sent: ",
         (good, "--events-topic", "/left/events"): "no topic /left/events (events_topic)",
         (good, "--start", 100): "nothing was recorded between --start and --end",
         (good, "--rate", 0): "argument --rate: 0 is not a positive number",
