@@ -29,7 +29,7 @@ class SyncTypeError(CistaError):
 
 
 class SyncTopic:
-    """While wanted, subscribes `sync` with the type and the reliability that its publishers have, once there are any.
+    """While wanted, subscribes `sync` with the type and the reliability that its publishers have, also if they change.
 
     Args:
         on_stamp: called with each message's header stamp in nanoseconds.
@@ -42,6 +42,7 @@ class SyncTopic:
         self._node, self._on_stamp, self._counts, self._troubles = node, on_stamp, counts, troubles
         self.stamps = SyncStamps()
         self._subscription: Subscription | None = None
+        self._met: tuple[type, bool] | None = None  # the type subscribed to, and whether reliably
         self._told = 0
         self._name = node.resolve_topic_name(TOPIC)
         # Steady: simulated time may stand still.
@@ -77,8 +78,6 @@ class SyncTopic:
                 " came when their events had been used",
             )
         self._told = missed
-        if self._subscription:
-            return
         publishers = self._node.get_publishers_info_by_topic(self._name)
         if not publishers:
             return
@@ -88,6 +87,11 @@ class SyncTopic:
             self._troubles.add("sync_type", f"{self._name}: {error}")
             return
         reliable = all(info.qos_profile.reliability == QoSReliabilityPolicy.RELIABLE for info in publishers)
+        if self._subscription:
+            if self._met == (message_type, reliable):
+                return
+            self._node.destroy_subscription(self._subscription)
+        self._met = message_type, reliable
         reliability = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=DEPTH, reliability=reliability)
         self._subscription = self._node.create_subscription(message_type, TOPIC, self._on_message, qos, raw=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from harness import MS, T0, H, W, cut, offline, pixels, stamp_of, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, TimeReference
 from std_msgs.msg import String
 
 from cista_ros.node.images import time_message
@@ -89,4 +89,22 @@ def test_a_sync_topic_without_a_header_is_told(node):
     client.set(windows="sync")
     text = "/sync: bears std_msgs/msg/String; expected a type that begins with a std_msgs/Header"
     client.until(lambda: text in process.err)
+    client.node.destroy_publisher(publisher)
+
+
+def test_a_sync_topic_that_comes_back_with_another_type_and_qos_is_met(node):
+    client, _ = node
+    client.set(windows="sync")
+    publisher = client.node.create_publisher(Image, "/sync", 10)
+    client.until(publisher.get_subscription_count)
+    client.node.destroy_publisher(publisher)
+    best_effort = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    publisher = client.node.create_publisher(TimeReference, "/sync", best_effort)
+    before = client.counts()["sync_stamps"]
+
+    def taken(counts):
+        publisher.publish(TimeReference(header=frame(T0).header))
+        return counts["sync_stamps"] > before
+
+    client.counts(taken)
     client.node.destroy_publisher(publisher)
