@@ -41,9 +41,6 @@ class RawSubscription:
 
     Raises:
         SubscriptionError: no subscription can have the QoS of these parameters.
-
-    Attributes:
-        unmet: why a publisher cannot reach us, with both sides' QoS; empty as long as all can.
     """
 
     def __init__(
@@ -57,7 +54,6 @@ class RawSubscription:
         self._node, self._type, self._topic = node, message_type, topic
         self._on_message, self._on_lost = on_message, on_lost
         self._last: dict[str, int] = {}
-        self.unmet = ""
         self._gaps = self._reported = self._lost = 0
         self._qos = QoSProfile(depth=DEPTH, reliability=QoSReliabilityPolicy.RELIABLE)
         self._subscription = self._subscribe(QoSOverridingOptions(OVERRIDABLE))
@@ -82,6 +78,13 @@ class RawSubscription:
         """The topic's resolved name."""
         return self._subscription.topic_name
 
+    @property
+    def unmet(self) -> str:
+        """Why a publisher cannot reach us, with both sides' QoS; empty as long as all can, and once none is left."""
+        if self._unmet and not self._node.count_publishers(self.topic_name):
+            self._unmet = ""
+        return self._unmet
+
     def take_waiting(self) -> None:
         """Hand on the messages that have come: for who keeps the executor from doing so."""
         for _ in range(DEPTH):
@@ -95,6 +98,7 @@ class RawSubscription:
                 self._on_message(taken[0])
 
     def _subscribe(self, overrides: QoSOverridingOptions | None) -> Subscription:
+        self._unmet = ""  # a new subscription is told anew
         callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
         for _ in range(2):
             try:
@@ -139,8 +143,8 @@ class RawSubscription:
     def _on_incompatible(self, event: Any) -> None:
         wanted_reliable = self._qos.reliability == QoSReliabilityPolicy.RELIABLE
         if event.last_policy_kind != QoSPolicyKind.RELIABILITY or not wanted_reliable:
-            self.unmet = unmet_publisher(self._node, self.topic_name, self._qos, event)
-            self._node.get_logger().error(f"{self.unmet}. See qos_overrides in docs/parameters.md.")
+            self._unmet = unmet_publisher(self._node, self.topic_name, self._qos, event)
+            self._node.get_logger().error(f"{self._unmet}. See qos_overrides in docs/parameters.md.")
             return
         self._node.get_logger().warning(
             f"A publisher on {self.topic_name} is best-effort: subscribing best-effort too. Large messages may be lost."

@@ -122,4 +122,6 @@ def test_a_camera_whose_qos_cannot_be_met_is_an_error_with_both_sides(client, sm
     told = " offers reliable volatile, deadline none, liveliness automatic; we ask for reliable transient-local"
     assert told in process.err
     latest(client, ERROR, "no messages come from a publisher of /dvs/events, for durability: .*" + told)
+    client.node.destroy_publisher(client.events)
+    latest(client, WARN, "no events on /dvs/events")
     assert process.stop() == 0
