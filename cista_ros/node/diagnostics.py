@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from .counts import Counts, Rates
 
 LOG_EVERY_S = 5.0
 MIB = 1 << 20
-PAGE = 4096  # bytes, of the machines that ROS 2 runs on
+PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes; not 4096 on every ARM machine
 
 
 class Troubles:
@@ -55,13 +57,15 @@ class Troubles:
 
 
 def memory(device: torch.device | None) -> dict[str, float]:
-    """MiB in use: by this process, and by torch on its GPU."""
+    """MiB in use: by this process, and by torch on its GPU, unless that has failed (which the windows tell of)."""
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
     found = {"process_memory_mb": round(resident / MIB, 1)}
     if device is not None and device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        found["device_memory_mb"] = round(torch.cuda.memory_reserved(device) / MIB, 1)
-        found["device_memory_free_mb"], found["device_memory_total_mb"] = round(free / MIB, 1), round(total / MIB, 1)
+        with suppress(RuntimeError):
+            free, total = torch.cuda.mem_get_info(device)
+            names = "device_memory_mb", "device_memory_free_mb", "device_memory_total_mb"
+            sizes = torch.cuda.memory_reserved(device), free, total
+            found |= {name: round(size / MIB, 1) for name, size in zip(names, sizes, strict=True)}
     return found
 
 
