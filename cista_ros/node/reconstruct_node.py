@@ -151,7 +151,7 @@ class ReconstructNode(LifecycleNode):
             self._in_worker(lambda: None)  # which comes after the window it is at
 
     def _clean_up(self) -> None:
-        if self._worker and self._phase == "active":
+        if self._worker and (self._phase == "active" or self._inputs.subscribed):
             self._deactivate()
         self._end_worker()
         if self._outputs:

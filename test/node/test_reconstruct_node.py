@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import rclpy
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo
 
 from cista_ros.networks import save_network
 from cista_ros.node import image_source
@@ -59,3 +61,17 @@ def test_images_that_waited_for_a_change_of_downscale_bear_their_own(node, monke
     for job in (before, after):
         node._publish(None, job)
     assert told == [(1, 1), (2, 2)]
+
+
+def test_an_activation_that_fails_half_way_leaves_nothing_subscribed(node, monkeypatch):
+    create_subscription = node.create_subscription
+
+    def full(kind, *arguments, **options):
+        if kind is CameraInfo:
+            raise RuntimeError("the middleware is out of resources")
+        return create_subscription(kind, *arguments, **options)
+
+    monkeypatch.setattr(node, "create_subscription", full)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.ERROR
+    assert (node._phase, node._inputs.subscribed, node._worker) == ("unconfigured", False, None)
