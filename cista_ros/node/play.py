@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from contextlib import suppress
 
 from .stop import ignore_signals, stop_on_signals
 
@@ -37,9 +38,9 @@ def _arguments(args: list[str]) -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return int(text)
 
 
 def _positive(text: str) -> float:
@@ -49,10 +50,10 @@ def _positive(text: str) -> float:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return value
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)) and value >= 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
 
 
 def main(args: list[str] | None = None) -> None:
