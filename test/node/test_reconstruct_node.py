@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
@@ -9,9 +11,9 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 
 from cista_ros.networks import save_network
-from cista_ros.node import image_source
+from cista_ros.node import image_source, reconstruct_node
 from cista_ros.node.backlog import Job
-from cista_ros.node.image_source import ImageSource
+from cista_ros.node.image_source import ImageSource, load
 from cista_ros.node.reconstruct_node import ReconstructNode
 from cista_ros.node.stop import Stop
 
@@ -30,7 +32,12 @@ def node(small_network, tmp_path, monkeypatch):
     rclpy.try_shutdown()
 
 
-def test_a_signal_while_the_weights_load_ends_the_start(node, capfd):
+def test_a_signal_while_the_weights_load_ends_the_start(node, capfd, monkeypatch):
+    def slow(settings):
+        time.sleep(0.2)
+        return load(settings)
+
+    monkeypatch.setattr(reconstruct_node, "load", slow)
     node._stop.set()
     node.start()
     assert node._phase == "unconfigured"
