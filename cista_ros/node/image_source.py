@@ -82,7 +82,6 @@ class ImageSource:
         self.height, self.width = height, width
         self.error: CistaError | None = None
         self._settings, self._tell = settings, tell
-        self._tone_map = settings.tone_map
         self._maker: ImageMaker | None = None
         self._retry_at = 0.0
 
@@ -92,14 +91,8 @@ class ImageSource:
         return self._settings.downscale
 
     def adjust(self, settings: Settings) -> None:
-        """Take over what needs no new runtime. From any thread."""
+        """Take over, with the next window, what needs no new runtime. From any thread."""
         self._settings = settings
-        if maker := self._maker:
-            maker.reconstructor.max_events = settings.max_events or None
-            maker.reconstructor.hot_pixels = settings.hot_pixels
-            if settings.tone_map != self._tone_map:
-                self._tone_map = settings.tone_map
-                maker.tone_map = make_tone_map(settings.tone_map)
 
     def prepare(self) -> None:
         """Make the runtime and try a step, so that what cannot be is known now.
@@ -128,15 +121,20 @@ class ImageSource:
         self._tone_map = settings.tone_map
         self._maker = ImageMaker(reconstructor, make_tone_map(settings.tone_map))
         self.error = None
-        self.adjust(self._settings)  # which may have changed meanwhile
         self._tell(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
 
     def make(self, window: Window) -> Picture:
         """Reconstruct and tone-map one window. NotReadyError if there is no runtime to do it."""
         if self._maker is None:
             self._prepare_or_raise()
-        assert self._maker
-        return self._maker.make(window)
+        settings, maker = self._settings, self._maker
+        assert maker
+        maker.reconstructor.max_events = settings.max_events or None
+        maker.reconstructor.hot_pixels = settings.hot_pixels
+        if settings.tone_map != self._tone_map:
+            self._tone_map = settings.tone_map
+            maker.tone_map = make_tone_map(settings.tone_map)
+        return maker.make(window)
 
     def code_activity(self) -> np.ndarray | None:
         """Of the last image, as Reconstructor has it. In the worker's thread."""
