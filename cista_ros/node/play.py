@@ -70,7 +70,7 @@ def main(args: list[str] | None = None) -> None:
         return ignore_signals()
     options = _arguments(remove_ros_args(sys.argv if args is None else ["play", *args])[1:])
     topics = {"events_topic": options.events_topic, "frames_topic": options.frames_topic}
-    with ros_process("cista_play", args, stop), open_recording(options.recording, **topics) as recording:
+    with ros_process("cista_play", args), open_recording(options.recording, **topics) as recording:
         player = Player(recording, options.rate, options.clock, stop)
         player.wait_for_subscribers(options.wait_for_subscribers)
         player.play(options.start, options.end)

@@ -14,26 +14,25 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from ..errors import CistaError
-from .stop import Stop, ignore_signals, stop_on_signals
+from .stop import Stop, ignore_signals
 
 # A signal is noticed after at most this long.
 STEP_S = 0.1
 
 
 @contextmanager
-def ros_process(name: str, args: list[str] | None, stop: Stop | None = None) -> Iterator[Stop]:
-    """Initialise ROS 2, yield what SIGINT and SIGTERM set (`stop`, if they do already), and shut down.
+def ros_process(name: str, args: list[str] | None) -> Iterator[None]:
+    """Initialise ROS 2, and shut down at the end.
 
-    The signals are ours, not rclpy's: its handler would take the context away from a worker that still publishes.
-    Errors of bad input become one line on stderr and exit code 2.
+    The signals stay ours (see stop_on_signals): rclpy's handler would take the context away from a worker that still
+    publishes. Errors of bad input become one line on stderr and exit code 2.
     """
-    stop = stop or stop_on_signals()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # of rclpy's types, which it keeps private: arguments that cannot be parsed
         _fail(name, error)
     try:
-        yield stop
+        yield
     except (CistaError, ParameterException, NameValidationException, OSError) as error:
         _fail(name, error)
     finally:

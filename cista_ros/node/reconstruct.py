@@ -15,7 +15,7 @@ def main(args: list[str] | None = None) -> None:
 
     if stop.is_set():
         return ignore_signals()
-    with ros_process("cista_reconstruct", args, stop):
+    with ros_process("cista_reconstruct", args):
         from .reconstruct_node import ReconstructNode
 
         if stop.is_set():

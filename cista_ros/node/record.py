@@ -27,7 +27,7 @@ def main(args: list[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--idle", type=float, help="end when nothing has come for this many seconds after the first")
     options = parser.parse_args(remove_ros_args(sys.argv if args is None else ["record", *args])[1:])
-    with ros_process("cista_record", args, stop):
+    with ros_process("cista_record", args):
         recorder = Recorder(options.output)
         spinner = Spinner(recorder)
         try:
