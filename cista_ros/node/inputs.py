@@ -118,12 +118,13 @@ class Inputs:
     def adjust(self, settings: Settings) -> None:
         """Go on with other settings."""
         old, self.settings = self.settings, settings
-        self.sync.want(self.subscribed and settings.windows == "sync")
         if self.windows:
             intake = self.windows.intake
             intake.max_gap_ns = settings.max_gap_ns
             if settings.window_choice != old.window_choice:
                 self._hand_on(self.windows.recut(settings.windower(intake.height, intake.width, self.sync.stamps)))
+        # Only now: it may be a stamp that the open window ended at.
+        self.sync.want(self.subscribed and settings.windows == "sync")
 
     def flush_if_idle(self) -> None:
         """Close the open window if no message came for so long. To be called every IDLE_STEP_S.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
+from test_pipeline import H, W, events_at
 
 from cista_ros.networks import save_network
 from cista_ros.node import image_source, reconstruct_node
@@ -82,3 +84,16 @@ def test_an_activation_that_fails_half_way_leaves_nothing_subscribed(node, monke
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.ERROR
     assert (node._phase, node._inputs.subscribed, node._worker) == ("unconfigured", False, None)
+
+
+def test_a_change_of_windows_closes_the_open_one_at_the_stamp_that_is_known(node, monkeypatch):
+    inputs, closed = node._inputs, []
+    monkeypatch.setattr(inputs, "on_windows", closed.extend)
+    inputs.adjust(replace(node._settings, windows="sync"))
+    inputs.windows = inputs._begin(H, W)
+    inputs.windows.push(events_at([0, 1, 2]))
+    inputs._on_stamp(10)
+    inputs.adjust(replace(node._settings, windows="period"))
+    assert [window.stamp for window in closed] == [10]
+    counts = inputs.sync.stamps.counts
+    assert (counts.used, counts.empty, counts.unsynced_windows) == (1, 0, 0)
