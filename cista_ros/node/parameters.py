@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..errors import CistaError
-from ..networks import DEFAULT_WEIGHTS
+from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
 from ..runtime import RUNTIMES
 from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
@@ -36,7 +36,7 @@ class Settings:
         SettingsError: a value that is none of its choices.
     """
 
-    weights: str = DEFAULT_WEIGHTS
+    weights: str = "auto"
     device: str = "auto"
     events_type: str = "auto"
     event_time: str = "sensor"
@@ -108,7 +108,7 @@ _CHOICES: dict[str, Iterable[str]] = {
     "overload_policy": POLICIES,
 }
 _DESCRIPTIONS = {
-    "weights": "Name of shipped weights, or a file (.safetensors, or the authors' .pth.tar).",
+    "weights": "Name of shipped weights, a file (.safetensors, or the authors' .pth.tar), or auto.",
     "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
     "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while running.",
     "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while running.",
@@ -188,7 +188,7 @@ def _descriptor(name: str, default: Any) -> ParameterDescriptor:
     return descriptor
 
 
-def faster_settings(settings: Settings) -> str:
-    """What to set, in place of these, where the network is too slow; with less of an image."""
-    small = ["weights cista-tc-small"] if settings.weights == DEFAULT_WEIGHTS else []
+def faster_settings(settings: Settings, weights: str) -> str:
+    """What to set, in place of these, where the network of these weights is too slow; with less of an image."""
+    small = [f"weights {SMALL_WEIGHTS}"] if weights == DEFAULT_WEIGHTS else []
     return " or ".join([*small, f"downscale {settings.downscale + 1}"])
