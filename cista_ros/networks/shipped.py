@@ -13,7 +13,7 @@ DEFAULT_WEIGHTS = "cista-tc"
 
 def shipped_weights() -> dict[str, Path]:
     """Name -> safetensors file of every network shipped with this package."""
-    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)}
 
 
 def find_weights(name: str) -> Path:
