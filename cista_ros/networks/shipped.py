@@ -15,7 +15,7 @@ DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
 
 def shipped_weights() -> dict[str, Path]:
     """Name -> safetensors file of every network shipped with this package."""
-    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)}
 
 
 def choose_weights(name: str, device: torch.device) -> tuple[str, str]:

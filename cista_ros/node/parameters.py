@@ -110,8 +110,8 @@ _CHOICES: dict[str, Iterable[str]] = {
 _DESCRIPTIONS = {
     "weights": "Name of shipped weights, a file (.safetensors, or the authors' .pth.tar), or auto.",
     "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
-    "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while running.",
-    "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while running.",
+    "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while subscribed.",
+    "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while subscribed.",
     "windows": "What bounds the events of an image: period, count, how busy the view is, or the stamps on sync.",
     "period": "Seconds of event time to an image, with windows=period.",
     "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",
