@@ -69,7 +69,7 @@ def load(settings: Settings) -> LoadedNetwork:
     try:
         network = network.to(device)
         if not settings.runtime.endswith("compile"):  # for which a try takes as long as the real thing
-            make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device)
+            make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device, settings.precision)
         return LoadedNetwork(network, device, version, weights, note)
     except RuntimeError as error:  # out of memory, driver too old …
         raise DeviceError(f"{weights} cannot be put on {device}: {error}") from None
@@ -120,6 +120,7 @@ class ImageSource:
                 self.width,
                 device,
                 runtime=settings.runtime,
+                precision=settings.precision,
                 downscale=settings.downscale,
             )
             reconstructor.reconstruct(no_events())

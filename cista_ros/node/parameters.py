@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 
 from ..errors import CistaError
 from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
-from ..runtime import RUNTIMES
+from ..runtime import PRECISIONS, RUNTIMES
 from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
 from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
@@ -54,6 +54,7 @@ class Settings:
     jpeg_quality: int = 90
     hot_pixels: bool = False
     runtime: str = "auto"
+    precision: str = "auto"
     downscale: int = 1
     overload_policy: str = "merge"
     max_queued_windows: int = 8
@@ -69,9 +70,9 @@ class Settings:
             raise SettingsError(f"shortest is {self.shortest} s; expected less than longest, {self.longest} s")
 
     @property
-    def network_choice(self) -> tuple[str, str, str, int]:
+    def network_choice(self) -> tuple[str, str, str, str, int]:
         """What cannot change without a new network, or a new way to run it."""
-        return self.weights, self.device, self.runtime, self.downscale
+        return self.weights, self.device, self.runtime, self.precision, self.downscale
 
     @property
     def window_choice(self) -> tuple[str | float, ...]:
@@ -102,6 +103,7 @@ _CHOICES: dict[str, Iterable[str]] = {
     "event_time": EVENT_TIMES,
     "windows": ("period", "count", "adaptive", "sync"),
     "runtime": RUNTIMES,
+    "precision": PRECISIONS,
     "tone_map": TONE_MAPS,
     "encoding": ENCODERS,
     "compression": COMPRESSIONS,
@@ -126,6 +128,7 @@ _DESCRIPTIONS = {
     "jpeg_quality": "Of image_raw/compressed, with compression=jpeg; 100 is the best.",
     "hot_pixels": "Limit the voxels of pixels that fire without end.",
     "runtime": "How the network is run.",
+    "precision": "Of the network's arithmetic; auto is less than fp32 only where it is faster and a trial of it held.",
     "downscale": "Events are binned to a grid coarser by this factor; the images are smaller by it.",
     "overload_policy": "When the network is slower than the events: merge the oldest windows, or skip the oldest.",
     "max_queued_windows": "Windows that may wait for the network before the overload policy acts.",
