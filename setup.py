@@ -54,14 +54,13 @@ setup(
         "rosbags",
         "safetensors",
         "torch",
-        "typer",
+        "typer>=0.12.4",  # the first that knows `X | None`
     ],
-    # colcon test runs pytest only if it finds it named here.
     extras_require={
+        "openvino": ["openvino>=2025.0"],  # cista reconstruct --runtime openvino
         # h5py: for LPIPS-squeeze (Keras weights). lpips is not here: it needs torchvision, and that its own torch.
-        # cista reconstruct --runtime openvino
-        "openvino": ["openvino>=2025.0"],
         "evaluation": ["h5py", "matplotlib", "scikit-image"],
+        # colcon test runs pytest only if it finds it named here.
         "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
         "train": ["h5py", "tensorboard"],  # a perceptual loss from files, and curves to look at
     },

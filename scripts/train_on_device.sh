@@ -4,9 +4,9 @@
 #   scripts/train_on_device.sh CONFIG PICTURES OUT MINUTES [STATE] [arguments for `cista train` …]
 #
 #   CONFIG    a recipe's name or a YAML file; used when there is no STATE
-#   PICTURES  folder of pictures (copy it into the repository, git-ignored, if only that travels)
+#   PICTURES  folder of pictures
 #   OUT       gets state.pt (at most 16 MB), weights.safetensors, card.md, validation.png and log.txt: five files
-#   MINUTES   of training and validation; leave two of the lease for start and saving
+#   MINUTES   of training and validation; starting and saving take up to two more
 #   STATE     state.pt of the piece before; a file that does not exist starts anew, so the same line serves every time
 #
 # Needs python3 with torch, numpy, safetensors, opencv, pyyaml, typer and rich; not ROS, not the package installed. With
@@ -35,7 +35,7 @@ if [[ -n $state && -f $state ]]; then
     begin=(--resume "$state")
 fi
 
-# Straight into OUT, so that what was saved last is there even if the lease ends first.
+# Straight into OUT, so that what was saved last is there even if the machine goes first.
 status=0
 "${run[@]}" -m cista_ros.commands.main train "${begin[@]}" --pictures "$pictures" -o "$out" --minutes "$minutes" "$@" \
     2>&1 | tee "$out/log.txt" || status=$?

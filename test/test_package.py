@@ -38,7 +38,7 @@ LIBRARIES = {
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", None),
     "torch": ("torch", "python3-pytorch-pip"),
-    "typer": ("typer", "python3-typer"),
+    "typer": ("typer", None),  # too old behind its key
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # What only evaluation and training use: the extras of these names in setup.py, and lpips, which needs torchvision.

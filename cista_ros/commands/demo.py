@@ -30,7 +30,7 @@ class DemoError(CistaError):
 def demo(
     recording: Annotated[Path | None, typer.Argument(help="What to play. Default: the sample recording.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("demo"),
-    weights: Annotated[str, typer.Option(help="Shipped weights by name, or a file.")] = "cista-tc",
+    weights: Annotated[str, typer.Option(help="Shipped weights by name, a file, or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     period: Annotated[float, typer.Option(help="Seconds of event time to an image.", min=0.0005, max=10)] = 1 / 30,
     rate: Annotated[
@@ -40,11 +40,13 @@ def demo(
     """Play a recording to the ROS 2 node and keep the images: OUTPUT/frames, contact_sheet.png, summary.json."""
     from rich.console import Console
 
-    from ..networks import find_weights
+    from ..networks import choose_weights, find_weights
+    from ..reconstructor import choose_device
     from ..recordings import open_recording
 
     console = Console(stderr=True)
     recording = recording or _sample()
+    weights, note = choose_weights(weights, choose_device(device))
     weights = str(find_weights(weights).resolve())
     environment = _ros_environment()
     rate = rate or _sustained_rate(recording, weights, device, period)
@@ -65,7 +67,7 @@ def demo(
     }
     assignments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     log = output / "demo.log"
-    console.print(f"Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
+    console.print(f"{note}. Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
     began = time.monotonic()
     with log.open("w") as log_file, console.status("starting") as status:
         idle = str(parameters["idle_timeout"] + 1.5)

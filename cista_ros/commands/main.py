@@ -30,16 +30,21 @@ app = typer.Typer(
     rich_markup_mode=None,  # errors in one line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(reconstruct)
-app.command()(demo)
-app.command()(convert)
-app.command()(evaluate)
-app.command()(cost)
-app.command()(benchmark)
-app.add_typer(ecd.app, name="ecd")
-app.command()(simulate)
-app.command()(train)
-app.add_typer(command_group("Weights: shipped ones, and published ones to get.", weights, get=get), name="weights")
+# In the list of commands, where a docstring's first sentence would be cut off.
+app.command(short_help="Reconstruct a recording's events as images.")(reconstruct)
+app.command(short_help="Play a recording to the ROS 2 node and keep the images.")(demo)
+app.command(short_help="Write a recording in another format.")(convert)
+app.command(short_help="Score networks on recordings with camera frames.")(evaluate)
+app.command(short_help="Measure networks: size, operations, memory, time.")(cost)
+app.command(short_help="Time the ways to run a network against each other.")(benchmark)
+app.add_typer(ecd.app, name="ecd", short_help="List and get the Event Camera Dataset.")
+app.command(short_help="Simulate an event camera before a moving scene.")(simulate)
+app.command(short_help="Train a network on simulated sequences.")(train)
+app.add_typer(
+    command_group("List the shipped weights; with a NAME, print its model card; get published ones.", weights, get=get),
+    name="weights",
+    short_help="List shipped weights, print their cards; get published ones.",
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -40,7 +40,7 @@ class ToneMapName(str, Enum):
 def reconstruct(
     recording: Annotated[Path, typer.Argument(help="ROS 1 bag, rosbag2, or ECD text (folder or zip).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; frames of an earlier run go.")],
-    weights: Annotated[str, typer.Option(help="Shipped weights by name, or a file.")] = "cista-tc",
+    weights: Annotated[str, typer.Option(help="Shipped weights by name, a file, or auto.")] = "auto",
     windows: Annotated[
         WindowsBy | None,
         typer.Option(help="What an image is made of. Default: frames if there are any, else period."),
@@ -96,7 +96,7 @@ def reconstruct(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..intake import Intake
-    from ..networks import find_weights, load_network
+    from ..networks import choose_weights, find_weights, load_network
     from ..offline import reconstruct_recording
     from ..pipeline import ImageMaker, WindowMaker
     from ..reconstructor import Reconstructor, choose_device
@@ -107,6 +107,7 @@ def reconstruct(
     if not shortest < longest:
         raise typer.BadParameter(f"{shortest} s; expected less than --longest, {longest} s", param_hint="--shortest")
     chosen_device = choose_device(device)
+    weights, weights_note = choose_weights(weights, chosen_device)
     network = load_network(find_weights(weights))
     console = Console(stderr=True)
     names = {"events_topic": events_topic, "frames_topic": frames_topic}
@@ -117,7 +118,7 @@ def reconstruct(
         reconstructor = Reconstructor(
             network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
         )
-        console.print(reconstructor.runtime_note)
+        console.print(f"{weights_note}, {reconstructor.runtime_note}")
         images = ImageMaker(reconstructor, make_tone_map(tone_map.value))
         began = time.perf_counter()
         used = first = last = 0

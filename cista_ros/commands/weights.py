@@ -17,7 +17,7 @@ def weights(
     from rich.table import Table
 
     from ..errors import CheckpointError
-    from ..networks.shipped import DEFAULT_WEIGHTS, shipped_weights
+    from ..networks.shipped import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
     from ..training.card import read_summary
 
     shipped = shipped_weights()
@@ -31,11 +31,11 @@ def weights(
             raise CheckpointError(f"{card}: the model card is missing")
         typer.echo(card.read_text())
         return
+    auto_on = {DEFAULT_WEIGHTS: "gpu", SMALL_WEIGHTS: "cpu"}
     summaries = {key: read_summary(path) for key, path in shipped.items()}
     if as_json:
         rows = {
-            key: {**vars(s), "file": str(shipped[key]), "default": key == DEFAULT_WEIGHTS}
-            for key, s in summaries.items()
+            key: {**vars(s), "file": str(shipped[key]), "auto_on": auto_on.get(key)} for key, s in summaries.items()
         }
         typer.echo(json.dumps(rows))
         return
@@ -43,8 +43,8 @@ def weights(
         typer.echo("this version ships no weights")
         return
     table = Table(
-        caption="MSE and SSIM: simulated held-out sequences, both images equalised; zeros: of the codes. * default."
-        " Too slow on a CPU? cista-tc-small takes half to two thirds of cista-tc's time."
+        caption="MSE and SSIM: simulated held-out sequences, both images equalised; zeros: of the codes."
+        f" `--weights auto` is {DEFAULT_WEIGHTS} on a GPU and {SMALL_WEIGHTS}, in half the time, on a CPU."
     )
     table.add_column("weights", no_wrap=True)
     for column in ("parameters", "iterations", "hours", "MSE", "SSIM", "zeros"):
@@ -55,5 +55,5 @@ def weights(
             f"{s.hours:.2f}" if s.hours is not None else "-",
         ]
         scores = [f"{s.scores[c]:.3f}" if c in s.scores else "-" for c in ("mse_equalised", "ssim_equalised", "zeros")]
-        table.add_row(key + " *" * (key == DEFAULT_WEIGHTS), f"{s.parameters:,}", *trained, *scores)
+        table.add_row(key, f"{s.parameters:,}", *trained, *scores)
     Console().print(table)

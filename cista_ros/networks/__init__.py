@@ -4,11 +4,12 @@ from .checkpoints import load_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
 from .models import MODELS, Model, NetworkConfig, make_network, model_of
 from .network import Conventions, Network, count_parameters
-from .shipped import DEFAULT_WEIGHTS, find_weights, shipped_weights
+from .shipped import DEFAULT_WEIGHTS, SMALL_WEIGHTS, choose_weights, find_weights, shipped_weights
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "MODELS",
+    "SMALL_WEIGHTS",
     "VARIANTS",
     "Cista",
     "CistaConfig",
@@ -17,6 +18,7 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "State",
+    "choose_weights",
     "count_parameters",
     "find_weights",
     "load_network",

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from ..errors import CheckpointError
 from .published import PUBLISHED, cached_weights
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
-DEFAULT_WEIGHTS = "cista-tc"
+DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
 
 
 def shipped_weights() -> dict[str, Path]:
     """Name -> safetensors file of every network shipped with this package."""
-    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)}
+
+
+def choose_weights(name: str, device: torch.device) -> tuple[str, str]:
+    """The weights that a name stands for on a device, and a sentence that says which, and for `auto` why.
+
+    `auto` is cista-tc on a GPU, and on a CPU cista-tc-small: images nearly as good (docs/training.md) in half the time
+    (docs/performance.md). Any other name is itself.
+    """
+    if name != "auto":
+        return name, f"weights {name}"
+    if device.type == "cpu":
+        return SMALL_WEIGHTS, f"weights {SMALL_WEIGHTS} (auto: on a CPU, where {DEFAULT_WEIGHTS} takes twice as long)"
+    return DEFAULT_WEIGHTS, f"weights {DEFAULT_WEIGHTS} (auto: on a GPU)"
 
 
 def find_weights(name: str) -> Path:

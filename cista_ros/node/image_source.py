@@ -12,7 +12,7 @@ import torch
 
 from ..errors import CistaError, DeviceError
 from ..events import no_events
-from ..networks import Network, find_weights, load_network
+from ..networks import Network, choose_weights, find_weights, load_network
 from ..networks.network import MIN_SIZE
 from ..pipeline import ImageMaker, Picture
 from ..reconstructor import Reconstructor, choose_device
@@ -33,15 +33,24 @@ class NotReadyError(CistaError):
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network on its device, and what its file was like when it was read."""
+    """A network on its device, the name of its weights, and what their file was like when it was read.
+
+    `note` says which weights these are, and for `auto` why.
+    """
 
     network: Network
     device: torch.device
     version: tuple[int, ...]
+    weights: str
+    note: str
 
 
-def weights_version(weights: str) -> tuple[int, ...]:
-    """What changes when the file of these weights does."""
+def weights_version(settings: Settings) -> tuple[int, ...]:
+    """What changes when the weights of these settings, or their file, do."""
+    return _version(choose_weights(settings.weights, choose_device(settings.device))[0])
+
+
+def _version(weights: str) -> tuple[int, ...]:
     stat = find_weights(weights).stat()
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
@@ -54,15 +63,16 @@ def load(settings: Settings) -> LoadedNetwork:
             has no room for them, or they cannot be run so.
     """
     device = choose_device(settings.device)
-    version = weights_version(settings.weights)
-    network = load_network(find_weights(settings.weights))
+    weights, note = choose_weights(settings.weights, device)
+    version = _version(weights)
+    network = load_network(find_weights(weights))
     try:
         network = network.to(device)
         if not settings.runtime.endswith("compile"):  # for which a try takes as long as the real thing
-            make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device)
-        return LoadedNetwork(network, device, version)
+            make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device, settings.precision)
+        return LoadedNetwork(network, device, version, weights, note)
     except RuntimeError as error:  # out of memory, driver too old …
-        raise DeviceError(f"{settings.weights} cannot be put on {device}: {error}") from None
+        raise DeviceError(f"{weights} cannot be put on {device}: {error}") from None
 
 
 class ImageSource:
@@ -108,6 +118,7 @@ class ImageSource:
                 self.width,
                 device,
                 runtime=settings.runtime,
+                precision=settings.precision,
                 downscale=settings.downscale,
             )
             reconstructor.reconstruct(no_events())

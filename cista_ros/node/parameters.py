@@ -11,8 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..errors import CistaError
-from ..networks import DEFAULT_WEIGHTS
-from ..runtime import RUNTIMES
+from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
+from ..runtime import PRECISIONS, RUNTIMES
 from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
 from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
@@ -36,7 +36,7 @@ class Settings:
         SettingsError: a value that is none of its choices.
     """
 
-    weights: str = DEFAULT_WEIGHTS
+    weights: str = "auto"
     device: str = "auto"
     events_type: str = "auto"
     event_time: str = "sensor"
@@ -54,6 +54,7 @@ class Settings:
     jpeg_quality: int = 90
     hot_pixels: bool = False
     runtime: str = "auto"
+    precision: str = "auto"
     downscale: int = 1
     overload_policy: str = "merge"
     max_queued_windows: int = 8
@@ -69,9 +70,9 @@ class Settings:
             raise SettingsError(f"shortest is {self.shortest} s; expected less than longest, {self.longest} s")
 
     @property
-    def network_choice(self) -> tuple[str, str, str, int]:
+    def network_choice(self) -> tuple[str, str, str, str, int]:
         """What cannot change without a new network, or a new way to run it."""
-        return self.weights, self.device, self.runtime, self.downscale
+        return self.weights, self.device, self.runtime, self.precision, self.downscale
 
     @property
     def window_choice(self) -> tuple[str | float, ...]:
@@ -102,16 +103,17 @@ _CHOICES: dict[str, Iterable[str]] = {
     "event_time": EVENT_TIMES,
     "windows": ("period", "count", "adaptive", "sync"),
     "runtime": RUNTIMES,
+    "precision": PRECISIONS,
     "tone_map": TONE_MAPS,
     "encoding": ENCODERS,
     "compression": COMPRESSIONS,
     "overload_policy": POLICIES,
 }
 _DESCRIPTIONS = {
-    "weights": "Name of shipped weights, or a file (.safetensors, or the authors' .pth.tar).",
+    "weights": "Name of shipped weights, a file (.safetensors, or the authors' .pth.tar), or auto.",
     "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
-    "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while running.",
-    "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while running.",
+    "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while subscribed.",
+    "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while subscribed.",
     "windows": "What bounds the events of an image: period, count, how busy the view is, or the stamps on sync.",
     "period": "Seconds of event time to an image, with windows=period.",
     "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",
@@ -126,6 +128,7 @@ _DESCRIPTIONS = {
     "jpeg_quality": "Of image_raw/compressed, with compression=jpeg; 100 is the best.",
     "hot_pixels": "Limit the voxels of pixels that fire without end.",
     "runtime": "How the network is run.",
+    "precision": "Of the network's arithmetic; auto is less than fp32 only where it is faster and a trial of it held.",
     "downscale": "Events are binned to a grid coarser by this factor; the images are smaller by it.",
     "overload_policy": "When the network is slower than the events: merge the oldest windows, or skip the oldest.",
     "max_queued_windows": "Windows that may wait for the network before the overload policy acts.",
@@ -188,7 +191,7 @@ def _descriptor(name: str, default: Any) -> ParameterDescriptor:
     return descriptor
 
 
-def faster_settings(settings: Settings) -> str:
-    """What to set, in place of these, where the network is too slow; with less of an image."""
-    small = ["weights cista-tc-small"] if settings.weights == DEFAULT_WEIGHTS else []
+def faster_settings(settings: Settings, weights: str) -> str:
+    """What to set, in place of these, where the network of these weights is too slow; with less of an image."""
+    small = [f"weights {SMALL_WEIGHTS}"] if weights == DEFAULT_WEIGHTS else []
     return " or ".join([*small, f"downscale {settings.downscale + 1}"])

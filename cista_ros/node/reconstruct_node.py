@@ -139,7 +139,7 @@ class ReconstructNode(LifecycleNode):
         assert self._outputs and self._loaded
         self._subscribe_if_wanted()
         topics = f"{self._inputs.topic_name} -> {self._outputs.topic_name}"
-        self.get_logger().info(f"{self._settings.weights} on {self._loaded.device}: {topics}")
+        self.get_logger().info(f"{self._loaded.note} on {self._loaded.device}: {topics}")
 
     def _deactivate(self) -> None:
         self._inputs.unsubscribe()
@@ -199,7 +199,7 @@ class ReconstructNode(LifecycleNode):
     def _enqueue(self, windows: list[Window]) -> None:
         if not windows:
             return
-        assert self._worker
+        assert self._worker and self._loaded
         counts, backlog = self._counts.backlog, self._worker.backlog
         skipped, merged = counts.skipped_windows, counts.merged_windows
         images = self._images_for_input()
@@ -210,7 +210,7 @@ class ReconstructNode(LifecycleNode):
             self._troubles.add(
                 "overload",
                 f"The network is slower than the events: {skipped} windows skipped, {merged} merged just now."
-                f" Faster: {faster_settings(self._settings)}",
+                f" Faster: {faster_settings(self._settings, self._loaded.weights)}",
             )
 
     def _images_for_input(self) -> ImageSource:
@@ -256,7 +256,7 @@ class ReconstructNode(LifecycleNode):
             raise SettingsError("events_type and event_time cannot be changed while the events are subscribed to")
         choose_device(new.device)
         if self._worker and self._loaded:
-            changed = reload and weights_version(new.weights) != self._loaded.version
+            changed = reload and weights_version(new) != self._loaded.version
             if changed or new.network_choice != old.network_choice:
                 self._take_over_network(new)
             self._worker.backlog.limit, self._worker.backlog.policy = new.max_queued_windows, new.overload_policy
@@ -277,7 +277,7 @@ class ReconstructNode(LifecycleNode):
         self._reporter.report(
             Situation(
                 self._phase,
-                self._settings.weights,
+                self._loaded.weights if self._loaded else self._settings.weights,
                 self._loaded.device if self._loaded else None,
                 self._worker.backlog.pending()[0] if self._worker else 0,
                 str(self._images.error or "") if self._images else "",

@@ -29,7 +29,7 @@ class OpenVino(Runtime):
             import openvino
         except ImportError:
             raise RuntimeUnavailableError(
-                "runtime openvino needs the package openvino: pip install 'cista_ros[openvino]'"
+                "runtime openvino needs the package openvino: pip install 'openvino>=2025.0'"
             ) from None
         grid = torch.zeros(1, network.bins, height, width)
         first = first_state(network, height, width, grid.device)

@@ -128,7 +128,7 @@ def _limits(state: TrainingState) -> list[str]:
     data = state.config.data
     share = state.windows / _RELEASED_WINDOWS
     limits = [
-        f"- {state.windows:,} windows of {data.size}x{data.size} pixels were seen: {share:.0%} of the number that the"
+        f"- {state.windows:,} windows of {data.size}x{data.size} pixels were seen: {share:.1%} of the number that the"
         f" released network's training saw ({_RELEASED_WINDOWS:,}).",
         "- Brightness is relative: images are those of scenes stretched to [0, 1].",
     ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from cista_ros.commands.main import main
-from cista_ros.networks import load_network
-from cista_ros.networks.shipped import DEFAULT_WEIGHTS, shipped_weights
+from cista_ros.networks import choose_weights, load_network
+from cista_ros.networks.shipped import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
 
 
 def cista(monkeypatch, capsys, *arguments) -> tuple[int, str]:
@@ -23,6 +24,10 @@ def test_every_shipped_network_loads_is_small_and_has_a_card_with_its_scores(mon
     code, said = cista(monkeypatch, capsys, "--json")
     rows = json.loads(said)
     assert code == 0 and rows.keys() == shipped_weights().keys() and DEFAULT_WEIGHTS in rows
+    assert {row["auto_on"]: name for name, row in rows.items() if row["auto_on"]} == {
+        "gpu": DEFAULT_WEIGHTS,
+        "cpu": SMALL_WEIGHTS,
+    }
     for name, path in shipped_weights().items():
         network = load_network(path)
         assert path.stat().st_size < 3e6
@@ -32,6 +37,14 @@ def test_every_shipped_network_loads_is_small_and_has_a_card_with_its_scores(mon
         for score, value in rows[name]["scores"].items():
             assert f"| {score} | {value:.4g} |" in card
         assert f"{rows[name]['hours']:.2f} hours" in card
+
+
+def test_auto_is_the_small_network_on_a_cpu_and_says_so():
+    name, said = choose_weights("auto", torch.device("cpu"))
+    assert name == SMALL_WEIGHTS and SMALL_WEIGHTS in said and "CPU" in said
+    name, said = choose_weights("auto", torch.device("cuda:1"))
+    assert name == DEFAULT_WEIGHTS and DEFAULT_WEIGHTS in said and "GPU" in said
+    assert choose_weights("some/file.safetensors", torch.device("cpu"))[0] == "some/file.safetensors"
 
 
 def test_the_table_names_them_all(monkeypatch, capsys):

@@ -12,6 +12,7 @@ import pytest
 from test_pipeline import H, W, events_at
 
 from cista_ros.errors import EventError
+from cista_ros.networks import SMALL_WEIGHTS
 from cista_ros.node.backlog import Backlog, Job
 from cista_ros.node.counts import Counts, Recent
 from cista_ros.node.image_source import ImageSource, LoadedNetwork, NotReadyError, load, weights_version
@@ -42,7 +43,9 @@ def window(first=False):
 @pytest.fixture
 def source(small_network):
     told = []
-    loaded = LoadedNetwork(small_network, Reconstructor(small_network, H, W, "cpu").device, ())
+    loaded = LoadedNetwork(
+        small_network, Reconstructor(small_network, H, W, "cpu").device, (), "small", "weights small"
+    )
     made = ImageSource(loaded, PLAIN, H, W, told.append)
     made.told = told
     return made
@@ -176,10 +179,17 @@ def test_weights_are_loaded_and_told_from_those_that_replace_them(tmp_path, smal
 
     path = tmp_path / "mine.safetensors"
     save_network(small_network, path)
-    loaded = load(Settings(weights=str(path), device="cpu", runtime="eager"))
-    assert loaded.version == weights_version(str(path))
+    settings = Settings(weights=str(path), device="cpu", runtime="eager")
+    loaded = load(settings)
+    assert loaded.version == weights_version(settings)
     path.write_bytes(path.read_bytes())
-    assert loaded.version != weights_version(str(path))
+    assert loaded.version != weights_version(settings)
+
+
+def test_weights_auto_are_the_small_ones_on_a_cpu():
+    loaded = load(Settings(device="cpu", runtime="eager"))
+    assert loaded.weights == SMALL_WEIGHTS and "auto" in loaded.note
+    assert loaded.version == weights_version(Settings(weights=SMALL_WEIGHTS, device="cpu"))
 
 
 def test_rates_and_quantiles_are_of_the_time_since_they_were_last_taken():

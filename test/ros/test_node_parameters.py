@@ -31,7 +31,7 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
     choices = {d.name: d.additional_constraints for d in descriptors if d.additional_constraints}
     assert choices["tone_map"] == "one of none, stretch, robust, equalise, clahe"
     chosen = {"events_type", "event_time", "windows", "tone_map", "encoding", "compression", "overload_policy"}
-    assert set(choices) == {*chosen, "runtime"}
+    assert set(choices) == {*chosen, "runtime", "precision"}
     period = next(d for d in descriptors if d.name == "period").floating_point_range[0]
     assert (period.from_value, period.to_value) == (0.0005, 10)
 
@@ -91,6 +91,8 @@ REFUSED = {
     "nan": ({"period": float("nan")}, "out of range"),
     "integer range": ({"max_queued_windows": 0}, "Parameter max_queued_windows out of range"),
     "type": ({"period": "soon"}, "Wrong parameter type"),
+    "precision": ({"precision": "fp8"}, "precision is 'fp8'; expected one of auto, fp32, bf16, fp16"),
+    "precision of a runtime": ({"precision": "fp16"}, "fp16"),
     "file": ({"weights": "/no/such/file"}, "neither a file nor the name of shipped weights"),
     "device": ({"device": "tpu"}, "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
 }

@@ -156,7 +156,7 @@ def worst_mean_difference(path, network, size=64, steps=200):
 
 
 def test_openvino_runs_every_network():
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'openvino>=2025.0'")
     for name in sorted(MODELS.keys() - {"spade-e2vid"}):
         torch.manual_seed(0)
         network = make_network(name).eval().requires_grad_(False)
@@ -164,13 +164,13 @@ def test_openvino_runs_every_network():
 
 
 def test_openvino_refuses_a_network_whose_first_step_differs():
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'openvino>=2025.0'")
     with pytest.raises(RuntimeUnavailableError, match="spade-e2vid: its first step differs"):
         make_runtime("openvino", make_network("spade-e2vid").eval(), 24, 32, CPU)
 
 
 def test_200_steps_by_openvino(released_weights):
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'cista_ros[openvino]'")
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'openvino>=2025.0'")
     assert largest_difference("openvino", load_network(released_weights), 21, 26, steps=200) < EXACT
 
 
