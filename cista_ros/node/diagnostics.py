@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
-import torch
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -18,8 +14,6 @@ from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 from .counts import Counts, Rates
 
 LOG_EVERY_S = 5.0
-MIB = 1 << 20
-PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes; not 4096 on every ARM machine
 
 
 class Troubles:
@@ -54,19 +48,6 @@ class Troubles:
         if now - self._told.get(kind, -LOG_EVERY_S) >= LOG_EVERY_S:
             self._told[kind] = now
             self._logger.warning(text)
-
-
-def memory(device: torch.device | None) -> dict[str, float]:
-    """MiB in use: by this process, and by torch on its GPU, unless that has failed (which the windows tell of)."""
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-    found = {"process_memory_mb": round(resident / MIB, 1)}
-    if device is not None and device.type == "cuda":
-        with suppress(RuntimeError):
-            free, total = torch.cuda.mem_get_info(device)
-            names = "device_memory_mb", "device_memory_free_mb", "device_memory_total_mb"
-            sizes = torch.cuda.memory_reserved(device), free, total
-            found |= {name: round(size / MIB, 1) for name, size in zip(names, sizes, strict=True)}
-    return found
 
 
 def diagnostic_array(stamp: Time, name: str, level: bytes, message: str, values: dict[str, object]) -> DiagnosticArray:

@@ -12,9 +12,10 @@ from std_msgs.msg import Float64MultiArray
 
 from ..wire.messages import EVENT_TYPES
 from .counts import Counts, Recent
-from .diagnostics import Troubles, diagnostic_array, memory, statistics
+from .diagnostics import Troubles, diagnostic_array, statistics
 from .images import time_message
 from .inputs import Inputs
+from .memory import Trim, memory
 
 REPORT_S = 1.0
 
@@ -38,6 +39,7 @@ class Reporter:
         self._troubles, self._inputs = troubles, inputs
         self._troubles_told = self._failed_told = 0
         self._next = time.monotonic() + REPORT_S
+        self._trim = Trim()
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._statistics = node.create_publisher(Float64MultiArray, "~/statistics", 10)
 
@@ -49,6 +51,8 @@ class Reporter:
     def report(self, situation: Situation) -> None:
         """Publish both."""
         self._next = time.monotonic() + 1.5 * REPORT_S
+        if not situation.queued_windows:
+            self._trim()
         counts = self._counts
         rates = self._recent.take(counts.intake.received)
         level, text = self._assess(situation, rates.image_rate)
