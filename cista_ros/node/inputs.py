@@ -171,6 +171,7 @@ class Inputs:
         try:
             message = self._events.decode(data)
         except DecodeError as error:
+            self._tell_of_packets(packets)
             self.counts.malformed_messages += 1
             self.troubles.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
             return
