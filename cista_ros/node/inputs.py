@@ -25,6 +25,7 @@ from .parameters import Settings
 from .sync import SyncTopic
 
 IDLE_STEP_S = 0.05
+INFO_TOPIC = "events/camera_info"
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Inputs:
         self._refusal = ""
         # Raw: rclpy lets bytes that it cannot deserialise end the process.
         self._info = self.node.create_subscription(
-            CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
+            CameraInfo, INFO_TOPIC, self._on_camera_info, qos_profile_system_default, raw=True
         )
         self.sync.want(self.settings.windows == "sync")
 
