@@ -18,6 +18,7 @@ from ..whole_files import write_text, write_whole
 from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
 from .images import to_grey
+from .message_types import from_bytes
 from .waiting_events import WaitingEvents
 
 
@@ -39,8 +40,8 @@ class Recorder(Node):
         self.last_arrival: float | None = None
         self._waiting = WaitingEvents()
         self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
-        self.create_subscription(Image, "image_raw", self._on_image, 100)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(Image, "image_raw", self._on_image, 100, raw=True)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, raw=True)
 
     def done(self, idle: float) -> bool:
         """Whether nothing has come for so many seconds and the node says that it has nothing left to do."""
@@ -80,9 +81,10 @@ class Recorder(Node):
                     throttle_duration_sec=5.0,
                 )
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, data: bytes) -> None:
         now = self.last_arrival = time.monotonic()
         try:
+            message = from_bytes(Image, data)
             grey = to_grey(message)
         except DecodeError as error:
             self.malformed += 1
@@ -100,7 +102,13 @@ class Recorder(Node):
     def _on_lost(self, count: int) -> None:
         self.lost += count
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+    def _on_diagnostics(self, data: bytes) -> None:
+        try:
+            message = from_bytes(DiagnosticArray, data)
+        except DecodeError as error:
+            self.malformed += 1
+            self.get_logger().warning(f"Skipped diagnostics: {error}", throttle_duration_sec=5.0)
+            return
         for status in message.status:
             if status.name.endswith(": reconstruction"):
                 self.diagnostics = {item.key: item.value for item in status.values}

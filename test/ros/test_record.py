@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import H, W, cut, module, stream
 from sensor_msgs.msg import Image
 
@@ -57,14 +58,26 @@ def test_an_image_that_cannot_be_shown_is_told_and_counted_and_the_rest_recorded
     recorder, images = start(client, tmp_path)
     cut_short = image(1)
     cut_short.data = cut_short.data[:-1]
-    for wrong in (Image(encoding="rgb9", height=1, width=1, step=3, data=bytes(3)), cut_short):
+    for wrong in (Image(encoding="rgb9", height=1, width=1, step=3, data=bytes(3)), cut_short, b"\0\1\0\0 no image"):
         images.publish(wrong)
     images.publish(image(2))
     client.until(lambda: (tmp_path / "events" / "00000000.png").exists())
     assert recorder.stop() == 0, recorder.err
     report = json.loads((tmp_path / "record.json").read_text())
-    assert (report["malformed_messages"], [i["stamp_ns"] for i in report["images"]]) == (2, [2])
+    assert (report["malformed_messages"], [i["stamp_ns"] for i in report["images"]]) == (3, [2])
     assert "Skipped an image: image encoding 'rgb9' is not known" in recorder.err
+
+
+def test_diagnostics_that_are_none_are_told_and_counted(client, tmp_path):
+    recorder, _ = start(client, tmp_path)
+    diagnostics = client.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    # The client's own subscription is not raw.
+    client.node.destroy_subscription(next(s for s in client.node.subscriptions if s.topic_name == "/diagnostics"))
+    client.until(diagnostics.get_subscription_count)
+    diagnostics.publish(b"\0\1\0\0 no diagnostics")
+    client.until(lambda: "Skipped diagnostics: no DiagnosticArray" in recorder.err)
+    assert recorder.stop() == 0, recorder.err
+    assert json.loads((tmp_path / "record.json").read_text())["malformed_messages"] == 1
 
 
 def test_a_place_that_can_no_longer_be_written_is_named_and_the_report_still_written(client, tmp_path):
