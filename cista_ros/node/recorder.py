@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -14,6 +15,7 @@ from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
 from ..errors import DecodeError
+from ..events import binned, inside
 from ..whole_files import write_text, write_whole
 from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
@@ -39,6 +41,7 @@ class Recorder(Node):
         self.diagnostics: dict[str, str] = {}
         self.last_arrival: float | None = None
         self._waiting = WaitingEvents()
+        self._width = 0  # of the sensor
         self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
         self.create_subscription(Image, "image_raw", self._on_image, 100, raw=True)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, raw=True)
@@ -72,6 +75,7 @@ class Recorder(Node):
             self.get_logger().warning(f"Skipped a message of events: {error}", throttle_duration_sec=5.0)
             return
         self.events += len(message.events)
+        self._width = message.width
         if len(message.events):
             dropped = self._waiting.dropped
             self._waiting.add(message.events, self.last_arrival)
@@ -93,11 +97,16 @@ class Recorder(Node):
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         events, arrived = self._waiting.take(stamp)
         name = f"{len(self.images):08d}.png"
-        drawn = draw_events(events, message.height, message.width)
+        drawn = self._draw(events, message.height, message.width)
         for folder, image in (("frames", grey), ("events", drawn)):
             write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
         latency = None if arrived is None else 1000 * (now - arrived)
         self.images.append({"stamp_ns": stamp, "events": len(events), "latency_ms": latency})
+
+    def _draw(self, events: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The events at an image's size, also where `downscale` made that smaller than the sensor."""
+        coarse = binned(events, max(1, round(self._width / width)))
+        return draw_events(coarse[inside(coarse, height, width)], height, width)
 
     def _on_lost(self, count: int) -> None:
         self.lost += count
