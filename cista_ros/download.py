@@ -92,15 +92,11 @@ def download(
 
 def remote_size(address: str, schemes: frozenset[str] = SCHEMES) -> int | None:
     """How many bytes a server says a file has; None if it does not say. DownloadError if it cannot be asked."""
-    _allow(address, schemes)
-    request = urllib.request.Request(address, headers={"User-Agent": "cista_ros"}, method="HEAD")
     try:
-        with urllib.request.build_opener(_OnlyTo(schemes)).open(request, timeout=TIMEOUT_S) as answer:
+        with _open(address, schemes, method="HEAD") as answer:
             length = answer.headers.get("Content-Length")
     except urllib.error.HTTPError as error:
         raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from None
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        raise DownloadError(f"{address}: cannot be reached ({error}); is there a network?") from None
     return int(length) if length and length.isdecimal() else None
 
 
@@ -122,21 +118,36 @@ def _allow(address: str, schemes: frozenset[str]) -> None:
         raise DownloadError(f"{address}: only https addresses are fetched")
 
 
-def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozenset[str]) -> None:
-    _allow(address, schemes)
-    opener = urllib.request.build_opener(_OnlyTo(schemes))
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(address, headers={"User-Agent": "cista_ros"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+def _open(address: str, schemes: frozenset[str], **request: Any) -> Any:
+    """The answer. HTTPError if the server refuses; DownloadError if the address is none, not allowed, not reached."""
     try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
+        _allow(address, schemes)
+        asked = urllib.request.Request(address, **request)
+        asked.add_header("User-Agent", "cista_ros")
+        return urllib.request.build_opener(_OnlyTo(schemes)).open(asked, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError:
+        raise
+    except ValueError as error:  # of urllib's parsing, of this address or of one that the server sends us to
+        raise DownloadError(f"{address}: is, or leads to, an address that cannot be read ({error})") from None
+    except (OSError, HTTPException) as error:  # of the network, of TLS, of HTTP
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise DownloadError(f"{address}: cannot be reached ({_text(reason)}); is there a network?") from None
+
+
+def _text(reason: object) -> str:
+    return str(reason) or type(reason).__name__
+
+
+def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozenset[str]) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    try:
+        with _open(address, schemes, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
             resumed = answer.status == 206 and _starts_at(answer.headers.get("Content-Range", "")) == have
             begin = have if resumed else 0
             length = answer.headers.get("Content-Length")
             total = begin + int(length) if length and length.isdecimal() else None
             _check_room(part.parent, None if total is None else total - begin, address)
-            _copy(answer, part, begin, total, progress)
+            _copy(answer, part, begin, total, progress, address)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             # The part is whole already, or of another file: its checksum tells which, or the next try begins anew.
@@ -147,11 +158,6 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
                 f"{address}: the part that was there is of another file; it was removed: try again"
             ) from None
         raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise DownloadError(f"{address}: cannot be reached ({error.reason}); is there a network?") from None
-    except (HTTPException, TimeoutError, ConnectionError) as error:
-        reason = str(error) or type(error).__name__
-        raise DownloadError(f"{address}: broke off ({reason}); run the command again to go on") from None
     if total is not None and part.stat().st_size != total:
         raise DownloadError(
             f"{address}: broke off after {part.stat().st_size} of {total} bytes; run the command again to go on"
@@ -178,13 +184,21 @@ def _check_room(folder: Path, needed: int | None, address: str) -> None:
         raise DownloadError(f"{address}: needs {needed} bytes, but {folder} has only {free} free")
 
 
-def _copy(answer: Any, part: Path, begin: int, total: int | None, progress: Progress | None) -> None:
+def _copy(answer: Any, part: Path, begin: int, total: int | None, progress: Progress | None, address: str) -> None:
     done = begin
     with part.open("r+b" if begin else "wb") as file:
         file.seek(begin)
         file.truncate()
-        while chunk := answer.read(CHUNK):
+        while chunk := _read(answer, address):
             file.write(chunk)
             done += len(chunk)
             if progress:
                 progress(done, total)
+
+
+def _read(answer: Any, address: str) -> bytes:
+    # Beside the file that is written: only so is an OSError known to be of the network or of TLS, not of the disk.
+    try:
+        return answer.read(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise DownloadError(f"{address}: broke off ({_text(error)}); run the command again to go on") from None

@@ -30,7 +30,8 @@ def _cameras(text: str) -> dict[str, str]:
             raise ValueError(f"cameras: {name!r} cannot be a namespace; expected NAME or NAME=EVENTS_TOPIC, by commas")
         if name in cameras:
             raise ValueError(f"cameras: {name!r} is there twice")
-        cameras[name] = topic or f"/{name}/events"
+        # The player's namespace is not the node's: a relative topic is made one for both.
+        cameras[name] = topic if topic.startswith("/") else f"/{name}/{topic or 'events'}"
     if not cameras:
         raise ValueError("cameras: none; expected NAME or NAME=EVENTS_TOPIC, by commas")
     return cameras

@@ -47,7 +47,8 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         return value(name).lower() == "true"
 
     events_topic, namespace = value("events_topic"), value("namespace")
-    camera = events_topic.rpartition("/")[0]
+    # With the slash, if there is one: beside a relative topic is another such.
+    beside = events_topic[: events_topic.rfind("/") + 1]
     # As text, even where YAML would read a number.
     overrides = {name: ParameterValue(value(name), value_type=str) for name in ("weights", "device") if value(name)}
     node = Node(
@@ -56,7 +57,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name="cista_reconstruct",
         namespace=namespace,
         parameters=[value("params_file"), {**overrides, "use_sim_time": flag("use_sim_time")}],
-        remappings=[("events", events_topic), ("events/camera_info", f"{camera}/camera_info")],
+        remappings=[("events", events_topic), ("events/camera_info", f"{beside}camera_info")],
         output="screen",
     )
     actions: list[LaunchDescriptionEntity] = [node]

@@ -6,6 +6,9 @@ import errno
 import hashlib
 import http.server
 import shutil
+import socket
+import ssl
+import subprocess
 import threading
 from collections import namedtuple
 
@@ -33,6 +36,10 @@ class Server(http.server.BaseHTTPRequestHandler):
         if self.path == "/elsewhere":
             self.send_response(302)
             self.send_header("Location", "ftp://example.org/file")
+            return self.end_headers()
+        if self.path == "/nowhere":
+            self.send_response(302)
+            self.send_header("Location", "https://[::1/file")
             return self.end_headers()
         begin = int(self.headers["Range"][6:-1]) if "Range" in self.headers and self.path != "/no-ranges" else 0
         if begin >= len(CONTENT):
@@ -126,6 +133,49 @@ def test_no_server_and_no_file_are_told_in_one_line(server, tmp_path):
         download(f"{server.address}/gone", tmp_path / "a", SHA256, schemes=HTTP)
     with pytest.raises(DownloadError, match=r"cannot be reached .*is there a network"):
         download("http://127.0.0.1:9/a", tmp_path / "a", SHA256, schemes=HTTP)
+
+
+def test_an_address_that_is_none_is_told_with_the_one_that_was_asked_for(server, tmp_path):
+    leads = r"an address that cannot be read \(Invalid IPv6 URL\)"
+    with pytest.raises(DownloadError, match=rf"^{server.address}/nowhere: is, or leads to, {leads}"):
+        download(f"{server.address}/nowhere", tmp_path / "a", SHA256, schemes=HTTP)
+    for ask in (remote_size, lambda address: download(address, tmp_path / "a", SHA256)):
+        with pytest.raises(DownloadError, match=rf"^https://\[::1/a: is, or leads to, {leads}"):
+            ask("https://[::1/a")
+
+
+@pytest.fixture
+def garbling_address(tmp_path, monkeypatch):
+    """Of an HTTPS server that breaks its TLS after half of CONTENT."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl, for a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    command += ["-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def serve(listening):
+        with listening.accept()[0] as plain, context.wrap_socket(plain, server_side=True) as secure:
+            secure.recv(4096)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode()
+            secure.sendall(head + CONTENT[: len(CONTENT) // 2])
+            with socket.socket(fileno=secure.detach()) as raw:
+                raw.sendall(b"this is no TLS record" * 100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}/a"
+        thread.join(10)
+
+
+def test_tls_that_fails_on_the_way_is_told_with_the_address(garbling_address, tmp_path):
+    with pytest.raises(DownloadError, match=rf"^{garbling_address}: broke off \(.*SSL.*run the command again"):
+        download(garbling_address, tmp_path / "a", SHA256)
+    assert (tmp_path / "a.part").stat().st_size > 0
 
 
 def test_a_server_is_asked_for_sizes(server):

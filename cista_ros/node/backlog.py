@@ -68,14 +68,17 @@ class Backlog:
     """A queue between two threads of at most `limit` jobs. When full, old ones give way:
 
     - `merge`: the oldest two that can become one do, reconstructed in a single step: no event is lost, an image is.
-      Windows of two streams cannot; if none can, or more than MAX_WAITING_EVENTS wait, the oldest is skipped.
+      Windows of two streams cannot; if none can, the oldest is skipped.
     - `skip`: the oldest is dropped with its events.
+
+    By either policy the oldest are skipped while more than MAX_WAITING_EVENTS wait; a job that has more waits alone.
     """
 
     def __init__(self, limit: int, policy: str, counts: BacklogCounts | None = None) -> None:
         self.limit, self.policy = limit, policy
         self.counts = counts or BacklogCounts()
         self._jobs: deque[Job] = deque()
+        self._events = 0  # in these
         self._errands: deque[Errand] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -84,6 +87,9 @@ class Backlog:
         """Append a job, making room by the policy."""
         with self._changed:
             self._jobs.append(job)
+            self._events += job.events
+            while self._events > MAX_WAITING_EVENTS and len(self._jobs) > 1:
+                self._skip()
             while len(self._jobs) > max(1, self.limit):
                 self._make_room()
             self._changed.notify()
@@ -100,14 +106,19 @@ class Backlog:
             self._changed.wait_for(lambda: self._jobs or self._errands or self._closed)
             if self._closed:
                 return None
-            return self._errands.popleft() if self._errands else self._jobs.popleft()
+            if self._errands:
+                return self._errands.popleft()
+            job = self._jobs.popleft()
+            self._events -= job.events
+            return job
 
     def discard(self) -> None:
         """Drop all jobs, counted."""
         with self._changed:
             self.counts.discarded_windows += len(self._jobs)
-            self.counts.discarded_events += sum(job.events for job in self._jobs)
+            self.counts.discarded_events += self._events
             self._jobs.clear()
+            self._events = 0
 
     def close(self) -> None:
         """Wake whoever waits; jobs still queued stay counted in `pending`, errands are cancelled."""
@@ -120,21 +131,25 @@ class Backlog:
     def pending(self) -> tuple[int, int]:
         """(jobs, events) that wait."""
         with self._changed:
-            return len(self._jobs), sum(job.events for job in self._jobs)
+            return len(self._jobs), self._events
 
     def _make_room(self) -> None:
-        if self.policy == "merge" and sum(job.events for job in self._jobs) <= MAX_WAITING_EVENTS:
+        if self.policy == "merge":
             for i, (earlier, later) in enumerate(pairwise(self._jobs)):
                 if _can_merge(earlier, later):
                     self._jobs[i + 1] = replace(later, windows=earlier.windows + later.windows)
                     del self._jobs[i]
                     self.counts.merged_windows += 1
                     return
+        self._skip()
+
+    def _skip(self) -> None:
         oldest, following = self._jobs.popleft(), self._jobs[0]
         if oldest.windows[0].first and oldest.images is following.images:
             # What follows now begins the stream.
             begins = replace(following.windows[0], first=True)
             self._jobs[0] = replace(following, windows=(begins, *following.windows[1:]))
+        self._events -= oldest.events
         self.counts.skipped_windows += 1
         self.counts.skipped_events += oldest.events
 

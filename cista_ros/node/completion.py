@@ -7,6 +7,9 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node, NodeNameNonExistentError
 
+from ..errors import DecodeError
+from .message_types import from_bytes
+
 SUFFIX = ": reconstruction"
 # A node that says the same for so long while events are pending will never be done with them.
 STUCK_S = 30.0
@@ -26,7 +29,10 @@ class Completion:
         self._reports: dict[str, dict[str, str]] = {}
         self._done: set[str] = set()
         self._began = self._news = time.monotonic()
-        self._subscription = node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        self._malformed = 0
+        self._subscription = node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, 100, raw=True
+        )
 
     def waits_for(self) -> set[str]:
         """The names of the nodes that are not done; nodes of other kinds are not waited for."""
@@ -50,7 +56,15 @@ class Completion:
             return False
         return any(topic == f"{name}/statistics" for topic, _ in published)
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+    def _on_diagnostics(self, data: bytes) -> None:
+        try:
+            message = from_bytes(DiagnosticArray, data)
+        except DecodeError as error:
+            self._malformed += 1
+            self._node.get_logger().warning(
+                f"Skipped diagnostics ({self._malformed} so far): {error}", throttle_duration_sec=5.0
+            )
+            return
         for status in message.status:
             if status.name.endswith(SUFFIX):
                 self._on_report(status.name.removesuffix(SUFFIX), status)

@@ -79,10 +79,12 @@ def to_grey(message: Image) -> np.ndarray:
     """sensor_msgs/Image -> uint8 (H, W), for looking at. Colours need cv_bridge (of ROS 2) to be installed.
 
     Raises:
-        DecodeError: an encoding that is not known, colour without cv_bridge or that it cannot convert, or data of
-            another size than declared.
+        DecodeError: an encoding that is not known, colour without cv_bridge or that it cannot convert, no pixels,
+            or data of another size than declared.
     """
     dtype, channels = image_layout(message.encoding)
+    if not (message.height and message.width):
+        raise DecodeError(f"an image of {message.width}x{message.height} pixels")
     if channels != 1:
         return _grey_by_cv_bridge(message)
     if message.is_bigendian:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 from rclpy.node import Node
 from rclpy.qos import qos_profile_system_default
-from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
@@ -21,10 +20,12 @@ from ..wire.messages import EventMessage
 from .counts import Counts
 from .diagnostics import Troubles
 from .event_subscription import EventSubscription
+from .message_types import from_bytes
 from .parameters import Settings
 from .sync import SyncTopic
 
 IDLE_STEP_S = 0.05
+INFO_TOPIC = "events/camera_info"
 
 
 @dataclass
@@ -79,9 +80,8 @@ class Inputs:
             self._refusal = f"{self.topic_name} cannot be subscribed: {error}"
             raise
         self._refusal = ""
-        # Raw: rclpy lets bytes that it cannot deserialise end the process.
         self._info = self.node.create_subscription(
-            CameraInfo, "events/camera_info", self._on_camera_info, qos_profile_system_default, raw=True
+            CameraInfo, INFO_TOPIC, self._on_camera_info, qos_profile_system_default, raw=True
         )
         self.sync.want(self.settings.windows == "sync")
 
@@ -171,6 +171,7 @@ class Inputs:
         try:
             message = self._events.decode(data)
         except DecodeError as error:
+            self._tell_of_packets(packets)
             self.counts.malformed_messages += 1
             self.troubles.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
             return
@@ -249,12 +250,13 @@ class Inputs:
 
     def _on_camera_info(self, data: bytes) -> None:
         try:
-            info = deserialize_message(data, CameraInfo)
-            self.camera_binning = info.binning_x, info.binning_y
-            self.camera_info = info
-        except Exception as error:  # rclpy does not say which
+            info = from_bytes(CameraInfo, data)
+        except DecodeError as error:
             self.counts.malformed_messages += 1
             self.troubles.add("camera_info", f"Skipped a camera_info: {error}")
+            return
+        self.camera_binning = info.binning_x, info.binning_y
+        self.camera_info = info
 
     def _on_stamp(self, stamp: int) -> None:
         if self.windows:

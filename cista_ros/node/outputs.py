@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from ..drawing import draw_activity, draw_events
 from ..pipeline import Picture
 from .images import pixels_message, time_message, to_compressed, to_message
+from .inputs import INFO_TOPIC
 from .parameters import Settings
 from .qos import PublisherEventCallbacks, UnsupportedEventTypeError, unmet_subscriber
 
@@ -28,7 +29,7 @@ IMAGES = {
 
 
 class Outputs:
-    """Publishers of an image's forms, and, where a camera_info came in, of one beside it.
+    """Publishers of an image's forms, and, where a camera_info came in (elsewhere than ours goes), of one beside it.
 
     Args:
         node: whose publishers these are.
@@ -38,7 +39,7 @@ class Outputs:
     def __init__(self, node: Node, troubles: Troubles) -> None:
         self._node, self._troubles = node, troubles
         self._images = {topic: self._publisher(kind, topic) for topic, kind in IMAGES.items()}
-        self._info = self._publisher(CameraInfo, "camera_info")
+        self._info = self._info_publisher()
 
     @property
     def topic_name(self) -> str:
@@ -75,10 +76,21 @@ class Outputs:
                 self._troubles.tell("code", f"Nothing comes on {publisher.topic_name}: {lack}")
             else:
                 publisher.publish(pixels_message(draw_activity(activity), "mono8", *header))
-        if info:
+        if info and self._info:
             info.header.stamp, info.header.frame_id = time_message(picture.stamp), job.frame_id
             info.binning_x, info.binning_y = binning
             self._info.publish(info)
+
+    def _info_publisher(self) -> Publisher | None:
+        """None where the camera's own camera_info goes: ours would come back as the camera's, and be changed again."""
+        name = self._node.resolve_topic_name("camera_info")
+        if name != self._node.resolve_topic_name(INFO_TOPIC):
+            return self._publisher(CameraInfo, "camera_info")
+        self._node.get_logger().warning(
+            f"No camera_info is published beside the images: it would go to the camera's own topic, {name}."
+            " Remap camera_info, or give this node another namespace than the camera's."
+        )
+        return None
 
     def _publisher(self, message_type: type, topic: str) -> Publisher:
         qos = QoSProfile(depth=10)
@@ -95,7 +107,7 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the topics away."""
-        for publisher in (*self._images.values(), self._info):
+        for publisher in filter(None, (*self._images.values(), self._info)):
             self._node.destroy_publisher(publisher)
 
     def _subscribed(self, topic: str) -> Publisher | None:

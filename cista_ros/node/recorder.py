@@ -15,11 +15,13 @@ from sensor_msgs.msg import Image
 
 from ..drawing import draw_events
 from ..errors import DecodeError
-from ..events import concatenate, no_events
+from ..events import binned, inside
 from ..whole_files import write_text, write_whole
 from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
 from .images import to_grey
+from .message_types import from_bytes
+from .waiting_events import WaitingEvents
 
 
 class Recorder(Node):
@@ -38,11 +40,11 @@ class Recorder(Node):
         self.events = self.messages = self.malformed = self.lost = 0
         self.diagnostics: dict[str, str] = {}
         self.last_arrival: float | None = None
-        self._waiting = no_events()
-        self._arrivals: list[tuple[int, float]] = []
+        self._waiting = WaitingEvents()
+        self._width = 0  # of the sensor
         self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
-        self.create_subscription(Image, "image_raw", self._on_image, 100)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_subscription(Image, "image_raw", self._on_image, 100, raw=True)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, raw=True)
 
     def done(self, idle: float) -> bool:
         """Whether nothing has come for so many seconds and the node says that it has nothing left to do."""
@@ -54,6 +56,7 @@ class Recorder(Node):
         report = {
             "images": self.images,
             "events": self.events,
+            "dropped_events": self._waiting.dropped,
             "messages": self.messages,
             "malformed_messages": self.malformed,
             "lost_messages": self.lost,
@@ -72,37 +75,49 @@ class Recorder(Node):
             self.get_logger().warning(f"Skipped a message of events: {error}", throttle_duration_sec=5.0)
             return
         self.events += len(message.events)
+        self._width = message.width
         if len(message.events):
-            if len(self._waiting) and message.events["t"][0] < self._waiting["t"][-1]:
-                # A new stream: no image of the old one is to come.
-                self._waiting, self._arrivals = no_events(), []
-            self._waiting = concatenate([self._waiting, message.events])
-            self._arrivals.append((int(message.events["t"][-1]), self.last_arrival))
+            dropped = self._waiting.dropped
+            self._waiting.add(message.events, self.last_arrival)
+            if self._waiting.dropped > dropped:
+                self.get_logger().warning(
+                    f"{self._waiting.dropped} events so far are in no drawing: no image came for them",
+                    throttle_duration_sec=5.0,
+                )
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, data: bytes) -> None:
         now = self.last_arrival = time.monotonic()
         try:
+            message = from_bytes(Image, data)
             grey = to_grey(message)
         except DecodeError as error:
             self.malformed += 1
             self.get_logger().warning(f"Skipped an image: {error}", throttle_duration_sec=5.0)
             return
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        n = int(np.searchsorted(self._waiting["t"], stamp, "right"))
-        arrived = next((arrival for last, arrival in self._arrivals if last > stamp), None)
+        events, arrived = self._waiting.take(stamp)
         name = f"{len(self.images):08d}.png"
-        drawn = draw_events(self._waiting[:n], message.height, message.width)
+        drawn = self._draw(events, message.height, message.width)
         for folder, image in (("frames", grey), ("events", drawn)):
             write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
         latency = None if arrived is None else 1000 * (now - arrived)
-        self.images.append({"stamp_ns": stamp, "events": n, "latency_ms": latency})
-        self._waiting = self._waiting[n:]
-        self._arrivals = [arrival for arrival in self._arrivals if arrival[0] > stamp]
+        self.images.append({"stamp_ns": stamp, "events": len(events), "latency_ms": latency})
+
+    def _draw(self, events: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The events at an image's size, also where `downscale` made that smaller than the sensor."""
+        coarse = binned(events, max(1, round(self._width / width)))
+        return draw_events(coarse[inside(coarse, height, width)], height, width)
 
     def _on_lost(self, count: int) -> None:
         self.lost += count
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+    def _on_diagnostics(self, data: bytes) -> None:
+        try:
+            message = from_bytes(DiagnosticArray, data)
+        except DecodeError as error:
+            self.malformed += 1
+            self.get_logger().warning(f"Skipped diagnostics: {error}", throttle_duration_sec=5.0)
+            return
         for status in message.status:
             if status.name.endswith(": reconstruction"):
                 self.diagnostics = {item.key: item.value for item in status.values}

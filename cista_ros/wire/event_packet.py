@@ -49,8 +49,8 @@ ENCODINGS = tuple(_ENCODERS)
 
 @dataclass
 class PacketCounts:
-    """What was missing or left out: packets, by the gaps in their `seq`; events whose place or time was not told yet
-    (at the beginning, and after a gap); words of no known code.
+    """What was missing or left out: packets that did not come, by the gaps in `seq`; events whose place or time was not
+    told yet (at the beginning, and after a gap); words of no known code.
     """
 
     missing_packets: int = 0
@@ -79,18 +79,10 @@ class PacketDecoder:
 
     def decode(self, packet: PacketMessage) -> EventMessage:
         """The packet's events; DecodeError if they cannot be decoded: the next packet then begins after a gap."""
-        if packet.encoding not in _DECODERS:
-            raise DecodeError(f"encoding {packet.encoding!r} is not known; known are {', '.join(_DECODERS)}")
-        if packet.time_base > _LAST_TIME_BASE:
-            raise DecodeError(f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}")
-        gap = packet.seq - self._seq - 1
-        if packet.encoding != self._encoding or not -1 <= gap <= _LARGEST_GAP:
-            self._encoding, self._decoder = packet.encoding, _DECODERS[packet.encoding]()
-            self._host_clock = HostClock()
-        elif gap > 0:
-            self.counts.missing_packets += gap
-            self._decoder.lose()
-        self._seq = packet.seq
+        refusal = _refusal(packet)
+        self._go_on_to(packet, bool(refusal))
+        if refusal:
+            raise DecodeError(refusal)
         decoder = self._decoder
         unplaced, unknown = decoder.unplaced_events, decoder.unknown_words
         try:
@@ -105,6 +97,30 @@ class PacketDecoder:
             self._host_clock.to_host(events["t"], packet.stamp)
             return EventMessage(*head, events)  # the packet has other times
         return EventMessage(*head, events, packet)
+
+    def _go_on_to(self, packet: PacketMessage, refused: bool) -> None:
+        """Take note of a packet's place in its stream. One that is refused did come, and is not missing."""
+        gap = packet.seq - self._seq - 1
+        follows = self._encoding is not None and -1 <= gap <= _LARGEST_GAP
+        if follows and (refused or packet.encoding == self._encoding):
+            self.counts.missing_packets += max(0, gap)
+            if gap > 0 or refused:
+                self._decoder.lose()
+        elif refused:
+            return  # of a stream that nothing else is known of
+        else:
+            self._encoding, self._decoder = packet.encoding, _DECODERS[packet.encoding]()
+            self._host_clock = HostClock()
+        self._seq = packet.seq
+
+
+def _refusal(packet: PacketMessage) -> str:
+    """Why a packet cannot be decoded, by what it says of itself; empty if it can."""
+    if packet.encoding not in _DECODERS:
+        return f"encoding {packet.encoding!r} is not known; known are {', '.join(_DECODERS)}"
+    if packet.time_base > _LAST_TIME_BASE:
+        return f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}"
+    return ""
 
 
 def part_of(message: EventMessage, wanted: np.ndarray) -> EventMessage:

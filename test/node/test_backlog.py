@@ -99,6 +99,21 @@ def test_merging_ends_where_memory_would_not(monkeypatch):
     assert backlog.counts == module.BacklogCounts(merged_windows=1, skipped_windows=1, skipped_events=6)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_waits_is_bounded_however_long_the_queue(policy, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING_EVENTS", 7)
+    backlog, maker = Backlog(100_000, policy), images()
+    fill(backlog, [window(0, first=True), window(10), window(20), window(30)], maker)
+    assert backlog.pending() == (2, 6)
+    assert backlog.counts == module.BacklogCounts(skipped_windows=2, skipped_events=6)
+    # One that has more events than may wait is not lost for that, but waits alone.
+    fill(backlog, [window(40, n=9)], maker)
+    assert backlog.pending() == (1, 9)
+    (job,) = take_all(backlog)
+    assert (job.window.stamp, job.window.first) == (48, True)
+    assert backlog.counts == module.BacklogCounts(skipped_windows=4, skipped_events=12)
+
+
 def test_close_wakes_who_waits_and_leaves_the_rest_pending():
     backlog = Backlog(5, "merge")
     got = []

@@ -112,4 +112,10 @@ def test_an_image_that_cv_bridge_cannot_convert_is_refused_with_its_reason(monke
 
     monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=Refusing))
     with pytest.raises(DecodeError, match="an image of encoding 32FC2: no conversion from 32FC2 to mono8"):
-        to_grey(Image(encoding="32FC2"))
+        to_grey(Image(encoding="32FC2", height=1, width=1))
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "rgb8"])
+def test_an_image_without_pixels_is_refused(encoding):
+    with pytest.raises(DecodeError, match="an image of 0x1 pixels"):
+        to_grey(Image(encoding=encoding, height=1))

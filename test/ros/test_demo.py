@@ -7,10 +7,10 @@ import json
 import cv2
 import numpy as np
 import pytest
-from harness import H, W, cut, free_domain, offline, stream
+from harness import MS, T0, H, W, cut, free_domain, offline, stream
 from recordings.makers import write_bag
 
-from cista_ros.commands.demo import DemoError
+from cista_ros.commands.demo import DemoError, _sustained_rate
 from cista_ros.commands.main import app
 from cista_ros.tone_map import to_mono8
 
@@ -46,6 +46,17 @@ def test_demo_writes_images_contact_sheet_and_sums(small_weights, tmp_path):
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
     assert summary["rmw"].startswith("rmw_")
     assert summary["diagnostics"]["merged_windows"] == summary["diagnostics"]["lost_messages"] == "0"
+
+
+def test_the_speed_is_what_the_machine_sustains_where_a_recording_is_busiest(small_weights, tmp_path):
+    # A tenth of a second in which each window takes one step, and then, in one recording, as many of ten and more.
+    quiet, busy = stream(500, 0.1), stream(100_000, 0.1, t0=T0 + 100 * MS)
+    rates = []
+    for name, parts in (("quiet", [quiet]), ("busy", [quiet, busy])):
+        messages = [m for part in parts for m in cut(part)]
+        bag = write_bag(tmp_path / f"{name}.bag", [(m.stamp, "/dvs/events", m) for m in messages])
+        rates.append(_sustained_rate(bag, str(small_weights[0]), "cpu", 0.002))
+    assert 0 < rates[1] < rates[0] / 3
 
 
 def test_demo_says_which_process_failed(small_weights, tmp_path, monkeypatch):

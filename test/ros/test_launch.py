@@ -96,6 +96,17 @@ def test_arguments_reach_the_node(client, small_weights, tmp_path):
     assert process.stop() == 0
 
 
+def test_a_relative_topic_has_its_camera_info_beside_it(client, small_weights, tmp_path):
+    weights = f"weights:={small_weights[0]}"
+    one = launch(client, weights, "namespace:=robot", "events_topic:=events", ROS_LOG_DIR=str(tmp_path))
+    two = launch(client, weights, "cameras:=left=stream", file="cameras.launch.py", ROS_LOG_DIR=str(tmp_path))
+    for topic, info in (("/robot/events", "/robot/camera_info"), ("/left/stream", "/left/camera_info")):
+        client.node.create_publisher(EventArray, topic, 10)
+        client.until(lambda topic=topic: client.node.count_subscribers(topic) == 1)
+        client.until(lambda info=info: client.node.count_subscribers(info) == 1)
+    assert one.stop() == two.stop() == 0
+
+
 def test_a_bag_that_cannot_be_played_fails_the_launch(client, small_weights, tmp_path):
     process = launch(
         client, "bag:=/no/such.bag", f"weights:={small_weights[0]}", "exit_on_end:=true", ROS_LOG_DIR=str(tmp_path)

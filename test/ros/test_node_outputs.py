@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from harness import MS, H, W, pixels, stamp_of, stream
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from cista_ros.drawing import draw_activity, draw_events
 from cista_ros.intake import Intake
@@ -95,3 +95,23 @@ def test_a_network_without_a_code_says_so(client, tmp_path):
     client.until(lambda: "firenet.safetensors is a network without a sparse code" in process.err)
     assert "Nothing comes on /code_image: " in process.err
     assert client.counts()["failed_windows"] == 0
+
+
+def test_no_camera_info_is_published_where_the_cameras_own_goes(client, small_weights):
+    # As where the node has the camera's namespace, and events and camera_info are remapped to the camera's.
+    process = client.start_node(
+        *(f"weights:={small_weights[0]}", "period:=0.02", "max_queued_windows:=1000", "downscale:=2"),
+        arguments=("-r", "camera_info:=/dvs/camera_info"),
+    )
+    seen = []
+    client.node.create_subscription(CameraInfo, "/dvs/camera_info", seen.append, 100)
+    client.camera_info.publish(CameraInfo(height=40, width=48))
+    client.until(lambda: seen)
+    for _ in range(3):
+        client.send(stream(height=40, width=48), height=40, width=48)
+    client.until(lambda: len(client.images) == 30)
+    assert [(i.binning_x, i.binning_y) for i in seen] == [(0, 0)]
+    assert client.node.count_publishers("/dvs/camera_info") == 1
+    assert client.counts()["failed_windows"] == 0
+    line = "No camera_info is published beside the images: it would go to the camera's own topic, /dvs/camera_info."
+    assert process.err.count(line) == 1

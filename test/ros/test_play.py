@@ -144,6 +144,20 @@ def test_it_can_wait_until_its_events_are_images(client, full_weights, tmp_path)
     assert "6000 used for 100 images, 0 dropped, 0 pending" in process.err
 
 
+def test_diagnostics_that_are_none_do_not_end_its_wait_for_images(client, tmp_path):
+    path = write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream())])
+    Listener(client)
+    client.node.destroy_subscription(next(s for s in client.node.subscriptions if s.topic_name == "/diagnostics"))
+    diagnostics = client.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    player = client.start(*module("play", path, "--rate", 5, "--wait-for-images"))
+    # It may be that this node is one that reconstructs: it waits for 3 s.
+    client.until(diagnostics.get_subscription_count)
+    diagnostics.publish(b"\0\1\0\0 no diagnostics")
+    client.until(lambda: player.popen.poll() is not None)
+    assert player.wait() == 0, player.err
+    assert "Skipped diagnostics (1 so far): no DiagnosticArray" in player.err
+
+
 def test_bad_input_ends_with_code_2_and_one_clear_line(client, tmp_path):
     empty = write_bag(tmp_path / "empty.bag", with_topics([EventMessage(T0, "", 18, 24, EVENTS[:0])]))
     good = write_any(tmp_path, "ros1", EVENTS)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import cv2
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import H, W, cut, module, stream
 from sensor_msgs.msg import Image
 
+from cista_ros.drawing import draw_events
+from cista_ros.events import binned
 from cista_ros.node.images import to_message
 from cista_ros.wire import cdr
 
@@ -40,18 +44,59 @@ def test_a_message_that_is_none_is_told_and_counted_and_the_rest_recorded(client
     assert "Skipped a message of events" in recorder.err
 
 
+def test_events_that_no_image_came_for_are_counted_and_told(client, tmp_path):
+    recorder, images = start(client, tmp_path)
+    client.send(stream())
+    client.send(stream(1000))  # another round of a looped recording: no image of the first is to come
+    client.until(lambda: "3000 events so far are in no drawing" in recorder.err)
+    images.publish(image(int(stream()["t"][-1]) + 10**9))
+    client.until(lambda: (tmp_path / "events" / "00000000.png").exists())
+    assert recorder.stop() == 0, recorder.err
+    report = json.loads((tmp_path / "record.json").read_text())
+    shown = report["images"][0]["events"]
+    assert (report["events"], report["dropped_events"]) == (4000, 3000) and 0 < shown <= 1000
+
+
 def test_an_image_that_cannot_be_shown_is_told_and_counted_and_the_rest_recorded(client, tmp_path):
     recorder, images = start(client, tmp_path)
     cut_short = image(1)
     cut_short.data = cut_short.data[:-1]
-    for wrong in (Image(encoding="rgb9", height=1, width=1, step=3, data=bytes(3)), cut_short):
+    unknown = Image(encoding="rgb9", height=1, width=1, step=3, data=bytes(3))
+    for wrong in (unknown, cut_short, Image(encoding="mono8", height=1), b"\0\1\0\0 no image"):
         images.publish(wrong)
     images.publish(image(2))
     client.until(lambda: (tmp_path / "events" / "00000000.png").exists())
     assert recorder.stop() == 0, recorder.err
     report = json.loads((tmp_path / "record.json").read_text())
-    assert (report["malformed_messages"], [i["stamp_ns"] for i in report["images"]]) == (2, [2])
+    assert (report["malformed_messages"], [i["stamp_ns"] for i in report["images"]]) == (4, [2])
     assert "Skipped an image: image encoding 'rgb9' is not known" in recorder.err
+
+
+def test_events_are_drawn_at_the_size_of_images_that_are_smaller_than_the_sensor(client, tmp_path):
+    recorder, images = start(client, tmp_path)
+    events = stream(20)
+    events["x"][0] = W  # a damaged message may hold such
+    (message,) = cut(events, 1000)
+    client.events.publish(cdr.encode(message))
+    for i in range(2):  # the first may be taken before the events
+        images.publish(to_message(np.zeros((H // 2, W // 2)), "mono8", message.stamp + i, "dvs"))
+        client.until(lambda i=i: (tmp_path / "events" / f"{i:08d}.png").exists())
+    assert recorder.stop() == 0, recorder.err
+    shown = [entry["events"] for entry in json.loads((tmp_path / "record.json").read_text())["images"]]
+    drawn = cv2.imread(str(tmp_path / "events" / f"{shown.index(20):08d}.png"))
+    assert np.array_equal(drawn, draw_events(binned(events[1:], 2), H // 2, W // 2))
+
+
+def test_diagnostics_that_are_none_are_told_and_counted(client, tmp_path):
+    recorder, _ = start(client, tmp_path)
+    diagnostics = client.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    # The client's own subscription is not raw.
+    client.node.destroy_subscription(next(s for s in client.node.subscriptions if s.topic_name == "/diagnostics"))
+    client.until(diagnostics.get_subscription_count)
+    diagnostics.publish(b"\0\1\0\0 no diagnostics")
+    client.until(lambda: "Skipped diagnostics: no DiagnosticArray" in recorder.err)
+    assert recorder.stop() == 0, recorder.err
+    assert json.loads((tmp_path / "record.json").read_text())["malformed_messages"] == 1
 
 
 def test_a_place_that_can_no_longer_be_written_is_named_and_the_report_still_written(client, tmp_path):

@@ -217,6 +217,35 @@ def test_a_time_base_that_is_none_is_refused():
         PacketDecoder().decode(packet(bytes(8), 0, "mono", 2**64 - 1))
 
 
+@pytest.mark.parametrize("refused", [{"encoding": "evt9"}, {"time_base": 2**64 - 1}])
+def test_a_packet_that_is_refused_is_not_missing_too_and_the_next_one_begins_after_a_gap(refused):
+    decoder = PacketDecoder()
+    with pytest.raises(DecodeError):
+        decoder.decode(packet([], 3, **refused))  # before any stream
+    decoder.decode(packet([*START, X], 7))
+    with pytest.raises(DecodeError):
+        decoder.decode(packet([X], 8, **refused))
+    assert len(decoder.decode(packet([X, *START, X], 9)).events) == 1
+    assert (decoder.counts.missing_packets, decoder.counts.unplaced_events) == (0, 1)
+    with pytest.raises(DecodeError):
+        decoder.decode(packet([X], 12, **refused))  # 10 and 11 did not come
+    decoder.decode(packet([*START, X], 13))
+    assert decoder.counts.missing_packets == 2
+    with pytest.raises(DecodeError):
+        decoder.decode(packet([X], 2**63, **refused))  # of another stream
+    assert len(decoder.decode(packet([X], 14)).events) == 1
+    assert decoder.counts.missing_packets == 2
+
+
+def test_publishers_that_do_not_count_lose_their_place_by_a_packet_that_is_refused():
+    decoder = PacketDecoder()
+    decoder.decode(packet([*START, X], 0))
+    with pytest.raises(DecodeError):
+        decoder.decode(packet([X], 0, "evt9"))
+    assert len(decoder.decode(packet([X, *START, X], 0)).events) == 1
+    assert (decoder.counts.missing_packets, decoder.counts.unplaced_events) == (0, 1)
+
+
 def test_a_sequence_that_goes_back_is_a_new_stream():
     decoder = PacketDecoder()
     words = [HIGH | 4000, LOW, Y, X]

@@ -132,10 +132,16 @@ class _Machine:
 
     def decode(self, packet: PacketMessage) -> list[tuple[int, int, int, bool]] | None:
         """The packet's events; None if it cannot be decoded."""
-        if packet.encoding not in ENCODINGS or packet.time_base > 1 << 62:
-            return None
+        refused = packet.encoding not in ENCODINGS or packet.time_base > 1 << 62
         gap = packet.seq - self._seq - 1
-        if packet.encoding != self._encoding or gap < -1:
+        known = self._encoding is not None and gap >= -1
+        if refused:
+            if known:
+                self.missing += max(gap, 0)
+                self._evt3.lose()
+                self._seq = packet.seq
+            return None
+        if packet.encoding != self._encoding or not known:
             self.unplaced, self.unknown = self.counts["unplaced_events"], self.counts["unknown_words"]
             self._encoding, self._evt3, self._cmp = packet.encoding, Evt3(), LibcaerCmp()
         elif gap > 0:
