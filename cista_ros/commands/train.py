@@ -86,6 +86,7 @@ def train(
         held_out = len(trainer.held_out)
         say(f"pictures: {len(trainer.pictures)} to train on, {held_out} held out; processes: {workers.count}")
         outcome = run(trainer, output, say, minutes, _board(output) if tensorboard and workers.leads else None)
+        workers.wait()
         say(f"{outcome.why} after {state.iteration} iterations; see {output}")
         if outcome.why != "finished":
             files = f" --backbone {backbone} --heads {heads}" if backbone else ""

@@ -30,6 +30,11 @@ class Workers:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value)
 
+    def wait(self) -> None:
+        """Until all processes are here: gloo may abort in one that leaves while another is still at work."""
+        if self.count > 1:
+            dist.barrier()
+
     def close(self) -> None:
         """Leave the group."""
         if self.count > 1:

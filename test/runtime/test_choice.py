@@ -85,7 +85,7 @@ def test_half_precision_is_refused_where_it_would_not_be_used(name, small_networ
 
 def test_openvino_that_is_not_installed_names_the_extra(small_network, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)  # what the import system itself does for "not there"
-    with pytest.raises(RuntimeUnavailableError, match=r"pip install 'cista_ros\[openvino\]'"):
+    with pytest.raises(RuntimeUnavailableError, match=r"pip install 'openvino>=2025\.0'"):
         make_runtime("openvino", small_network, 20, 24, CPU)
 
 
