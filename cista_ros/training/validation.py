@@ -100,7 +100,7 @@ def averaged_network(network: Network, average: dict[str, Tensor], amp: bool) ->
     """A copy of the network that holds its averaged weights, for evaluation.
 
     After a training with automatic mixed precision its convolutions' kernels are rounded to bfloat16, as they were in
-    every step of it: in bf16 the network is then the same one, and its images stay three times as near to fp32's.
+    every step of it: run in bf16 it is then the same network, and its images stay nearer to fp32's.
     """
     copy = make_network(network.config)
     copy.load_state_dict(average)

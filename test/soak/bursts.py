@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from soak import accounted, conclude, sample, say, soak
+from soak import accounted, conclude, ended_in_order, sample, say, soak
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=10000000", "idle_timeout:=1.0"
 
@@ -43,7 +43,7 @@ def main(seconds: float, rate: float, encoding: str) -> int:
             == counts["missing_packets"]
             == 0,
             "memory bounded (1.5 GiB)": max(row["resident_mb"] for row in rows) < 1536,
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

@@ -12,7 +12,7 @@ import signal
 import sys
 
 import numpy as np
-from soak import accounted, conclude, sample, say, soak
+from soak import accounted, conclude, ended_in_order, sample, say, soak
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
 RATE, EVERY_MS = 200_000, 10
@@ -53,7 +53,7 @@ def main(times: int) -> int:
             "memory within 5 %": last["resident_mb"] < 1.05 * first["resident_mb"],
             "threads and open files as they were": last["threads"] <= first["threads"]
             and last["open_files"] <= first["open_files"],
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

@@ -13,7 +13,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
-from soak import accounted, conclude, sample, say, soak
+from soak import accounted, conclude, ended_in_order, sample, say, soak
 
 from cista_ros.node.images import time_message
 
@@ -70,7 +70,7 @@ def main(seconds: float) -> int:
             "images' stamps go back only where the events do": watcher.stamps_back == back,
             "reports bear the time of /clock": len(told) > seconds / 2 and set(told) - {0} <= known,
             "memory within 5 %": first[-1]["resident_mb"] < 1.05 * first[len(first) // 4]["resident_mb"],
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

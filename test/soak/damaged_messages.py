@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from soak import accounted, conclude, sample, say, soak
+from soak import accounted, conclude, ended_in_order, sample, say, soak
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
 RATE, EVERY_MS = 200_000, 5.0
@@ -47,7 +47,7 @@ def main(seconds: float, encoding: str) -> int:
             and counts["images"] + counts["merged_windows"] > seconds * 9,
             "no window failed": counts["failed_windows"] == counts["not_ready_windows"] == 0,
             "memory within 5 %": rows[-1]["resident_mb"] < 1.05 * rows[len(rows) // 4]["resident_mb"],
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

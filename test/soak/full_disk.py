@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 from harness import Process, environment, module
-from soak import accounted, conclude, say, soak
+from soak import accounted, conclude, ended_in_order, say, soak
 from traffic import SAMPLE
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
@@ -83,7 +83,7 @@ def main() -> int:
             counts, sent = this.watcher.counts, this.sent()
             held["every event used"] = sent["sent_events"] == counts["received_events"] == counts["used_events"]
             held["identity"] = accounted(counts)
-            held["the node ended in order"] = node.stop() == 0 and "Traceback" not in node.err
+            held["the node ended in order"] = ended_in_order(node)
         for name, words in COMMANDS.items():
             with small_disk(this.folder / name.replace(" ", "-")) as disk:
                 command = [sys.executable, "-m", "cista_ros.commands.main", *(word.format(disk) for word in words)]

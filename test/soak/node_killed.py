@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 from harness import Process, module
-from soak import accounted, conclude, sample, say, soak
+from soak import accounted, conclude, ended_in_order, sample, say, soak
 from test_fastdds_profile import ENVIRONMENT
 from traffic import SAMPLE
 
@@ -63,7 +63,7 @@ def main(times: int) -> int:
             "the player's memory within 5 %": rows[-1]["resident_mb"] < 1.05 * rows[half]["resident_mb"],
             "its threads and open files as they were": rows[-1]["threads"] <= rows[half]["threads"]
             and rows[-1]["open_files"] <= rows[half]["open_files"],
-            "the last node ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "the last node ended in order": ended_in_order(node),
         }
         return conclude(
             this,

@@ -16,7 +16,7 @@ import numpy as np
 from harness import save_random
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from soak import NODE, accounted, conclude, sample, say, soak
+from soak import NODE, accounted, conclude, ended_in_order, sample, say, soak
 
 RATE = 200_000
 PARAMETERS = "period:=0.1", "max_events:=1000000"
@@ -71,7 +71,7 @@ def main(times: int) -> int:
             "memory within 5 % from half way on": rows[-1]["resident_mb"] < 1.05 * rows[half]["resident_mb"],
             "threads and open files as they were": rows[-1]["threads"] <= rows[half]["threads"]
             and rows[-1]["open_files"] <= rows[half]["open_files"],
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

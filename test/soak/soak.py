@@ -208,6 +208,11 @@ def sample(process: Process) -> dict[str, float]:
     }
 
 
+def ended_in_order(process: Process) -> bool:
+    """Stop a process by SIGINT: whether it ended with code 0, and without a traceback."""
+    return process.stop() == 0 and "Traceback" not in process.err
+
+
 def quantiles(latencies: list[float]) -> list[float]:
     """p50, p95 and maximum, in whole ms."""
     return [round(float(q)) for q in np.quantile(latencies, (0.5, 0.95, 1))] if latencies else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from soak import accounted, conclude, quantiles, sample, say, slope, soak
+from soak import accounted, conclude, ended_in_order, quantiles, sample, say, slope, soak
 
 # Four images a second: a third of a core.
 PARAMETERS = "weights:=cista-tc-small", "period:=0.25", "max_events:=1000000"
@@ -64,7 +64,7 @@ def main(seconds: float, rate: float, parameters: tuple[str, ...]) -> int:
             "threads and open files as they were": warm[0]["threads"] == warm[-1]["threads"]
             and warm[0]["open_files"] == warm[-1]["open_files"],
             "latency (p10) flat within 20 ms": last <= first + 20,
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from harness import Process
-from soak import accounted, conclude, quantiles, sample, say, soak
+from soak import accounted, conclude, ended_in_order, quantiles, sample, say, soak
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
 RATE = 200_000
@@ -58,7 +58,7 @@ def main(seconds: float) -> int:
             "every event used": sent["sent_events"] == counts["received_events"] == counts["used_events"],
             "identity": accounted(counts),
             "memory within 30 MiB": max(row["resident_mb"] for row in rows) < before["resident_mb"] + 30,
-            "ended in order": node.stop() == 0 and "Traceback" not in node.err,
+            "ended in order": ended_in_order(node),
         }
         return conclude(
             this,

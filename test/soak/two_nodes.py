@@ -12,7 +12,7 @@ import zlib
 
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from soak import Watcher, accounted, conclude, say, soak, stamp_of
+from soak import Watcher, accounted, conclude, ended_in_order, say, soak, stamp_of
 
 PARAMETERS = "weights:=cista-tc-small", "period:=0.2", "max_events:=1000000", "max_queued_windows:=1000"
 RATE = 200_000
@@ -47,7 +47,7 @@ def main(seconds: float) -> int:
                 ),
                 "identity": all(map(accounted, both)),
                 "the same images": images[""] == images["/second"] and len(images[""]) == both[0]["images"] > 0,
-                "both ended in order": node.stop() == other.stop() == 0 and "Traceback" not in node.err + other.err,
+                "both ended in order": ended_in_order(node) and ended_in_order(other),
             }
             return conclude(
                 this,

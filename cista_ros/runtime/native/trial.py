@@ -12,8 +12,7 @@ ONE_GREY_LEVEL = 1 / 255
 # A trial is short, and what grows goes on growing: a small part of what is allowed in the end.
 ALLOWED = ONE_GREY_LEVEL / 16
 _SIZE, _STEPS = 48, 40
-# With half as many, rounding grew to eight grey levels in 500 steps of few events, which no short trial showed
-# (docs/performance.md); and such a network is fast enough in fp32.
+# Some narrower networks drift over hundreds of steps and do not show it in a short trial; in fp32 they are fast enough.
 MIN_CHANNELS = 64
 # Where nothing moves any more, nothing overwrites what rounding did to the state: first there are events everywhere,
 # then few, and these in one strip only (docs/performance.md).
