@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -57,6 +57,8 @@ class MotionConfig:
         renders: images rendered for each window; none moves more than about a pixel from the one before.
         pauses: share of the sequences whose motion stops and goes.
         pause_windows: length of a pause and the motion after it, in windows.
+        rests: share of the sequences that come to rest at once, before a camera without noise: no event at all.
+        rest_windows: for how many windows they do, before the motion goes on.
         longest_ms: no window lasts longer, however slow the scene.
     """
 
@@ -65,6 +67,8 @@ class MotionConfig:
     renders: int = 12
     pauses: float = 0.3
     pause_windows: tuple[float, float] = (4.0, 40.0)
+    rests: float = 0.0
+    rest_windows: tuple[float, float] = (8.0, 60.0)
     longest_ms: float = 50.0
 
 
@@ -89,6 +93,7 @@ _LOGARITHMIC = {
     "speed",
     "events_per_pixel",
     "pause_windows",
+    "rest_windows",
 }
 
 
@@ -166,12 +171,16 @@ def simulate_events(
     motion = config.motion
     scenes = Scenes(pictures, count, height, width, config.scene, generator)
     camera = draw_camera(config.camera, count, height, width, generator)
-    path, durations = _course(scenes, camera, motion, windows, generator)
+    rests = _rests(motion, count, windows, generator)
+    path, durations = _course(scenes, camera, motion, rests, generator)
     images = scenes.render(path)
     log_intensity = scenes.log_intensity(images)
     starts = durations.cumsum(1) - durations
-    runs, _ = pixel_runs(log_intensity, durations, camera)
     noise = draw_noise(config.camera, count, size, generator)
+    noisy = ~rests.any(1)[:, None, None]
+    camera = replace(camera, leak=camera.leak * noisy)
+    noise = NoiseSources(noise.background * noisy.flatten(), noise.hot * noisy)
+    runs, _ = pixel_runs(log_intensity, durations, camera)
     events = merge(expand(runs, starts), *noise.events(starts, durations, generator))
     return events, images[:, :: motion.renders]
 
@@ -202,11 +211,22 @@ def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generato
     )
 
 
+def _rests(config: MotionConfig, count: int, windows: int, generator: torch.Generator) -> Tensor:
+    """Which windows are at rest, bool (N, T)."""
+    if not config.rests:  # draws nothing: the sequences of a seed stay what they were before there were rests
+        return torch.zeros(count, windows, dtype=torch.bool, device=generator.device)
+    draw, window = Draw(generator), torch.arange(windows, device=generator.device)
+    comes = draw.uniform((0.0, 1.0), count, 1) < config.rests
+    begins = draw.uniform((0.1, 0.7), count, 1) * windows
+    ends = begins + draw.log_uniform(config.rest_windows, count, 1)
+    return comes & (window >= begins) & (window < ends)
+
+
 def _course(
-    scenes: Scenes, camera: PixelModel, config: MotionConfig, windows: int, generator: torch.Generator
+    scenes: Scenes, camera: PixelModel, config: MotionConfig, rests: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Positions (N, S + 1) at the segments' ends and their durations int64 ns (N, S)."""
-    draw, count = Draw(generator), len(scenes.haze)
+    """Positions (N, S + 1) at the segments' ends and their durations int64 ns (N, S); rests: see `_rests`."""
+    draw, count = Draw(generator), len(rests)
     device = generator.device
     # A first look tells how many crossings a pixel of motion makes.
     look = scenes.log_intensity(scenes.render(torch.tensor([[0.0, 1.0]], device=device).expand(count, 2)))
@@ -215,13 +235,14 @@ def _course(
     per_window = draw.log_uniform(config.events_per_pixel, count) / per_pixel
     step = (per_window / config.renders).clamp(max=1.0)
 
-    segment = torch.arange(windows * config.renders, device=device) + 0.5
+    resting = rests.repeat_interleave(config.renders, 1)
+    segment = torch.arange(resting.shape[1], device=device) + 0.5
     period = draw.log_uniform(config.pause_windows, count, 1) * config.renders
     stops = draw.uniform((0.0, 1.0), count, 1) < config.pauses
     bias = torch.where(stops, draw.uniform((0.0, 1.0), count, 1), 2.0)
     phase = draw.uniform((0.0, 2 * math.pi), count, 1)
     pace = (bias + torch.sin(2 * math.pi * segment / period + phase)).clamp(0, 1)
-    path = _positions(step[:, None] * pace)
+    path = _positions(step[:, None] * pace * ~resting)
 
     speed = draw.log_uniform(config.speed, count)
     longest = config.longest_ms / config.renders

@@ -48,6 +48,8 @@ class LossConfig:
             equalises): unlike l1 it also sees an order of greys that is wrong by little.
         temporal: weight of the mean absolute difference between the change from image to image and the true change.
         sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
+        hold: in windows without any event the images are compared with the last one before them instead of with the
+            truth (but for `temporal`): no event has told anything new, so what is shown is to stay.
         distilled: share of the loss that is taken against the images of another network, the tutor, instead of the
             truth (`cista train --tutor WEIGHTS`). It knows what can be known of the events; the truth shows more.
     """
@@ -61,6 +63,7 @@ class LossConfig:
     equalised: float = 0.0
     temporal: float = 0.0
     sparsity: float = 0.0
+    hold: bool = False
     distilled: float = 0.0
 
 

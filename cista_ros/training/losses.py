@@ -48,6 +48,20 @@ def equalised(images: Tensor, levels: int = 32) -> Tensor:
     return (below.gather(1, index) + density.gather(1, index) * (place - level)).view_as(images)
 
 
+def last_told(images: Tensor, still: Tensor, before: Tensor | None) -> Tensor:
+    """For each of the images (T, N, 1, H, W) the last one up to it whose window had an event, without gradient.
+
+    Args:
+        still: bool (T, N), windows without any event.
+        before: the last of what this function returned for the windows before; None at the start of the sequences.
+    """
+    told = []
+    for image, rests in zip(images.detach(), still, strict=True):
+        before = image if before is None else torch.where(rests[:, None, None, None], before, image)
+        told.append(before)
+    return torch.stack(told)
+
+
 class SequenceLoss:
     """The weighted loss of a run of consecutive images.
 
@@ -62,7 +76,15 @@ class SequenceLoss:
         self.config = config
         self.perceptual = perceptual
 
-    def __call__(self, images: Tensor, truth: Tensor, code_l1: Tensor, first: int, last: bool) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        images: Tensor,
+        truth: Tensor,
+        code_l1: Tensor,
+        first: int,
+        last: bool,
+        hold: tuple[Tensor, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Parts of the loss by name, and `total`; an empty dictionary if none of these images counts.
 
         Args:
@@ -71,6 +93,7 @@ class SequenceLoss:
             code_l1: mean absolute value of the sparse codes.
             first: index of images[0] in its sequence.
             last: whether these are the sequence's last windows.
+            hold: for LossConfig.hold windows without any event, bool (T, N), and what `last_told` returns.
         """
         config = self.config
         if config.images == "last":
@@ -82,6 +105,10 @@ class SequenceLoss:
         if skip == len(images):
             return {}
         wanted, true = images[skip:], truth[skip + 1 :]
+        change = true - truth[skip:-1]
+        if hold is not None:
+            still, told = (value[skip:] for value in hold)
+            true = torch.where(still[:, :, None, None, None], told, true)
         flat, flat_true = wanted.flatten(0, 1), true.flatten(0, 1)
         parts = {"l1": (flat - flat_true).abs().mean()}
         if config.ssim:
@@ -92,7 +119,7 @@ class SequenceLoss:
             some = slice((len(wanted) - 1) % config.perceptual_every, None, config.perceptual_every)
             parts["perceptual"] = self.perceptual(wanted[some].flatten(0, 1), true[some].flatten(0, 1)).mean()
         if config.temporal and len(wanted) > 1:
-            parts["temporal"] = ((wanted[1:] - wanted[:-1]) - (true[1:] - true[:-1])).abs().mean()
+            parts["temporal"] = ((wanted[1:] - wanted[:-1]) - change[1:]).abs().mean()
         if config.sparsity:
             parts["sparsity"] = code_l1
         parts["total"] = torch.stack([getattr(config, name) * value for name, value in parts.items()]).sum()

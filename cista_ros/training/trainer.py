@@ -17,7 +17,7 @@ from ..voxel_grid import normalise
 from .beginning import new_network, new_optimiser, thresholds
 from .card import model_card, weights_metadata
 from .elementwise import compile_elementwise
-from .losses import Distance, SequenceLoss
+from .losses import Distance, SequenceLoss, last_told
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
 from .state import TrainingError, TrainingState, save_state, write_aside
 from .unrolled import Unrolled, detach
@@ -99,6 +99,7 @@ class Trainer:
             self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
         )
         lesson = self._lesson(voxels, truth)
+        still = (voxels == 0).flatten(2).all(2)
         voxels = normalise(voxels)
         forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(
             config, i
@@ -108,17 +109,21 @@ class Trainer:
 
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(config, i)
-        state, parts = None, {}
+        state, told, parts = None, None, {}
         for chunk in torch.arange(windows).split(config.optimiser.tbptt or windows):
             first, end = int(chunk[0]), int(chunk[-1]) + 1
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
                 images, state, code_l1 = self.unrolled(voxels[first:end], truth[first:end], forced[first:end], state)
             state = detach(state)
-            if losses := self.loss(images, truth[first : end + 1], code_l1, first, end == windows):
+            hold = None
+            if config.loss.hold:
+                told = last_told(images, still[first:end], None if told is None else told[-1])
+                hold = still[first:end], told
+            if losses := self.loss(images, truth[first : end + 1], code_l1, first, end == windows, hold):
                 if lesson is not None:
-                    told = self.loss(images, lesson[first : end + 1], code_l1, first, end == windows)["total"]
+                    taught = self.loss(images, lesson[first : end + 1], code_l1, first, end == windows, hold)["total"]
                     share = config.loss.distilled
-                    losses |= {"distilled": told, "total": (1 - share) * losses["total"] + share * told}
+                    losses |= {"distilled": taught, "total": (1 - share) * losses["total"] + share * taught}
                 parts = losses
                 self._step(losses["total"])
         clock("train")

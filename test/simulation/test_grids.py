@@ -8,7 +8,7 @@ import torch
 from cista_ros.events import check_events
 from cista_ros.simulation.grids import event_array, voxel_grids
 from cista_ros.simulation.pictures import Pictures
-from cista_ros.simulation.sequences import SimulationConfig, simulate, simulate_events
+from cista_ros.simulation.sequences import MotionConfig, SimulationConfig, simulate, simulate_events
 from cista_ros.voxel_grid import voxel_grid
 
 SIZE, WINDOWS, COUNT = (48, 64), 5, 3
@@ -55,3 +55,15 @@ def test_shapes_and_ranges():
     assert voxels.shape == (3, 2, 4, *SIZE) and images.shape == (4, 2, 1, *SIZE)
     assert images.min() >= 0 and images.max() <= 1
     assert voxels.isfinite().all() and voxels.any()
+
+
+def test_sequences_come_to_rest_without_any_event_and_go_on() -> None:
+    motion = MotionConfig(rests=1.0, rest_windows=(4.0, 6.0), events_per_pixel=(0.5, 0.5))
+    made = simulate(pictures(), SimulationConfig(motion=motion), 6, 16, SIZE, 5, torch.Generator().manual_seed(1))
+    empty = (made.voxels == 0).flatten(2).all(2)
+    for n in range(6):
+        rest = empty[:, n].nonzero().flatten()
+        assert 4 <= len(rest) <= 7 and rest[-1] - rest[0] == len(rest) - 1, "one run of empty windows"
+        assert rest[0] > 0, "after something was seen"
+        begin = made.images[rest[0], n]
+        assert all(torch.equal(begin, made.images[t + 1, n]) for t in rest), "what is at rest looks the same"

@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from cista_ros.training.config import LossConfig
-from cista_ros.training.losses import SequenceLoss, equalised, ssim
+from cista_ros.training.losses import SequenceLoss, equalised, last_told, ssim
 
 T, N, SIDE = 5, 2, 24
 
@@ -92,3 +92,21 @@ def test_the_gradient_of_equalised_is_the_density():
     equalised(image, levels=4).sum().backward()
     # Three of four pixels lie in the first quarter: density 3/4 over a width of 1/4.
     assert torch.allclose(image.grad.flatten(), torch.tensor([3.0, 3, 3, 1], dtype=torch.float64))
+
+
+def test_in_windows_without_events_what_was_shown_before_them_is_held() -> None:
+    generator = torch.Generator().manual_seed(4)
+    images = torch.rand(5, 2, 1, 16, 16, generator=generator)
+    truth = torch.rand(6, 2, 1, 16, 16, generator=generator)
+    still = torch.zeros(5, 2, dtype=torch.bool)
+    still[1:3, 0] = True
+
+    told = last_told(images, still, None)
+    wanted = truth[1:].clone()
+    wanted[1:3, 0] = images[0, 0]
+    parts = SequenceLoss(LossConfig(first_window=0))(images, truth, torch.tensor(0.0), 0, True, (still, told))
+    assert torch.isclose(parts["l1"], (images - wanted).abs().mean())
+
+    # In pieces it is the same.
+    first = last_told(images[:2], still[:2], None)
+    assert torch.equal(told, torch.cat((first, last_told(images[2:], still[2:], first[-1]))))
