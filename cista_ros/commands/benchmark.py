@@ -82,6 +82,8 @@ def benchmark(
             "refused": refused,
         }
         json_file.write_text(json.dumps(content, indent=1) + "\n")
+    if runtime and refused:
+        raise BenchmarkError(f"{len(refused)} of what --runtime names not measured, see above: {', '.join(refused)}")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -69,8 +69,10 @@ def test_operations_of_cista_tc_are_those_of_the_paper_s_size():
 def test_what_cannot_run_here_is_told_and_the_rest_measured(small_network, tmp_path):
     weights = tmp_path / "small.safetensors"
     save_network(small_network, weights)
-    result = run("--network", weights, "--size", "20x17", "--seconds", 0, "--runtime", "cuda-graph:bf16")
-    assert result.exit_code == 0
+    runtimes = "--runtime", "cuda-graph:bf16", "--runtime", "fused"
+    result = run("--network", weights, "--size", "20x17", "--seconds", 0, *runtimes)
+    assert "| small | 20x17 | fused | fp32 |" in result.output
+    assert isinstance(result.exception, BenchmarkError) and "1 of what --runtime names" in str(result.exception)
     assert "not measured: cuda-graph bf16: runtime cuda-graph needs a CUDA GPU" in result.output
 
 
