@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -48,13 +47,6 @@ class Checksum:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
         return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $CISTA_CACHE, else cista_ros in $XDG_CACHE_HOME, else in ~/.cache."""
-    if chosen := os.environ.get("CISTA_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cista_ros"
 
 
 def download(
@@ -142,7 +134,13 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
     have = part.stat().st_size if part.exists() else 0
     try:
         with _open(address, schemes, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
-            resumed = answer.status == 206 and _starts_at(answer.headers.get("Content-Range", "")) == have
+            resumed = answer.status == 206 and _starts_at(answer.headers.get("Content-Range", "")) == have > 0
+            if answer.status == 206 and not resumed:
+                # Some other part of the file: only the whole is of use then.
+                part.unlink(missing_ok=True)
+                if not have:
+                    raise DownloadError(f"{address}: the server sends a part where the whole file was asked for")
+                return _fetch(address, part, progress, schemes)
             begin = have if resumed else 0
             length = answer.headers.get("Content-Length")
             total = begin + int(length) if length and length.isdecimal() else None

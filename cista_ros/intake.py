@@ -13,6 +13,8 @@ from .events import concatenate, in_order, inside, no_events
 JUMP_NS = 10_000_000
 # Further ahead than this a chunk must be confirmed by the next one.
 AHEAD_NS = 1_000_000_000
+# What lies so far ahead (36 years) is of another clock, whatever gaps are allowed; shares of such spans fit int64.
+LONGEST_GAP_NS = 1 << 60
 # No event camera is smaller or larger than this; who says so is mistaken, and must not make us allocate for it.
 MIN_SIDE, MAX_PIXELS = 16, 1 << 22
 
@@ -60,7 +62,7 @@ class Intake:
     Args:
         height, width: the sensor's size in pixels.
         counts: to go on counting where another intake stopped.
-        max_gap_ns: see above; None if no jump forward begins a new stream.
+        max_gap_ns: see above; None if no jump forward begins a new stream (but one of LONGEST_GAP_NS).
     Raises:
         EventError: a sensor size that cannot be.
     """
@@ -103,18 +105,18 @@ class Intake:
                 events = concatenate([held, events])  # which may overlap
                 events = events[np.argsort(events["t"], kind="stable")]
             else:
-                parts.append(self._place(held))
+                parts += self._place(held)
         if not confirmed and self._is_doubtful(events):
             self._held = events
             return parts
         n = _before_pause(events)
         self._held = events[n:]
-        return [*parts, self._place(events[:n])]
+        return [*parts, *self._place(events[:n])]
 
     def release(self) -> list[Part]:
         """What is held, because nothing more is to come that could confirm it."""
         held, self._held = self._held, no_events()
-        return [self._place(held)] if len(held) else []
+        return self._place(held) if len(held) else []
 
     def _is_doubtful(self, events: np.ndarray) -> bool:
         """Whether a chunk lies elsewhere than the stream, or after a pause and is small."""
@@ -127,11 +129,12 @@ class Intake:
         assert self._newest is not None
         return self._newest - JUMP_NS <= middle <= self._newest + AHEAD_NS
 
-    def _place(self, events: np.ndarray) -> Part:
+    def _place(self, events: np.ndarray) -> list[Part]:
         counts, newest, begins = self.counts, self._newest, False
+        longest = min(self.max_gap_ns or LONGEST_GAP_NS, LONGEST_GAP_NS)
         if newest is not None:
             back = _middle(events) < newest - JUMP_NS
-            ahead = self.max_gap_ns is not None and int(events["t"][0]) - newest > self.max_gap_ns
+            ahead = int(events["t"][0]) - newest > longest
             counts.time_jumps += back
             counts.gaps += ahead
             begins = back or ahead
@@ -139,10 +142,15 @@ class Intake:
                 first = int(np.searchsorted(events["t"], newest, "left"))
                 counts.late += first
                 events = events[first:]
-        if len(events):
-            self._newest, self._last_size = int(events["t"][-1]), len(events)
-            counts.accepted += len(events)
-        return Part(events, begins)
+        if not len(events):
+            return []
+        self._newest, self._last_size = int(events["t"][-1]), len(events)
+        counts.accepted += len(events)
+        if self._newest - events["t"][0] <= longest:
+            return [Part(events, begins)]
+        gaps = np.flatnonzero(np.diff(events["t"]) > longest) + 1
+        counts.gaps += len(gaps)
+        return [Part(part, begins or i > 0) for i, part in enumerate(np.split(events, gaps))]
 
     def _on_sensor(self, events: np.ndarray) -> np.ndarray:
         self.counts.received += len(events)

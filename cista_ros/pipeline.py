@@ -72,12 +72,20 @@ class WindowMaker:
         closed: list[Window] = []
         for part in parts:
             if part.begins_stream:
-                closed += self._begin_stream()
+                closed += self._begin_stream(int(part.events["t"][0]))
             closed += self._mark(self._windower.push(part.events))
         return closed
 
-    def _begin_stream(self) -> list[Window]:
-        closed = self._mark(self._windower.flush())
+    def _begin_stream(self, at: int | None = None) -> list[Window]:
+        """End the stream; `at`: ns, when the next one begins."""
+        open_windows = self._windower.flush()
+        if at is not None:
+            # A frame that ends the open window may come after the gap, where it ends the next stream's first window.
+            open_windows = [
+                replace(w, stamp=int(w.events["t"][-1])) if w.events["t"][-1] < at <= w.stamp else w
+                for w in open_windows
+            ]
+        closed = self._mark(open_windows)
         self._windower = self.make_windower()
         self._first, self._last_stamp = True, None
         return closed

@@ -14,13 +14,15 @@ CLOCK = 90_000  # ticks a second, as is usual in MP4
 class VideoWriter:
     """Writes grey images with time stamps; to be used as a context manager.
 
-    A stamp that does not increase (a looped recording) goes on 1/30 s after the one before.
+    A stamp that does not increase (a looped recording) goes on 1/30 s after the one before. Without any image there is
+    no file.
     """
 
     def __init__(self, path: str | Path, height: int, width: int) -> None:
         # H.264 halves the colour planes: odd sizes are extended by one row or column.
         self._pad = ((0, height % 2), (0, width % 2))
-        Path(path).open("wb").close()  # PyAV's own error would come late and name no file
+        self._path = Path(path)
+        self._path.open("wb").close()  # PyAV's own error would come late and name no file
         self._file = av.open(str(path), "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=30, options={"crf": "18"})
         self._stream.height, self._stream.width = height + height % 2, width + width % 2
@@ -36,6 +38,8 @@ class VideoWriter:
         if self._last_stamp is not None:
             self._file.mux(self._stream.encode())
         self._file.close()
+        if self._last_stamp is None:
+            self._path.unlink()
 
     def write(self, image: np.ndarray, stamp: int) -> None:
         """Append a uint8 image (H, W) with its time in nanoseconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.server
+import os
 import shutil
 import socket
 import ssl
@@ -15,7 +16,8 @@ from collections import namedtuple
 import pytest
 
 from cista_ros import download as module
-from cista_ros.download import Checksum, DownloadError, cache_folder, download, remote_size
+from cista_ros.cache import CacheError, cache_folder
+from cista_ros.download import Checksum, DownloadError, download, remote_size
 from cista_ros.errors import CheckpointError
 from cista_ros.networks.published import PUBLISHED, PublishedWeights, cached_weights, fetch_weights
 
@@ -49,7 +51,7 @@ class Server(http.server.BaseHTTPRequestHandler):
             return self.end_headers()
         body = CONTENT[begin:]
         self.send_response(206 if begin else 200)
-        if begin:
+        if begin and self.path != "/no-place":
             self.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -213,6 +215,21 @@ def test_the_cache_lies_where_its_user_wants_it(monkeypatch, tmp_path):
     monkeypatch.delenv("CISTA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "cista_ros"
+
+
+def test_a_user_without_home_is_told_what_to_set(monkeypatch):
+    for name in ("CISTA_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # of no passwd entry
+    with pytest.raises(CacheError, match="set CISTA_CACHE"):
+        cache_folder()
+
+
+def test_a_part_of_which_it_is_not_known_where_it_belongs_is_not_used(server, tmp_path):
+    (tmp_path / "a.part").write_bytes(CONTENT[:1000])
+    download(f"{server.address}/no-place", tmp_path / "a", None, schemes=HTTP)
+    assert (tmp_path / "a").read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
 
 
 def test_published_weights_are_fetched_by_name(server, tmp_path, monkeypatch):

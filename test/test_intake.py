@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cista_ros.errors import EventError
 from cista_ros.events import in_order, inside, make_events
-from cista_ros.intake import AHEAD_NS, JUMP_NS, Intake
+from cista_ros.intake import AHEAD_NS, JUMP_NS, LONGEST_GAP_NS, Intake
 
 H, W = 20, 30
 
@@ -152,3 +152,16 @@ def test_two_cameras_of_other_clocks_on_one_topic_do_not_reset_each_other():
 def test_a_sensor_size_that_cannot_be_is_refused(size):
     with pytest.raises(EventError, match=r"^a sensor of \d+x\d+ pixels; expected 16x16 to 4194304 pixels in all$"):
         Intake(*size)
+
+
+def test_a_gap_within_a_chunk_begins_a_stream_wherever_it_lies():
+    late = [FAR + i * MS for i in range(6)]
+    intake = Intake(H, W, max_gap_ns=AHEAD_NS)
+    # In its second half, it waits for the next chunk; in its first half it does not.
+    assert take(intake, [1, 2, *late]) == [([1, 2], False), (late, True)]
+    assert intake.counts.gaps == 1 and intake.counts.accepted == 8
+
+
+def test_what_lies_decades_ahead_is_another_stream_even_where_gaps_are_none():
+    far = 3 * LONGEST_GAP_NS
+    assert take(Intake(H, W), [1, 2, far, far + 1, far + 2]) == [([1, 2], False), ([far, far + 1, far + 2], True)]

@@ -7,7 +7,7 @@ from cista_ros.intake import Intake
 from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.tone_map import make_tone_map, none
-from cista_ros.windows import CountWindows, PeriodWindows, merge
+from cista_ros.windows import CountWindows, PeriodWindows, StampWindows, merge
 
 H, W = 20, 24
 MS = 1_000_000
@@ -95,3 +95,14 @@ def test_a_tone_map_can_be_exchanged_between_windows(small_network):
     images.tone_map = none
     picture = images.make(windows[1])
     np.testing.assert_array_equal(picture.shown, picture.image)
+
+
+def test_a_window_that_a_gap_closed_does_not_bear_the_stamp_of_a_frame_after_the_gap():
+    second = 1_000 * MS
+    frames = np.array([20 * second, 21 * second])
+    windows = WindowMaker(Intake(H, W, max_gap_ns=5 * second), lambda: StampWindows(frames))
+    found = []
+    for times in ([second, second + 1], [2 * second], [15 * second, 15 * second + 1], [15 * second + 2]):
+        found += windows.push(events_at(times))
+    found += windows.push(events_at([20 * second + 1])) + windows.flush()
+    assert [(w.stamp, w.first) for w in found] == [(2 * second, True), (20 * second, True), (21 * second, False)]

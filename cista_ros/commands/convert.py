@@ -64,6 +64,7 @@ def convert(
 
     by_suffix = {".bag": Format.ros1, ".zip": Format.ecd_text, ".mcap": Format.ros2_mcap}
     format = format or by_suffix.get(output.suffix, Format.ros2)
+    _check_name(output, format)
     console = Console(stderr=True)
     columns = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
     names = {"events_topic": events_topic, "frames_topic": frames_topic}
@@ -92,12 +93,15 @@ def convert(
     took = time.perf_counter() - began
     if as_json:
         summary = {"source": str(source), "output": str(output), "format": format.value, **asdict(done)}
+        summary["packets"] = asdict(recording.packet_counts)
         typer.echo(json.dumps({**summary, "seconds": took, "events_per_second": done.events / took}))
         return
     console.print(
         f"{done.events} events, {done.images} images and {done.camera_infos} camera infos in {took:.1f} s"
         f" ({done.events / took / 1e6:.1f} million events/s): {output}"
     )
+    if packets := str(recording.packet_counts):
+        console.print(f"Of the packets read: {packets}.")
     for text in _changes(done.left_out_topics, done.left_out_camera_infos, done.cut_times, done.time_shift_ns):
         console.print(text)
 
@@ -108,6 +112,17 @@ def _changes(topics: list[str], infos: int, cut_times: int, shift_ns: int) -> li
         f"Left out: {', '.join(topics)}": bool(topics),
         f"Left out: {infos} camera infos that calib.txt cannot hold": infos > 0,
         f"Cut to whole microseconds: the times of {cut_times} events": cut_times > 0,
-        f"All event times moved by {shift_ns / 1e9:.6f} s": shift_ns != 0,
+        f"All event times moved by {shift_ns / 1e9:.6f} s, the stamps of messages not: to read both on one clock give"
+        " --event-time host": shift_ns != 0,
     }
     return [text for text, holds in told.items() if holds]
+
+
+def _check_name(output: Path, format: Format) -> None:
+    """Raise RecordingError where a name says another format than what is written: it could not be read back."""
+    from ..errors import RecordingError
+
+    if format is Format.ros1 and output.suffix != ".bag":
+        raise RecordingError(f"{output}: the name of a ROS 1 bag must end in .bag")
+    if format is not Format.ecd_text and output.suffix == ".zip":
+        raise RecordingError(f"{output}: *.zip is the name of ECD text, not of {format.value}")

@@ -29,19 +29,26 @@ class FrameFolder:
 
     def __init__(self, path: Path, height: int, width: int, floats: bool = False, video: Path | None = None) -> None:
         self.path, self.frames = path, path / "frames"
-        self.frames.mkdir(parents=True, exist_ok=True)
-        for old in [*self.frames.glob("[0-9]" * 8 + ".png"), path / "frames.csv", path / "frames.npz"]:
-            old.unlink(missing_ok=True)
         self.count = 0
         self._shape = (height, width)
         self._stamps: list[int] = []
         self._open = ExitStack()
-        self._csv_file = self._open.enter_context((path / "frames.csv").open("w", newline=""))
+        self.frames.mkdir(parents=True, exist_ok=True)
+        # Before anything is removed: it may be that it cannot be written.
+        self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
+        with ExitStack() as failing:
+            failing.callback(self._open.close)
+            self._begin(floats)
+            failing.pop_all()
+
+    def _begin(self, floats: bool) -> None:
+        for old in [*self.frames.glob("[0-9]" * 8 + ".png"), self.path / "frames.csv", self.path / "frames.npz"]:
+            old.unlink(missing_ok=True)
+        self._csv_file = self._open.enter_context((self.path / "frames.csv").open("w", newline=""))
         self._csv = csv.writer(self._csv_file)
         self._csv.writerow(["index", "stamp_ns", "events", "windows", "milliseconds"])
         # How many pictures will come is not known: they wait in a file, not in memory, until the array can be written.
-        self._waiting = self._open.enter_context((path / "frames.npz.part").open("w+b")) if floats else None
-        self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
+        self._waiting = self._open.enter_context((self.path / "frames.npz.part").open("w+b")) if floats else None
 
     def __enter__(self) -> FrameFolder:
         return self

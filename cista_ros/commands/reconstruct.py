@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +15,13 @@ import typer
 from .convert import EventTime
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..recordings import Recording
     from ..windows import Windower
+
+
+LONGEST_S = 1e9  # 32 years: a time in seconds that nanoseconds still hold
 
 
 class WindowsBy(str, Enum):
@@ -43,22 +49,25 @@ def reconstruct(
     weights: Annotated[str, typer.Option(help="Shipped weights by name, a file, or auto.")] = "auto",
     windows: Annotated[
         WindowsBy | None,
-        typer.Option(help="What an image is made of. Default: frames if there are any, else period."),
+        typer.Option(help="What an image is made of. Default: frames if there are any among the events, else period."),
     ] = None,
     period: Annotated[
-        float, typer.Option(help="Seconds of a window, with --windows period.", min=1e-6, show_default="1/30")
+        float,
+        typer.Option(help="Seconds of a window, with --windows period.", min=1e-6, max=LONGEST_S, show_default="1/30"),
     ] = 1 / 30,
     count: Annotated[
         int | None, typer.Option(help="Events of a window, with --windows count. Default: 0.35 a pixel.", min=1)
     ] = None,
     events_per_pixel: Annotated[
-        float, typer.Option(help="With --windows adaptive: an image when the busiest area has so many.", min=0.001)
+        float,
+        typer.Option(help="With --windows adaptive: an image when the busiest area has so many.", min=0.001, max=1e6),
     ] = 1.0,
     shortest: Annotated[
-        float, typer.Option(help="Seconds that a window lasts at least, with --windows adaptive.", min=0)
+        float, typer.Option(help="Seconds that a window lasts at least, with --windows adaptive.", min=0, max=LONGEST_S)
     ] = 0.005,
     longest: Annotated[
-        float, typer.Option(help="Seconds that a window lasts at most, with --windows adaptive.", min=1e-6)
+        float,
+        typer.Option(help="Seconds that a window lasts at most, with --windows adaptive.", min=1e-6, max=LONGEST_S),
     ] = 0.2,
     max_events: Annotated[
         int | None,
@@ -77,13 +86,17 @@ def reconstruct(
     ] = 1,
     max_gap: Annotated[
         float,
-        typer.Option(help="A gap of more seconds in the events makes the network forget; 0: none.", min=0),
+        typer.Option(help="A longer gap in the events makes the network forget; 0: none.", min=0, max=LONGEST_S),
     ] = 5.0,
     hot_pixels: Annotated[bool, typer.Option("--hot-pixels", help="Tame pixels that fire without end.")] = False,
     floats: Annotated[bool, typer.Option("--float", help="Also write frames.npz, before the tone map.")] = False,
     video: Annotated[Path | None, typer.Option(help="Also write this MP4.")] = None,
-    start: Annotated[float | None, typer.Option(help="Begin this many seconds into the recording.", min=0)] = None,
-    end: Annotated[float | None, typer.Option(help="End this many seconds into the recording.", min=0)] = None,
+    start: Annotated[
+        float | None, typer.Option(help="Begin this many seconds into the recording.", min=0, max=LONGEST_S)
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(help="End this many seconds into the recording.", min=0, max=LONGEST_S)
+    ] = None,
     event_time: Annotated[
         EventTime, typer.Option(help="Of event packets: the camera's clock, or the host's by their stamps.")
     ] = EventTime.sensor,
@@ -113,7 +126,9 @@ def reconstruct(
     names = {"events_topic": events_topic, "frames_topic": frames_topic}
     with open_recording(recording, event_time=event_time.value, **names) as source:
         adaptive = events_per_pixel, round(shortest * 1e9), round(longest * 1e9)
-        by, make_windower = _windower(source, windows, period, count, adaptive, start, end)
+        by, make_windower, passed_over = _windower(source, windows, period, count, adaptive, start, end)
+        if passed_over:
+            console.print(f"{passed_over}: {by} windows")
         maker = WindowMaker(Intake(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower)
         reconstructor = Reconstructor(
             network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
@@ -121,7 +136,7 @@ def reconstruct(
         console.print(f"{weights_note}, {reconstructor.runtime_note}")
         images = ImageMaker(reconstructor, make_tone_map(tone_map.value))
         began = time.perf_counter()
-        used = first = last = 0
+        used, first, last = 0, None, 0
         columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn("{task.fields[n]} images"))
         with (
             FrameFolder(
@@ -136,14 +151,14 @@ def reconstruct(
                 folder.write(picture, len(window.events), 1000 * (now - before))
                 before = now
                 used += len(window.events)
-                first = first or int(window.events["t"][0])
+                first = int(window.events["t"][0]) if first is None else first
                 last = int(window.events["t"][-1])
                 done = (window.stamp - source.start) / 1e9 - (start or 0)
                 progress.update(task, completed=done, n=folder.count)
         took = time.perf_counter() - began
 
     counts = maker.intake.counts
-    recorded_s = max(0.0, (last - first) / 1e9)
+    recorded_s = 0.0 if first is None else max(0.0, (last - first) / 1e9)
     summary = {
         "recording": str(recording),
         "output": str(output),
@@ -163,6 +178,7 @@ def reconstruct(
             "stray": counts.stray,
             "in_no_window": counts.accepted - used,
         },
+        "packets": asdict(source.packet_counts),
         "time_jumps": counts.time_jumps,
         "gaps": counts.gaps,
         "seconds": took,
@@ -177,9 +193,14 @@ def reconstruct(
         f" {recorded_s / took:.2f} times real time. Written to {folder.frames}"
     )
     lost = {name: n for name, n in summary["events"].items() if name not in ("received", "used") and n}
-    if lost or counts.time_jumps:
+    if lost or counts.time_jumps or counts.gaps:
         detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in lost.items()) or "none"
-        console.print(f"{counts.received} events; not used: {detail}; time jumped back {counts.time_jumps} times.")
+        console.print(
+            f"{counts.received} events; not used: {detail}; time jumped back {counts.time_jumps} times, and ahead over"
+            f" a gap {counts.gaps} times."
+        )
+    if packets := str(source.packet_counts):
+        console.print(f"Of the packets: {packets}.")
 
 
 def _windower(
@@ -190,25 +211,47 @@ def _windower(
     adaptive: tuple[float, int, int],
     start: float | None,
     end: float | None,
-) -> tuple[str, Callable[[], Windower]]:
-    """What bounds the windows, and the maker of a windower that does it."""
+) -> tuple[str, Callable[[], Windower], str]:
+    """What bounds the windows, the maker of a windower that does it, and why the frames do not, where there are some.
+
+    Raises:
+        RecordingError: windows by frames are wanted, and cannot be.
+    """
     from ..errors import RecordingError
     from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, StampWindows, default_max_events
 
     if wanted is WindowsBy.count:
         n = count or default_max_events(source.height, source.width)
-        return "count", lambda: CountWindows(n)
+        return "count", lambda: CountWindows(n), ""
     if wanted is WindowsBy.adaptive:
-        return "adaptive", lambda: AdaptiveWindows(source.height, source.width, *adaptive)
+        return "adaptive", lambda: AdaptiveWindows(source.height, source.width, *adaptive), ""
     if wanted is WindowsBy.period or (wanted is None and not source.frames_topic):
-        return "period", lambda: PeriodWindows(round(period * 1e9))
-    stamps = source.frame_stamps(start, end)
+        return "period", lambda: PeriodWindows(round(period * 1e9)), ""
+    stamps = source.frame_stamps()
+    elsewhere = _frames_elsewhere(source, stamps)
+    if wanted is None and elsewhere:
+        return "period", lambda: PeriodWindows(round(period * 1e9)), elsewhere
+    first, past = source.span(start, end)
+    stamps = stamps[(stamps >= first) & (stamps < past)]
     otherwise = "use --windows period, count or adaptive"
-    if not len(stamps):
-        raise RecordingError(f"{source.path}: no camera frames to make images at; {otherwise}")
+    if elsewhere or not len(stamps):
+        raise RecordingError(f"{source.path}: {elsewhere or 'no camera frames to make images at'}; {otherwise}")
     if (stamps[1:] < stamps[:-1]).any():
         raise RecordingError(f"{source.path}: the stamps of {source.frames_topic} go back; {otherwise}")
-    return "frames", lambda: StampWindows(stamps)
+    return "frames", lambda: StampWindows(stamps), ""
+
+
+def _frames_elsewhere(source: Recording, stamps: np.ndarray) -> str:
+    """That none of a recording's frames, by their stamps (N,), lies within the time of the events, if so; else ''."""
+    from ..wire.messages import EVENT_PACKET
+
+    # As received: events on another clock still come for as long as the frames do.
+    longest = float("inf") if source.duration is None else (source.duration + 1) * 1e9
+    if not len(stamps) or ((stamps > source.first_event) & (stamps <= source.first_event + longest)).any():
+        return ""
+    told = f"none of the {len(stamps)} frames of {source.frames_topic} lies within the time of the events"
+    hint = " (another clock? --event-time host moves packets to the host's)"
+    return told + (hint if source.events_type == EVENT_PACKET else "")
 
 
 def _seconds(source: Recording, start: float | None, end: float | None) -> float | None:

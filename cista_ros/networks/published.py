@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..download import SCHEMES, Checksum, Progress, cache_folder, download
+from ..cache import cache_folder
+from ..download import SCHEMES, Checksum, Progress, download
 from ..errors import CheckpointError
 
 _EVREAL = (

@@ -1,7 +1,7 @@
 """The Event Camera Dataset's text layout (Mueggler et al. 2017), as a folder or zipped; a zip is never unpacked.
 
 events.txt "t x y p"; optionally images.txt "t images/frame_00000000.png" with those images, and calib.txt
-"fx fy cx cy k1 k2 p1 p2 k3". Times are in seconds. Without images, size.txt may tell the sensor's "width height".
+"fx fy cx cy k1 k2 p1 p2 k3". Times are in seconds. size.txt may tell the sensor's "width height" where images do not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import CistaError, DecodeError, RecordingError
 from ..events import concatenate, no_events
+from ..wire.event_packet import PacketCounts
 from ..wire.messages import EVENT_ARRAY, NS, CameraInfoMessage, EventMessage, ImageMessage
 from .event_text import MAX_SECONDS, parse, read_blocks
 from .picture_file import MAX_BYTES, decode_picture
@@ -28,7 +29,7 @@ from .recording import Item, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC, CAMERA_INFO_TOPIC = "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"
 DATASET_SIZE = 180, 240  # height and width of the dataset's camera, a DAVIS240C
-SIZE_FILE = "size.txt"  # ours: "width height", where there are no images to tell it
+SIZE_FILE = "size.txt"  # ours: "width height" of the sensor, where no image tells it
 CHUNK_NS = NS // 30  # what a driver sends in one message
 CHUNK_EVENTS = 200_000
 # An archive of a few bytes can unpack to any number of them: so much of it is taken for frames and calibration.
@@ -49,13 +50,14 @@ class Frame(NamedTuple):
 class EcdTextRecording(Recording):
     """ECD text: its topics bear the names of the dataset's bags, and its frame_id is empty.
 
-    The sensor's size is that of the first image, else what size.txt says, else 240x180. Events come in chunks of at
+    The sensor's size is what size.txt says, else that of the first image, else 240x180. Events come in chunks of at
     most 1/30 s, received with their last event; a camera info comes with each frame (once, at the start, if there are
     none). `duration` lasts to the last event of a folder, and to the last frame of a zip.
     """
 
     def __init__(self, path: Path, *, events_topic: str | None = None, frames_topic: str | None = None) -> None:
         self.path = path
+        self.packet_counts = PacketCounts()  # text has none
         self._zip: zipfile.ZipFile | None = None
         self._root: Path | zipfile.Path = path
         with self._reading("the archive"):
@@ -75,10 +77,11 @@ class EcdTextRecording(Recording):
         self.frames_topic = FRAMES_TOPIC if self._frames else None
         self._calibration = self._read_calibration()
         self.camera_info_topic = None if self._calibration is None else CAMERA_INFO_TOPIC
-        self.height, self.width = self._image(self._frames[0]).image.shape[:2] if self._frames else self._read_size()
+        self.height, self.width = self._read_size() or self._first_image_size() or DATASET_SIZE
         first = next((int(block["t"][0]) for block in self._blocks() if len(block)), None)
         if first is None:
             raise RecordingError(f"{self.path}: events.txt holds no event")
+        self.first_event = first
         self.start = min([first, *(frame.stamp for frame in self._frames[:1])])
         last = self._last_time()
         self.duration = None if last is None else (last - self.start) / NS
@@ -161,10 +164,13 @@ class EcdTextRecording(Recording):
             frames.append(Frame(stamp, name, number))
         return frames
 
-    def _read_size(self) -> tuple[int, int]:
+    def _first_image_size(self) -> tuple[int, int] | None:
+        return self._image(self._frames[0]).image.shape[:2] if self._frames else None
+
+    def _read_size(self) -> tuple[int, int] | None:
         lines = self._lines(SIZE_FILE)
         if not lines:
-            return DATASET_SIZE
+            return None
         numbers = lines[0].split()
         if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and 0 < len(n) < 6 and int(n) for n in numbers):
             raise RecordingError(f"{self.path}: {SIZE_FILE}: {lines[0][:60]!r}; expected 'width height' in pixels")

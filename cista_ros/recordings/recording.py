@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecordingError
-from ..wire.event_packet import part_of
+from ..wire.event_packet import PacketCounts, part_of
 from ..wire.messages import NS, EventMessage, Message
 
 # After the events have passed the end of what is wanted, reading goes on for this long, since frames of before the end
@@ -49,6 +49,7 @@ class Recording(ABC):
     path: Path
     height: int  # of the sensor, in pixels
     width: int
+    first_event: int  # ns
     start: int  # ns; the earlier of the first event's time and the first frame's stamp
     duration: float | None  # s, roughly, for progress bars; None where finding out would mean reading everything
     events_topic: str
@@ -56,6 +57,8 @@ class Recording(ABC):
     frames_topic: str | None  # None: there are no frames, or it is not clear which of several topics has them
     camera_info_topic: str | None
     other_topics: tuple[str, ...] = ()  # that are not read
+
+    packet_counts: PacketCounts  # of event packets: what the last `read` has met with so far
 
     _no_frames: str | None = None  # why frames cannot be had although there are some
 
@@ -80,7 +83,8 @@ class Recording(ABC):
         """
         if frames:
             self._require_clear_frames()
-        return self._cut(self._items(frames, camera_info), *self._span(start, end))
+        self.packet_counts = PacketCounts()
+        return self._cut(self._items(frames, camera_info), *self.span(start, end))
 
     def frame_stamps(self, start: float | None = None, end: float | None = None) -> npt.NDArray[np.int64]:
         """Header stamps (N,) in nanoseconds of the frames within [start, end) seconds, without decoding any image.
@@ -88,7 +92,7 @@ class Recording(ABC):
         Empty if the recording has no frames; raises RecordingError if several topics have some.
         """
         self._require_clear_frames()
-        first, past = self._span(start, end)
+        first, past = self.span(start, end)
         stamps = np.fromiter(self._frame_stamps(), np.int64)
         return stamps[(stamps >= first) & (stamps < past)]
 
@@ -116,8 +120,10 @@ class Recording(ABC):
                 continue
             message = item.decode()
             t = message.events["t"]
-            if len(t) and t[0] >= past:
-                last_received = min(last_received, item.received + _STRAGGLERS_NS)
+            if len(t):
+                # A chunk of before the end tells that one after it was a stray.
+                after = item.received + _STRAGGLERS_NS
+                last_received = min(last_received, after) if t[0] >= past else float("inf")
             wanted = (t >= first) & (t < past)
             if wanted.all():
                 # A packet without events still belongs to the stream of packets.
@@ -135,7 +141,8 @@ class Recording(ABC):
                 f"{self.path}: a packet of {self.events_topic} cannot be cut where it should begin or end: {error}"
             ) from None
 
-    def _span(self, start: float | None, end: float | None) -> tuple[int, int]:
+    def span(self, start: float | None, end: float | None) -> tuple[int, int]:
+        """The times in nanoseconds that `read` gives out: from the first to before the second."""
         limits = np.iinfo(np.int64)
         first = limits.min if start is None else self.start + round(start * NS)
         past = limits.max if end is None else self.start + round(end * NS)

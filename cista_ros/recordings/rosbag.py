@@ -14,6 +14,7 @@ from rosbags import rosbag1, rosbag2
 from ..errors import CistaError, DecodeError, RecordingError
 from ..wire import cdr, ros1
 from ..wire.codec import DECODED
+from ..wire.event_packet import PacketCounts
 from ..wire.event_stream import EventStream
 from ..wire.messages import EVENT_TYPES, NS, EventMessage
 from .bag_files import BagPath, check_files
@@ -44,6 +45,7 @@ class RosbagRecording(Recording):
         is_ros1 = path.suffix == ".bag" and not path.is_dir()
         self._wire = ros1 if is_ros1 else cdr
         self._packed_messages = False
+        self.packet_counts = PacketCounts()
         self._held = ExitStack()
         try:
             with self._reading():
@@ -84,7 +86,8 @@ class RosbagRecording(Recording):
         self._no_frames = topics.unclear_frames and f"{self.path}: {topics.unclear_frames}"
         first = self._first_events()
         self.height, self.width = first.height, first.width
-        self.start = min([int(first.events["t"][0]), *self._first_frame_stamp()])
+        self.first_event = int(first.events["t"][0])
+        self.start = min([self.first_event, *self._first_frame_stamp()])
         self.duration = self._reader.duration / NS
 
     def _first_events(self) -> EventMessage:
@@ -112,7 +115,7 @@ class RosbagRecording(Recording):
         if not connections:  # to rosbags an empty choice means all
             return
         seen = dict.fromkeys(wanted, 0)
-        streams = {kind: EventStream(kind, self._wire, self._event_time) for kind in EVENT_TYPES}
+        streams = {kind: EventStream(kind, self._wire, self._event_time, self.packet_counts) for kind in EVENT_TYPES}
         with self._reading():
             for connection, received, raw in self._reader.messages(connections):
                 if type(received) is not int or not isinstance(raw, bytes):

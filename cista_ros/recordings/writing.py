@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
 import tempfile
 import zipfile
 from abc import ABC, abstractmethod
@@ -124,16 +125,21 @@ class _Bag(RecordingWriter):
         if kind not in self._connections:
             connection = self._bag.add_connection(self._topics[kind], KINDS[kind], typestore=self._store)
             self._connections[kind] = connection
-        self._bag.write(self._connections[kind], received, self._wire.encode(message))
+        raw = self._wire.encode(message)
+        try:
+            self._bag.write(self._connections[kind], received, raw)
+        except (struct.error, OverflowError):
+            raise ValueError(f"it was received at {received} ns, which this format cannot hold") from None
 
 
 class _EcdText(RecordingWriter):
-    """events.txt, images.txt, images/ and calib.txt, times in seconds; size.txt if there are no images to tell it."""
+    """events.txt, images.txt, images/ and calib.txt, times in seconds; size.txt if the first image does not tell it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._images_written = 0
         self._size: tuple[int, int] | None = None
+        self._told_size: tuple[int, int] | None = None  # by the first image
 
     def __enter__(self) -> _EcdText:
         (self._folder / "images").mkdir(parents=True)
@@ -144,7 +150,7 @@ class _EcdText(RecordingWriter):
     def __exit__(self, *_: object) -> None:
         self._events.close()
         self._images.close()
-        if self._size and not self._images_written:
+        if self._size and self._size != self._told_size:
             (self._folder / SIZE_FILE).write_text(f"{self._size[1]} {self._size[0]}\n")
 
     def write(self, received: int, message: Message) -> None:
@@ -152,6 +158,9 @@ class _EcdText(RecordingWriter):
             self._size = self._size or (message.height, message.width)
             self._events.writelines(format_events(message.events))
         elif isinstance(message, ImageMessage):
+            if message.stamp < 0:
+                raise ValueError(f"an image's stamp {message.stamp} ns lies before 1970, which images.txt cannot hold")
+            self._told_size = self._told_size or message.image.shape[:2]
             name = f"images/frame_{self._images_written:08d}.png"
             if not cv2.imwrite(str(self._folder / name), _bgr(message)):
                 raise OSError(f"{name} could not be written")

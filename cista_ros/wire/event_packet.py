@@ -57,6 +57,15 @@ class PacketCounts:
     unplaced_events: int = 0
     unknown_words: int = 0
 
+    def __str__(self) -> str:
+        """What there was of these, in words; empty if there was nothing."""
+        told = {
+            "packets missing": self.missing_packets,
+            "events of packets left out, whose place or time was not told": self.unplaced_events,
+            "words of no known code": self.unknown_words,
+        }
+        return ", ".join(f"{n} {what}" for what, n in told.items() if n)
+
 
 class PacketDecoder:
     """Decodes one camera's packets in turn.

@@ -35,9 +35,11 @@ class LibcaerDecoder(PairDecoder):
         events["y"] = (pairs >> 2) & 0x7FFF
         events["p"] = (pairs & 2) != 0
         us = ((pairs >> 32) & _US_MASK).view(np.int64)
-        rolls = np.diff(us) < -(1 << (_US_BITS - 1))
-        if rolls.any():
-            us[1:] += np.cumsum(rolls) << _US_BITS
+        half, steps = 1 << (_US_BITS - 1), np.diff(us)
+        if (steps < -half).any():
+            # A straggler of before the roll-over goes back over it, but not further: a long step is else a long time.
+            rolls = np.cumsum((steps < -half).astype(np.int64) - (steps > half))
+            us[1:] += (rolls - np.minimum(np.minimum.accumulate(rolls), 0)) << _US_BITS
         us *= 1000
         us += time_base
         events["t"] = us

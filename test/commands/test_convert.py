@@ -35,6 +35,8 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(slider_bag,
     for arguments, said in (
         ((tmp_path / "none.bag", tmp_path / "out"), "none.bag: no such file or folder"),
         ((slider_bag, there), "there.bag: exists already"),
+        ((slider_bag, tmp_path / "out", "--format", "ros1"), "out: the name of a ROS 1 bag must end in .bag"),
+        ((slider_bag, tmp_path / "out.zip", "--format", "ros2"), "out.zip: *.zip is the name of ECD text, not of ros2"),
         ((slider_bag, tmp_path / "out", "--events", "evt3"), "evt3's time begins between 0 and 16.8 s"),
     ):
         done = run(*arguments)

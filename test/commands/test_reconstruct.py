@@ -35,8 +35,11 @@ def make_stream(n=2000, seconds=0.2, seed=0):
     return make_events(rng.integers(0, W, n), rng.integers(0, H, n), t, rng.integers(0, 2, n))
 
 
-def write_bag(path, events, frame_every_ms=40, seconds=0.2, height=H, width=W):
-    """A ROS 1 bag as the Event Camera Dataset has them: events in messages of 10 ms, frames beside them."""
+def write_bag(path, events, frame_every_ms=40, seconds=0.2, height=H, width=W, clock=0):
+    """A ROS 1 bag as the Event Camera Dataset has them: events in messages of 10 ms, frames beside them.
+
+    The events' clock is `clock` nanoseconds before the host's.
+    """
     store = get_typestore(Stores.ROS1_NOETIC)
     store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
     store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
@@ -44,6 +47,7 @@ def write_bag(path, events, frame_every_ms=40, seconds=0.2, height=H, width=W):
     cell = (events["t"] - T0) // (10 * MS)
     for k in np.unique(cell):
         part = events[cell == k]
+        part["t"] += clock
         end = T0 + int(k + 1) * 10 * MS
         messages.append((end, "/dvs/events", ros1.encode(EventMessage(end, "", height, width, part))))
     for ms in range(0, round(seconds * 1000), frame_every_ms) if frame_every_ms else ():
@@ -187,6 +191,27 @@ def test_without_frames_a_recording_is_cut_by_period_and_frames_are_refused(cist
     assert "no camera frames to make images at; use --windows period, count or adaptive" in done.stderr
 
 
+def test_frames_on_another_clock_than_the_events_do_not_make_one_window_of_everything(cista, tmp_path, weights):
+    for clock in (3600 * 10**9, -3600 * 10**9):
+        bag = write_bag(tmp_path / f"{clock}.bag", make_stream(), clock=clock)
+        done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--json")
+        summary = json.loads(done.stdout)
+        assert (summary["windows"], summary["events"]["used"]) == ("period", 2000)
+        assert "none of the 5 frames of /dvs/image_raw lies within the time of the events: period windows" in " ".join(
+            done.stderr.split()
+        )
+        done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--windows", "frames")
+        assert done.returncode == 2 and "none of the 5 frames" in done.stderr
+
+
+def test_a_video_that_cannot_be_written_leaves_the_earlier_frames_and_nothing_else(cista, tmp_path, bag, weights):
+    cista(bag, "-o", tmp_path / "out", "--weights", weights)
+    before = sorted(tmp_path.rglob("*"))
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--float", "--video", tmp_path / "none" / "v.mp4")
+    assert done.returncode == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_command_works_in_a_process_of_its_own(tmp_path, bag, weights):
     command = [
         sys.executable,
@@ -283,6 +308,8 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         (("{bag}", "--downscale", "2"), "downscale 2 is not possible on a 24x20 sensor"),
         (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
         (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
+        (("{bag}", "--end", "inf"), "Invalid value for '--end': Input should be less than"),
+        (("{bag}", "--max-gap", "1e300"), "Invalid value for '--max-gap': Input should be less than"),
         (("{bag}", "--period", "-1"), "Invalid value for '--period': Input should be greater than"),
         (("{bag}", "--events-topic", "/none"), "/none"),
         (("{bag}", "-o", "{bag}"), "made.bag"),

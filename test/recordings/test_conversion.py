@@ -1,5 +1,7 @@
 """Conversions: whatever the way, the same events, images and camera infos come out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from makers import NS, T0, frames, random_events, with_topics, write_any, write_bag
@@ -8,6 +10,7 @@ from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.conversion import convert
+from cista_ros.recordings.writing import write_recording
 from cista_ros.wire.event_packet import ENCODINGS, PacketEncoder
 from cista_ros.wire.messages import EventMessage, ImageMessage
 
@@ -180,3 +183,28 @@ def test_real_packets_of_other_cameras_open(name, count, topic_type, shared_file
     with open_recording(shared_file(f"recordings/{name}")) as recording:
         assert (recording.events_type, recording.height, recording.width) == (topic_type, 480, 640)
         assert sum(len(r.message.events) for r in recording.read()) == count
+
+
+@pytest.mark.parametrize("format", TARGETS)
+def test_images_of_another_camera_do_not_change_the_sensors_size(tmp_path, format):
+    images = [replace(frame, image=np.repeat(frame.image, 2, 1)) for frame in FRAMES]
+    source = write_bag(tmp_path / "in.bag", with_topics([EventMessage(T0, "", 18, 24, EVENTS)], images))
+    converted(source, tmp_path / TARGETS[format], format="ecd-text" if format == "zip" else format)
+    size, messages = contents(tmp_path / TARGETS[format])
+    assert size == (18, 24)
+    np.testing.assert_array_equal(events_of(messages), EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("target", "format", "received", "stamp", "expected"),
+    [
+        ("out.bag", "ros1", 2**33 * NS, T0, "was received at 8589934592000000000 ns, which this format cannot hold"),
+        ("out.bag", "ros1", -NS, T0, "was received at -1000000000 ns"),
+        ("out", "ros2-mcap", -NS, T0, "was received at -1000000000 ns"),
+        ("out.zip", "ecd-text", T0, -NS, "an image's stamp -1000000000 ns lies before 1970"),
+    ],
+)
+def test_times_that_a_format_cannot_hold_are_named(tmp_path, target, format, received, stamp, expected):
+    with pytest.raises(ValueError, match=expected), write_recording(tmp_path / target, format) as writer:
+        writer.write(received, replace(FRAMES[0], stamp=stamp))
+    assert not (tmp_path / target).exists()

@@ -10,6 +10,7 @@ from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr, ros1
+from cista_ros.wire.event_packet import PacketEncoder
 from cista_ros.wire.messages import EventMessage
 
 KINDS = pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
@@ -278,3 +279,28 @@ def test_a_rosbag2_with_broken_metadata(tmp_path):
     assert error_of(path).startswith("metadata.yaml is not YAML: while parsing")
     (path / "metadata.yaml").write_text("")
     assert error_of(path).startswith("metadata.yaml holds no rosbag2_bagfile_information")
+
+
+def test_a_message_with_a_stray_time_does_not_end_a_reading(tmp_path):
+    rows = [(T0 + i * NS // 10, "/e", EventMessage(0, "", 18, 24, random_events(50, T0 + i * NS // 10, NS // 10)))
+            for i in range(80)]  # fmt: skip
+    stray = EventMessage(0, "", 18, 24, random_events(5, T0 + 10**6 * NS))
+    rows.insert(10, (rows[10][0], "/e", stray))
+    with open_recording(bag(tmp_path, rows)) as recording:
+        assert len(events_of(recording, None, 7.0)) == sum(
+            np.count_nonzero(m.events["t"] < recording.start + 7 * NS) for _, _, m in rows
+        )
+
+
+def test_packets_that_are_missing_are_counted_while_reading(tmp_path):
+    events = random_events(900, 0)
+    events["t"] = events["t"] // 1000 * 1000
+    encoder = PacketEncoder("evt3")
+    sent = [encoder.encode(EventMessage(i, "", 18, 24, part), i) for i, part in enumerate(np.array_split(events, 9))]
+    with open_recording(bag(tmp_path, [(p.seq, "/e", p) for p in sent if p.seq not in (3, 6)])) as recording:
+        got = events_of(recording)
+        assert recording.packet_counts.missing_packets == 2
+        assert len(got) + recording.packet_counts.unplaced_events == 700
+        assert str(recording.packet_counts).startswith("2 packets missing")
+        events_of(recording)
+        assert recording.packet_counts.missing_packets == 2, "of the last reading alone"

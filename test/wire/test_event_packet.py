@@ -109,6 +109,16 @@ def test_evt3_time_rolls_over_every_16_8_s_and_may_step_back_a_little():
     assert t.tolist() == [(high * 4096 + 7) * US for high in unwrapped]
 
 
+def test_a_straggler_goes_back_over_libcaers_roll_over_and_a_long_time_is_no_roll_over():
+    for us, expected in (
+        ([2**31 - 2, 0, 2**31 - 1, 1], [2**31 - 2, 2**31, 2**31 - 1, 2**31 + 1]),
+        ([5, 2**31 - 1], [5, 2**31 - 1]),
+    ):
+        data = np.array([t << 32 | 1 for t in us], "<u8").tobytes()
+        t = PacketDecoder().decode(packet(data, 0, "libcaer", 0)).events["t"]
+        assert (t // 1000).tolist() == expected
+
+
 def test_libcaer_time_rolls_over_within_a_packet():
     us = np.array([2**31 - 2, 2**31 - 1, 0, 5], "<u4")
     data = np.stack([np.full(4, 3 << 17 | 2 << 2 | 3, "<u4"), us], 1).tobytes()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ...cache import CacheError, cache_folder
 from ...errors import RuntimeUnavailableError
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
@@ -50,12 +51,12 @@ def load_library() -> ctypes.CDLL:
 
 def _folder() -> Path:
     """The user's cache, or a folder for this process alone where there is none to write to."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "cista_ros"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, CacheError):
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # What is loaded must be this user's own work.
-    if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
-        return folder
+        # What is loaded must be this user's own work.
+        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+            return folder
     temporary = tempfile.mkdtemp(prefix="cista_ros-")
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     return Path(temporary)

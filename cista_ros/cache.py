@@ -1,0 +1,28 @@
+"""The folder of what is made or fetched once and used again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import CistaError
+
+
+class CacheError(CistaError):
+    """There is no folder to keep things in."""
+
+
+def cache_folder() -> Path:
+    """$CISTA_CACHE, else cista_ros in $XDG_CACHE_HOME, else in ~/.cache; it need not exist.
+
+    Raises:
+        CacheError: none of them is set and this user has no home directory.
+    """
+    if chosen := os.environ.get("CISTA_CACHE"):
+        return Path(chosen)
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "cista_ros"
+    try:
+        return Path.home() / ".cache" / "cista_ros"
+    except RuntimeError:
+        raise CacheError("this user has no home directory to keep files in: set CISTA_CACHE to a folder") from None
