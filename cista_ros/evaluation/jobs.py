@@ -145,6 +145,7 @@ def _note(comparison: Comparison, rows: list[dict[str, float]]) -> str:
     notes = [plan.note if plan else "no camera frames: the metrics, which compare with them, have no value"]
     notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
     notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
+    notes += [f"{counts.stray} events of another time than those around them were not used"] if counts.stray else []
     silent = sum(1 for _ in takewhile(lambda row: not row["events"], reversed(rows)))
     notes += [f"no events for its last {silent} frames, which are scored all the same"] if silent else []
     return "; ".join(filter(None, notes))

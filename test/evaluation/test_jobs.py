@@ -11,6 +11,7 @@ import torch
 from recordings.makers import (
     HEIGHT,
     NS,
+    T0,
     WIDTH,
     event_messages,
     frames,
@@ -148,3 +149,13 @@ def test_events_that_could_not_be_used_are_counted_and_told(job, tmp_path):
     path = write_any(tmp_path / "wide", "ros1", events, frames(12))
     result = run_job(replace(job, recording=path, sequence="wide"))
     assert result.note == "7 events outside the sensor were not used"
+
+
+def test_events_of_another_time_are_told(job, tmp_path):
+    chunks = event_messages(random_events(900))
+    chunks[10].events["t"] -= 100 * NS
+    rows = [(T0 + i * NS // 30, "/dvs/events", chunk) for i, chunk in enumerate(chunks)]
+    rows += [(image.stamp, "/dvs/image_raw", image) for image in frames(12)]
+    path = write_bag(tmp_path / "stray.bag", sorted(rows, key=lambda row: row[0]))
+    result = run_job(replace(job, recording=path, sequence="stray"))
+    assert result.note == "30 events of another time than those around them were not used"
