@@ -15,7 +15,7 @@ import numpy as np
 
 from ..video import VideoWriter
 from .metrics import METRICS
-from .pictures import EVENTS, FRAME, read_picture, spread
+from .pictures import EVENTS, FRAME, pictures_of, read_picture, spread
 from .protocols import EvaluationError
 from .results import Result
 
@@ -61,11 +61,12 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
     def show(caption: str, name: str, figure: Figure) -> None:
         shown.append((caption, save_figure(figure, folder / "figures" / name)))
 
+    pictures = pictures_of(folder, summary.protocol)
     kept = {name: kept_stamps(summary.results, name) for name in summary.sequences}
     middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
     if len(middle) > 1:
         names = [name for name, _ in middle]
-        show("One frame of each sequence", "all_sequences", sheet(folder, middle, names, summary.methods))
+        show("One frame of each sequence", "all_sequences", sheet(pictures, middle, names, summary.methods))
     for name, stamps in kept.items():
         there = [r for r in summary.results if r.sequence == name]
         methods = [r.method for r in there]
@@ -73,14 +74,14 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
         seconds = {row["stamp_ns"]: row["seconds"] for r in there for row in r.rows}
         labels = [f"{seconds[stamp]:.2f} s" for _, stamp in rows]
         if rows:
-            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(folder, rows, labels, methods))
+            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(pictures, rows, labels, methods))
         if rows and any(r.metrics for r in there):
-            show(f"{name}: error maps", f"{name}_errors", sheet(folder, rows, labels, methods, errors=True))
+            show(f"{name}: error maps", f"{name}_errors", sheet(pictures, rows, labels, methods, errors=True))
         if any(r.metrics and len(r.rows) > 1 for r in there):
             plot = over_time(there, name, [table.metric for table in summary.tables])
             show(f"{name}: scores over time", f"{name}_over_time", plot)
         if video and stamps:
-            write_video(folder, folder / "videos" / f"{name}.mp4", name, stamps, methods)
+            write_video(pictures, folder / "videos" / f"{name}.mp4", name, stamps, methods)
     return shown
 
 
@@ -99,6 +100,7 @@ def sheet(
 ) -> Figure:
     """Pictures of frames (sequence, stamp), one row each under its label: frame, events, then each method.
 
+    folder: of the protocol's pictures (pictures_of).
     errors: the methods' columns show where and by how much they differ from the frame instead.
     """
     kinds = [FRAME, EVENTS, *methods]
@@ -163,7 +165,7 @@ def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> 
 
 
 def write_video(folder: Path, path: Path, sequence: str, stamps: Sequence[int], methods: Sequence[str]) -> None:
-    """An MP4 of the kept frames: the frame and all methods side by side, in the recording's own time."""
+    """An MP4 of frames kept in a folder (pictures_of): frame and methods side by side, in the recording's own time."""
     kinds = [kind for kind in (FRAME, *methods) if read_picture(folder, sequence, kind, stamps[0]) is not None]
     path.parent.mkdir(parents=True, exist_ok=True)
     writer: VideoWriter | None = None

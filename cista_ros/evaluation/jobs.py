@@ -19,14 +19,14 @@ from .. import __version__
 from ..errors import CistaError
 from ..whole_files import sha256_of
 from .metrics import MetricChoice, Scorer
-from .pictures import PictureFolder, chosen_frames
+from .pictures import PictureFolder, chosen_frames, pictures_of
 from .protocols import PROTOCOLS, EvaluationError
 from .results import Result, forget_result, read_result, write_result
 
 if TYPE_CHECKING:
     from .sequence import Comparison
 
-FORMAT = 2  # of results; one more whenever the same settings may give other numbers
+FORMAT = 3  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
         plan = comparison.plan
         scorer = Scorer(job.metrics) if plan else None
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
-        pictures = PictureFolder(job.folder, job.sequence, job.method, recording.height, recording.width)
+        kept_in = pictures_of(job.folder, job.protocol)
+        pictures = PictureFolder(kept_in, job.sequence, job.method, recording.height, recording.width)
         rows: list[dict[str, float]] = []
         unscored = 0
         for one in comparison.images:
