@@ -39,7 +39,7 @@ def benchmark(
     """Time network steps against the reference (the network as written), all of them in turn in one run."""
     import torch
 
-    from ..benchmark.machine import describe_machine, memory_mib
+    from ..benchmark.machine import describe_machine, peak_memory
     from ..benchmark.report import as_markdown
     from ..benchmark.report import plot as draw
     from ..benchmark.stages import measure_stages
@@ -63,7 +63,7 @@ def benchmark(
             measured, why = measure_steps(Path(name).stem, made, runtimes, height, width, chosen, seconds)
             rows += measured
             refused.update(why)
-            memory[f"{Path(name).stem} {width}x{height}"] = memory_mib(chosen)
+            memory[f"{Path(name).stem} {width}x{height}"] = peak_memory(chosen) / 2**20
     for height, width in sizes:
         for count in events or [default_max_events(height, width)]:
             stages += measure_stages(height, width, count, chosen)
