@@ -28,6 +28,7 @@ INCHES = 2.2  # width of a picture in a sheet
 CAPTION = 22  # pixels above a picture in a video
 LARGEST_ERROR = 0.6  # where the colours of error maps end
 SCALE = 0.75  # inches beside error maps, for the scale of their colours
+FINEST, MOST_PIXELS = 130, 65_000  # dots an inch of a figure, and pixels of its side: matplotlib draws fewer than 2**16
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -40,10 +41,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, base: Path) -> Path:
-    """Write base.png and base.pdf; returns the PNG."""
+    """Write base.png (coarser where it would be too large to be drawn) and base.pdf; returns the PNG."""
     base.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(base.with_name(base.name + ".pdf"))
-    figure.savefig(base.with_name(base.name + ".png"), dpi=130)
+    figure.savefig(base.with_name(base.name + ".png"), dpi=min(FINEST, MOST_PIXELS / max(figure.get_size_inches())))
     return base.with_name(base.name + ".png")
 
 
