@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from ...errors import RuntimeUnavailableError
+from ..compiler import compiler_name
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _SECONDS = 120
@@ -31,7 +32,7 @@ def load_library() -> ctypes.CDLL:
     Raises:
         RuntimeUnavailableError: no C++ compiler, or it failed.
     """
-    compiler = os.environ.get("CXX", "g++").split()[0]
+    compiler = compiler_name()
     path = shutil.which(compiler)
     if path is None:
         raise _unavailable(f"there is no C++ compiler {compiler} (Debian, Ubuntu: apt install g++)")
