@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from dataclasses import asdict
@@ -12,11 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import CistaError
-
-
-class BenchmarkError(CistaError):
-    """Something to measure that cannot be."""
+from .measuring import BenchmarkError, parse_size
 
 
 def benchmark(
@@ -44,20 +39,20 @@ def benchmark(
     from ..benchmark.report import plot as draw
     from ..benchmark.stages import measure_stages
     from ..benchmark.steps import measure_steps
-    from ..networks import MODELS, find_weights, load_network, make_network
+    from ..networks import find_asked_for, load_asked_for
     from ..reconstructor import choose_device
     from ..windows import default_max_events
 
     chosen = choose_device(device)
-    sizes = [_parse_size(text) for text in size or ["240x180"]]
+    sizes = [parse_size(text) for text in size or ["240x180"]]
     runtimes = [_parse_runtime(text) for text in runtime] if runtime else _all_runtimes(chosen.type)
+    files = {name: find_asked_for(name) for name in network or ["cista-tc"]}
     if threads:
         torch.set_num_threads(threads)
     machine = describe_machine(chosen)
     rows, stages, refused, memory = [], [], {}, {}
-    for name in network or ["cista-tc"]:
-        made = make_network(name) if name in MODELS else load_network(find_weights(name))
-        made = made.eval().requires_grad_(False).to(chosen)
+    for name, file in files.items():
+        made = load_asked_for(name, file).to(chosen)
         for height, width in sizes:
             typer.echo(f"{name} at {width}x{height} …", err=True)
             measured, why = measure_steps(Path(name).stem, made, runtimes, height, width, chosen, seconds)
@@ -84,15 +79,6 @@ def benchmark(
         json_file.write_text(json.dumps(content, indent=1) + "\n")
     if runtime and refused:
         raise BenchmarkError(f"{len(refused)} of what --runtime names not measured, see above: {', '.join(refused)}")
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    from ..networks.network import MIN_SIZE
-
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or min(int(match[1]), int(match[2])) < MIN_SIZE:
-        raise BenchmarkError(f"size {text!r}: expected WIDTHxHEIGHT, such as 240x180, of at least {MIN_SIZE} pixels")
-    return int(match[2]), int(match[1])
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:

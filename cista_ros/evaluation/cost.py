@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..benchmark.machine import peak_memory
-from ..networks import Network, count_parameters, load_network, make_network, model_of
+from ..networks import Network, count_parameters, load_asked_for, model_of
 from ..reconstructor import choose_device
 from ..runtime import make_runtime
 from .protocols import EvaluationError
@@ -73,7 +73,7 @@ def measure(
     where = choose_device(device)
     torch.zeros(1, device=where).add_(1)  # what starting up takes is not the network's
     before = peak_memory(where)
-    network = load_network(weights) if weights else make_network(name).eval().requires_grad_(False)
+    network = load_asked_for(name, weights)
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6
     network = network.to(where)
     generator = torch.Generator().manual_seed(0)
