@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,20 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     return described
 
 
-def memory_mib(device: torch.device) -> float:
-    """The most memory so far: on a GPU what torch allocated there, else the process's resident memory."""
+def peak_memory(device: torch.device) -> int:
+    """The most memory so far, in bytes: on a GPU what torch allocated there, else the process's resident memory."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return torch.cuda.max_memory_allocated(device)
+    # Of the program alone: what getrusage tells on Linux begins with the peak of the process that started it.
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _processor() -> str:

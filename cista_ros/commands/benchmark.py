@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import CistaError
-
-
-class BenchmarkError(CistaError):
-    """Something to measure that cannot be."""
+from .measuring import BenchmarkError, parse_size
 
 
 def benchmark(
@@ -39,60 +37,79 @@ def benchmark(
     """Time network steps against the reference (the network as written), all of them in turn in one run."""
     import torch
 
-    from ..benchmark.machine import describe_machine, memory_mib
+    from ..benchmark.machine import describe_machine, peak_memory
     from ..benchmark.report import as_markdown
     from ..benchmark.report import plot as draw
     from ..benchmark.stages import measure_stages
     from ..benchmark.steps import measure_steps
-    from ..networks import MODELS, find_weights, load_network, make_network
+    from ..evaluation.figures import new_figure
+    from ..networks import find_asked_for, load_asked_for
     from ..reconstructor import choose_device
     from ..windows import default_max_events
 
     chosen = choose_device(device)
-    sizes = [_parse_size(text) for text in size or ["240x180"]]
+    sizes = [parse_size(text) for text in size or ["240x180"]]
     runtimes = [_parse_runtime(text) for text in runtime] if runtime else _all_runtimes(chosen.type)
+    files = {name: find_asked_for(name) for name in network or ["cista-tc"]}
+    titles = _titles(files)
+    if plot:
+        _check_writable("--plot", plot)
+        if plot.suffix.lower() != ".png":
+            raise BenchmarkError(f"--plot {plot}: expected a name that ends in .png")
+        new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
+    if json_file:
+        _check_writable("--json", json_file)
     if threads:
         torch.set_num_threads(threads)
     machine = describe_machine(chosen)
     rows, stages, refused, memory = [], [], {}, {}
-    for name in network or ["cista-tc"]:
-        made = make_network(name) if name in MODELS else load_network(find_weights(name))
-        made = made.eval().requires_grad_(False).to(chosen)
+    for name, file in files.items():
+        made = load_asked_for(name, file).to(chosen)
         for height, width in sizes:
-            typer.echo(f"{name} at {width}x{height} …", err=True)
-            measured, why = measure_steps(Path(name).stem, made, runtimes, height, width, chosen, seconds)
+            title = titles[name]
+            typer.echo(f"{title} at {width}x{height} …", err=True)
+            measured, why = measure_steps(title, made, runtimes, height, width, chosen, seconds)
             rows += measured
             refused.update(why)
-            memory[f"{Path(name).stem} {width}x{height}"] = memory_mib(chosen)
+            memory[f"{title} {width}x{height}"] = peak_memory(chosen) / 2**20
     for height, width in sizes:
         for count in events or [default_max_events(height, width)]:
             stages += measure_stages(height, width, count, chosen)
     typer.echo(as_markdown(rows, stages), nl=False)
     for what, reason in refused.items():
         typer.echo(f"not measured: {what}: {reason}", err=True)
-    if plot:
-        draw(rows, stages, plot)
     if json_file:
         content = {
             "machine": machine,
             "command": shlex.join(["cista", *sys.argv[1:]]),
             "rows": [asdict(row) for row in rows],
             "stages": [asdict(stage) for stage in stages],
-            "peak_memory_mib": memory,
+            # Of the whole process, hence never less than after the network and size before.
+            "peak_memory_so_far_mib": memory,
             "refused": refused,
         }
         json_file.write_text(json.dumps(content, indent=1) + "\n")
+    if plot:
+        draw(rows, stages, plot)
     if runtime and refused:
         raise BenchmarkError(f"{len(refused)} of what --runtime names not measured, see above: {', '.join(refused)}")
 
 
-def _parse_size(text: str) -> tuple[int, int]:
-    from ..networks.network import MIN_SIZE
+def _titles(names: Iterable[str]) -> dict[str, str]:
+    """Network as it was asked for -> what tables call it: a file's stem, unless another's is the same."""
+    stems = {name: Path(name).stem for name in names}
+    how_many = Counter(stems.values())
+    return {name: stem if how_many[stem] == 1 else name for name, stem in stems.items()}
 
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or min(int(match[1]), int(match[2])) < MIN_SIZE:
-        raise BenchmarkError(f"size {text!r}: expected WIDTHxHEIGHT, such as 240x180, of at least {MIN_SIZE} pixels")
-    return int(match[2]), int(match[1])
+
+def _check_writable(option: str, path: Path) -> None:
+    """BenchmarkError if a file cannot be written, which is better known before minutes of measuring."""
+    if path.is_dir():
+        raise BenchmarkError(f"{option} {path}: is a folder; expected a file to write")
+    if not path.parent.is_dir():
+        raise BenchmarkError(f"{option} {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BenchmarkError(f"{option} {path}: may not be written")
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .measuring import parse_size
 
 
 def cost(
@@ -25,18 +25,12 @@ def cost(
     """Measure networks, by default all those the paper compares, each in a process of its own."""
     from ..benchmark.machine import describe_machine
     from ..evaluation.cost import as_markdown, measure_all
-    from ..evaluation.protocols import EvaluationError
-    from ..networks import MODELS, find_weights
-    from ..networks.network import MIN_SIZE
+    from ..networks import MODELS, find_asked_for
     from ..reconstructor import choose_device
 
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
-    if not match or min(width := int(match[1]), height := int(match[2])) < MIN_SIZE:
-        raise EvaluationError(f"size {size!r}: expected WIDTHxHEIGHT, such as 240x180, of at least {MIN_SIZE} pixels")
+    height, width = parse_size(size)
     chosen_device = choose_device(device)
-    chosen: list[tuple[str, Path | None]] = [
-        (name, None if name in MODELS else find_weights(name)) for name in networks or MODELS
-    ]
+    chosen = [(name, find_asked_for(name)) for name in networks or MODELS]
     machine = describe_machine(chosen_device)
     costs = measure_all(chosen, height, width, device, steps, runtime, precision)
     if as_json:

@@ -137,13 +137,18 @@ def _full_disk_explained(folder: Path) -> Iterator[None]:
 
 
 def _methods(wanted: Sequence[str]) -> dict[str, Path]:
-    """Name -> checkpoint, of "NAME", "FILE" and "NAME=FILE", each perhaps several with commas between."""
+    """Name -> checkpoint, of "NAME", "FILE" and "NAME=FILE", each perhaps several with commas between.
+
+    EvaluationError for names that cannot be, that come twice, or for none; CheckpointError for weights not found.
+    """
     from ..evaluation.protocols import EvaluationError
     from ..networks import find_weights
 
     methods: dict[str, Path] = {}
     for word in (word for item in wanted for word in item.split(",") if word):
-        name, _, file = word.rpartition("=")
+        # A file is a file, also where its path holds "=".
+        whole = "=" not in word or Path(word).is_file()
+        name, _, file = ("", "", word) if whole else word.partition("=")
         path = find_weights(file)
         name = name or path.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".safetensors")
         if "/" in name or name.startswith(("_", ".")):
@@ -151,6 +156,8 @@ def _methods(wanted: Sequence[str]) -> dict[str, Path]:
         if name in methods:
             raise EvaluationError(f"two weights are called {name}; name them: --weights NAME={file}")
         methods[name] = path
+    if not methods:
+        raise EvaluationError(f"--weights {','.join(wanted)!r}: expected a name or a file")
     return methods
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -16,9 +15,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..networks import Network, count_parameters, load_network, make_network, model_of
+from ..benchmark.machine import peak_memory
+from ..networks import Network, count_parameters, load_asked_for, model_of
 from ..reconstructor import choose_device
 from ..runtime import make_runtime
+from .protocols import EvaluationError
 from .published import COSTS, PaperCost
 
 WARM_UP = 2
@@ -71,8 +72,8 @@ def measure(
     random."""
     where = choose_device(device)
     torch.zeros(1, device=where).add_(1)  # what starting up takes is not the network's
-    before = _memory(where)
-    network = load_network(weights) if weights else make_network(name).eval().requires_grad_(False)
+    before = peak_memory(where)
+    network = load_asked_for(name, weights)
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6
     network = network.to(where)
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +85,7 @@ def measure(
             began = time.perf_counter()
             made.step(voxel).cpu()
             times.append(1000 * (time.perf_counter() - began))
-    memory = _memory(where) - before
+    memory = peak_memory(where) - before
     mac = count_mac(network.cpu(), height, width)
     model = model_of(network)
     return Cost(
@@ -107,12 +108,18 @@ def measure_all(
     runtime: str = "eager",
     precision: str = "fp32",
 ) -> list[Cost]:
-    """Measure networks one after the other, each in a process of its own, so that memory is its own too."""
+    """Measure networks one after the other, each in a process of its own, so that memory is its own too.
+
+    Raises what `measure` does, and EvaluationError if such a process is killed.
+    """
     costs = []
     for name, weights in networks:
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             work: Callable[[], Cost] = partial(measure, name, weights, height, width, device, steps, runtime, precision)
-            costs.append(process.submit(work).result())
+            try:
+                costs.append(process.submit(work).result())
+            except BrokenProcessPool:
+                raise EvaluationError(f"network {name}: the process that measures it died (out of memory?)") from None
     return costs
 
 
@@ -132,11 +139,3 @@ def as_markdown(costs: Sequence[Cost], height: int, width: int, where: str, how:
             f" | {c.milliseconds:.1f}{speed} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _memory(device: torch.device) -> int:
-    """Peak bytes so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

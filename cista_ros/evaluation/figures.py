@@ -15,7 +15,7 @@ import numpy as np
 
 from ..video import VideoWriter
 from .metrics import METRICS
-from .pictures import EVENTS, FRAME, read_picture, spread
+from .pictures import EVENTS, FRAME, pictures_of, read_picture, spread
 from .protocols import EvaluationError
 from .results import Result
 
@@ -28,6 +28,7 @@ INCHES = 2.2  # width of a picture in a sheet
 CAPTION = 22  # pixels above a picture in a video
 LARGEST_ERROR = 0.6  # where the colours of error maps end
 SCALE = 0.75  # inches beside error maps, for the scale of their colours
+FINEST, MOST_PIXELS = 130, 65_000  # dots an inch of a figure, and pixels of its side: matplotlib draws fewer than 2**16
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -40,10 +41,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, base: Path) -> Path:
-    """Write base.png and base.pdf; returns the PNG."""
+    """Write base.png (coarser where it would be too large to be drawn) and base.pdf; returns the PNG."""
     base.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(base.with_name(base.name + ".pdf"))
-    figure.savefig(base.with_name(base.name + ".png"), dpi=130)
+    figure.savefig(base.with_name(base.name + ".png"), dpi=min(FINEST, MOST_PIXELS / max(figure.get_size_inches())))
     return base.with_name(base.name + ".png")
 
 
@@ -61,11 +62,12 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
     def show(caption: str, name: str, figure: Figure) -> None:
         shown.append((caption, save_figure(figure, folder / "figures" / name)))
 
+    pictures = pictures_of(folder, summary.protocol)
     kept = {name: kept_stamps(summary.results, name) for name in summary.sequences}
     middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
     if len(middle) > 1:
         names = [name for name, _ in middle]
-        show("One frame of each sequence", "all_sequences", sheet(folder, middle, names, summary.methods))
+        show("One frame of each sequence", "all_sequences", sheet(pictures, middle, names, summary.methods))
     for name, stamps in kept.items():
         there = [r for r in summary.results if r.sequence == name]
         methods = [r.method for r in there]
@@ -73,14 +75,14 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
         seconds = {row["stamp_ns"]: row["seconds"] for r in there for row in r.rows}
         labels = [f"{seconds[stamp]:.2f} s" for _, stamp in rows]
         if rows:
-            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(folder, rows, labels, methods))
+            show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(pictures, rows, labels, methods))
         if rows and any(r.metrics for r in there):
-            show(f"{name}: error maps", f"{name}_errors", sheet(folder, rows, labels, methods, errors=True))
+            show(f"{name}: error maps", f"{name}_errors", sheet(pictures, rows, labels, methods, errors=True))
         if any(r.metrics and len(r.rows) > 1 for r in there):
             plot = over_time(there, name, [table.metric for table in summary.tables])
             show(f"{name}: scores over time", f"{name}_over_time", plot)
         if video and stamps:
-            write_video(folder, folder / "videos" / f"{name}.mp4", name, stamps, methods)
+            write_video(pictures, folder / "videos" / f"{name}.mp4", name, stamps, methods)
     return shown
 
 
@@ -99,6 +101,7 @@ def sheet(
 ) -> Figure:
     """Pictures of frames (sequence, stamp), one row each under its label: frame, events, then each method.
 
+    folder: of the protocol's pictures (pictures_of).
     errors: the methods' columns show where and by how much they differ from the frame instead.
     """
     kinds = [FRAME, EVENTS, *methods]
@@ -163,7 +166,7 @@ def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> 
 
 
 def write_video(folder: Path, path: Path, sequence: str, stamps: Sequence[int], methods: Sequence[str]) -> None:
-    """An MP4 of the kept frames: the frame and all methods side by side, in the recording's own time."""
+    """An MP4 of frames kept in a folder (pictures_of): frame and methods side by side, in the recording's own time."""
     kinds = [kind for kind in (FRAME, *methods) if read_picture(folder, sequence, kind, stamps[0]) is not None]
     path.parent.mkdir(parents=True, exist_ok=True)
     writer: VideoWriter | None = None

@@ -19,14 +19,14 @@ from .. import __version__
 from ..errors import CistaError
 from ..whole_files import sha256_of
 from .metrics import MetricChoice, Scorer
-from .pictures import PictureFolder, chosen_frames
+from .pictures import PictureFolder, chosen_frames, pictures_of
 from .protocols import PROTOCOLS, EvaluationError
 from .results import Result, forget_result, read_result, write_result
 
 if TYPE_CHECKING:
     from .sequence import Comparison
 
-FORMAT = 2  # of results; one more whenever the same settings may give other numbers
+FORMAT = 3  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
         plan = comparison.plan
         scorer = Scorer(job.metrics) if plan else None
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
-        pictures = PictureFolder(job.folder, job.sequence, job.method, recording.height, recording.width)
+        kept_in = pictures_of(job.folder, job.protocol)
+        pictures = PictureFolder(kept_in, job.sequence, job.method, recording.height, recording.width)
         rows: list[dict[str, float]] = []
         unscored = 0
         for one in comparison.images:
@@ -145,6 +146,7 @@ def _note(comparison: Comparison, rows: list[dict[str, float]]) -> str:
     notes = [plan.note if plan else "no camera frames: the metrics, which compare with them, have no value"]
     notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
     notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
+    notes += [f"{counts.stray} events of another time than those around them were not used"] if counts.stray else []
     silent = sum(1 for _ in takewhile(lambda row: not row["events"], reversed(rows)))
     notes += [f"no events for its last {silent} frames, which are scored all the same"] if silent else []
     return "; ".join(filter(None, notes))

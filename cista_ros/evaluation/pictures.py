@@ -1,6 +1,7 @@
-"""Pictures of an evaluation kept on disk, for contact sheets and videos: pictures/<sequence>/<method>/<stamp>.png.
+"""Pictures of an evaluation kept on disk, for sheets and videos: pictures/<protocol>/<sequence>/<method>/<stamp>.png.
 
-Beside the methods' folders lie those of the camera's frames (_frame), and of the events of each window (_events).
+Beside the methods' folders lie those of the camera's frames (_frame), and of the events of each window (_events): all
+methods share them, protocols do not, since each shows frames, and cuts windows, in its own way.
 """
 
 from __future__ import annotations
@@ -33,19 +34,24 @@ def spread(values: Sequence[int], wanted: int) -> list[int]:
     return [values[(2 * i + 1) * len(values) // (2 * n)] for i in range(n)]
 
 
-def picture_path(folder: Path, sequence: str, kind: str, stamp: int) -> Path:
+def pictures_of(folder: Path, protocol: str) -> Path:
+    """Where in an evaluation's folder the pictures of one protocol lie."""
+    return folder / "pictures" / protocol
+
+
+def picture_path(pictures: Path, sequence: str, kind: str, stamp: int) -> Path:
     """Where a picture lies; kind is a method, FRAME or EVENTS."""
-    return folder / "pictures" / sequence / kind / f"{stamp}.png"
+    return pictures / sequence / kind / f"{stamp}.png"
 
 
 class PictureFolder:
-    """Writes the pictures of one method on one sequence."""
+    """Writes the pictures of one method on one sequence below `pictures`, the folder of one protocol."""
 
-    def __init__(self, folder: Path, sequence: str, method: str, height: int, width: int) -> None:
-        self.folder, self.sequence, self.method = folder, sequence, method
+    def __init__(self, pictures: Path, sequence: str, method: str, height: int, width: int) -> None:
+        self.pictures, self.sequence, self.method = pictures, sequence, method
         self.size = height, width
         self.stamps: list[int] = []
-        for old in picture_path(folder, sequence, method, 0).parent.glob("*.png"):
+        for old in picture_path(pictures, sequence, method, 0).parent.glob("*.png"):
             old.unlink()
 
     def write(self, compared: Compared) -> None:
@@ -55,7 +61,7 @@ class PictureFolder:
         if compared.truth is not None:
             shown[FRAME] = to_mono8(compared.truth)
         for kind, picture in shown.items():
-            path = picture_path(self.folder, self.sequence, kind, compared.stamp)
+            path = picture_path(self.pictures, self.sequence, kind, compared.stamp)
             ok, content = cv2.imencode(".png", picture)
             if not ok:
                 raise EvaluationError(f"{path}: could not be encoded")
@@ -63,7 +69,7 @@ class PictureFolder:
         self.stamps.append(compared.stamp)
 
 
-def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
+def read_picture(pictures: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
     """uint8 (H, W), or (H, W, 3) BGR for events; None if it is not there."""
-    path = picture_path(folder, sequence, kind, stamp)
+    path = picture_path(pictures, sequence, kind, stamp)
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # cv2 would complain on stderr

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import CistaError
+from ..wire.messages import NS
 
-NS = 1_000_000_000
 WARM_UP_S = 10.0  # before the scored part, EVREAL runs the network for this long
 PAPER_FRAMES = 550
 UNSPLIT = 1 << 62  # events: more than any window has

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from ..whole_files import write_text
 from .metrics import METRICS
@@ -17,6 +18,7 @@ from .tables import Summary
 from .typeset import Grid, grids
 
 LOSSLESS = 101  # as cv2 has it for WebP
+LONGEST_WEBP = 16_383  # pixels of a side
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #0b6e99; }
 * { box-sizing: border-box; }
@@ -45,7 +47,8 @@ def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tup
     """Write the page.
 
     Args:
-        figures: caption and PNG file of each, in order; the page has them as WebP.
+        figures: caption and PNG file of each, in order; the page has them as WebP, or as they are where they are too
+            large for that.
     """
     description = summary.description[0].upper() + summary.description[1:]
     body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(description)}.</p>"]
@@ -105,12 +108,20 @@ def _times(results: Sequence[Result]) -> str:
 
 
 def _figure(caption: str, file: Path) -> str:
-    image = f'<img alt="{escape(caption)}" src="data:image/webp;base64,{base64.b64encode(_webp(file)).decode()}">'
+    image = f'<img alt="{escape(caption)}" src="{_embedded(file)}">'
     return f'<figure><figcaption>{escape(caption)}</figcaption><div class="scroll">{image}</div></figure>'
 
 
-def _webp(file: Path) -> bytes:
+def _embedded(file: Path) -> str:
+    """A PNG as an address that holds it: as WebP if it can be, else as it is."""
+    content = file.read_bytes()
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))  # of its header
+    kind, content = ("png", content) if max(width, height) > LONGEST_WEBP else ("webp", _webp(content))
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _webp(png: bytes) -> bytes:
     """A PNG as WebP, plots without loss and pictures nearly so: a page of them is a quarter of the size."""
-    image = cv2.imread(str(file))
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     qualities = (LOSSLESS, 90)
     return min((cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, q])[1].tobytes() for q in qualities), key=len)

@@ -18,7 +18,7 @@ from ..reconstructor import Reconstructor
 from ..recordings import Recording
 from ..tone_map import RobustStretch, ToneMap, make_tone_map
 from ..windows import CountWindows, StampWindows, Window, default_max_events
-from ..wire.messages import NS, ImageMessage
+from ..wire.messages import EVENT_ARRAY, NS, ImageMessage
 from .padding import ZeroPadded
 from .protocols import EvaluationError, Plan, Protocol
 
@@ -148,7 +148,17 @@ def _with_frames(
     if waiting:
         raise EvaluationError(f"{sequence}: frame {waiting[0].index} is announced by its stamp, but was not found")
     if not overlap:
-        raise EvaluationError(f"{sequence}: none of its frames lies within the time of its events")
+        raise EvaluationError(f"{sequence}: none of its frames lies within the time of its events{_hint(recording)}")
+
+
+def _hint(recording: Recording) -> str:
+    """What may be the matter where events and frames have no time in common; empty if nothing is known."""
+    if recording.events_type == EVENT_ARRAY:
+        return ""
+    return (
+        "; event packets bear the camera's time, frames the host's, which may differ:"
+        " `cista convert --event-time host` gives the events the host's too"
+    )
 
 
 def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Window]:

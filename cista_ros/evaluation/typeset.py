@@ -10,6 +10,13 @@ from .metrics import METRICS
 from .published import MEAN, PAPER_MEAN
 from .tables import MeanRow, Summary, Table
 
+# Characters that LaTeX takes for commands, or that its usual fonts lack.
+_TEX = str.maketrans(
+    {character: f"\\{character}" for character in "_%&#${}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "–": "--"}
+    | {"×": r"$\times$", "σ": r"$\sigma$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -122,8 +129,4 @@ def _begins_papers_rows(grid: Grid, row: int) -> bool:
 
 
 def _tex(text: str) -> str:
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#")):
-        text = text.replace(plain, escaped)
-    for plain, escaped in (("×", r"$\times$"), ("σ", r"$\sigma$"), ("↑", r"$\uparrow$"), ("↓", r"$\downarrow$")):
-        text = text.replace(plain, escaped)
-    return text.replace("–", "--")
+    return text.translate(_TEX)

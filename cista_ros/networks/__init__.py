@@ -1,5 +1,6 @@
 """The networks that turn voxel grids into images, and their weights on disk."""
 
+from .asked_for import find_asked_for, load_asked_for
 from .checkpoints import load_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
 from .models import MODELS, Model, NetworkConfig, make_network, model_of
@@ -20,7 +21,9 @@ __all__ = [
     "State",
     "choose_weights",
     "count_parameters",
+    "find_asked_for",
     "find_weights",
+    "load_asked_for",
     "load_network",
     "make_network",
     "model_of",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import RuntimeUnavailableError
 from ..networks import Network
+from .compiler import compiler_name
 from .first_state import first_state
 from .runtime import Runtime, code_of
 
@@ -62,7 +62,7 @@ class Compiled(Runtime):
 def check_tools(device: torch.device, what: str) -> None:
     """RuntimeUnavailableError, saying what to install for `what`, if torch.compile lacks what it needs here."""
     if device.type == "cpu":
-        compiler = os.environ.get("CXX", "g++").split()[0]
+        compiler = compiler_name()
         if not shutil.which(compiler) and not shutil.which("clang++"):
             raise RuntimeUnavailableError(
                 f"{what} needs a C++ compiler on the CPU, and there is no {compiler} (Debian, Ubuntu: apt install g++)"

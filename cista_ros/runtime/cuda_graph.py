@@ -93,7 +93,8 @@ class CudaGraph(Runtime):
 
     def step_events(self, events: np.ndarray, hot_pixels: bool) -> Tensor:
         """Event array (N,) in host memory -> image (H, W): voxel grid, normalisation and network in one launch."""
-        if len(events) > self._room or hot_pixels != self._hot_pixels:
+        # A first window may be empty: it needs no room, but a graph.
+        if self._events_graph is None or len(events) > self._room or hot_pixels != self._hot_pixels:
             self._make_room(len(events), hot_pixels)
         # The buffer may still be on its way to the GPU for the step before.
         self._copied.synchronize()

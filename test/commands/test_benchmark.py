@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cista_ros.benchmark.operations import count_operations
 from cista_ros.commands.benchmark import BenchmarkError
 from cista_ros.commands.main import app
+from cista_ros.errors import CistaError
 from cista_ros.networks import make_network, save_network
 
 
@@ -76,13 +77,52 @@ def test_what_cannot_run_here_is_told_and_the_rest_measured(small_network, tmp_p
     assert "not measured: cuda-graph bf16: runtime cuda-graph needs a CUDA GPU" in result.output
 
 
+def test_two_files_of_one_name_can_be_told_apart(small_network, tmp_path):
+    files = [tmp_path / name / "small.safetensors" for name in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        save_network(small_network, file)
+    words = [word for file in files for word in ("--network", file)]
+    run(*words, "--size", "20x17", "--seconds", 0, "--runtime", "fused", "--json", tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert [row["network"] for row in written["rows"]] == [str(file) for file in files for _ in range(2)]
+    assert list(written["peak_memory_so_far_mib"]) == [f"{file} 20x17" for file in files]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--size", "240"], "WIDTHxHEIGHT"), (["--size", "8x8"], "at least 16"), (["--runtime", "warp"], "NAME")],
+    [
+        (["--size", "240"], "WIDTHxHEIGHT"),
+        (["--size", "8x8"], "at least 16"),
+        (["--runtime", "warp"], "NAME"),
+        (["--network", "firenet", "--network", "nowhere"], "weights 'nowhere': neither a file nor"),
+        (["--plot", "nowhere/plot.png"], "--plot nowhere/plot.png: there is no folder nowhere"),
+        (["--plot", "."], "--plot .: is a folder"),
+        (["--plot", "plot.txt"], "--plot plot.txt: expected a name that ends in .png"),
+        (["--json", "nowhere/out.json"], "--json nowhere/out.json: there is no folder nowhere"),
+    ],
 )
-def test_bad_input(arguments, message):
-    result = run(*arguments)
-    assert isinstance(result.exception, BenchmarkError) and message in str(result.exception)
+def test_bad_input_is_told_before_anything_is_measured(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run("--seconds", 0, *arguments)
+    assert isinstance(result.exception, CistaError) and message in str(result.exception)
+    assert not result.output
+
+
+def test_a_plot_without_matplotlib_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # what the import system itself does for "not there"
+    result = run("--plot", tmp_path / "plot.png")
+    assert isinstance(result.exception, CistaError) and "figures need matplotlib" in str(result.exception)
+    assert not result.output
+
+
+def test_a_plot_that_cannot_be_written_after_all_does_not_lose_the_numbers(small_network, tmp_path):
+    save_network(small_network, tmp_path / "small.safetensors")
+    plot, out = tmp_path / "plot.png", tmp_path / "out.json"
+    plot.symlink_to("/dev/full")  # of which nobody knows beforehand
+    command = ["--network", tmp_path / "small.safetensors", "--size", "20x17", "--seconds", 0, "--runtime", "fused"]
+    result = run(*command, "--plot", plot, "--json", out)
+    assert isinstance(result.exception, OSError) and len(json.loads(out.read_text())["rows"]) == 2
 
 
 def test_too_large_for_the_memory_is_one_line(small_network, tmp_path):

@@ -103,6 +103,16 @@ def test_a_sequence_goes_by_the_name_of_the_link_to_it(material, tmp_path):
     assert done.exit_code == 0 and "of the protocol's 84 frames" in done.stdout
 
 
+@pytest.mark.parametrize(("name", "method"), [("", "lr=3"), ("fire=", "fire")])
+def test_weights_whose_path_holds_an_equals_sign_are_found_named_or_not(material, tmp_path, name, method):
+    folder, recordings = material
+    weights = tmp_path / "run=1" / "lr=3.safetensors"
+    weights.parent.mkdir()
+    weights.symlink_to(folder / "fire.safetensors")
+    done = evaluate(recordings[0], "-o", tmp_path / "out", "--weights", f"{name}{weights}", "--no-figures")
+    assert done.exit_code == 0 and f"| {method} | FireNet" in done.stdout
+
+
 def test_broken_off_and_resumed_gives_the_same_as_unbroken(material, tmp_path):
     folder, recordings = material
     words = [*recordings, "--weights", f"{folder}/fire.safetensors,{folder}/tc.safetensors", "--no-figures"]
@@ -139,6 +149,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
     [
         (["nothing.bag"], "nothing.bag: no such file or folder"),
         (["{a}", "{a}"], "another recording is called made0 too"),
+        (["{a}", "--weights", ","], "--weights ',': expected a name or a file"),
         (["{a}", "--weights", "x"], "weights 'x': neither a file nor the name of shipped weights"),
         (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not fetched yet \(run: cista weights get e2vid\)"),
         (["{a}", "--weights", "{w},{w}"], "two weights are called fire; name them: --weights NAME="),

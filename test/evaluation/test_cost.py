@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import multiprocessing
+import threading
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
 from cista_ros.errors import RuntimeUnavailableError
-from cista_ros.evaluation.cost import as_markdown, count_mac, measure
+from cista_ros.evaluation.cost import as_markdown, count_mac, measure, measure_all
+from cista_ros.evaluation.protocols import EvaluationError
 from cista_ros.networks import make_network
 from cista_ros.networks.cista import Cista, CistaConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
@@ -52,3 +58,27 @@ def test_sizes_are_those_of_table_3(name):
     megabytes = sum(t.numel() * t.element_size() for t in network.state_dict().values()) / 1e6
     # FireNet's 0.16 is the size of its file, 9 kB of which are names and alignment.
     assert megabytes == pytest.approx(COSTS[name].megabytes, abs=0.05)
+
+
+def test_memory_is_the_networks_own_however_much_the_caller_holds():
+    status = Path("/proc/self/status")
+    if not status.exists() or "VmHWM" not in status.read_text():
+        pytest.skip("needs a system that tells VmHWM")
+    held = b"1" * 500_000_000  # more than the measuring process will ever take
+    (cost,) = measure_all([("firenet", None)], 90, 120, "cpu", steps=1)
+    assert len(held) and cost.memory > 0
+
+
+def test_a_network_whose_process_is_killed_is_named():
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not (children := multiprocessing.active_children()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for child in children:
+            child.kill()  # as the kernel does that has run out of memory
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(EvaluationError, match=r"network firenet: the process .* died \(out of memory\?\)"):
+        measure_all([("firenet", None)], 16, 16, "cpu", steps=1)
+    killer.join()

@@ -11,6 +11,7 @@ import torch
 from recordings.makers import (
     HEIGHT,
     NS,
+    T0,
     WIDTH,
     event_messages,
     frames,
@@ -23,7 +24,7 @@ from recordings.makers import (
 from cista_ros.evaluation import jobs as module
 from cista_ros.evaluation.jobs import Failure, Job, attempt, run_job, run_jobs
 from cista_ros.evaluation.metrics import MetricChoice
-from cista_ros.evaluation.pictures import EVENTS, FRAME, read_picture
+from cista_ros.evaluation.pictures import EVENTS, FRAME, pictures_of, read_picture
 from cista_ros.evaluation.results import result_paths
 from cista_ros.networks import save_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
@@ -46,9 +47,17 @@ def test_a_result_has_a_row_for_each_frame_and_pictures_of_some(job):
     assert [row["index"] for row in result.rows] == list(range(12))[-len(result.rows) :]
     assert set(result.metrics) == {"mse", "psnr", "ssim_uniform", "ssim_gaussian", "temporal"}
     assert len(result.pictures) == 4 and sum(row["events"] for row in result.rows) <= 900
+    pictures = pictures_of(job.folder, "icassp2022")
     for kind in (FRAME, "net"):
-        assert read_picture(job.folder, "made", kind, result.pictures[0]).shape == (HEIGHT, WIDTH)
-    assert read_picture(job.folder, "made", EVENTS, result.pictures[0]).shape == (HEIGHT, WIDTH, 3)
+        assert read_picture(pictures, "made", kind, result.pictures[0]).shape == (HEIGHT, WIDTH)
+    assert read_picture(pictures, "made", EVENTS, result.pictures[0]).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_another_protocol_leaves_the_pictures_of_a_finished_result_as_they_are(job):
+    run_job(replace(job, pictures=None))
+    before = {path: path.read_bytes() for path in job.folder.glob("pictures/**/*.png")}
+    run_job(replace(job, pictures=None, protocol="evreal", method="other"))
+    assert before and {path: path.read_bytes() for path in before} == before
 
 
 def test_a_finished_job_is_not_done_again_unless_something_changed(job, monkeypatch):
@@ -148,3 +157,13 @@ def test_events_that_could_not_be_used_are_counted_and_told(job, tmp_path):
     path = write_any(tmp_path / "wide", "ros1", events, frames(12))
     result = run_job(replace(job, recording=path, sequence="wide"))
     assert result.note == "7 events outside the sensor were not used"
+
+
+def test_events_of_another_time_are_told(job, tmp_path):
+    chunks = event_messages(random_events(900))
+    chunks[10].events["t"] -= 100 * NS
+    rows = [(T0 + i * NS // 30, "/dvs/events", chunk) for i, chunk in enumerate(chunks)]
+    rows += [(image.stamp, "/dvs/image_raw", image) for image in frames(12)]
+    path = write_bag(tmp_path / "stray.bag", sorted(rows, key=lambda row: row[0]))
+    result = run_job(replace(job, recording=path, sequence="stray"))
+    assert result.note == "30 events of another time than those around them were not used"

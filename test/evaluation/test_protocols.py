@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, ICASSP2022_CLAHE, NS, EvaluationError
+from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, ICASSP2022_CLAHE, EvaluationError
+from cista_ros.wire.messages import NS
 
 START = 1_468_939_993 * NS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html.parser
 import re
 
@@ -114,6 +115,23 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     assert "A &lt;b&gt;" in text and "<b>" not in text and "A &amp; B" in text
     assert "Protocol icassp2022" in text and 'name="viewport"' in text
     assert re.search(r'class="best">0.200', text)
+
+
+@pytest.mark.parametrize(("height", "kind"), [(16_383, "webp"), (16_384, "png")])
+def test_a_sheet_too_large_for_webp_is_embedded_as_it_is(tmp_path, results, height, kind):
+    sheet = tmp_path / "sheet.png"
+    cv2.imwrite(str(sheet), np.zeros((height, 8, 3), np.uint8))
+    summary = summarise(ICASSP2022, MetricChoice(), results, [], ["s"], MODELS)
+    write_report(tmp_path / "report.html", "report", summary, [("sheet", sheet)])
+    embedded = re.search(r"data:image/(\w+);base64,([^\"]+)", (tmp_path / "report.html").read_text())
+    assert embedded[1] == kind
+    shown = cv2.imdecode(np.frombuffer(base64.b64decode(embedded[2]), np.uint8), cv2.IMREAD_COLOR)
+    assert shown.shape == (height, 8, 3)
+
+
+def test_a_sheet_of_more_rows_than_can_be_drawn_is_coarser(tmp_path):
+    png = figures.save_figure(figures.new_figure(1, 600), tmp_path / "sheet")
+    assert 60_000 < cv2.imread(str(png)).shape[0] < 2**16
 
 
 def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results):

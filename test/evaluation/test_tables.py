@@ -164,6 +164,13 @@ def test_latex_has_as_many_cells_in_every_row_and_escapes_names():
     assert r"\textbf{0.375}" in text and text.count(r"\bottomrule") == len(tabulars)
 
 
+def test_latex_escapes_all_that_it_would_take_for_commands():
+    name = r"x^y{z}$~_%&#\a"
+    text = as_latex(summarise(ICASSP2022, MetricChoice(), [result("s", name, [0.5])], [], ["s"], {name: METHODS["A"]}))
+    assert r"frames & x\textasciicircum{}y\{z\}\$\textasciitilde{}\_\%\&\#\textbackslash{}a \\" in text
+    assert name not in text
+
+
 def test_json_is_plain_and_whole():
     content = json.loads(json.dumps(as_json(summary()), allow_nan=False))
     assert content["tables"]["mse"]["cells"][0] == [0.375, 0.5]

@@ -10,6 +10,7 @@ import torch
 from cista_ros.errors import DeviceError, RuntimeUnavailableError
 from cista_ros.networks import make_network
 from cista_ros.runtime import RUNTIMES, choice, make_runtime
+from cista_ros.runtime.compiled import check_tools
 from cista_ros.runtime.native.library import load_library
 
 CPU = torch.device("cpu")
@@ -94,6 +95,18 @@ def test_compile_without_a_compiler_says_which(small_network, monkeypatch, tmp_p
     monkeypatch.setenv("CXX", "g++-of-nowhere -O2")
     with pytest.raises(RuntimeUnavailableError, match=r"no g\+\+-of-nowhere \(.*apt install g\+\+"):
         make_runtime("compile", small_network, 20, 24, CPU)
+
+
+@needs_compiler
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_cxx_stands_for_none(blank, monkeypatch):
+    load_library.cache_clear()
+    monkeypatch.setenv("CXX", blank)
+    try:
+        load_library()
+        check_tools(CPU, "this")
+    finally:
+        load_library.cache_clear()
 
 
 def test_out_of_memory_tells_the_size_and_what_to_change(small_network):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cista_ros.events import make_events
+from cista_ros.events import make_events, no_events
 from cista_ros.networks import load_network
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.runtime import make_runtime
@@ -51,6 +51,12 @@ def test_hot_pixels_and_more_events_than_ever_are_taken_in_the_middle_of_a_seque
         if i == 4:
             events = np.concatenate([events] * 9)
             events["t"].sort()
+        np.testing.assert_allclose(other.reconstruct(events).image, one.reconstruct(events).image, atol=1e-3)
+
+
+def test_a_first_window_without_events_shows_the_same(released_weights):
+    one, other = reconstructor(released_weights, "eager"), reconstructor(released_weights, "cuda-graph")
+    for events in (no_events(), *windows(2)):
         np.testing.assert_allclose(other.reconstruct(events).image, one.reconstruct(events).image, atol=1e-3)
 
 

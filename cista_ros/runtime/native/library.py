@@ -18,6 +18,7 @@ import torch
 
 from ...cache import CacheError, cache_folder
 from ...errors import RuntimeUnavailableError
+from ..compiler import compiler_name
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _SECONDS = 120
@@ -32,7 +33,7 @@ def load_library() -> ctypes.CDLL:
     Raises:
         RuntimeUnavailableError: no C++ compiler, or it failed.
     """
-    compiler = os.environ.get("CXX", "g++").split()[0]
+    compiler = compiler_name()
     path = shutil.which(compiler)
     if path is None:
         raise _unavailable(f"there is no C++ compiler {compiler} (Debian, Ubuntu: apt install g++)")
