@@ -131,7 +131,7 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
         job.method,
         rows,
         job.metrics.keys if plan else [],
-        _note(comparison, rows),
+        _note(comparison, rows, str(recording.packet_counts)),
         unscored,
         pictures.stamps,
         settings,
@@ -140,13 +140,14 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
     return result
 
 
-def _note(comparison: Comparison, rows: list[dict[str, float]]) -> str:
+def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) -> str:
     """What is to be known of a sequence: what the protocol missed, and which events or frames were of no use."""
     plan, counts = comparison.plan, comparison.counts
     notes = [plan.note if plan else "no camera frames: the metrics, which compare with them, have no value"]
     notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
     notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
     notes += [f"{counts.stray} events of another time than those around them were not used"] if counts.stray else []
+    notes += [f"of the event packets: {packets}"] if packets else []
     silent = sum(1 for _ in takewhile(lambda row: not row["events"], reversed(rows)))
     notes += [f"no events for its last {silent} frames, which are scored all the same"] if silent else []
     return "; ".join(filter(None, notes))

@@ -28,6 +28,7 @@ from cista_ros.evaluation.pictures import EVENTS, FRAME, pictures_of, read_pictu
 from cista_ros.evaluation.results import result_paths
 from cista_ros.networks import save_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
+from cista_ros.wire.event_packet import PacketEncoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -167,3 +168,14 @@ def test_events_of_another_time_are_told(job, tmp_path):
     path = write_bag(tmp_path / "stray.bag", sorted(rows, key=lambda row: row[0]))
     result = run_job(replace(job, recording=path, sequence="stray"))
     assert result.note == "30 events of another time than those around them were not used"
+
+
+def test_missing_packets_are_told(job, tmp_path):
+    events = random_events(900)
+    events["t"] -= events["t"] % 1000
+    encoder, rows = PacketEncoder("mono"), [(image.stamp, "/dvs/image_raw", image) for image in frames(12)]
+    for seq, message in enumerate(event_messages(events)):
+        if seq not in (5, 6, 20):
+            rows.append((T0 + seq * NS // 30, "/dvs/events", encoder.encode(message, seq)))
+    path = write_bag(tmp_path / "packets.bag", sorted(rows, key=lambda row: row[0]))
+    assert run_job(replace(job, recording=path, sequence="packets")).note == "of the event packets: 3 packets missing"
