@@ -116,6 +116,7 @@ class CudaGraph(Runtime):
     def _make_room(self, count: int, hot_pixels: bool) -> None:
         """Buffers for so many events (a power of two, so that it happens seldom), and a graph that reads them."""
         torch.cuda.synchronize(self.device)
+        self._events_graph = None  # of the buffers that go now; also if there is no memory for others
         self._room = max(self._room, 1 << max(12, (count - 1).bit_length()))
         self._hot_pixels = hot_pixels
         self._host = torch.zeros(self._room, 2, dtype=torch.int64, pin_memory=True)
