@@ -73,7 +73,8 @@ def _print_drift(networks: dict[str, Network], sequences: Sequences) -> None:
     half = len(still) // 2
     still[half:] = 0  # nothing moves any more, and there is no noise
     print("Mean squared error in each tenth of the sequence; then contrast (standard deviation) that is left after the")
-    print("scene has stood still for 1, 10, 100 … windows, as a share of what it was.\n")
+    print("scene has stood still for 1, 10, 100 … windows, as a share of what it was; and by how much the image has")
+    print("changed in that time (mean absolute difference to the last image before it).\n")
     for name, network in networks.items():
         images, _ = reconstruct(network, sequences)
         errors = (images - truth).square().mean((1, 2, 3, 4))
@@ -83,7 +84,9 @@ def _print_drift(networks: dict[str, Network], sequences: Sequences) -> None:
         before = contrast[half - 1]
         steps = [n for n in (1, 10, 100, 1000) if half - 1 + n < len(contrast)]
         left = " ".join(f"{n}: {float(contrast[half - 1 + n] / before):.2f}" for n in steps)
-        print(f"{Path(name).name}: {tenths} | {left}", flush=True)
+        changes = (rest - rest[half - 1]).abs().flatten(1).mean(1)
+        changed = " ".join(f"{n}: {float(changes[half - 1 + n]):.3f}" for n in steps)
+        print(f"{Path(name).name}: {tenths} | {left} | {changed}", flush=True)
 
 
 def _contrast(images: Tensor) -> Tensor:

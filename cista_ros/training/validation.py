@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,11 +38,13 @@ def held_out_sequences(
 
 
 def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequences:
-    """The sequences that a training validates on: its own kind of scenes and cameras, made of held-out pictures."""
-    v = config.validation
-    return held_out_sequences(
-        pictures, config.simulation, v.sequences, v.windows, (v.size, v.size), config.network.bins
-    )
+    """The sequences that a training validates on: its own kind of scenes and cameras, made of held-out pictures.
+
+    There are no rests in them: while nothing is told of a scene, its image scores again and again what it did before.
+    """
+    v, motion = config.validation, replace(config.simulation.motion, rests=0.0)
+    simulation = replace(config.simulation, motion=motion)
+    return held_out_sequences(pictures, simulation, v.sequences, v.windows, (v.size, v.size), config.network.bins)
 
 
 @torch.inference_mode()
