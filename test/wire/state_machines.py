@@ -107,7 +107,10 @@ def decode_libcaer(data, time_base):
     events, last, rolls = [], 0, 0
     for word, us in struct.iter_unpack("<II", bytes(data)):
         us &= 2**31 - 1
-        rolls += us < last - 2**30
+        if us < last - 2**30:
+            rolls += 1
+        elif us > last + 2**30 and rolls:
+            rolls -= 1
         last = us
         events.append((time_base + (rolls * 2**31 + us) * 1000, word >> 17, word >> 2 & 0x7FFF, bool(word >> 1 & 1)))
     return events
