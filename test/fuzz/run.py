@@ -10,7 +10,7 @@ that it reaches in the modules aimed at is measured, and a line is written to be
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
 import re
 import shutil
@@ -44,6 +44,8 @@ def main() -> None:
         fuzz(arguments.target, rest)
     elif arguments.child == "coverage":
         print(json.dumps(coverage(arguments.target, Path(rest[0]))))
+    elif importlib.util.find_spec("atheris") is None:
+        sys.exit("there is no atheris here: pip install -r requirements-fuzz.txt")
     else:
         sys.exit(run(arguments.target, arguments.minutes, arguments.runs))
 
