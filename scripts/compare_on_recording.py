@@ -62,7 +62,7 @@ def main() -> None:
     for name, shown in rows.items():
         mse = np.mean([np.square(shown[s] - truth[s]).mean() for s in shown])
         similarity = np.mean([float(ssim(_tensor(shown[s]), _tensor(truth[s]))) for s in shown])
-        print(f"| {Path(name).name} | {mse:.3f} | {similarity:.3f} | {len(shown)} |")
+        print(f"| {Path(name).name} | {mse:.5f} | {similarity:.5f} | {len(shown)} |")
 
     chosen = [list(events)[i] for i in np.linspace(0, len(events) - 1, options.columns).round().astype(int)]
     lines = [np.hstack([events[s] for s in chosen])]

@@ -12,15 +12,18 @@ cista() { "$python" -m cista_ros.commands.main "$@"; }
 
 # 1. Every runtime, the big and the small network, all cores and one.
 ways=(--runtime fused --runtime native --runtime winograd --runtime native:bf16)
-more=(--runtime compile --runtime openvino)  # for the second: pip install 'openvino>=2025.0'
-cista benchmark --device cpu --network cista-tc --network cista-tc-small "${ways[@]}" "${more[@]}" --seconds "$each" \
+# The first without names: all that there are; what is not installed (pip install 'openvino>=2025.0') is told, no error.
+cista benchmark --device cpu --network cista-tc --network cista-tc-small --seconds "$each" \
     --json "$out/runtimes.json" | tee "$out/runtimes.md"
 cista benchmark --device cpu --network cista-tc "${ways[@]}" --seconds "$each" --threads 1 \
     --events 15000 --events 167000 --json "$out/one-thread.json" | tee "$out/one-thread.md"
 
 # 2. From event message to image message, the node in another process.
 "$python" scripts/measure_node.py --weights cista-tc --runtime auto --images 300 --json "$out/node.json"
-"$python" scripts/measure_node.py --weights cista-tc-small --runtime auto --rate 20 --images 300 --json "$out/node-small.json"
+"$python" scripts/measure_node.py --weights cista-tc-small --runtime winograd --rate 20 --images 300 \
+    --json "$out/node-small.json"
+"$python" scripts/measure_node.py --weights cista-tc-small --runtime auto --rate 30 --images 300 \
+    --json "$out/node-small-bf16.json"
 "$python" scripts/measure_node.py --weights cista-tc --weights cista-tc-small --runtime winograd --rate 8 --images 80 \
     --json "$out/node-fp32.json"
 

@@ -11,7 +11,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..networks import Network, save_network
 from ..runtime import Runtime, make_runtime
-from ..runtime.choice import has_matrix_unit
 from ..runtime.compiled import check_tools
 from ..simulation.pictures import Pictures, split_held_out
 from ..simulation.sequences import Sequences, simulate
@@ -149,7 +148,7 @@ class Trainer:
     def _told(self, voxels: Tensor) -> Tensor:
         """The tutor's images (T, N, 1, H, W), one sequence after the other in the fastest runtime of this CPU."""
         if self._tutoring is None:
-            precision = "bf16" if self.config.amp and has_matrix_unit() else "fp32"
+            precision = "auto" if self.config.amp else "fp32"
             self._tutoring, _ = make_runtime("auto", self.tutor, *voxels.shape[-2:], self.device, precision)
         told = []
         for sequence in voxels.unbind(1):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from small import config, pictures, trainer
 
-from cista_ros.networks import load_network
+from cista_ros.networks import load_network, make_network
 from cista_ros.training.beginning import new_network, without_effect
 from cista_ros.training.card import read_summary
 from cista_ros.training.loop import train
@@ -70,6 +70,12 @@ def test_a_network_that_is_its_own_tutor_has_nothing_to_learn():
     state.network = {key: value.clone() for key, value in run.network.state_dict().items()}
     parts = Trainer(state, pictures(), LONE, tutor=run.network).iterate()
     assert float(parts["distilled"]) < 1e-4 < float(parts["l1"])
+
+
+def test_any_network_can_be_the_tutor_of_a_training_in_bf16():
+    tutor = make_network("firenet")
+    parts = Trainer(TrainingState(config("loss.distilled=0.5", "amp=true")), pictures(), LONE, tutor=tutor).iterate()
+    assert float(parts["distilled"]) > 0
 
 
 def test_a_tutor_and_its_share_need_each_other():
