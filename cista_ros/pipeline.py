@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .intake import Intake, Part
+from .event_filter import EventFilter, Part
 from .reconstructor import Reconstructor
 from .sync_windows import SyncWindows
 from .tone_map import ToneMap, reset_tone_map
@@ -23,12 +23,12 @@ class WindowMaker:
     A window that would bear the stamp of the one before (many events at one time) bears it plus 1 ns.
 
     Args:
-        intake: checks the events; where it says so, the open window ends and a new stream begins.
+        event_filter: checks the events; where it says so, the open window ends and a new stream begins.
         make_windower: makes the windower of each stream.
     """
 
-    def __init__(self, intake: Intake, make_windower: Callable[[], Windower]) -> None:
-        self.intake = intake
+    def __init__(self, event_filter: EventFilter, make_windower: Callable[[], Windower]) -> None:
+        self.event_filter = event_filter
         self.make_windower = make_windower
         self._windower = make_windower()
         self._first = True
@@ -37,7 +37,7 @@ class WindowMaker:
     @property
     def open_events(self) -> int:
         """How many events wait in the window that is still open, or for their time to be confirmed."""
-        return self._windower.open_events + self.intake.held_events
+        return self._windower.open_events + self.event_filter.held_events
 
     @property
     def windower(self) -> Windower:
@@ -46,7 +46,7 @@ class WindowMaker:
 
     def push(self, events: np.ndarray) -> list[Window]:
         """Check events and return the windows that they close."""
-        return self._take(self.intake.accept(events))
+        return self._take(self.event_filter.accept(events))
 
     def add_stamp(self, stamp: int) -> list[Window]:
         """Take a stamp of the stream that bounds the windows, where they are SyncWindows; return the one it closes."""
@@ -55,11 +55,11 @@ class WindowMaker:
 
     def flush(self) -> list[Window]:
         """Close the open window now."""
-        return self._take(self.intake.release()) + self._mark(self._windower.flush())
+        return self._take(self.event_filter.release()) + self._mark(self._windower.flush())
 
     def restart(self) -> list[Window]:
         """Close the open window and begin a new stream."""
-        return self._take(self.intake.release()) + self._begin_stream()
+        return self._take(self.event_filter.release()) + self._begin_stream()
 
     def recut(self, make_windower: Callable[[], Windower]) -> list[Window]:
         """Close the open window and go on with windows of another kind."""

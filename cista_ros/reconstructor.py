@@ -12,7 +12,7 @@ from .events import binned
 from .networks import Network
 from .networks.network import MIN_SIZE
 from .runtime import make_runtime
-from .threads import one_thread
+from .util.threads import one_thread
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
 from .windows import default_max_events, split_evenly
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .event_filter import JUMP_NS
 from .events import concatenate
-from .intake import JUMP_NS
 from .windows import Window, Windower
 
 # Stamps whose events have not come yet: ten seconds of a fast trigger. Only clocks that do not agree let more gather.

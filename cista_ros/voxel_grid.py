@@ -27,7 +27,7 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
     Returns:
         float32 array (bins, height, width); all zero for no events.
     Raises:
-        ValueError: events so far outside that they belong to no pixel. (What comes from outside goes through Intake.)
+        ValueError: events far outside the sensor. (Untrusted events go through EventFilter first.)
     """
     pixels, n = height * width, len(events)
     if n == 0:

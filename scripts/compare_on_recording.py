@@ -15,8 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from cista_ros.drawing import draw_events
-from cista_ros.intake import Intake
+from cista_ros.event_filter import EventFilter
 from cista_ros.networks import find_weights, load_network
 from cista_ros.offline import reconstruct_recording
 from cista_ros.pipeline import ImageMaker, WindowMaker
@@ -24,6 +23,7 @@ from cista_ros.reconstructor import Reconstructor
 from cista_ros.recordings import open_recording
 from cista_ros.tone_map import equalise, make_tone_map, to_mono8
 from cista_ros.training.losses import ssim
+from cista_ros.util.drawing import draw_events
 from cista_ros.windows import StampWindows
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     events: dict[int, np.ndarray] = {}
     for name in options.weights:
         with open_recording(options.recording) as recording:
-            maker = WindowMaker(Intake(recording.height, recording.width), lambda: StampWindows(stamps))
+            maker = WindowMaker(EventFilter(recording.height, recording.width), lambda: StampWindows(stamps))
             network = load_network(find_weights(name))
             images = ImageMaker(Reconstructor(network, recording.height, recording.width), make_tone_map("equalise"))
             rows[name] = {}

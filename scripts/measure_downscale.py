@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from cista_ros.benchmark.machine import describe_machine
-from cista_ros.intake import Intake
+from cista_ros.event_filter import EventFilter
 from cista_ros.networks import find_weights, load_network
 from cista_ros.offline import reconstruct_recording
 from cista_ros.pipeline import ImageMaker, WindowMaker
@@ -51,7 +51,7 @@ def main() -> None:
     for factor in (1, options.factor):
         with open_recording(options.recording) as recording:
             reconstructor = Reconstructor(network, height, width, "cpu", runtime="auto", downscale=factor)
-            maker = WindowMaker(Intake(height, width), lambda: StampWindows(stamps))
+            maker = WindowMaker(EventFilter(height, width), lambda: StampWindows(stamps))
             images = ImageMaker(reconstructor, make_tone_map("none"))
             scores, steps, began = [], 0, time.perf_counter()
             for window, picture in reconstruct_recording(recording, maker, images):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cista_ros.event_filter import EventFilter
 from cista_ros.events import make_events
-from cista_ros.intake import Intake
 from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.tone_map import make_tone_map, none
@@ -23,7 +23,7 @@ def stream(milliseconds=100):
 
 
 def window_maker(period_ms=10):
-    return WindowMaker(Intake(H, W), lambda: PeriodWindows(period_ms * MS))
+    return WindowMaker(EventFilter(H, W), lambda: PeriodWindows(period_ms * MS))
 
 
 def image_maker(network, tone_map="robust"):
@@ -46,7 +46,7 @@ def test_a_jump_back_ends_the_open_window_and_begins_a_stream():
 
 
 def test_stamps_increase_even_where_events_share_one_time():
-    windows = WindowMaker(Intake(H, W), lambda: CountWindows(10))
+    windows = WindowMaker(EventFilter(H, W), lambda: CountWindows(10))
     found = windows.push(events_at([5] * 35)) + windows.flush()
     assert [w.stamp for w in found] == [5, 6, 7, 8]
 
@@ -100,7 +100,7 @@ def test_a_tone_map_can_be_exchanged_between_windows(small_network):
 def test_a_window_that_a_gap_closed_does_not_bear_the_stamp_of_a_frame_after_the_gap():
     second = 1_000 * MS
     frames = np.array([20 * second, 21 * second])
-    windows = WindowMaker(Intake(H, W, max_gap_ns=5 * second), lambda: StampWindows(frames))
+    windows = WindowMaker(EventFilter(H, W, max_gap_ns=5 * second), lambda: StampWindows(frames))
     found = []
     for times in ([second, second + 1], [2 * second], [15 * second, 15 * second + 1], [15 * second + 2]):
         found += windows.push(events_at(times))

@@ -137,7 +137,7 @@ def _ros_environment() -> dict[str, str]:
 
 def _sustained_rate(recording: Path, weights: str, device: str, period: float) -> float:
     """The playback speed, at most 1, at which the network keeps up on this machine where the recording is busiest."""
-    from ..intake import Intake
+    from ..event_filter import EventFilter
     from ..networks import load_network
     from ..offline import read_windows
     from ..pipeline import ImageMaker, WindowMaker
@@ -147,7 +147,7 @@ def _sustained_rate(recording: Path, weights: str, device: str, period: float) -
     from ..windows import PeriodWindows, Window
 
     with open_recording(recording) as source:
-        maker = WindowMaker(Intake(source.height, source.width), lambda: PeriodWindows(round(period * 1e9)))
+        maker = WindowMaker(EventFilter(source.height, source.width), lambda: PeriodWindows(round(period * 1e9)))
         recent: deque[Window] = deque(maxlen=BUSY_WINDOWS)
         busiest: list[Window] = []
         most = 0
@@ -218,7 +218,7 @@ def _write_sheet(output: Path, frames: list[dict[str, Any]]) -> None:
     import cv2
     import numpy as np
 
-    from ..drawing import contact_sheet
+    from ..util.drawing import contact_sheet
 
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(SHEET_PANELS, len(frames))).round().astype(int))
     rows, captions = [], []

@@ -18,8 +18,8 @@ def list_sequences(
     ] = False,
 ) -> None:
     """List its sequences, their sizes and public addresses."""
-    from ..download import remote_size
     from ..evaluation.ecd import LICENCE, PAGE, SEQUENCES
+    from ..util.download import remote_size
 
     for sequence in SEQUENCES.values():
         address = sequence.address(text)

@@ -69,7 +69,7 @@ def evaluate(
     from ..evaluation.typeset import as_latex, as_markdown
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
-    from ..whole_files import write_text
+    from ..util.atomic import write_text
 
     choose_device(device)
     if figures:

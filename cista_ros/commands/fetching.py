@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..download import Progress
+    from ..util.download import Progress
 
 
 @contextmanager

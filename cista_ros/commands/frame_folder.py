@@ -13,8 +13,8 @@ import numpy as np
 
 from ..pipeline import Picture
 from ..tone_map import to_mono8
-from ..video import VideoWriter
-from ..whole_files import write_whole
+from ..util.atomic import write_whole
+from ..util.video import VideoWriter
 
 
 class FrameFolder:

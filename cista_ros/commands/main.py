@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import CistaError, is_out_of_memory
-from ..threads import wait_without_spinning
+from ..util.threads import wait_without_spinning
 from . import ecd
 from .benchmark import benchmark
 from .convert import convert

@@ -108,7 +108,7 @@ def reconstruct(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..intake import Intake
+    from ..event_filter import EventFilter
     from ..networks import choose_weights, find_weights, load_network
     from ..offline import reconstruct_recording
     from ..pipeline import ImageMaker, WindowMaker
@@ -129,7 +129,9 @@ def reconstruct(
         by, make_windower, passed_over = _windower(source, windows, period, count, adaptive, start, end)
         if passed_over:
             console.print(f"{passed_over}: {by} windows")
-        maker = WindowMaker(Intake(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower)
+        maker = WindowMaker(
+            EventFilter(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower
+        )
         reconstructor = Reconstructor(
             network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
         )
@@ -157,7 +159,7 @@ def reconstruct(
                 progress.update(task, completed=done, n=folder.count)
         took = time.perf_counter() - began
 
-    counts = maker.intake.counts
+    counts = maker.event_filter.counts
     recorded_s = 0.0 if first is None else max(0.0, (last - first) / 1e9)
     summary = {
         "recording": str(recording),

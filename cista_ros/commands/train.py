@@ -114,7 +114,7 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
 def _tutor(weights: str | None, state: TrainingState) -> Network | None:
     from ..networks import find_weights, load_network
     from ..training.state import TrainingError
-    from ..whole_files import sha256_of
+    from ..util.atomic import sha256_of
 
     if (weights is None) == bool(state.config.loss.distilled):
         raise TrainingError("--tutor and loss.distilled need each other")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..download import SCHEMES, Checksum, Progress, download
+from ..util.download import SCHEMES, Checksum, Progress, download
 from .protocols import ECD_SEQUENCES, EvaluationError
 
 BASE = "https://rpg.ifi.uzh.ch/datasets/davis/"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ..video import VideoWriter
+from ..util.video import VideoWriter
 from .metrics import METRICS
 from .pictures import EVENTS, FRAME, pictures_of, read_picture, spread
 from .protocols import EvaluationError

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import CistaError
-from ..whole_files import sha256_of
+from ..util.atomic import sha256_of
 from .metrics import MetricChoice, Scorer
 from .pictures import PictureFolder, chosen_frames, pictures_of
 from .protocols import PROTOCOLS, EvaluationError

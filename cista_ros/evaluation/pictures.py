@@ -12,9 +12,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..drawing import draw_events
 from ..tone_map import to_mono8
-from ..whole_files import write_whole
+from ..util.atomic import write_whole
+from ..util.drawing import draw_events
 from .protocols import EvaluationError, Plan
 from .sequence import Compared
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..whole_files import write_text
+from ..util.atomic import write_text
 from .metrics import METRICS
 from .results import Result
 from .tables import Summary

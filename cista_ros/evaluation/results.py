@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CistaError
-from ..whole_files import write_text, write_whole
+from ..util.atomic import write_text, write_whole
 from .metrics import METRICS
 
 COLUMNS = ("index", "stamp_ns", "seconds", "events", "steps", "milliseconds")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from ..event_filter import EventFilter, FilterCounts
 from ..events import no_events
-from ..intake import Intake, IntakeCounts
 from ..networks import Network
 from ..offline import read_windows
 from ..pipeline import ImageMaker, Picture, WindowMaker
@@ -58,7 +58,7 @@ class Comparison:
     """
 
     plan: Plan | None
-    counts: IntakeCounts
+    counts: FilterCounts
     images: Iterator[Compared]
 
 
@@ -90,16 +90,20 @@ def compare_sequence(
         network_of(protocol, network), recording.height, recording.width, device, protocol.max_events
     )
     images = ImageMaker(reconstructor, image_tone_map(protocol, network))
-    intake = Intake(recording.height, recording.width)
+    event_filter = EventFilter(recording.height, recording.width)
     if recording.frames_topic is None and not len(recording.frame_stamps()):
-        return Comparison(None, intake.counts, _without_frames(recording, sequence, intake, images))
+        return Comparison(None, event_filter.counts, _without_frames(recording, sequence, event_filter, images))
     plan = protocol.plan(sequence, recording.frame_stamps(), recording.start)
-    return Comparison(plan, intake.counts, _with_frames(recording, sequence, plan, protocol, intake, images))
+    return Comparison(
+        plan, event_filter.counts, _with_frames(recording, sequence, plan, protocol, event_filter, images)
+    )
 
 
-def _without_frames(recording: Recording, sequence: str, intake: Intake, images: ImageMaker) -> Iterator[Compared]:
+def _without_frames(
+    recording: Recording, sequence: str, event_filter: EventFilter, images: ImageMaker
+) -> Iterator[Compared]:
     count = default_max_events(recording.height, recording.width)
-    maker = WindowMaker(intake, lambda: CountWindows(count))
+    maker = WindowMaker(event_filter, lambda: CountWindows(count))
     for index, window in enumerate(read_windows(recording, maker)):
         picture, milliseconds = _timed(images, window)
         _check_finite(picture, sequence, index)
@@ -107,10 +111,10 @@ def _without_frames(recording: Recording, sequence: str, intake: Intake, images:
 
 
 def _with_frames(
-    recording: Recording, sequence: str, plan: Plan, protocol: Protocol, intake: Intake, images: ImageMaker
+    recording: Recording, sequence: str, plan: Plan, protocol: Protocol, event_filter: EventFilter, images: ImageMaker
 ) -> Iterator[Compared]:
     stamps = plan.stamps if plan.begin is None else np.concatenate(([plan.begin], plan.stamps))
-    maker = WindowMaker(intake, lambda: StampWindows(stamps))
+    maker = WindowMaker(event_filter, lambda: StampWindows(stamps))
     frames: dict[int, list[ImageMessage]] = {}
     start = None if plan.begin is None else max(0.0, (plan.begin - recording.start) / NS - 1e-3)
     end = (int(stamps[-1]) - recording.start) / NS + 1e-3
@@ -129,7 +133,7 @@ def _with_frames(
     first_telling = 0 if plan.begin is not None or len(stamps) == 1 else 1
     overlap = False
     for i, window in enumerate(windows):
-        if intake.counts.time_jumps:
+        if event_filter.counts.time_jumps:
             raise EvaluationError(f"{sequence}: time jumps back in its events; cut it into several recordings")
         overlap |= len(window.events) > 0 and i >= first_telling
         steps, milliseconds = 0, 0.0

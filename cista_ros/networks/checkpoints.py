@@ -1,4 +1,4 @@
-"""Weights on disk: our own safetensors files, and the checkpoints that others published (layouts/).
+"""Weights on disk: our own safetensors files, and the checkpoints that others published (converters/).
 
 No file is ever unpickled: safetensors hold numbers only, and `.pth.tar` files go through torch's weights-only reader.
 """
@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .layouts import LAYOUTS
-from .layouts.keys import without_memory
+from .converters import CONVERTERS
+from .converters.keys import without_memory
 from .models import make_kind
 from .network import Conventions, Network, check_switches
 from .torch_files import NUMBERS, plain_tensors, read_torch_file
@@ -92,7 +92,7 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     published = content.get("state_dict", content) if isinstance(content, dict) else None
     if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
-    for layout in LAYOUTS:
+    for layout in CONVERTERS:
         if layout.recognises(published):
             try:
                 network, weights = layout.read(published)
@@ -100,7 +100,7 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
                 raise CheckpointError(f"{path}: {error}") from None
             network.conventions = _conventions(network.name, content)
             return network, weights
-    known = "; ".join(layout.NAME for layout in LAYOUTS)
+    known = "; ".join(layout.NAME for layout in CONVERTERS)
     raise CheckpointError(f"{path}: its keys are those of no network known here, which are {known}")
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cache import cache_folder
-from ..download import SCHEMES, Checksum, Progress, download
 from ..errors import CheckpointError
+from ..util.cache import cache_folder
+from ..util.download import SCHEMES, Checksum, Progress, download
 
 _EVREAL = (
     "https://raw.githubusercontent.com/lsying009/CISTA-EVREAL/26eedb7db1238160288910f33d844325387a8c40/pretrained/"

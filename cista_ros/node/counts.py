@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ..intake import IntakeCounts
+from ..event_filter import FilterCounts
 from ..wire.event_packet import PacketCounts
 from .backlog import BacklogCounts
 
@@ -18,10 +18,10 @@ from .backlog import BacklogCounts
 class Counts:
     """Everything that came in, and what became of it.
 
-    intake.received = used_events + dropped_events() + pending_events().
+    event_filter.received = used_events + dropped_events() + pending_events().
     """
 
-    intake: IntakeCounts = field(default_factory=IntakeCounts)
+    event_filter: FilterCounts = field(default_factory=FilterCounts)
     backlog: BacklogCounts = field(default_factory=BacklogCounts)
     packets: PacketCounts = field(default_factory=PacketCounts)
     messages: int = 0
@@ -38,13 +38,13 @@ class Counts:
 
     def dropped_events(self) -> int:
         """Events that came in and never will be in an image."""
-        intake, backlog = self.intake, self.backlog
-        unusable = intake.outside + intake.late + intake.stray
+        event_filter, backlog = self.event_filter, self.backlog
+        unusable = event_filter.outside + event_filter.late + event_filter.stray
         return unusable + backlog.skipped_events + backlog.discarded_events + self.failed_events + self.not_ready_events
 
     def pending_events(self) -> int:
         """Events that came in and are in no image yet."""
-        return self.intake.received - self.used_events - self.dropped_events()
+        return self.event_filter.received - self.used_events - self.dropped_events()
 
     def dropped_windows(self) -> int:
         """Windows that came to be and never will be an image, nor part of one."""
@@ -63,9 +63,9 @@ class Counts:
         taken = deepcopy(self)  # the worker's thread goes on counting, and these must add up
         sums = {"dropped_events": taken.dropped_events(), "pending_events": taken.pending_events()}
         values = asdict(taken)
-        intake, backlog, packets = values.pop("intake"), values.pop("backlog"), values.pop("packets")
+        event_filter, backlog, packets = values.pop("event_filter"), values.pop("backlog"), values.pop("packets")
         return {
-            **{name if name in ("time_jumps", "gaps") else f"{name}_events": n for name, n in intake.items()},
+            **{name if name in ("time_jumps", "gaps") else f"{name}_events": n for name, n in event_filter.items()},
             **backlog,
             **packets,
             **values,
@@ -76,7 +76,7 @@ class Counts:
         """All of it in one line of text."""
         return (
             f"{self.messages} messages ({self.malformed_messages} malformed, {self.wrong_size_messages} of a wrong"
-            f" size, {self.lost_messages} lost); {self.intake.received} events: {self.used_events} used for"
+            f" size, {self.lost_messages} lost); {self.event_filter.received} events: {self.used_events} used for"
             f" {self.images} images, {self.dropped_events()} dropped, {self.pending_events()} pending; windows merged"
             f" {self.backlog.merged_windows}, skipped {self.backlog.skipped_windows}, failed {self.failed_windows}"
         )

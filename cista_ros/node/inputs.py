@@ -12,7 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from ..errors import CistaError, DecodeError, EventError
-from ..intake import Intake
+from ..event_filter import EventFilter
 from ..pipeline import WindowMaker
 from ..windows import Window
 from ..wire.event_packet import PacketCounts
@@ -119,10 +119,12 @@ class Inputs:
         """Go on with other settings."""
         old, self.settings = self.settings, settings
         if self.windows:
-            intake = self.windows.intake
-            intake.max_gap_ns = settings.max_gap_ns
+            event_filter = self.windows.event_filter
+            event_filter.max_gap_ns = settings.max_gap_ns
             if settings.window_choice != old.window_choice:
-                self._hand_on(self.windows.recut(settings.windower(intake.height, intake.width, self.sync.stamps)))
+                self._hand_on(
+                    self.windows.recut(settings.windower(event_filter.height, event_filter.width, self.sync.stamps))
+                )
         # Only now: it may be a stamp that the open window ended at.
         self.sync.want(self.subscribed and settings.windows == "sync")
 
@@ -179,13 +181,13 @@ class Inputs:
         if not self._is_of_our_size(message):
             return
         assert self.windows
-        intake = self.windows.intake
+        event_filter = self.windows.event_filter
         self.frame_id = message.frame_id
         if len(message.events):
             self.clock_offset_s = (message.stamp - int(message.events["t"][-1])) / 1e9
-        before = replace(intake.counts)
+        before = replace(event_filter.counts)
         self._hand_on(self.windows.push(message.events))
-        self._tell_of_events(intake, before)
+        self._tell_of_events(event_filter, before)
 
     def _is_of_our_size(self, message: EventMessage) -> bool:
         if self.windows is None:
@@ -195,21 +197,21 @@ class Inputs:
                 self.counts.wrong_size_messages += 1
                 self.troubles.add("size", f"Skipped a message on {self.topic_name}: {error}")
                 return False
-        intake = self.windows.intake
-        if (message.height, message.width) == (intake.height, intake.width):
+        event_filter = self.windows.event_filter
+        if (message.height, message.width) == (event_filter.height, event_filter.width):
             return True
         self.counts.wrong_size_messages += 1
         self.troubles.add(
             "size",
             f"Skipped a message of {message.width}x{message.height} pixels on {self.topic_name}: it was"
-            f" {intake.width}x{intake.height} before. Call ~/reset to take the new size.",
+            f" {event_filter.width}x{event_filter.height} before. Call ~/reset to take the new size.",
         )
         return False
 
     def _begin(self, height: int, width: int) -> WindowMaker:
-        intake = Intake(height, width, self.counts.intake, self.settings.max_gap_ns)
+        event_filter = EventFilter(height, width, self.counts.event_filter, self.settings.max_gap_ns)
         self._size = height, width
-        return WindowMaker(intake, self.settings.windower(height, width, self.sync.stamps))
+        return WindowMaker(event_filter, self.settings.windower(height, width, self.sync.stamps))
 
     def _hand_on(self, windows: list[Window]) -> None:
         if windows:
@@ -225,8 +227,8 @@ class Inputs:
                 " codes",
             )
 
-    def _tell_of_events(self, intake: Intake, before: object) -> None:
-        counts = intake.counts
+    def _tell_of_events(self, event_filter: EventFilter, before: object) -> None:
+        counts = event_filter.counts
         if counts == before:
             return
         outside, late, stray, back, gaps = (
@@ -237,8 +239,8 @@ class Inputs:
         if outside or late:
             self.troubles.add(
                 "events",
-                f"Dropped {outside} events outside the {intake.width}x{intake.height} sensor and {late} older than"
-                f" those before them, on {self.topic_name}",
+                f"Dropped {outside} events outside the {event_filter.width}x{event_filter.height} sensor and {late} older"
+                f" than those before them, on {self.topic_name}",
             )
         if stray:
             publishers = self.node.count_publishers(self.topic_name)

@@ -9,8 +9,8 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ..drawing import draw_activity, draw_events
 from ..pipeline import Picture
+from ..util.drawing import draw_activity, draw_events
 from .images import pixels_message, time_message, to_compressed, to_message
 from .inputs import INFO_TOPIC
 from .parameters import Settings

@@ -82,7 +82,7 @@ class Settings:
 
     @property
     def max_gap_ns(self) -> int | None:
-        """As Intake takes it."""
+        """As EventFilter takes it."""
         return round(self.max_gap * 1e9) or None
 
     def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..threads import wait_without_spinning
+from ..util.threads import wait_without_spinning
 from .stop import ignore_signals, stop_on_signals
 
 

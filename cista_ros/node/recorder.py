@@ -13,10 +13,10 @@ from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
-from ..drawing import draw_events
 from ..errors import DecodeError
 from ..events import binned, inside
-from ..whole_files import write_text, write_whole
+from ..util.atomic import write_text, write_whole
+from ..util.drawing import draw_events
 from ..wire.event_packet import PacketCounts
 from .event_subscription import EventSubscription
 from .images import to_grey

@@ -54,7 +54,7 @@ class Reporter:
         if not situation.queued_windows:
             self._trim()
         counts = self._counts
-        rates = self._recent.take(counts.intake.received)
+        rates = self._recent.take(counts.event_filter.received)
         level, text = self._assess(situation, rates.image_rate)
         values: dict[str, object] = {
             "state": situation.state,

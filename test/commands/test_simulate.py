@@ -11,7 +11,7 @@ import pytest
 from cista_ros.commands.main import main
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
-from cista_ros.video import VideoWriter
+from cista_ros.util.video import VideoWriter
 
 ROOT = Path(__file__).parents[2]
 

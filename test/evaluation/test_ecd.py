@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from cista_ros.download import Checksum, DownloadError
 from cista_ros.evaluation.ecd import SEQUENCES, choose_sequences, fetch_sequence
 from cista_ros.evaluation.protocols import ECD_SEQUENCES, EvaluationError
+from cista_ros.util.download import Checksum, DownloadError
 
 
 def test_the_seven_of_the_paper_and_all_have_names_of_their_own():

@@ -12,7 +12,7 @@ DROPPED = "outside", "late", "stray", "skipped", "discarded", "failed", "not_rea
 
 def test_each_report_adds_up_while_another_thread_counts():
     counts, ended = Counts(), threading.Event()
-    counts.intake.received = 1 << 40
+    counts.event_filter.received = 1 << 40
 
     def work():
         while not ended.is_set():

@@ -13,7 +13,7 @@ from cista_ros.recordings import ecd_text, open_recording
 from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS = random_events(3000)
-LAYOUTS = pytest.mark.parametrize("layout", ["folder", "zip", "zip_below"])
+CONVERTERS = pytest.mark.parametrize("layout", ["folder", "zip", "zip_below"])
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def messages_of(path, kind):
         return [r.message for r in recording.read() if isinstance(r.message, kind)]
 
 
-@LAYOUTS
+@CONVERTERS
 def test_layouts(folder, layout):
     path = as_layout(folder, layout)
     np.testing.assert_array_equal(concatenate([m.events for m in messages_of(path, EventMessage)]), EVENTS)
@@ -73,7 +73,7 @@ def test_a_chunk_does_not_grow_without_bound(tmp_path):
     assert sum(sizes) == 500_000 and 200_000 <= max(sizes) < 220_000
 
 
-@LAYOUTS
+@CONVERTERS
 def test_images_and_calibration_are_optional(tmp_path, layout):
     path = as_layout(write_text(tmp_path / "recording", EVENTS, calibration=None), layout)
     with open_recording(path) as recording:
@@ -114,7 +114,7 @@ def test_frame_times_are_exact(folder):
         assert recording.frame_stamps().tolist() == [T0 // NS * NS + 67_416_019]
 
 
-@LAYOUTS
+@CONVERTERS
 def test_a_bad_line_is_named(folder, layout):
     lines = (folder / "events.txt").read_text().splitlines()
     lines[2000] = "1468939993.5 12 x 1"
@@ -125,20 +125,20 @@ def test_a_bad_line_is_named(folder, layout):
     )
 
 
-@LAYOUTS
+@CONVERTERS
 def test_no_event(folder, layout):
     (folder / "events.txt").write_text("")
     assert error_of(as_layout(folder, layout)) == "events.txt holds no event"
 
 
-@LAYOUTS
+@CONVERTERS
 def test_a_missing_image(folder, layout):
     (folder / "images" / "frame_00000001.png").unlink()
     expected = "images/frame_00000001.png (images.txt, line 2) is missing"
     assert error_of(as_layout(folder, layout), read=True) == expected
 
 
-@LAYOUTS
+@CONVERTERS
 @pytest.mark.parametrize("content", [b"", b"no image", "half"])
 def test_a_corrupt_image(folder, layout, content):
     file = folder / "images" / "frame_00000001.png"
@@ -147,7 +147,7 @@ def test_a_corrupt_image(folder, layout, content):
     assert error_of(as_layout(folder, layout), read=True).startswith(expected)
 
 
-@LAYOUTS
+@CONVERTERS
 @pytest.mark.parametrize("name", ["/etc/hostname", "../secret.png", "images/../../secret.png"])
 def test_an_image_outside_the_recording_is_refused(folder, layout, name):
     cv2.imwrite(str(folder.parent / "secret.png"), np.zeros((18, 24), np.uint8))

@@ -31,8 +31,8 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 
+from cista_ros.event_filter import EventFilter
 from cista_ros.events import make_events
-from cista_ros.intake import Intake
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
 from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
@@ -276,7 +276,7 @@ def cut(events: np.ndarray, every_ms=10, height=H, width=W, frame_id="dvs") -> l
 
 def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(20 * MS), tone_map="robust", **options):
     """The pictures that the core makes of events, without ROS, by the runtime that the node chooses by default."""
-    maker = WindowMaker(Intake(height, width), windower)
+    maker = WindowMaker(EventFilter(height, width), windower)
     images = ImageMaker(
         Reconstructor(network, height, width, "cpu", **{"runtime": "auto", **options}), make_tone_map(tone_map)
     )

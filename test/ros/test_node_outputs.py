@@ -8,11 +8,11 @@ import pytest
 from harness import MS, H, W, pixels, stamp_of, stream
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from cista_ros.drawing import draw_activity, draw_events
-from cista_ros.intake import Intake
+from cista_ros.event_filter import EventFilter
 from cista_ros.networks import make_network, save_network
 from cista_ros.pipeline import WindowMaker
 from cista_ros.reconstructor import Reconstructor
+from cista_ros.util.drawing import draw_activity, draw_events
 from cista_ros.windows import PeriodWindows
 
 
@@ -58,7 +58,7 @@ def test_events_and_code_are_shown_as_the_core_draws_them(node, listen, small_we
     events = stream()
     client.send(events)
     client.until(lambda: len(drawn) == len(codes) == 10)
-    windows = WindowMaker(Intake(H, W), lambda: PeriodWindows(20 * MS))
+    windows = WindowMaker(EventFilter(H, W), lambda: PeriodWindows(20 * MS))
     reconstructor = Reconstructor(small_weights[1], H, W, "cpu", runtime="auto")
     for window, seen, code in zip(windows.push(events) + windows.flush(), drawn, codes, strict=True):
         assert {stamp_of(seen), stamp_of(code)} == {window.stamp}

@@ -10,9 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import H, W, cut, module, stream
 from sensor_msgs.msg import Image
 
-from cista_ros.drawing import draw_events
 from cista_ros.events import binned
 from cista_ros.node.images import to_message
+from cista_ros.util.drawing import draw_events
 from cista_ros.wire import cdr
 
 

@@ -15,7 +15,7 @@ from cista_ros.simulation.pictures import PictureError, Pictures
 from cista_ros.simulation.recording import Drive, clip_steps, record, scene_steps
 from cista_ros.simulation.scene import SceneConfig
 from cista_ros.simulation.sequences import CameraConfig, SimulationConfig
-from cista_ros.video import VideoWriter
+from cista_ros.util.video import VideoWriter
 
 SIZE = (32, 40)
 QUIET = SimulationConfig(

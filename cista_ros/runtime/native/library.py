@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ...cache import CacheError, cache_folder
 from ...errors import RuntimeUnavailableError
+from ...util.cache import CacheError, cache_folder
 from ..compiler import compiler_name
 
 SOURCE = Path(__file__).with_name("kernels.cpp")

@@ -29,11 +29,11 @@ from cista_ros.training.state import TrainingError, TrainingState, load_state, s
 MODULES = (
     "cista_ros.networks.checkpoints",
     "cista_ros.networks.torch_files",
-    "cista_ros.networks.layouts.keys",
-    "cista_ros.networks.layouts.cista",
-    "cista_ros.networks.layouts.e2vid",
-    "cista_ros.networks.layouts.firenet",
-    "cista_ros.networks.layouts.spade_e2vid",
+    "cista_ros.networks.converters.keys",
+    "cista_ros.networks.converters.cista",
+    "cista_ros.networks.converters.e2vid",
+    "cista_ros.networks.converters.firenet",
+    "cista_ros.networks.converters.spade_e2vid",
     "cista_ros.training.state",
 )
 SMALL = {

@@ -1,6 +1,6 @@
-"""Streams of event packets in every encoding, against the state machines of test/wire, and through the intake.
+"""Streams of event packets in every encoding, against the state machines of test/wire, and through the filter.
 
-Events, counts of what was left out, and what is carried from packet to packet must be the machines'; what the intake
+Events, counts of what was left out, and what is carried from packet to packet must be the machines'; what the filter
 gives out lies on the sensor, in order, and is counted.
 """
 
@@ -11,8 +11,8 @@ from source import Source
 from state_machines import Evt3, LibcaerCmp, decode_libcaer, decode_mono
 
 from cista_ros.errors import DecodeError
+from cista_ros.event_filter import EventFilter
 from cista_ros.events import in_order, inside
-from cista_ros.intake import Intake
 from cista_ros.wire import word_stream
 from cista_ros.wire.event_packet import ENCODINGS, PacketDecoder, PacketEncoder
 from cista_ros.wire.messages import EventMessage, PacketMessage
@@ -25,7 +25,7 @@ MODULES = (
     "cista_ros.wire.pairs",
     "cista_ros.wire.bits",
     "cista_ros.wire.host_clock",
-    "cista_ros.intake",
+    "cista_ros.event_filter",
 )
 BLOCKS = 7, 1 << 17  # words worked on at once: nothing may depend on where a block ends
 _EVT3 = np.array(
@@ -55,7 +55,7 @@ def check(data: bytes) -> None:
     word_stream._BLOCK = BLOCKS[flags & 1]
     decoder = PacketDecoder("host" if flags & 2 else "sensor")
     machine = _Machine()
-    intake = Intake(height, width, max_gap_ns=[None, 10**8][flags >> 3 & 1])
+    event_filter = EventFilter(height, width, max_gap_ns=[None, 10**8][flags >> 3 & 1])
     encoder = PacketEncoder(encoding) if flags & 4 else None
     again = PacketDecoder()
     seq = 0
@@ -79,12 +79,12 @@ def check(data: bytes) -> None:
             assert _rows(message.events) == wanted
             assert vars(decoder.counts) == machine.counts
         assert len(message.events) == len(wanted) and message.events["p"].tolist() == [row[3] for row in wanted]
-        _take_in(intake, message)
+        _take_in(event_filter, message)
         if encoder and message.packet and encoding == encoder.encoding:
             _encode_again(encoder, again, message, seq)
-    for part in intake.release():
+    for part in event_filter.release():
         assert inside(part.events, height, width).all()
-    counts = intake.counts
+    counts = event_filter.counts
     assert counts.received == counts.accepted + counts.outside + counts.late + counts.stray
 
 
@@ -92,11 +92,11 @@ def _rows(events: np.ndarray) -> list[tuple[int, int, int, bool]]:
     return list(zip(*(events[name].tolist() for name in "txyp"), strict=True))
 
 
-def _take_in(intake: Intake, message: EventMessage) -> None:
-    for part in intake.accept(message.events):
-        assert inside(part.events, intake.height, intake.width).all() and in_order(part.events)
-    c = intake.counts
-    assert c.received == c.accepted + c.outside + c.late + c.stray + intake.held_events
+def _take_in(event_filter: EventFilter, message: EventMessage) -> None:
+    for part in event_filter.accept(message.events):
+        assert inside(part.events, event_filter.height, event_filter.width).all() and in_order(part.events)
+    c = event_filter.counts
+    assert c.received == c.accepted + c.outside + c.late + c.stray + event_filter.held_events
 
 
 def _encode_again(encoder: PacketEncoder, decoder: PacketDecoder, message: EventMessage, seq: int) -> None:

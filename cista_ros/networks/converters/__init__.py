@@ -7,4 +7,4 @@ from types import ModuleType
 from . import cista, e2vid, firenet, spade_e2vid
 
 # Each has NAME, recognises(weights) -> bool and read(weights) -> (network of shapes only, weights by our names).
-LAYOUTS: tuple[ModuleType, ...] = (cista, e2vid, firenet, spade_e2vid)
+CONVERTERS: tuple[ModuleType, ...] = (cista, e2vid, firenet, spade_e2vid)

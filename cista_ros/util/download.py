@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from .errors import CistaError
+from ..errors import CistaError
 
 CHUNK = 1 << 18
 TIMEOUT_S = 30.0

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from cista_ros.video import VideoWriter
+from cista_ros.util.video import VideoWriter
 
 
 def read(path):

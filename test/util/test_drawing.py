@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cista_ros.drawing import BRIGHTER, DARKER, contact_sheet, draw_activity, draw_events
 from cista_ros.events import make_events, no_events
+from cista_ros.util.drawing import BRIGHTER, DARKER, contact_sheet, draw_activity, draw_events
 
 
 def test_pixels_have_the_colour_of_their_majority():

@@ -15,11 +15,11 @@ from collections import namedtuple
 
 import pytest
 
-from cista_ros import download as module
-from cista_ros.cache import CacheError, cache_folder
-from cista_ros.download import Checksum, DownloadError, download, remote_size
 from cista_ros.errors import CheckpointError
 from cista_ros.networks.published import PUBLISHED, PublishedWeights, cached_weights, fetch_weights
+from cista_ros.util import download as module
+from cista_ros.util.cache import CacheError, cache_folder
+from cista_ros.util.download import Checksum, DownloadError, download, remote_size
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())

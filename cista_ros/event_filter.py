@@ -20,7 +20,7 @@ MIN_SIDE, MAX_PIXELS = 16, 1 << 22
 
 
 @dataclass
-class IntakeCounts:
+class FilterCounts:
     """What became of the events that came in.
 
     `received` is the sum of accepted, outside, late and stray, and of what is held. `time_jumps` counts the jumps back,
@@ -45,7 +45,7 @@ class Part:
     begins_stream: bool
 
 
-class Intake:
+class EventFilter:
     """Checks arriving events of one sensor; drops what cannot be used, and counts it.
 
     - Events outside the sensor are dropped (`outside`).
@@ -61,21 +61,21 @@ class Intake:
 
     Args:
         height, width: the sensor's size in pixels.
-        counts: to go on counting where another intake stopped.
+        counts: to go on counting where another event_filter stopped.
         max_gap_ns: see above; None if no jump forward begins a new stream (but one of LONGEST_GAP_NS).
     Raises:
         EventError: a sensor size that cannot be.
     """
 
     def __init__(
-        self, height: int, width: int, counts: IntakeCounts | None = None, max_gap_ns: int | None = None
+        self, height: int, width: int, counts: FilterCounts | None = None, max_gap_ns: int | None = None
     ) -> None:
         if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
             raise EventError(
                 f"a sensor of {width}x{height} pixels; expected {MIN_SIDE}x{MIN_SIDE} to {MAX_PIXELS} pixels in all"
             )
         self.height, self.width = height, width
-        self.counts = counts or IntakeCounts()
+        self.counts = counts or FilterCounts()
         self.max_gap_ns = max_gap_ns
         self._newest: int | None = None
         self._last_size = 0

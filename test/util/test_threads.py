@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cista_ros.threads import wait_without_spinning
+from cista_ros.util.threads import wait_without_spinning
 
 
 @pytest.mark.parametrize(("set_by_user", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

@@ -1,0 +1,1 @@
+"""Small parts without knowledge of events or networks: files, cache, downloads, threads, drawing, video."""
