@@ -239,8 +239,8 @@ class Inputs:
         if outside or late:
             self.troubles.add(
                 "events",
-                f"Dropped {outside} events outside the {event_filter.width}x{event_filter.height} sensor and {late} older"
-                f" than those before them, on {self.topic_name}",
+                f"Dropped {outside} events outside the {event_filter.width}x{event_filter.height} sensor and"
+                f" {late} older than those before them, on {self.topic_name}",
             )
         if stray:
             publishers = self.node.count_publishers(self.topic_name)
