@@ -25,7 +25,7 @@ from ..wire.event_packet import PacketCounts
 from ..wire.messages import EVENT_ARRAY, NS, CameraInfoMessage, EventMessage, ImageMessage
 from .event_text import MAX_SECONDS, parse, read_blocks
 from .picture_file import MAX_BYTES, decode_picture
-from .recording import Item, Recording
+from .recording import Item, ReadOptions, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC, CAMERA_INFO_TOPIC = "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"
 DATASET_SIZE = 180, 240  # height and width of the dataset's camera, a DAVIS240C
@@ -47,6 +47,11 @@ class Frame(NamedTuple):
     line: int
 
 
+def open_file(path: Path, options: ReadOptions) -> EcdTextRecording:
+    """Open ECD text, a folder or a zip; raises RecordingError."""
+    return EcdTextRecording(path, events_topic=options.events_topic, frames_topic=options.frames_topic)
+
+
 class EcdTextRecording(Recording):
     """ECD text: its topics bear the names of the dataset's bags, and its frame_id is empty.
 
@@ -61,7 +66,7 @@ class EcdTextRecording(Recording):
         self._zip: zipfile.ZipFile | None = None
         self._root: Path | zipfile.Path = path
         with self._reading("the archive"):
-            if path.suffix == ".zip":
+            if path.is_file():
                 self._zip = zipfile.ZipFile(path)
         try:
             self._root = _root_of(self._zip, path) if self._zip else path

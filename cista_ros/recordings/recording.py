@@ -20,6 +20,15 @@ from ..wire.messages import NS, EventMessage, Message
 _STRAGGLERS_NS = 2 * NS
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user may say about a recording; see `open_recording`. Readers ignore what does not concern their format."""
+
+    events_topic: str | None = None
+    frames_topic: str | None = None
+    event_time: str = "sensor"  # or "host"
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A message, its topic, and when it was received (int64 nanoseconds, the clock of the recorder)."""

@@ -19,10 +19,28 @@ from ..wire.event_stream import EventStream
 from ..wire.messages import EVENT_TYPES, NS, EventMessage
 from .bag_files import BagPath, check_files
 from .bag_packing import bound_chunks, bound_mcap, unpack_message
-from .recording import Item, Recording
+from .recording import Item, ReadOptions, Recording
 from .topics import find_topics
 
 T = TypeVar("T")
+
+
+def open_file(path: Path, options: ReadOptions) -> RosbagRecording:
+    """Open a ROS 1 bag, a rosbag2 folder or one of its files; raises RecordingError."""
+    return RosbagRecording(
+        path,
+        events_topic=options.events_topic,
+        frames_topic=options.frames_topic,
+        event_time=options.event_time,
+    )
+
+
+def _is_ros1(path: Path) -> bool:
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head == b"#ROSBAG " or (path.suffix == ".bag" and head[1:5] != b"MCAP")
 
 
 class RosbagRecording(Recording):
@@ -42,7 +60,7 @@ class RosbagRecording(Recording):
     ) -> None:
         self.path = path
         self._event_time = event_time
-        is_ros1 = path.suffix == ".bag" and not path.is_dir()
+        is_ros1 = _is_ros1(path)
         self._wire = ros1 if is_ros1 else cdr
         self._packed_messages = False
         self.packet_counts = PacketCounts()
