@@ -22,7 +22,7 @@ _STRAGGLERS_NS = 2 * NS
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a user may say about a recording; see `open_recording`. Readers ignore what does not concern their format."""
+    """Options of `open_recording`. A reader ignores those that do not concern its format."""
 
     events_topic: str | None = None
     frames_topic: str | None = None

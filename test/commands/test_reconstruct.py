@@ -298,7 +298,7 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        (("nothing.bag",), "nothing.bag: no such file or folder; expected a ROS 1 bag"),
+        (("nothing.bag",), "nothing.bag: no such file or folder"),
         (("{bag}", "--weights", "best"), "weights 'best': neither a file nor the name of shipped weights"),
         (("{bag}", "--weights", "{bag}"), "neither .safetensors nor a torch checkpoint of plain weights"),
         (("{bag}", "--device", "tpu"), "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
