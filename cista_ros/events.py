@@ -15,6 +15,10 @@ from .errors import EventError
 # 16 bytes an event, aligned: four to a cache line, and no field straddles one.
 EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
 
+# A pulse on an external input: its number, and True for a rising edge.
+TRIGGER_DTYPE = np.dtype([("t", np.int64), ("id", np.uint8), ("p", np.bool_)], align=True)
+NO_TRIGGERS = np.empty(0, TRIGGER_DTYPE)
+
 
 def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
     """Pack equally long columns into an event array: x, y in pixels, t in nanoseconds, p true for brighter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -134,17 +134,19 @@ class Recording(ABC):
                 after = item.received + _STRAGGLERS_NS
                 last_received = min(last_received, after) if t[0] >= past else float("inf")
             wanted = (t >= first) & (t < past)
+            triggers = message.triggers
+            triggers = triggers[(triggers["t"] >= first) & (triggers["t"] < past)]
             if wanted.all():
                 # A packet without events still belongs to the stream of packets.
-                if len(t) or (began and message.packet):
+                if len(t) or len(triggers) or (began and message.packet):
                     began = True
-                    yield Recorded(item.received, item.topic, message)
+                    yield Recorded(item.received, item.topic, replace(message, triggers=triggers))
             elif wanted.any():
-                yield Recorded(item.received, item.topic, self._part(message, wanted))
+                yield Recorded(item.received, item.topic, self._part(message, wanted, triggers))
 
-    def _part(self, message: EventMessage, wanted: npt.NDArray[np.bool_]) -> EventMessage:
+    def _part(self, message: EventMessage, wanted: npt.NDArray[np.bool_], triggers: np.ndarray) -> EventMessage:
         try:
-            return part_of(message, wanted)
+            return part_of(message, wanted, triggers)
         except ValueError as error:
             raise RecordingError(
                 f"{self.path}: a packet of {self.events_topic} cannot be cut where it should begin or end: {error}"

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import DecodeError
+from ..events import NO_TRIGGERS
 from .evt3 import Evt3Decoder, Evt3Encoder
 from .host_clock import HostClock
 from .libcaer_cmp import LibcaerCmpDecoder, LibcaerCmpEncoder
@@ -25,11 +26,12 @@ class _Decoder(Protocol):
     unknown_words: int
 
     def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray: ...
+    def take_triggers(self) -> np.ndarray: ...
     def lose(self) -> None: ...
 
 
 class _Encoder(Protocol):
-    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]: ...
+    def encode_packet(self, events: np.ndarray, triggers: np.ndarray) -> tuple[bytes, int]: ...
 
 
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
@@ -101,11 +103,13 @@ class PacketDecoder:
             raise
         self.counts.unplaced_events += decoder.unplaced_events - unplaced
         self.counts.unknown_words += decoder.unknown_words - unknown
+        triggers = decoder.take_triggers()
         head = packet.stamp, packet.frame_id, packet.height, packet.width
         if self._event_time == "host":
             self._host_clock.to_host(events["t"], packet.stamp)
-            return EventMessage(*head, events)  # the packet has other times
-        return EventMessage(*head, events, packet)
+            self._host_clock.move(triggers["t"])
+            return EventMessage(*head, events, triggers=triggers)  # the packet has other times
+        return EventMessage(*head, events, packet, triggers)
 
     def _go_on_to(self, packet: PacketMessage, refused: bool) -> None:
         """Take note of a packet's place in its stream. One that is refused did come, and is not missing."""
@@ -132,12 +136,13 @@ def _refusal(packet: PacketMessage) -> str:
     return ""
 
 
-def part_of(message: EventMessage, wanted: np.ndarray) -> EventMessage:
-    """The message with only those of its events (N,) where `wanted` is true; a packet is encoded anew.
+def part_of(message: EventMessage, wanted: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> EventMessage:
+    """The message with only those of its events (N,) where `wanted` is true, and these triggers; a packet is encoded
+    anew.
 
     Raises ValueError if its encoding cannot tell the times of this part, which may be if they go back.
     """
-    part = replace(message, events=message.events[wanted], packet=None)
+    part = replace(message, events=message.events[wanted], packet=None, triggers=triggers)
     if message.packet is None:
         return part
     return replace(part, packet=PacketEncoder(message.packet.encoding).encode(part, message.packet.seq))
@@ -152,7 +157,7 @@ class PacketEncoder:
 
     def encode(self, message: EventMessage, seq: int) -> PacketMessage:
         """A packet of the message's events; ValueError if the encoding cannot hold them exactly."""
-        data, time_base = self._encoder.encode_packet(message.events)
+        data, time_base = self._encoder.encode_packet(message.events, message.triggers)
         raw = np.frombuffer(data, np.uint8)
         head = message.stamp, message.frame_id, message.height, message.width
         return PacketMessage(*head, seq, time_base, self.encoding, raw)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..events import NO_TRIGGERS
 from .bits import as_words, whole_microseconds
 from .word_stream import PAYLOAD, STEP_BACK, Layout, WordDecoder, encode_words
 
@@ -21,7 +22,8 @@ LAYOUT = Layout(
     address_own=0x2,
     vector_base=0x3,
     vectors={0x4: 12, 0x5: 8},
-    ignored=(0x7, 0xA, 0xE, 0xF),  # continued (4 bits), external trigger, others, continued (12 bits)
+    trigger=0xA,
+    ignored=(0x7, 0xE, 0xF),  # continued (4 bits), others, continued (12 bits)
 )
 PERIOD_NS = (1 << 24) * 1000
 _FILLER = (PAYLOAD + 1) // 2  # steps of the time's upper half that are told apart from a step back
@@ -44,18 +46,35 @@ class Evt3Encoder:
     def __init__(self) -> None:
         self._high: int | None = None
 
-    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]:
-        """(bytes, time_base) of events (N,).
+    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
+        """(bytes, time_base) of events (N,) and triggers (M,) of TRIGGER_DTYPE, each in time order.
 
-        Raises ValueError if a time is not of whole microseconds or goes back by more than 41 ms, or if a coordinate
-        has more than 11 bits.
+        Raises ValueError if a time is not of whole microseconds or goes back by more than 41 ms, if a coordinate has
+        more than 11 bits, or a trigger's number more than 4.
         """
+        words: list[np.ndarray] = []
+        cuts = np.searchsorted(events["t"], triggers["t"])
+        for part, trigger in zip(np.split(events, cuts), [*triggers, None], strict=True):
+            words += self._events(part)
+            if trigger is not None:
+                words += self._trigger(trigger)
+        return b"".join(part.astype("<u2").tobytes() for part in words), 0
+
+    def _events(self, events: np.ndarray) -> list[np.ndarray]:
         us = whole_microseconds(events["t"])
         words = []
         for part in np.split(np.arange(len(events)), np.flatnonzero(np.diff(us >> 12) >= _FILLER) + 1):
             if len(part):
                 words += [self._fillers(us[part]), encode_words(LAYOUT, events[part], us[part])]
-        return b"".join(part.astype("<u2").tobytes() for part in words), 0
+        return words
+
+    def _trigger(self, trigger: np.void) -> list[np.ndarray]:
+        us, number = whole_microseconds(np.array([trigger["t"]])), int(trigger["id"])
+        if number > 15:
+            raise ValueError(f"a trigger on input {number}: evt3 has inputs 0 to 15")
+        time = int(us[0])
+        high, low = (LAYOUT.time_high << 12) | (time >> 12 & PAYLOAD), (LAYOUT.time_low << 12) | (time & PAYLOAD)
+        return [self._fillers(us), np.array([high, low, (LAYOUT.trigger << 12) | (number << 8) | int(trigger["p"])])]
 
     def _fillers(self, us: np.ndarray) -> np.ndarray:
         """Words that lead the time to the first of these events; a pause could hide a roll-over."""

@@ -33,9 +33,12 @@ class HostClock:
             self._offset = stamp - first
         self._since = first
         self._rate = float(np.clip((stamp - first - self._offset) / _SECOND, -_MAX_DRIFT, _MAX_DRIFT))
-        change = self._change(t)
-        change += self._offset
-        t += change
+        self.move(t)
+
+    def move(self, t: np.ndarray) -> None:
+        """Change sensor times (N,) in ns near those of the last packet to host time, in place."""
+        if self._offset is not None:
+            t += self._change(t) + self._offset
 
     def _change(self, t: np.ndarray) -> np.ndarray:
         """How much the offset has changed by these times; it stops changing where packets stay away."""

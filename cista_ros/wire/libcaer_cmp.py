@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..events import NO_TRIGGERS
 from .bits import as_words, whole_microseconds
 from .word_stream import Layout, WordDecoder, encode_words
 
@@ -34,6 +35,10 @@ class LibcaerCmpDecoder:
     def lose(self) -> None:
         """Packets are missing here, which matters to none."""
 
+    def take_triggers(self) -> np.ndarray:
+        """This encoding has no triggers."""
+        return NO_TRIGGERS
+
     def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
         """Events (N,) of a packet's bytes (uint8), in sensor time."""
         decoder = WordDecoder(LAYOUT)
@@ -46,7 +51,7 @@ class LibcaerCmpDecoder:
 class LibcaerCmpEncoder:
     """Encodes packets."""
 
-    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]:
+    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
         """(bytes, time_base) of events (N,).
 
         Raises ValueError if a time is not of whole microseconds, if they span more than 16.8 s, or if a coordinate has

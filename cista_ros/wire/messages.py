@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DecodeError
+from ..events import NO_TRIGGERS
 
 NS = 1_000_000_000
 
@@ -40,6 +41,7 @@ class EventMessage:
     """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels; stamp in nanoseconds.
 
     `packet` holds the same events, if they were decoded from one and their times are still those of the packet.
+    `triggers` (M,) of TRIGGER_DTYPE are the edges on external inputs that came with the events; dvs_msgs has none.
     """
 
     stamp: int
@@ -48,6 +50,7 @@ class EventMessage:
     width: int
     events: np.ndarray
     packet: PacketMessage | None = None
+    triggers: np.ndarray = field(default_factory=lambda: NO_TRIGGERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..events import EVENT_DTYPE
+from ..events import EVENT_DTYPE, NO_TRIGGERS
 from .bits import as_words
 
 _US_BITS, _US_MASK = 31, (1 << 31) - 1
@@ -22,6 +22,10 @@ class PairDecoder:
 
     def lose(self) -> None:
         """Packets are missing here, which matters to none."""
+
+    def take_triggers(self) -> np.ndarray:
+        """These encodings have no triggers."""
+        return NO_TRIGGERS
 
 
 class LibcaerDecoder(PairDecoder):
@@ -65,7 +69,7 @@ class MonoDecoder(PairDecoder):
 class LibcaerEncoder:
     """Encodes `libcaer`."""
 
-    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]:
+    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
         """(bytes, time_base) of events (N,).
 
         Raises ValueError if times differ by a part of a microsecond or by more than 36 minutes, or if a coordinate has
@@ -85,7 +89,7 @@ class LibcaerEncoder:
 class MonoEncoder:
     """Encodes `mono`."""
 
-    def encode_packet(self, events: np.ndarray) -> tuple[bytes, int]:
+    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
         """(bytes, time_base) of events (N,); ValueError if they span more than 4.2 s, or y has more than 15 bits."""
         time_base, dt = _since_first(events, 0xFFFFFFFF, "mono")
         if len(events) and events["y"].max() > 0x7FFF:

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from ..events import EVENT_DTYPE, concatenate
+from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, concatenate
 
 ADDRESS, POLARITY, PAYLOAD = 0x7FF, 0x800, 0xFFF
 US = 1000  # nanoseconds of a step of the time's lower half
@@ -38,6 +38,7 @@ class Layout:
     address_own: int  # emits an event
     vector_base: int  # of the event's own coordinate
     vectors: Mapping[int, int]  # code -> pixels: emits an event for each bit set, and moves the base on by so many
+    trigger: int = 16  # an edge on an external input: bits 8-11 its number, bit 0 the level after it; 16: none
     ignored: tuple[int, ...] = ()  # codes that are known and tell of no pixel
     from_zero: bool = False  # time begins at zero and never rolls over; else it is unknown until both halves have come
 
@@ -54,6 +55,7 @@ class Layout:
         unknown = np.ones(16, np.bool_)
         addresses = self.address_held, self.address_own, self.vector_base
         unknown[[self.time_high, self.time_low, *addresses, *self.vectors, *self.ignored]] = False
+        unknown[self.trigger : self.trigger + 1] = False
         return unknown
 
 
@@ -74,6 +76,7 @@ class WordDecoder:
         self._held: int | None = None
         self._base: int | None = None
         self._base_p = False
+        self._triggers: list[np.ndarray] = []
 
     def lose(self) -> None:
         """Words are missing here: what they may have set is unknown. Roll-overs go on being counted."""
@@ -83,6 +86,11 @@ class WordDecoder:
     def decode(self, words: npt.NDArray[np.uint16], origin: int = 0) -> np.ndarray:
         """Events (N,) of EVENT_DTYPE; `origin` is the time in ns at which the time's roll-overs began."""
         return concatenate([self._decode(words[at : at + _BLOCK], origin) for at in range(0, len(words), _BLOCK)])
+
+    def take_triggers(self) -> np.ndarray:
+        """Return the triggers (N,) of TRIGGER_DTYPE decoded since the last call."""
+        triggers, self._triggers = self._triggers, []
+        return np.concatenate(triggers) if triggers else NO_TRIGGERS
 
     def _decode(self, words: npt.NDArray[np.uint16], origin: int) -> np.ndarray:
         layout = self._layout
@@ -113,7 +121,9 @@ class WordDecoder:
         events["p"][at] = (own & POLARITY) != 0
         if vectors:
             vectors.write(so_far, events[layout.own], events["p"])
-        known = self._known_place(held, so_far, total), self._known_time(low, high, so_far, total)
+        timed_from = self._timed_from(low, high, len(others))
+        known_time = 0 if timed_from < 0 else int(so_far[timed_from]) if timed_from < len(others) else total
+        known = max(self._known_place(held, so_far, total), known_time)
         events[layout.held] = self._held_values(payloads[held], so_far[held], total)
         highs, changes = self._unwrap(payloads[high])
         lows = np.concatenate(([self._low], payloads[low]))
@@ -121,8 +131,15 @@ class WordDecoder:
         t = _spread(highs * (US << 12) + origin, so_far[high[changes]], total)
         t += _spread(lows * US, so_far[low], total)
         events["t"] = t
-        self.unplaced_events += max(known)
-        return events[max(known) :]
+        at_trigger = np.flatnonzero(codes == layout.trigger)
+        if len(at_trigger := at_trigger[at_trigger > timed_from]):
+            triggers = np.empty(len(at_trigger), TRIGGER_DTYPE)
+            triggers["t"] = highs[np.searchsorted(high[changes], at_trigger)] * (US << 12) + origin
+            triggers["t"] += lows[np.searchsorted(low, at_trigger)] * np.int64(US)
+            triggers["id"], triggers["p"] = payloads[at_trigger] >> 8, payloads[at_trigger] & 1
+            self._triggers.append(triggers)
+        self.unplaced_events += known
+        return events[known:]
 
     def _known_place(self, held: np.ndarray, so_far: np.ndarray, total: int) -> int:
         """From which event on the held coordinate is known."""
@@ -130,14 +147,17 @@ class WordDecoder:
             return 0
         return int(so_far[held[0]]) if len(held) else total
 
-    def _known_time(self, low: np.ndarray, high: np.ndarray, so_far: np.ndarray, total: int) -> int:
-        """From which event on the time is known: that after the first lower half behind an upper half."""
+    def _timed_from(self, low: np.ndarray, high: np.ndarray, words: int) -> int:
+        """From which word on the time is known: the first lower half behind an upper half.
+
+        -1 if it was known before the first of these words; their number if it is not known after the last.
+        """
         if self._timed:
-            return 0
+            return -1
         completing = low[np.searchsorted(low, high[0]) :] if len(high) and not self._has_high else low
         self._has_high |= len(high) > 0
         self._timed = self._has_high and len(completing) > 0
-        return int(so_far[completing[0]]) if self._timed else total
+        return int(completing[0]) if self._timed else words
 
     def _held_values(self, payloads: np.ndarray, so_far: np.ndarray, total: int) -> npt.NDArray[np.uint16]:
         values = np.empty(len(payloads) + 1, np.uint16)

@@ -18,13 +18,14 @@ class Evt3:
         self.rolls = 0
         self.has_high = False
         self.unplaced = self.unknown = 0
+        self.triggers = []  # of the last packet
 
     def lose(self):
         self.low = self.y = self.base = None
         self.has_high = False
 
     def decode(self, data):
-        events = []
+        events, self.triggers = [], []
         for word in words_of(data):
             code, payload = word >> 12, word & 0xFFF
             if code == 0x0:
@@ -52,7 +53,10 @@ class Evt3:
                     elif payload > self.high + 4085:
                         self.rolls -= 1
                 self.high, self.has_high = payload, True
-            elif code not in (0x7, 0xA, 0xE, 0xF):
+            elif code == 0xA:
+                if self.low is not None:
+                    self.triggers.append((self.now(), payload >> 8, bool(payload & 1)))
+            elif code not in (0x7, 0xE, 0xF):
                 self.unknown += 1
         return events
 
@@ -60,8 +64,10 @@ class Evt3:
         if x is None or self.y is None or self.low is None:
             self.unplaced += 1
         else:
-            us = self.rolls * 2**24 + self.high * 4096 + self.low
-            events.append((us * 1000, x, self.y, bool(polarity)))
+            events.append((self.now(), x, self.y, bool(polarity)))
+
+    def now(self):
+        return (self.rolls * 2**24 + self.high * 4096 + self.low) * 1000
 
 
 class LibcaerCmp:

@@ -10,7 +10,7 @@ from rosbags import rosbag2
 from state_machines import Evt3, LibcaerCmp, decode_libcaer, decode_mono
 
 from cista_ros.errors import DecodeError
-from cista_ros.events import concatenate, make_events
+from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
 from cista_ros.wire import cdr, word_stream
 from cista_ros.wire.event_packet import ENCODINGS, PacketDecoder, PacketEncoder
 from cista_ros.wire.messages import EVENT_PACKET, EventMessage, PacketMessage
@@ -54,7 +54,9 @@ class TestBlocks:
         decoder, machine = PacketDecoder(), Evt3()
         for seq, part in enumerate(cut(START * known + words, places)):
             message = packet(part, seq)
-            assert rows(decoder.decode(message).events) == machine.decode(message.data)
+            decoded = decoder.decode(message)
+            assert rows(decoded.events) == machine.decode(message.data)
+            assert decoded.triggers.tolist() == machine.triggers
         counts = decoder.counts
         assert (counts.unplaced_events, counts.unknown_words) == (machine.unplaced, machine.unknown)
         assert counts.missing_packets == 0
@@ -71,7 +73,9 @@ class TestBlocks:
             if step > 1 and seq > step:
                 machine.lose()
             message = packet(words, seq)
-            assert rows(decoder.decode(message).events) == machine.decode(message.data)
+            decoded = decoder.decode(message)
+            assert rows(decoded.events) == machine.decode(message.data)
+            assert decoded.triggers.tolist() == machine.triggers
         first = packets[0][0] if packets else 1
         assert decoder.counts.missing_packets == missing - (first - 1 if first > 1 else 0)
         assert decoder.counts.unplaced_events == machine.unplaced
@@ -181,6 +185,32 @@ def test_what_is_encoded_comes_back(encoding, steps, places):
         decoded = decoder.decode(cdr.decode(EVENT_PACKET, cdr.encode(message)))
         np.testing.assert_array_equal(decoded.events, part)
         assert (decoded.stamp, decoded.frame_id, decoded.packet.encoding) == (5, "a", encoding)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(0, 15), st.booleans()), max_size=8))
+def test_evt3_triggers_come_back_between_the_events(steps):
+    triggers = np.zeros(len(steps), TRIGGER_DTYPE)
+    triggers["t"] = np.cumsum([step for step, _, _ in steps]) * US
+    triggers["id"], triggers["p"] = [n for _, n, _ in steps], [p for _, _, p in steps]
+    t = np.arange(40) * 1_000_000 * US
+    events = make_events(np.arange(40), np.arange(40), t, np.arange(40) % 2)
+    first = np.zeros(1, TRIGGER_DTYPE)  # the stream begins here, whatever the pause to the first of the others
+    message = EventMessage(5, "a", 480, 640, events, triggers=np.concatenate([first, triggers]))
+    decoded = PacketDecoder().decode(PacketEncoder("evt3").encode(message, 0))
+    np.testing.assert_array_equal(decoded.events, events)
+    np.testing.assert_array_equal(decoded.triggers, message.triggers)
+
+
+def test_triggers_of_a_real_camera_are_those_of_an_independent_decoder(shared_file):
+    decoder = PacketDecoder()
+    triggers = [decoder.decode(message).triggers for message in read(shared_file("formats/evt3_trigger"))]
+    # as PyPI's evt3 0.4.1 decodes the same words
+    assert np.concatenate(triggers).tolist() == [(14_547_491_000, 0, False), (14_549_491_000, 0, True)]
+
+
+def test_triggers_move_to_host_time_with_the_events():
+    message = packet([*START, X, 0x6005, 0xA301], stamp=7_000_000_000)
+    assert PacketDecoder("host").decode(message).triggers.tolist() == [(7_000_005_000, 3, True)]
 
 
 @pytest.mark.parametrize(
