@@ -9,6 +9,7 @@ The reference moves by the contrast threshold at every crossing, also when the r
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,24 +24,32 @@ class PixelModel:
     positive, negative: contrast thresholds in units of log intensity, > 0.
     refractory_ns: nanoseconds after an event in which a pixel reports no other.
     leak: events per second that a pixel in constant light reports, all positive.
+    bandwidth: cutoff frequency in Hz of the photoreceptor at a photocurrent of 1 (log intensity 0); in proportion to
+        the photocurrent at others. None: unlimited.
     """
 
     positive: Tensor
     negative: Tensor
     refractory_ns: Tensor
     leak: Tensor
+    bandwidth: Tensor | None = None
 
 
 class PixelState(NamedTuple):
-    """Reference log intensity (N, H, W), and nanoseconds (N, H, W) for which a pixel stays silent from now."""
+    """State of the pixels, each (N, H, W).
+
+    reference: log intensity at the last event. silent: nanoseconds from now in which a pixel reports nothing.
+    received: log intensity behind the photoreceptor's low-pass filter.
+    """
 
     reference: Tensor
     silent: Tensor
+    received: Tensor
 
     @classmethod
     def at(cls, log_intensity: Tensor) -> PixelState:
         """Pixels that have just adapted to log intensity (N, H, W)."""
-        return cls(log_intensity.clone(), torch.zeros_like(log_intensity))
+        return cls(log_intensity.clone(), torch.zeros_like(log_intensity), log_intensity)
 
 
 class Run(NamedTuple):
@@ -66,15 +75,28 @@ class Events(NamedTuple):
     p: Tensor
 
 
-def cross(
-    before: Tensor, after: Tensor, duration_ns: Tensor, model: PixelModel, state: PixelState
-) -> tuple[Run, PixelState]:
-    """One segment: log intensity goes linearly from before to after, (N, H, W) each, in duration_ns (N,).
+def received(before: Tensor, log_intensity: Tensor, duration_ns: Tensor, bandwidth: Tensor | None) -> Tensor:
+    """Log intensity (N, H, W) behind the photoreceptor, duration_ns (N,) after it was `before`.
+
+    A first-order low-pass filter whose cutoff is proportional to the photocurrent, as in v2e (Hu et al., CVPRW 2021,
+    section 4), taken as constant within the segment.
+    """
+    if bandwidth is None:
+        return log_intensity
+    seconds = duration_ns.to(log_intensity).view(-1, 1, 1) * 1e-9
+    share = -torch.expm1(-2 * math.pi * bandwidth * log_intensity.exp() * seconds)
+    return torch.lerp(before, log_intensity, share)
+
+
+def cross(log_intensity: Tensor, duration_ns: Tensor, model: PixelModel, state: PixelState) -> tuple[Run, PixelState]:
+    """Advance by one segment of duration_ns (N,), at whose end pixels see log_intensity (N, H, W).
 
     Returns:
         the run of events of each pixel, fields (N, H, W), and the state at the segment's end.
     """
-    duration = duration_ns.to(before).view(-1, 1, 1)
+    duration = duration_ns.to(log_intensity).view(-1, 1, 1)
+    before = state.received
+    arrived = after = received(before, log_intensity, duration_ns, model.bandwidth)
     # A leak is a reference that sinks; seen from the reference, log intensity rises.
     leaked = model.leak * model.positive * duration * 1e-9
     after = after + leaked
@@ -97,7 +119,9 @@ def cross(
 
     silent_until = torch.where(fires, first + (count - 1) * spacing + model.refractory_ns, state.silent)
     reference = state.reference + sign * crossings * threshold - leaked
-    return Run(first, spacing, count.long(), rising), PixelState(reference, (silent_until - duration).clamp(min=0))
+    return Run(first, spacing, count.long(), rising), PixelState(
+        reference, (silent_until - duration).clamp(min=0), arrived
+    )
 
 
 def pixel_runs(
@@ -110,7 +134,7 @@ def pixel_runs(
     state = state or PixelState.at(log_intensity[:, 0])
     runs = []
     for s in range(durations_ns.shape[1]):
-        run, state = cross(log_intensity[:, s], log_intensity[:, s + 1], durations_ns[:, s], model, state)
+        run, state = cross(log_intensity[:, s + 1], durations_ns[:, s], model, state)
         runs.append(run)
     return Run(*(torch.stack(field, 1) for field in zip(*runs, strict=True))), state
 

@@ -19,6 +19,8 @@ from .scene import Draw, Scenes
 from .sequences import SimulationConfig, draw_camera, draw_noise
 
 NS = 1_000_000_000
+SRGB = 2.2  # exponent from a video's pixel values to linear light, approximately
+MIDDLE_GREY = 0.18  # linear light of a well exposed video's mean
 
 
 class Frame(NamedTuple):
@@ -30,7 +32,7 @@ class Frame(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Images (S, H, W) and log intensities (S, H, W) at the times int64 ns (S,): all rendered up to the next frame."""
+    """Images (S, H, W) and log intensity (S, H, W) at the times int64 ns (S,): all renders up to the next frame."""
 
     stamps: Tensor
     images: Tensor
@@ -74,9 +76,9 @@ def scene_steps(
         index = torch.arange(1 - count, 1) + frame * renders
         if frame:
             path = path[-1] + (drive.speed * tick * pace((index - 0.5).double() * tick)).cumsum(0)
-        images = scene.render(path.float().to(generator.device)[None])
+        light = scene.render(path.float().to(generator.device)[None])
         stamps = (index.double() * (tick * NS)).round().long()
-        yield Step(stamps, images[0], scene.log_intensity(images)[0])
+        yield Step(stamps, scene.expose(light)[0], scene.log_intensity(light)[0])
 
 
 def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, fps: float) -> Iterator[Step]:
@@ -93,7 +95,7 @@ def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfi
             due += NS / fps
             stamps = torch.tensor([stamp for stamp, _ in waiting])
             images = torch.from_numpy(np.stack([image for _, image in waiting])).float() / 255
-            yield Step(stamps, images, torch.log(config.scene.epsilon + images))
+            yield Step(stamps, images, torch.log(images**SRGB / MIDDLE_GREY + config.scene.dark[0]))
             waiting = []
 
 

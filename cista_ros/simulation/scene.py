@@ -24,24 +24,34 @@ REFERENCE_PIXELS = 240 * 180
 class SceneConfig:
     """Ranges that scenes are drawn from; pairs are (lowest, highest).
 
+    Light is linear and relative to the mean light of the background. The target image is what a frame camera makes of
+    it: ``clip(exposure * light, 0, 1) ** (1 / response)``, with the exposure chosen for a mean brightness, as an
+    automatic exposure does, and not stretched to the full range.
+
     Attributes:
         texels: picture pixels per sensor pixel; below 1 the background is blurred, as by a lens.
-        objects: how many foreground objects on a 240x180 sensor; scaled with the area for others.
-        radius: an object's mean radius in sensor pixels.
-        object_speed: an object's speed, relative to the background's fastest point.
-        gamma: exponent on the picture, stretched to [0, 1]: the image that is to be reconstructed.
-        haze: light that is added to all of it, as a share of the brightest: lowers the contrast that the pixels see.
-        exposure: brightness of the brightest point, relative to log intensity's epsilon: log(epsilon + exposure I).
+        objects: number of foreground objects on a 240x180 sensor; scaled with the area for other sensors.
+        radius: mean radius of an object in sensor pixels.
+        object_speed: speed of an object relative to the background's fastest point.
+        encoding: exponent from a photo's pixel value to linear light. sRGB is close to 2.2; camera tone curves differ.
+        haze: veiling light (lens flare, haze), as a share of the mean light. It lowers contrast.
+        dark: dark current of the event pixels as a share of the photocurrent at mean light: they see
+            log(dark + light). v2e (Hu et al., 2021) and V2V (Lou et al., 2025) use comparable offsets.
+        mean: mean brightness of the target image. Frames of DAVIS cameras have .2 to .25 (Event Camera Dataset) and
+            .45 to .55 (other recordings).
+        response: exponent of the frame camera's response curve: 1 is a linear sensor such as the DAVIS, 2.2 a video
+            camera.
     """
 
     texels: tuple[float, float] = (0.5, 1.2)
     objects: tuple[float, float] = (0.0, 30.0)
     radius: tuple[float, float] = (4.0, 40.0)
     object_speed: tuple[float, float] = (0.0, 1.2)
-    gamma: tuple[float, float] = (0.6, 1.6)
-    haze: tuple[float, float] = (0.0, 0.15)
-    exposure: tuple[float, float] = (0.2, 1.0)
-    epsilon: float = 0.01
+    encoding: tuple[float, float] = (1.6, 2.4)
+    haze: tuple[float, float] = (0.0, 0.2)
+    dark: tuple[float, float] = (0.01, 0.15)
+    mean: tuple[float, float] = (0.1, 0.55)
+    response: tuple[float, float] = (1.0, 2.2)
 
 
 class Draw:
@@ -110,8 +120,10 @@ class Scenes:
         self._pixels = torch.stack((xx.flatten(), yy.flatten(), torch.ones(height * width, device=device)))
 
         side = math.ceil(1.5 * max(height, width)) + 32
-        texture = _stretched(pictures.crops(count, side, generator)) ** draw.log_uniform(config.gamma, count, 1, 1)
-        self._background = texture[:, None]
+        self._encoding = draw.uniform(config.encoding, count, 1, 1)
+        light = pictures.crops(count, side, generator) ** self._encoding
+        self._mean = light.mean((1, 2), keepdim=True).clamp(min=1e-4)
+        self._background = (light / self._mean)[:, None]
         self._texels = draw.uniform(config.texels, count)
         # Translation, rotation, log zoom, and the two slopes of perspective (per half diagonal).
         ones = torch.ones(count, 2, device=device)
@@ -127,25 +139,33 @@ class Scenes:
         lever = torch.cat((ones, reach * ones, reach * ones), 1)
         speed = draw.shares(count, 6) * torch.tensor([3.0, 3.0, 1.0, 1.0, 0.5, 0.5], device=device)
         self._motion = Sway.draw(draw, amplitude, lever, speed / speed.sum(-1, keepdim=True))
+        shape = (count, 1, 1, 1)
+        self._haze = draw.uniform(config.haze, *shape)
+        self._dark = draw.log_uniform(config.dark, *shape)
+        self._response = draw.uniform(config.response, *shape)
+        # The exposure meter looks at the background where the camera does at first.
+        margin = (side - max(height, width)) // 2
+        metered = self._background[:, :, margin:-margin:5, margin:-margin:5] + self._haze
+        self._exposure = exposure_for(metered, draw.uniform(config.mean, *shape), self._response)
         self._objects = self._draw_objects(pictures, count, draw)
 
-        self.exposure = draw.log_uniform(config.exposure, count)
-        self.haze = draw.uniform(config.haze, count)
-
     def render(self, path: Tensor) -> Tensor:
-        """Images (N, S, H, W) in [0, 1], float32, at the positions path (N, S)."""
+        """Linear light (N, S, H, W), float32, at the positions path (N, S); 1 is the mean light of the background."""
         image = self._sample(self._background, self._background_map(path), "reflection")[:, 0]
         for texture, centre, motion, present in self._objects:
             value, alpha = self._sample(
                 texture, self._object_map(texture, centre, motion, path[present]), "zeros"
             ).unbind(1)
             image[present] = image[present] * (1 - alpha) + value
-        return image.view(*path.shape, self.height, self.width).clamp(0, 1)
+        return image.view(*path.shape, self.height, self.width).clamp(min=0) + self._haze
 
-    def log_intensity(self, image: Tensor) -> Tensor:
-        """What the pixels see of images (N, S, H, W): log(epsilon + exposure (haze + (1 - haze) I))."""
-        haze, exposure = (value.view(-1, 1, 1, 1).to(image) for value in (self.haze, self.exposure))
-        return torch.log(self.config.epsilon + exposure * (haze + (1 - haze) * image))
+    def log_intensity(self, light: Tensor) -> Tensor:
+        """Logarithm of the photocurrent that event pixels measure for light (N, S, H, W)."""
+        return torch.log(light + self._dark.to(light))
+
+    def expose(self, light: Tensor) -> Tensor:
+        """Images in [0, 1] that a frame camera takes of light (N, S, H, W)."""
+        return (self._exposure.to(light) * light).clamp(0, 1) ** (1 / self._response.to(light))
 
     def _background_map(self, path: Tensor) -> Tensor:
         """Matrices (N, S, 3, 3): sensor pixel from the centre -> texture coordinates in [-1, 1]."""
@@ -199,6 +219,7 @@ class Scenes:
             # A third of the objects are of one colour, as painted shapes are.
             plain = draw.uniform((0.0, 1.0), n, 1, 1)
             surface = torch.where(draw.uniform((0.0, 1.0), n, 1, 1) < 1 / 3, plain, surface)
+            surface = surface ** self._encoding[present] / self._mean[present]
             texture = torch.stack((surface * alpha, alpha), 1)
             centre = draw.uniform((-0.5, 0.5), n, 2) * extent
             amplitude = torch.cat(
@@ -215,11 +236,18 @@ class Scenes:
         return layers
 
 
-def _stretched(texture: Tensor) -> Tensor:
-    """Pictures (N, h, w), each from its 1st to its 99th percentile to [0, 1]: events do not tell the exposure."""
-    some = texture.flatten(1)[:, ::7]
-    low, high = torch.quantile(some, torch.tensor([0.01, 0.99], device=some.device), dim=1)[..., None, None]
-    return ((texture - low) / (high - low).clamp(min=1 / 255)).clamp(0, 1)
+def exposure_for(light: Tensor, mean: Tensor, response: Tensor) -> Tensor:
+    """Exposures (N, 1, 1, 1) with which images of light (N, 1, h, w) have the mean brightness (N, 1, 1, 1).
+
+    A light so uneven that no exposure reaches the mean gets the brightest exposure tried.
+    """
+    low, high = torch.full_like(mean, -7.0), torch.full_like(mean, 7.0)
+    for _ in range(20):
+        middle = (low + high) / 2
+        image = (middle.exp() * light).clamp(0, 1) ** (1 / response)
+        bright = image.mean((1, 2, 3), keepdim=True) > mean
+        low, high = torch.where(bright, low, middle), torch.where(bright, middle, high)
+    return low.exp()
 
 
 def _blob(axis: Tensor, radius: Tensor, draw: Draw) -> Tensor:

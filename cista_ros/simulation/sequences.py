@@ -22,44 +22,48 @@ class CameraConfig:
     """Ranges that event cameras are drawn from; pairs are (lowest, highest).
 
     Attributes:
-        threshold: contrast threshold C, drawn evenly in its logarithm.
-        asymmetry: standard deviation of negative threshold / positive threshold, about 1.
+        threshold: contrast threshold C, log-uniform. V2V (Lou et al., 2025) draws .05 to 2.
+        asymmetry: largest ratio between the thresholds of the two polarities, either way (V2V: 1.5); log-uniform.
         threshold_spread: standard deviation of C over the pixels of a sensor, relative to C.
-        refractory_ms: milliseconds.
-        leak_hz: positive events per second from constant light, each pixel.
-        noise_hz: background activity, events per second and pixel, drawn evenly in its logarithm.
-        hot_pixels: share of pixels that fire without end.
-        hot_hz: at which rate they do.
+        refractory_ms: milliseconds in which a pixel reports nothing after an event.
+        bandwidth_hz: cutoff of the photoreceptor at mean light, log-uniform; in proportion to light elsewhere (v2e,
+            Hu et al., 2021, where it is 10 to 300 Hz; OpenEB's simulator trains with 70 Hz).
+        leak_hz: positive events per second of a pixel in constant light (v2e: 0.1).
+        noise_hz: background activity, events per second and pixel, log-uniform. By day .001 to .1, at night 1 to 3.
+        hot_pixels: share of pixels that fire all the time (V2V: up to 1e-3).
+        hot_hz: rate of such a pixel, log-uniform.
     """
 
-    threshold: tuple[float, float] = (0.12, 0.6)
-    asymmetry: float = 0.1
+    threshold: tuple[float, float] = (0.05, 1.5)
+    asymmetry: float = 1.5
     threshold_spread: tuple[float, float] = (0.0, 0.1)
     refractory_ms: tuple[float, float] = (0.0, 1.0)
+    bandwidth_hz: tuple[float, float] = (100.0, 3000.0)
     leak_hz: tuple[float, float] = (0.0, 0.2)
-    noise_hz: tuple[float, float] = (0.001, 2.0)
+    noise_hz: tuple[float, float] = (0.003, 3.0)
     hot_pixels: tuple[float, float] = (0.0, 0.001)
-    hot_hz: tuple[float, float] = (20.0, 500.0)
+    hot_hz: tuple[float, float] = (10.0, 1000.0)
 
 
 @dataclass(frozen=True)
 class MotionConfig:
     """How scenes move in time.
 
-    By default windows are as full as those of a DAVIS that is moved by hand: on the Event Camera Dataset's slider_depth
-    they hold 0.26 events a pixel, at 18 % of the pixels, 5 % of which have events of both polarities, since edges move
-    by several pixels. Scenes without those teach little of the first images of a recording.
+    By default windows hold as many events as those of a hand-held DAVIS: on slider_depth of the Event Camera Dataset
+    0.26 events per pixel, at 18 % of the pixels, 5 % of which have events of both polarities.
 
     Attributes:
-        speed: pixels per second of the fastest point, drawn evenly in its logarithm.
-        events_per_pixel: what a window is to hold on average, drawn evenly in its logarithm; the motion of a window
-            follows from it, as far as `renders` allow.
-        renders: images rendered for each window; none moves more than about a pixel from the one before.
+        speed: pixels per second of the fastest point, log-uniform.
+        events_per_pixel: mean number of events in a window, log-uniform; the motion within a window follows from it,
+            as far as `renders` allows.
+        renders: images rendered for each window; none moves much more than a pixel from the one before.
         pauses: share of the sequences whose motion stops and goes.
-        pause_windows: length of a pause and the motion after it, in windows.
-        rests: share of the sequences that come to rest at once, before a camera without noise: no event at all.
-        rest_windows: for how many windows they do, before the motion goes on.
-        longest_ms: no window lasts longer, however slow the scene.
+        pause_windows: period of the stops, in windows.
+        rests: share of the sequences that come to rest at once.
+        rest_windows: duration of a rest, in windows, log-uniform.
+        rest_ms: duration of a window at rest.
+        quiet: share of the sequences with a rest whose camera has no noise, so that no event comes.
+        longest_ms: longest window, however slow the scene.
     """
 
     speed: tuple[float, float] = (0.1, 600.0)
@@ -67,8 +71,10 @@ class MotionConfig:
     renders: int = 12
     pauses: float = 0.3
     pause_windows: tuple[float, float] = (4.0, 40.0)
-    rests: float = 0.0
+    rests: float = 0.3
     rest_windows: tuple[float, float] = (8.0, 60.0)
+    rest_ms: tuple[float, float] = (10.0, 50.0)
+    quiet: float = 0.3
     longest_ms: float = 50.0
 
 
@@ -83,8 +89,8 @@ class SimulationConfig:
 
 # What is drawn evenly in its logarithm.
 _LOGARITHMIC = {
-    "gamma",
-    "exposure",
+    "dark",
+    "bandwidth_hz",
     "radius",
     "texels",
     "threshold",
@@ -94,6 +100,7 @@ _LOGARITHMIC = {
     "events_per_pixel",
     "pause_windows",
     "rest_windows",
+    "rest_ms",
 }
 
 
@@ -111,6 +118,8 @@ def check_ranges(config: SimulationConfig) -> None:
                 raise RangeError(f"{name}: the lowest value {low} is above the highest, {high}")
             if low < 0 or (low == 0 and f.name in _LOGARITHMIC):
                 raise RangeError(f"{name} must be {'above' if f.name in _LOGARITHMIC else 'at least'} 0, not {low}")
+    if config.camera.asymmetry < 1:
+        raise RangeError(f"camera.asymmetry must be at least 1, not {config.camera.asymmetry}")
     if config.motion.renders < 1:
         raise RangeError(f"motion.renders must be at least 1, not {config.motion.renders}")
 
@@ -118,11 +127,13 @@ def check_ranges(config: SimulationConfig) -> None:
 class Sequences(NamedTuple):
     """N sequences of T windows: voxel grids (T, N, B, H, W), not normalised, and true images (T + 1, N, 1, H, W).
 
-    images[t] is the scene when window t begins, images[t + 1] when it ends.
+    images[t] is the scene when window t begins, images[t + 1] when it ends. rests: bool (T, N), windows in which the
+    scene does not move and whose events, if any, are noise.
     """
 
     voxels: Tensor
     images: Tensor
+    rests: Tensor
 
 
 def draw_camera(config: CameraConfig, count: int, height: int, width: int, generator: torch.Generator) -> PixelModel:
@@ -130,7 +141,7 @@ def draw_camera(config: CameraConfig, count: int, height: int, width: int, gener
     draw = Draw(generator)
     threshold = draw.log_uniform(config.threshold, count, 1, 1)
     spread = draw.uniform(config.threshold_spread, count, 1, 1)
-    ratio = (1 + config.asymmetry * draw.normal(count, 1, 1)).clamp(0.5, 2)
+    ratio = draw.log_uniform((1 / config.asymmetry, config.asymmetry), count, 1, 1)
 
     def over_pixels(mean: Tensor) -> Tensor:
         return mean * (1 + spread * draw.normal(count, height, width)).clamp(min=0.3)
@@ -140,6 +151,7 @@ def draw_camera(config: CameraConfig, count: int, height: int, width: int, gener
         negative=over_pixels(threshold * ratio),
         refractory_ns=1e6 * draw.uniform(config.refractory_ms, count, 1, 1),
         leak=draw.uniform(config.leak_hz, count, 1, 1),
+        bandwidth=draw.log_uniform(config.bandwidth_hz, count, 1, 1),
     )
 
 
@@ -153,9 +165,9 @@ def simulate(
     generator: torch.Generator,
 ) -> Sequences:
     """Draw `count` scenes and cameras and simulate `windows` windows of each, on the pictures' device."""
-    events, images = simulate_events(pictures, config, count, windows, size, generator)
+    events, images, rests = simulate_events(pictures, config, count, windows, size, generator)
     voxels = voxel_grids(events, count, windows, config.motion.renders, size, bins)
-    return Sequences(voxels.transpose(0, 1), images.transpose(0, 1)[:, :, None])
+    return Sequences(voxels.transpose(0, 1), images.transpose(0, 1)[:, :, None], rests.T)
 
 
 def simulate_events(
@@ -165,24 +177,25 @@ def simulate_events(
     windows: int,
     size: tuple[int, int],
     generator: torch.Generator,
-) -> tuple[Events, Tensor]:
-    """The events of `simulate`, a segment being one of the window's renders, and the images (N, T + 1, H, W)."""
+) -> tuple[Events, Tensor, Tensor]:
+    """Return the events of `simulate` (a segment is one render), images (N, T + 1, H, W) and rests (N, T)."""
     height, width = size
     motion = config.motion
     scenes = Scenes(pictures, count, height, width, config.scene, generator)
     camera = draw_camera(config.camera, count, height, width, generator)
     rests = _rests(motion, count, windows, generator)
     path, durations = _course(scenes, camera, motion, rests, generator)
-    images = scenes.render(path)
-    log_intensity = scenes.log_intensity(images)
+    light = scenes.render(path)
+    log_intensity = scenes.log_intensity(light)
     starts = durations.cumsum(1) - durations
     noise = draw_noise(config.camera, count, size, generator)
-    noisy = ~rests.any(1)[:, None, None]
+    quiet = Draw(generator).uniform((0.0, 1.0), count) < motion.quiet
+    noisy = ~(rests.any(1) & quiet)[:, None, None]
     camera = replace(camera, leak=camera.leak * noisy)
     noise = NoiseSources(noise.background * noisy.flatten(), noise.hot * noisy)
     runs, _ = pixel_runs(log_intensity, durations, camera)
     events = merge(expand(runs, starts), *noise.events(starts, durations, generator))
-    return events, images[:, :: motion.renders]
+    return events, scenes.expose(light[:, :: motion.renders]), rests
 
 
 @dataclass(frozen=True)
@@ -213,8 +226,6 @@ def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generato
 
 def _rests(config: MotionConfig, count: int, windows: int, generator: torch.Generator) -> Tensor:
     """Which windows are at rest, bool (N, T)."""
-    if not config.rests:  # draws nothing: the sequences of a seed stay what they were before there were rests
-        return torch.zeros(count, windows, dtype=torch.bool, device=generator.device)
     draw, window = Draw(generator), torch.arange(windows, device=generator.device)
     comes = draw.uniform((0.0, 1.0), count, 1) < config.rests
     begins = draw.uniform((0.1, 0.7), count, 1) * windows
@@ -246,8 +257,10 @@ def _course(
 
     speed = draw.log_uniform(config.speed, count)
     longest = config.longest_ms / config.renders
-    duration = (1e3 * step / speed).clamp(max=longest) * 1e6
-    return path, duration[:, None].expand(count, len(segment)).round().long().clamp(min=1)
+    moving = (1e3 * step / speed).clamp(max=longest)[:, None]
+    at_rest = draw.log_uniform(config.rest_ms, count, 1) / config.renders
+    duration = torch.where(resting, at_rest, moving) * 1e6
+    return path, duration.round().long().clamp(min=1)
 
 
 def _positions(steps: Tensor) -> Tensor:

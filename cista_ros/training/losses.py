@@ -48,6 +48,17 @@ def equalised(images: Tensor, levels: int = 32) -> Tensor:
     return (below.gather(1, index) + density.gather(1, index) * (place - level)).view_as(images)
 
 
+def fitted(images: Tensor, truth: Tensor) -> Tensor:
+    """Scale and shift each of the images (..., 1, H, W) to the true one by least squares; clipped to [0, 1]."""
+    dims = (-3, -2, -1)
+    mean, mean_true = images.mean(dims, keepdim=True), truth.mean(dims, keepdim=True)
+    centred = images - mean
+    scale = (centred * (truth - mean_true)).mean(dims, keepdim=True) / centred.square().mean(dims, keepdim=True).clamp(
+        min=1e-6
+    )
+    return (scale.clamp(min=0) * centred + mean_true).clamp(0, 1)
+
+
 def last_told(images: Tensor, still: Tensor, before: Tensor | None) -> Tensor:
     """For each of the images (T, N, 1, H, W) the last one up to it whose window had an event, without gradient.
 

@@ -18,7 +18,7 @@ from ..voxel_grid import normalise
 from .beginning import new_network, new_optimiser, thresholds
 from .card import model_card, weights_metadata
 from .elementwise import compile_elementwise
-from .losses import Distance, SequenceLoss, last_told
+from .losses import Distance, SequenceLoss, fitted, last_told
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
 from .state import TrainingError, TrainingState, save_state, write_aside
 from .unrolled import Unrolled, detach
@@ -96,11 +96,10 @@ class Trainer:
         seed = (config.seed * 1_000_003 + i) * self.workers.count + self.workers.rank
         generator = torch.Generator(self.device).manual_seed(seed)
         data, windows, bins = config.data, sequence_length(config, i), config.network.bins
-        voxels, truth = simulate(
+        voxels, truth, rests = simulate(
             self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
         )
-        lesson = self._lesson(voxels, truth)
-        still = (voxels == 0).flatten(2).all(2)
+        lesson = self._lesson(Sequences(voxels, truth, rests))
         voxels = normalise(voxels)
         forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(
             config, i
@@ -118,8 +117,8 @@ class Trainer:
             state = detach(state)
             hold = None
             if config.loss.hold:
-                told = last_told(images, still[first:end], None if told is None else told[-1])
-                hold = still[first:end], told
+                told = last_told(images, rests[first:end], None if told is None else told[-1])
+                hold = rests[first:end], told
             if losses := self.loss(images, truth[first : end + 1], code_l1, first, end == windows, hold):
                 if lesson is not None:
                     taught = self.loss(images, lesson[first : end + 1], code_l1, first, end == windows, hold)["total"]
@@ -133,16 +132,21 @@ class Trainer:
         self.state.windows += data.batch * self.workers.count * windows
         return {key: value.detach() for key, value in parts.items()}
 
-    def _lesson(self, voxels: Tensor, truth: Tensor) -> Tensor | None:
-        """What the tutor makes of voxel grids (T, N, B, H, W), aligned like `truth`; None without one."""
+    def _lesson(self, sequences: Sequences) -> Tensor | None:
+        """Return the teacher's images, fitted to the true ones and aligned like them; None without a teacher.
+
+        The fit (least squares, one scale and one offset an image) takes the teacher's structure and leaves brightness
+        to the true images.
+        """
+        voxels, truth = sequences.voxels, sequences.images
         if self.tutor is None:
             return None
         if self.device.type == "cpu":
             images = self._told(voxels)
         else:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.amp):
-                images, _ = reconstruct(self.tutor, Sequences(voxels, truth))
-        return torch.cat((truth[:1], images.clone()))  # the clone leaves inference mode
+                images, _ = reconstruct(self.tutor, sequences)
+        return torch.cat((truth[:1], fitted(images.clone(), truth[1:])))  # the clone leaves inference mode
 
     @torch.inference_mode()
     def _told(self, voxels: Tensor) -> Tensor:

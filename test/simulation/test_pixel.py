@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,3 +144,18 @@ def test_closed_form_equals_the_plain_loop(levels, duration_ms, positive, negati
 def test_adapted_pixels_start_silent():
     state = PixelState.at(torch.randn(1, 3, 3))
     assert not state.silent.any()
+
+
+def test_a_photoreceptor_follows_a_step_as_a_low_pass_filter_does():
+    # A step of log intensity from 0 to 1 (a photocurrent of e), sampled every 0.1 ms, threshold 0.1, cutoff 50 Hz at 1.
+    pixel = replace(model(positive=0.1), bandwidth=torch.tensor(50.0, dtype=torch.float64).view(1, 1, 1))
+    events = fire([0.0] + [1.0] * 400, [0.1] * 400, pixel)
+    tau = 1 / (2 * math.pi * 50 * math.e)
+    expected = [-tau * math.log(1 - 0.1 * k) for k in range(1, 10)]
+    assert np.abs(events["t"][:9] * 1e-9 - expected).max() < 1e-4
+
+
+def test_dark_pixels_are_slower():
+    pixel = replace(model(positive=0.1), bandwidth=torch.tensor(50.0, dtype=torch.float64).view(1, 1, 1))
+    bright, dark = (fire([level] + [level + 0.5] * 400, [0.1] * 400, pixel) for level in (0.0, -3.0))
+    assert len(bright) >= len(dark) > 0 and bright["t"][0] < dark["t"][0]

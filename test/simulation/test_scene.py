@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cista_ros.simulation.pictures import Pictures
-from cista_ros.simulation.scene import SceneConfig, Scenes
+from cista_ros.simulation.scene import SceneConfig, Scenes, exposure_for
 
 HEIGHT, WIDTH = 60, 80
 
@@ -71,7 +71,35 @@ def test_the_number_of_objects_goes_with_the_area():
     assert number in range(4 * 2, 4 * 2 + 5)  # 18 x 4800 / 43200 = 2 each
 
 
-def test_log_intensity_of_haze_and_exposure():
-    scene = scenes(SceneConfig(haze=(0.1, 0.1), exposure=(0.5, 0.5), epsilon=0.02), count=1)
+def test_pixels_see_light_and_the_dark_current():
+    scene = scenes(SceneConfig(dark=(0.02, 0.02)), count=1)
     seen = scene.log_intensity(torch.tensor([0.0, 1.0]).view(1, 2, 1, 1)).flatten().exp()
-    assert torch.allclose(seen, torch.tensor([0.02 + 0.05, 0.02 + 0.5]))
+    assert torch.allclose(seen, torch.tensor([0.02, 1.02]))
+
+
+def test_haze_is_light_everywhere():
+    clear, hazy = (scenes(SceneConfig(haze=(haze, haze)), count=2) for haze in (0.0, 0.25))
+    path = torch.zeros(2, 1)
+    assert torch.allclose(hazy.render(path), clear.render(path) + 0.25, atol=1e-5)
+
+
+def test_images_are_exposed_for_a_mean_and_clipped():
+    for mean, response in ((0.12, 1.0), (0.3, 2.2), (0.55, 1.0)):
+        scene = scenes(SceneConfig(mean=(mean, mean), response=(response, response), objects=(0, 0)), count=20)
+        images = scene.expose(scene.render(torch.zeros(20, 1)))
+        assert images.min() >= 0 and images.max() <= 1
+        # The meter looks at a little more than the image shows.
+        assert abs(float(images.mean()) - mean) < 0.04
+
+
+def test_a_response_of_one_is_linear_in_light():
+    scene = scenes(SceneConfig(mean=(0.1, 0.1), response=(1.0, 1.0)), count=1)
+    image = scene.expose(torch.tensor([0.5, 1.0, 1e9]).view(1, 3, 1, 1)).flatten()
+    assert torch.allclose(image[1], 2 * image[0]) and image[2] == 1
+
+
+def test_an_exposure_out_of_reach_is_the_brightest():
+    light = torch.zeros(1, 1, 8, 8)
+    light[..., 0, 0] = 1.0
+    mean, response = (torch.full((1, 1, 1, 1), value) for value in (0.5, 1.0))
+    assert exposure_for(light, mean, response).isfinite().all()

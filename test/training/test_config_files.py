@@ -65,7 +65,7 @@ def test_differences_are_told_key_by_key():
     changed = override(TrainingConfig(), ["data.batch=3", "simulation.camera.threshold=[0.2, 0.3]"])
     assert differences(TrainingConfig(), changed) == [
         "data.batch: 8 -> 3",
-        "simulation.camera.threshold: [0.12, 0.6] -> [0.2, 0.3]",
+        "simulation.camera.threshold: [0.05, 1.5] -> [0.2, 0.3]",
     ]
 
 

@@ -8,13 +8,22 @@ import torch
 from skimage.metrics import structural_similarity
 
 from cista_ros.training.config import LossConfig
-from cista_ros.training.losses import SequenceLoss, equalised, last_told, ssim
+from cista_ros.training.losses import SequenceLoss, equalised, fitted, last_told, ssim
 
 T, N, SIDE = 5, 2, 24
 
 
 def images(seed: int, count: int = T) -> torch.Tensor:
     return torch.rand(count, N, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_fitted_image_has_the_least_squares_scale_and_offset():
+    truth = images(0) * 0.5 + 0.2
+    assert torch.allclose(fitted((truth - 0.1) / 2, truth), truth, atol=1e-6)
+    flat = fitted(torch.full_like(truth, 0.9), truth)
+    assert torch.allclose(flat, truth.mean((-3, -2, -1), keepdim=True).expand_as(flat), atol=1e-6)
+    upside_down = fitted(1 - truth, truth)
+    assert torch.allclose(upside_down, flat, atol=1e-5), "a teacher that is wrong throughout gives no contrast"
 
 
 def test_ssim_is_that_of_scikit_image():
