@@ -25,6 +25,8 @@ class DataConfig:
         windows_at_start, windows_grow: a curriculum; sequences grow from windows_at_start to windows during the first
             windows_grow iterations.
         held_out: share of the pictures that only validation sees.
+        normalise: whether the network is given normalised voxel grids (E2VID, FireNet, CISTA) or event counts (most
+            networks since 2020). The weights keep it as one of their conventions.
     """
 
     size: int = 128
@@ -33,6 +35,7 @@ class DataConfig:
     windows_at_start: int = 15
     windows_grow: int = 0
     held_out: float = 0.03
+    normalise: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class LossConfig:
         equalised: weight of the mean absolute difference after equalisation of both images (the paper's evaluation
             equalises): unlike l1 it also sees an order of greys that is wrong by little.
         temporal: weight of the mean absolute difference between the change from image to image and the true change.
+        temporal_last: share of the sequence, counted from its end, on which the temporal term is taken. V2V (Lou et
+            al., 2025) takes the second half, which stops flicker without leaving trails.
         sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
         hold: in windows without any event the images are compared with the last one before them instead of with the
             truth (but for `temporal`): no event has told anything new, so what is shown is to stay.
@@ -62,6 +67,7 @@ class LossConfig:
     perceptual_every: int = 1
     equalised: float = 0.0
     temporal: float = 0.0
+    temporal_last: float = 1.0
     sparsity: float = 0.0
     hold: bool = False
     distilled: float = 0.0
@@ -172,6 +178,7 @@ class TrainingConfig:
             ),
             ("loss.perceptual_every must be at least 1", self.loss.perceptual_every >= 1),
             ("loss.distilled must lie from 0 to 1", 0 <= self.loss.distilled <= 1),
+            ("loss.temporal_last must lie from 0 to 1", 0 <= self.loss.temporal_last <= 1),
             ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
             ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
             ("optimiser.learning_rate must be above 0", self.optimiser.learning_rate > 0),

@@ -93,7 +93,7 @@ class SequenceLoss:
         truth: Tensor,
         code_l1: Tensor,
         first: int,
-        last: bool,
+        windows: int,
         hold: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Parts of the loss by name, and `total`; an empty dictionary if none of these images counts.
@@ -103,12 +103,12 @@ class SequenceLoss:
             truth: the true images (T + 1, N, 1, H, W); truth[t + 1] belongs to images[t].
             code_l1: mean absolute value of the sparse codes.
             first: index of images[0] in its sequence.
-            last: whether these are the sequence's last windows.
+            windows: number of windows of the whole sequence.
             hold: for LossConfig.hold windows without any event, bool (T, N), and what `last_told` returns.
         """
         config = self.config
         if config.images == "last":
-            if not last:
+            if first + len(images) < windows:
                 return {}
             skip = len(images) - 1
         else:
@@ -129,8 +129,10 @@ class SequenceLoss:
         if config.perceptual and self.perceptual:
             some = slice((len(wanted) - 1) % config.perceptual_every, None, config.perceptual_every)
             parts["perceptual"] = self.perceptual(wanted[some].flatten(0, 1), true[some].flatten(0, 1)).mean()
-        if config.temporal and len(wanted) > 1:
-            parts["temporal"] = ((wanted[1:] - wanted[:-1]) - change[1:]).abs().mean()
+        # Changes from the image before, of the windows from `begin` on.
+        begin = max(1, round((1 - config.temporal_last) * windows) - first - skip)
+        if config.temporal and len(wanted) > begin:
+            parts["temporal"] = (wanted.diff(dim=0) - change[1:])[begin - 1 :].abs().mean()
         if config.sparsity:
             parts["sparsity"] = code_l1
         parts["total"] = torch.stack([getattr(config, name) * value for name, value in parts.items()]).sum()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..networks import Network, save_network
+from ..networks import Conventions, Network, save_network
 from ..runtime import Runtime, make_runtime
 from ..runtime.compiled import check_tools
 from ..simulation.pictures import Pictures, split_held_out
@@ -65,6 +65,7 @@ class Trainer:
             _check_weights(state, self.network.state_dict())
             self.network.load_state_dict(state.network)
         self.thresholds = thresholds(self.network) if config.optimiser.theta == "nonnegative" else []
+        self.network.conventions = Conventions(normalise=config.data.normalise)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network.to(self.device, memory_format=layout)
         self.average = {
@@ -100,7 +101,7 @@ class Trainer:
             self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
         )
         lesson = self._lesson(Sequences(voxels, truth, rests))
-        voxels = normalise(voxels)
+        voxels = normalise(voxels) if data.normalise else voxels
         forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < teacher_probability(
             config, i
         )
@@ -119,9 +120,9 @@ class Trainer:
             if config.loss.hold:
                 told = last_told(images, rests[first:end], None if told is None else told[-1])
                 hold = rests[first:end], told
-            if losses := self.loss(images, truth[first : end + 1], code_l1, first, end == windows, hold):
+            if losses := self.loss(images, truth[first : end + 1], code_l1, first, windows, hold):
                 if lesson is not None:
-                    taught = self.loss(images, lesson[first : end + 1], code_l1, first, end == windows, hold)["total"]
+                    taught = self.loss(images, lesson[first : end + 1], code_l1, first, windows, hold)["total"]
                     share = config.loss.distilled
                     losses |= {"distilled": taught, "total": (1 - share) * losses["total"] + share * taught}
                 parts = losses

@@ -108,6 +108,7 @@ def averaged_network(network: Network, average: dict[str, Tensor], amp: bool) ->
     """
     copy = make_network(network.config)
     copy.load_state_dict(average)
+    copy.conventions = network.conventions
     if amp:
         kernels = (p for p in copy.parameters() if p.dim() == 4)
         with torch.no_grad():

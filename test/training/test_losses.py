@@ -39,7 +39,7 @@ def test_ssim_is_that_of_scikit_image():
 def test_loss_of_the_true_images_is_zero():
     truth = images(0, T + 1)
     config = LossConfig(temporal=1.0)
-    parts = SequenceLoss(config)(truth[1:], truth, torch.tensor(0.0), 0, True)
+    parts = SequenceLoss(config)(truth[1:], truth, torch.tensor(0.0), 0, T)
     assert set(parts) == {"l1", "ssim", "temporal", "total"}
     assert parts["total"].abs() < 1e-6
 
@@ -55,7 +55,7 @@ def test_each_part_has_its_weight():
         seen.append((a, b))
         return torch.full((len(a),), 0.25)
 
-    parts = SequenceLoss(config, perceptual)(made, truth, torch.tensor(7.0), 0, True)
+    parts = SequenceLoss(config, perceptual)(made, truth, torch.tensor(7.0), 0, T)
     l1 = (made[1:] - truth[2:]).abs().mean()
     temporal = ((made[2:] - made[1:-1]) - (truth[3:] - truth[2:-1])).abs().mean()
     assert torch.allclose(parts["total"], 2 * l1 + 3 * temporal + 0.5 * 7 + 4 * 0.25)
@@ -66,16 +66,16 @@ def test_each_part_has_its_weight():
 def test_many_to_one_looks_at_the_last_image_only():
     loss = SequenceLoss(LossConfig(images="last", ssim=0.0))
     truth, made = images(0, T + 1), images(1)
-    assert loss(made, truth, torch.tensor(0.0), 0, last=False) == {}
-    parts = loss(made, truth, torch.tensor(0.0), 0, last=True)
+    assert loss(made, truth, torch.tensor(0.0), 0, windows=T + 1) == {}
+    parts = loss(made, truth, torch.tensor(0.0), 0, windows=T)
     assert torch.allclose(parts["total"], (made[-1] - truth[-1]).abs().mean())
 
 
 def test_the_first_windows_do_not_count():
     loss = SequenceLoss(LossConfig(first_window=7, ssim=0.0))
     truth, made = images(0, T + 1), images(1)
-    assert loss(made, truth, torch.tensor(0.0), first=0, last=False) == {}
-    parts = loss(made, truth, torch.tensor(0.0), first=4, last=True)
+    assert loss(made, truth, torch.tensor(0.0), first=0, windows=T + 1) == {}
+    parts = loss(made, truth, torch.tensor(0.0), first=4, windows=4 + T)
     assert torch.allclose(parts["l1"], (made[3:] - truth[4:]).abs().mean())
 
 
@@ -113,9 +113,22 @@ def test_in_windows_without_events_what_was_shown_before_them_is_held() -> None:
     told = last_told(images, still, None)
     wanted = truth[1:].clone()
     wanted[1:3, 0] = images[0, 0]
-    parts = SequenceLoss(LossConfig(first_window=0))(images, truth, torch.tensor(0.0), 0, True, (still, told))
+    parts = SequenceLoss(LossConfig(first_window=0))(images, truth, torch.tensor(0.0), 0, T, (still, told))
     assert torch.isclose(parts["l1"], (images - wanted).abs().mean())
 
     # In pieces it is the same.
     first = last_told(images[:2], still[:2], None)
     assert torch.equal(told, torch.cat((first, last_told(images[2:], still[2:], first[-1]))))
+
+
+def test_the_temporal_term_can_be_taken_on_the_end_of_a_sequence_only():
+    truth, made = torch.zeros(T + 1, N, 1, SIDE, SIDE), torch.zeros(T, N, 1, SIDE, SIDE)
+    made[1] = 1.0  # flickers up and down again: changes of 1 at the windows 1 and 2
+    changes = {1.0: (1 + 1 + 0 + 0) / 4, 0.6: (1 + 0 + 0) / 3, 0.4: 0.0}
+    for last, expected in changes.items():
+        loss = SequenceLoss(LossConfig(first_window=0, temporal=1.0, temporal_last=last, ssim=0.0))
+        assert float(loss(made, truth, torch.tensor(0.0), 0, T)["temporal"]) == pytest.approx(expected)
+    # In pieces, as truncated back-propagation takes them: windows 0 and 1 of 5 are not of the last 60 %.
+    loss = SequenceLoss(LossConfig(first_window=0, temporal=1.0, temporal_last=0.6, ssim=0.0))
+    assert "temporal" not in loss(made[:2], truth[:3], torch.tensor(0.0), 0, T)
+    assert float(loss(made[2:], truth[2:], torch.tensor(0.0), 2, T)["temporal"]) == 0
