@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
-        NAME: ["weights/*.safetensors", "weights/*.md", "samples/*", "training/recipes/*.yaml", "runtime/native/*.cpp"]
+        NAME: ["py.typed", "weights/*.safetensors", "weights/*.md", "samples/*", "training/recipes/*.yaml", "runtime/native/*.cpp"]
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .errors import EventError
 
+NS = 1_000_000_000  # nanoseconds per second
 # 16 bytes an event, aligned: four to a cache line, and no field straddles one.
 EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
 

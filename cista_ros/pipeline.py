@@ -1,129 +1,163 @@
-"""The two halves of the way from events to images, shared by the node, the offline command and the evaluation.
-
-A `WindowMaker` (cheap, keeps up with the camera) and an `ImageMaker` (the network) may run in different threads.
-"""
+"""A recording in, frames out: as fast as the machine allows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from .event_filter import EventFilter, Part
-from .reconstructor import Reconstructor
-from .sync_windows import SyncWindows
-from .tone_map import ToneMap, reset_tone_map
-from .windows import Window, Windower
+from .errors import RecordingError
+from .event_filter import EventFilter
+from .events import NS
+from .networks import choose_weights, find_weights, load_network
+from .reconstructor import Frame, Reconstructor, choose_device
+from .recordings import Recording, open_recording
+from .window_maker import WindowMaker
+from .windows import Window, Windower, make_windower
+from .wire.messages import EVENT_PACKET, EventMessage, ImageMessage
 
 
-class WindowMaker:
-    """Arriving events -> windows ready to reconstruct, whose stamps always increase within a stream.
-
-    A window that would bear the stamp of the one before (many events at one time) bears it plus 1 ns.
+def reconstruct(
+    recording: str | Path | Recording,
+    *,
+    weights: str | Path = "auto",
+    windows: str | Callable[[], Windower] | None = None,
+    window_options: dict[str, Any] | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    max_gap: float = 5.0,
+    device: str | torch.device = "auto",
+    event_time: str = "sensor",
+    events_topic: str | None = None,
+    frames_topic: str | None = None,
+    **options: Any,
+) -> Iterator[Frame]:
+    """Yield the frames of a recording, one per window.
 
     Args:
-        event_filter: checks the events; where it says so, the open window ends and a new stream begins.
-        make_windower: makes the windower of each stream.
+        recording: a file or folder for `open_recording`, which also takes event_time and the topics; or an open
+            recording, which stays open.
+        weights: shipped or fetched weights by name, a file, or `auto`.
+        windows: `frames` (one window per camera frame), a kind for `make_windower` with its window_options, or a
+            function that makes a windower. Default: `frames` if the recording has frames during its events, else
+            `period`.
+        start, end: seconds since the recording's start that bound the events used.
+        max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
+        device, options: as for Reconstructor.
+    Raises:
+        CistaError: the recording, the weights or the device cannot be used as asked.
     """
-
-    def __init__(self, event_filter: EventFilter, make_windower: Callable[[], Windower]) -> None:
-        self.event_filter = event_filter
-        self.make_windower = make_windower
-        self._windower = make_windower()
-        self._first = True
-        self._last_stamp: int | None = None
-
-    @property
-    def open_events(self) -> int:
-        """How many events wait in the window that is still open, or for their time to be confirmed."""
-        return self._windower.open_events + self.event_filter.held_events
-
-    @property
-    def windower(self) -> Windower:
-        """The windower of the present stream."""
-        return self._windower
-
-    def push(self, events: np.ndarray) -> list[Window]:
-        """Check events and return the windows that they close."""
-        return self._take(self.event_filter.accept(events))
-
-    def add_stamp(self, stamp: int) -> list[Window]:
-        """Take a stamp of the stream that bounds the windows, where they are SyncWindows; return the one it closes."""
-        assert isinstance(self._windower, SyncWindows)
-        return self._mark(self._windower.add_stamp(stamp))
-
-    def flush(self) -> list[Window]:
-        """Close the open window now."""
-        return self._take(self.event_filter.release()) + self._mark(self._windower.flush())
-
-    def restart(self) -> list[Window]:
-        """Close the open window and begin a new stream."""
-        return self._take(self.event_filter.release()) + self._begin_stream()
-
-    def recut(self, make_windower: Callable[[], Windower]) -> list[Window]:
-        """Close the open window and go on with windows of another kind."""
-        closed = self.flush()
-        self.make_windower = make_windower
-        self._windower = make_windower()
-        return closed
-
-    def _take(self, parts: list[Part]) -> list[Window]:
-        closed: list[Window] = []
-        for part in parts:
-            if part.begins_stream:
-                closed += self._begin_stream(int(part.events["t"][0]))
-            closed += self._mark(self._windower.push(part.events))
-        return closed
-
-    def _begin_stream(self, at: int | None = None) -> list[Window]:
-        """End the stream; `at`: ns, when the next one begins."""
-        open_windows = self._windower.flush()
-        if at is not None:
-            # A frame that ends the open window may come after the gap, where it ends the next stream's first window.
-            open_windows = [
-                replace(w, stamp=int(w.events["t"][-1])) if w.events["t"][-1] < at <= w.stamp else w
-                for w in open_windows
-            ]
-        closed = self._mark(open_windows)
-        self._windower = self.make_windower()
-        self._first, self._last_stamp = True, None
-        return closed
-
-    def _mark(self, windows: list[Window]) -> list[Window]:
-        marked = []
-        for window in windows:
-            stamp = window.stamp if self._last_stamp is None else max(window.stamp, self._last_stamp + 1)
-            marked.append(replace(window, stamp=stamp, first=self._first))
-            self._first, self._last_stamp = False, stamp
-        return marked
+    chosen = choose_device(device) if isinstance(device, str) else device
+    network = load_network(find_weights(choose_weights(str(weights), chosen)[0]))
+    names = {"events_topic": events_topic, "frames_topic": frames_topic}
+    with ExitStack() as stack:
+        if isinstance(recording, Recording):
+            source = recording
+        else:
+            source = stack.enter_context(open_recording(recording, event_time=event_time, **names))
+        if windows is None or isinstance(windows, str):
+            windows = choose_windows(source, windows, start, end, **(window_options or {}))[1]
+        maker = WindowMaker(EventFilter(source.height, source.width, max_gap_ns=round(max_gap * NS) or None), windows)
+        reconstructor = Reconstructor(network, source.height, source.width, chosen, windows=maker, **options)
+        yield from reconstruct_recording(source, reconstructor, start, end)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A reconstruction float32 (H, W) in [0, 1], the same tone-mapped, its stamp in ns, and its network steps."""
-
-    image: np.ndarray
-    shown: np.ndarray
-    stamp: int
-    steps: int
+def reconstruct_recording(
+    recording: Recording, reconstructor: Reconstructor, start: float | None = None, end: float | None = None
+) -> Iterator[Frame]:
+    """Yield the frames of a recording's events from `start` to `end`, in seconds since the recording's start."""
+    for window in read_windows(recording, reconstructor.windows, start, end):
+        yield reconstructor.make(window)
 
 
-class ImageMaker:
-    """Windows -> pictures, by a reconstructor and a tone map, each with its memory."""
+def read_windows(
+    recording: Recording,
+    windows: WindowMaker,
+    start: float | None = None,
+    end: float | None = None,
+    on_frame: Callable[[ImageMessage], None] | None = None,
+) -> Iterator[Window]:
+    """Yield the windows of a recording's events from `start` to `end`, in seconds since the recording's start.
 
-    def __init__(self, reconstructor: Reconstructor, tone_map: ToneMap) -> None:
-        self.reconstructor = reconstructor
-        self.tone_map = tone_map
+    Args:
+        on_frame: called with each camera frame of that time; without it no frame is decoded.
+    Raises:
+        RecordingError: the sensor size changes within the recording.
+    """
+    for recorded in recording.read(start, end, frames=on_frame is not None, camera_info=False):
+        message = recorded.message
+        if on_frame and isinstance(message, ImageMessage):
+            on_frame(message)
+            continue
+        assert isinstance(message, EventMessage)
+        if (message.height, message.width) != (recording.height, recording.width):
+            raise RecordingError(
+                f"{recording.path}: {recorded.topic} changes from {recording.width}x{recording.height}"
+                f" to {message.width}x{message.height} pixels"
+            )
+        yield from windows.push(message.events, message.frame_id)
+    yield from windows.flush()
 
-    def make(self, window: Window) -> Picture:
-        """Reconstruct and tone-map one window."""
-        if window.first:
-            self.reset()
-        result = self.reconstructor.reconstruct(window.events, split=not window.merged)
-        return Picture(result.image, self.tone_map(result.image), window.stamp, result.steps)
 
-    def reset(self) -> None:
-        """Forget the stream so far."""
-        self.reconstructor.reset()
-        reset_tone_map(self.tone_map)
+def choose_windows(
+    recording: Recording,
+    kind: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    **options: Any,
+) -> tuple[str, Callable[[], Windower], str]:
+    """Choose how to cut a recording into windows.
+
+    Args:
+        kind: `frames`, or a kind for `make_windower`, which also takes `options`. None for `frames` if the recording
+            has frames during its events, else `period`.
+        start, end: seconds since the recording's start that bound the frames used.
+    Returns:
+        the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are, or
+        if there are none).
+    Raises:
+        RecordingError: `frames` is asked for but impossible.
+    """
+    note = ""
+    if kind == "frames" or (kind is None and recording.frames_topic):
+        stamps = recording.frame_stamps()
+        note = _frames_elsewhere(recording, stamps)
+        if kind or not note:
+            return "frames", partial(_stamp_windower, recording, _selected(recording, stamps, start, end, note)), ""
+    kind = kind or "period"
+    return kind, partial(make_windower, kind, recording.height, recording.width, **options), note
+
+
+def _stamp_windower(recording: Recording, stamps: np.ndarray) -> Windower:
+    return make_windower("stamps", recording.height, recording.width, stamps=stamps)
+
+
+def _selected(
+    recording: Recording, stamps: np.ndarray, start: float | None, end: float | None, elsewhere: str
+) -> np.ndarray:
+    """Return the stamps from start to end; raise RecordingError unless windows can end at them."""
+    first, past = recording.span(start, end)
+    stamps = stamps[(stamps >= first) & (stamps < past)]
+    otherwise = "use --windows period, count or adaptive"
+    if elsewhere or not len(stamps):
+        raise RecordingError(f"{recording.path}: {elsewhere or 'no camera frames to make images at'}; {otherwise}")
+    if (stamps[1:] < stamps[:-1]).any():
+        raise RecordingError(f"{recording.path}: the stamps of {recording.frames_topic} go back; {otherwise}")
+    return stamps
+
+
+def _frames_elsewhere(recording: Recording, stamps: np.ndarray) -> str:
+    """Return a sentence if none of the frames, by their stamps (N,), lies within the time of the events; else ''."""
+    # Durations are as received: events on another clock are still received for as long as the frames are.
+    longest = float("inf") if recording.duration is None else (recording.duration + 1) * NS
+    first = recording.first_event
+    if not len(stamps) or ((stamps > first) & (stamps <= first + longest)).any():
+        return ""
+    text = f"none of the {len(stamps)} frames of {recording.frames_topic} lies within the time of the events"
+    hint = " (another clock? --event-time host moves packets to the host's)"
+    return text + (hint if recording.events_type == EVENT_PACKET else "")

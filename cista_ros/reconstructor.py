@@ -1,30 +1,39 @@
-"""Windows in, images out: a network with its recurrent state on a device."""
+"""Windows in, frames out: a network with its recurrent state on a device, and a tone map.
+
+`Reconstructor.push` runs the whole pipeline in one thread: events in, frames out.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from .errors import DeviceError, EventError
-from .events import binned
-from .networks import Network
+from .event_filter import EventFilter
+from .events import NS, binned
+from .networks import Network, choose_weights, find_weights, load_network
 from .networks.network import MIN_SIZE
 from .runtime import make_runtime
+from .tone_map import ToneMap, make_tone_map, reset_tone_map
 from .util.threads import one_thread
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
-from .windows import default_max_events, split_evenly
+from .window_maker import WindowMaker
+from .windows import Window, default_max_events, make_windower, split_evenly
 
-# A voxel grid of fewer cells is normalised sooner than several threads have met for each of its passes.
+# A smaller voxel grid is normalised faster by one thread than several threads take to synchronise.
 ONE_THREAD_CELLS = 1 << 20
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` (the GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+    """Return the torch device of a name: `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        DeviceError: no such device here.
+        DeviceError: unknown name, or this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -33,14 +42,14 @@ def choose_device(name: str = "auto") -> torch.device:
         raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
     if kind == "cuda":
         if not torch.cuda.is_available():
-            raise DeviceError(f"device {name!r} was asked for, but torch {torch.__version__} finds no CUDA GPU here")
+            raise DeviceError(f"device {name!r}: torch {torch.__version__} finds no CUDA GPU")
         if index and int(index) >= torch.cuda.device_count():
-            raise DeviceError(f"device {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
+            raise DeviceError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs")
     return torch.device(name)
 
 
 def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
-    """Height and width of the grid that is coarser by a whole factor, and still holds every pixel.
+    """Return height and width of the grid that is coarser by a whole factor and contains every pixel.
 
     Raises:
         EventError: the factor is less than 1, or leaves less than the networks' 16x16 pixels.
@@ -48,41 +57,65 @@ def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
     small = (-(-height // factor), -(-width // factor)) if factor >= 1 else (0, 0)
     if factor < 1 or min(small) < MIN_SIZE:
         raise EventError(
-            f"downscale {factor} is not possible on a {width}x{height} sensor: expected a whole number of at least 1"
-            f" that leaves {MIN_SIZE}x{MIN_SIZE} pixels"
+            f"downscale {factor} is not possible on a {width}x{height} sensor: expected a whole number, at least 1,"
+            f" that leaves at least {MIN_SIZE}x{MIN_SIZE} pixels"
         )
     return small
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """An image float32 (H, W) in [0, 1], before any tone map, and how many network steps it took."""
+class Frame:
+    """A reconstruction.
+
+    Attributes:
+        image: float32 (H, W) in [0, 1], the network's output.
+        shown: the same after the tone map.
+        stamp: time in nanoseconds.
+        events: the event array (N,) that it was made from.
+        steps: number of network steps.
+    """
+
+    image: np.ndarray
+    shown: np.ndarray
+    stamp: int
+    events: np.ndarray
+    steps: int
+
+
+class Reconstruction(NamedTuple):
+    """An image float32 (H, W) in [0, 1] before the tone map, and the number of network steps."""
 
     image: np.ndarray
     steps: int
 
 
 class Reconstructor:
-    """Reconstructs the windows of one event stream, in turn.
+    """Reconstructs the event stream of one camera.
+
+    `push` and `flush` are the whole pipeline. A program with two threads pushes events into a WindowMaker of its own in
+    one of them and calls `make` with the windows in the other.
 
     Args:
-        network: as `load_network` gives it; moved to the device.
-        height, width: the sensor's size in pixels.
-        device: as `choose_device` takes it.
-        max_events: a window of more events is split evenly and reconstructed in several steps; None for the paper's
-            limit, scaled with the sensor's area.
-        hot_pixels: limit the voxels of pixels that fire without end (off in the released network).
-        runtime: how the network is run, one of runtime.RUNTIMES; `eager` is the network as it is written.
-        precision: of the arithmetic, one of runtime.PRECISIONS; `auto` is less than fp32 only where runtime `auto`
-            finds that it pays (docs/performance.md).
-        downscale: events are binned to a grid coarser by this whole factor before the network; so are the images.
+        network: as returned by `load_network`; moved to the device.
+        height, width: sensor size in pixels.
+        device: a torch device, or a name for `choose_device`.
+        windows: the front half of the pipeline; default: windows of 1/30 s.
+        tone_map: a tone map or its name, one of tone_map.TONE_MAPS.
+        max_events: windows with more events are split evenly into several network steps; None for the paper's limit,
+            scaled with the sensor's area.
+        clip_hot_pixels: limit the voxels of pixels that fire continuously (off in the released network).
+        runtime: how the network is run, one of runtime.RUNTIMES; `eager` runs the network as it is written.
+        precision: of the arithmetic, one of runtime.PRECISIONS; `auto` is below fp32 only where runtime `auto` finds
+            that it pays (docs/performance.md).
+        downscale: bin the events to a grid coarser by this whole factor before the network; images are as coarse.
 
     Attributes:
-        image_height, image_width: of the images.
-        runtime_note: which runtime it is, and, for `auto`, why.
+        image_height, image_width: size of the images.
+        runtime_note: the chosen runtime and, for `auto`, the reason.
 
     Raises:
-        DeviceError, RuntimeUnavailableError: the device or the runtime cannot do this.
+        DeviceError, RuntimeUnavailableError: the device or the runtime cannot run this network.
+        EventError: impossible sensor size or downscale.
     """
 
     def __init__(
@@ -91,33 +124,87 @@ class Reconstructor:
         height: int,
         width: int,
         device: str | torch.device = "auto",
+        *,
+        windows: WindowMaker | None = None,
+        tone_map: str | ToneMap = "robust",
         max_events: int | None = None,
-        hot_pixels: bool = False,
-        runtime: str = "eager",
+        clip_hot_pixels: bool = False,
+        runtime: str = "auto",
         precision: str = "auto",
         downscale: int = 1,
     ) -> None:
         self.device = choose_device(device) if isinstance(device, str) else device
         self.network = network.to(self.device)
         self.height, self.width = height, width
+        self.windows = windows or WindowMaker(
+            EventFilter(height, width), partial(make_windower, "period", height, width)
+        )
+        self.tone_map = make_tone_map(tone_map) if isinstance(tone_map, str) else tone_map
         self.max_events = max_events
-        self.hot_pixels = hot_pixels
+        self.clip_hot_pixels = clip_hot_pixels
         self.downscale = downscale
         self.image_height, self.image_width = binned_size(height, width, downscale)
         self.runtime, self.runtime_note = make_runtime(
             runtime, self.network, self.image_height, self.image_width, self.device, precision
         )
 
-    def reset(self) -> None:
-        """Begin a new sequence: forget all that the network remembers."""
-        self.runtime.reset()
-
-    def reconstruct(self, events: np.ndarray, split: bool = True) -> Reconstruction:
-        """One image of one window.
+    @classmethod
+    def from_weights(
+        cls,
+        weights: str | Path,
+        height: int,
+        width: int,
+        device: str | torch.device = "auto",
+        *,
+        windows: str = "period",
+        window_options: dict[str, Any] | None = None,
+        max_gap: float = 5.0,
+        **options: Any,
+    ) -> Reconstructor:
+        """Make a reconstructor from weights: shipped or fetched ones by name, a file, or `auto`.
 
         Args:
-            events: event array (N,), in time order, all on the sensor; none make an empty voxel grid.
-            split: heed max_events; if not, the window is one step, however many its events.
+            height, width, device: as for Reconstructor, which also takes `options`.
+            windows, window_options: kind and options of the windows, as for `make_windower`.
+            max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
+        Raises:
+            CheckpointError: no such weights.
+            CistaError: as for Reconstructor.
+        """
+        device = choose_device(device) if isinstance(device, str) else device
+        name, _ = choose_weights(str(weights), device)
+        maker = WindowMaker(
+            EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None),
+            partial(make_windower, windows, height, width, **(window_options or {})),
+        )
+        return cls(load_network(find_weights(name)), height, width, device, windows=maker, **options)
+
+    def push(self, events: np.ndarray) -> list[Frame]:
+        """Add an event array (N,), t in nanoseconds, and return the frames of the windows that it completes."""
+        return [self.make(window) for window in self.windows.push(events)]
+
+    def flush(self) -> list[Frame]:
+        """Close the open window and return its frame, if it has any events."""
+        return [self.make(window) for window in self.windows.flush()]
+
+    def make(self, window: Window) -> Frame:
+        """Reconstruct and tone-map one window."""
+        if window.first:
+            self.reset()
+        image, steps = self.reconstruct(window.events, split=not window.merged)
+        return Frame(image, self.tone_map(image), window.stamp, window.events, steps)
+
+    def reset(self) -> None:
+        """Begin a new sequence: clear the network's state and the tone map's memory."""
+        self.runtime.reset()
+        reset_tone_map(self.tone_map)
+
+    def reconstruct(self, events: np.ndarray, split: bool = True) -> Reconstruction:
+        """Reconstruct the image of one window, without a tone map.
+
+        Args:
+            events: event array (N,) in time order, all on the sensor; an empty one gives an empty voxel grid.
+            split: obey max_events; otherwise the window is one step, however many events it has.
         """
         limit = self.max_events or default_max_events(self.height, self.width)
         parts = split_evenly(events, limit) if split else [events]
@@ -127,8 +214,9 @@ class Reconstructor:
 
     @torch.inference_mode()
     def code_activity(self) -> np.ndarray | None:
-        """How active the sparse code of the last image is: the mean of |Z| over its channels, float32 (h, w), at half
-        the image's resolution, rounded up. None of a network without a sparse code.
+        """Return the activity of the last image's sparse code: the mean of |Z| over its channels, float32 (h, w).
+
+        Its size is half the image's, rounded up. None for a network without a sparse code.
         """
         code = self.runtime.code()
         return None if code is None else code.float().abs().mean(0).cpu().numpy()
@@ -137,14 +225,14 @@ class Reconstructor:
     def _step(self, events: np.ndarray) -> torch.Tensor:
         events = binned(events, self.downscale)
         if self.runtime.takes_events:
-            return self.runtime.step_events(events, self.hot_pixels).clamp(0, 1)
+            return self.runtime.step_events(events, self.clip_hot_pixels).clamp(0, 1)
         grid = self._voxel_grid(events)
-        if self.hot_pixels:
+        if self.clip_hot_pixels:
             grid = clip_hot_pixels(grid)
         if self.network.conventions.normalise:
             with one_thread(grid.device.type == "cpu" and grid.numel() < ONE_THREAD_CELLS):
                 grid = normalise(grid)
-        # Networks that end in a sigmoid are in the range already; FireNet's output is linear.
+        # FireNet's output is linear; the others end in a sigmoid and are within [0, 1] already.
         return self.runtime.step(grid).clamp(0, 1)
 
     def _voxel_grid(self, events: np.ndarray) -> torch.Tensor:

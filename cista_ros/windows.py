@@ -1,71 +1,84 @@
-"""When to reconstruct: gather a stream of events into windows, each of which becomes one image.
+"""When to reconstruct: cut a stream of events into windows, each of which becomes one image.
 
-All windowers share one interface: `push(events)` returns the windows that these events closed, `flush()` the one
-still open. Boundaries depend on event time alone, never on how the stream was cut into messages, so that a node, a
-command and an evaluation that see the same events make the same windows.
+All windowers share one interface: `push(events)` returns the windows that these events complete, `flush()` returns
+the open one. Boundaries depend on event time alone, not on how the stream was cut into messages, so the node, the
+commands and the evaluation make the same windows from the same events. `make_windower` makes a windower by name.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .events import concatenate
+from .event_filter import JUMP_NS
+from .events import NS, concatenate
 
 # The paper reconstructs from at most about 15 000 events on a 240x180 sensor (section 2.1).
 PAPER_EVENTS, PAPER_PIXELS = 15_000, 240 * 180
+# Stamps kept until their events arrive: ten seconds of a fast trigger. More gather only if two clocks disagree.
+MAX_WAITING_STAMPS = 10_000
 
 
 @dataclass(frozen=True)
 class Window:
-    """The events of one image, in time order, and that image's time stamp in nanoseconds.
+    """The events of one image.
 
-    first: this window begins a stream; what was remembered of another must be forgotten before it.
-    merged: made of several windows because time was short; one network step must do for it.
+    Attributes:
+        events: event array (N,) in time order.
+        stamp: the image's time in nanoseconds.
+        first: the window begins a stream: what the network remembers of another stream must be forgotten first.
+        merged: the window combines several because time was short; it takes a single network step.
+        height, width: sensor size in pixels, set by the WindowMaker (0 in a window straight from a windower).
+        frame_id: coordinate frame of the camera, as the latest message named it.
     """
 
     events: np.ndarray
     stamp: int
     first: bool = False
     merged: bool = False
+    height: int = 0
+    width: int = 0
+    frame_id: str = ""
 
 
 def merge(*windows: Window) -> Window:
-    """One window of one or several that follow each other in one stream."""
+    """Join consecutive windows of one stream; the result has the last one's stamp."""
     if len(windows) == 1:
         return windows[0]
-    return Window(concatenate([w.events for w in windows]), windows[-1].stamp, windows[0].first, merged=True)
+    events = concatenate([w.events for w in windows])
+    return replace(windows[-1], events=events, first=windows[0].first, merged=True)
 
 
 def default_max_events(height: int, width: int) -> int:
-    """The paper's limit of events a reconstruction, scaled with the sensor's area (15 000 at 240x180)."""
+    """Return the paper's limit of events per network step, scaled with the sensor's area (15 000 at 240x180)."""
     return max(1, round(PAPER_EVENTS * height * width / PAPER_PIXELS))
 
 
 def split_evenly(events: np.ndarray, max_events: int) -> list[np.ndarray]:
     """Cut N events into max(1, round(N / max_events)) consecutive parts whose lengths differ by at most one.
 
-    As in the paper's protocol the limit is met on average: a part may hold up to 1.5 times max_events.
+    The limit is met on average, as in the paper's protocol: a part may hold up to 1.5 times max_events.
     """
     return np.array_split(events, max(1, round(len(events) / max_events)))
 
 
 class Windower(ABC):
-    """Gathers pushed events until a boundary closes the window."""
+    """Gathers events until a boundary closes the window."""
 
     def __init__(self) -> None:
         self._open: list[np.ndarray] = []
 
     @property
     def open_events(self) -> int:
-        """How many events wait in the window that is still open."""
+        """Number of events in the open window."""
         return sum(map(len, self._open))
 
     def push(self, events: np.ndarray) -> list[Window]:
-        """Add events (time-ordered, not before those pushed earlier); return the windows that they close."""
+        """Add events (in time order, not before earlier ones) and return the windows that they close."""
         closed: list[Window] = []
         while len(events):
             if self._is_past(events[0]):
@@ -76,12 +89,12 @@ class Windower(ABC):
                 self._open.append(events[:n])
             events = events[n:]
             if self._is_complete():
-                # There is no need to wait for the event after it.
+                # No need to wait for the next event.
                 closed += self.flush()
         return closed
 
     def flush(self) -> list[Window]:
-        """Close the open window now; an empty list if it holds no event."""
+        """Close the open window and return it; return an empty list if it has no events."""
         events = concatenate(self._open)
         self._open = []
         return [Window(events, self._stamp(events))] if len(events) else []
@@ -90,26 +103,26 @@ class Windower(ABC):
         return int(events["t"][-1])
 
     def _is_complete(self) -> bool:
-        """Whether the open window ends with the event that came last."""
+        """Return whether the open window ends with the latest event."""
         return False
 
     @abstractmethod
     def _is_past(self, event: np.void) -> bool:
-        """Whether the open window ends before this event."""
+        """Return whether the open window ends before this event."""
 
     @abstractmethod
     def _begin(self, event: np.void) -> None:
-        """Move the boundaries on to the window that holds this event."""
+        """Move the boundaries to the window that contains this event."""
 
     @abstractmethod
     def _count_inside(self, events: np.ndarray) -> int:
-        """How many leading events still belong to the open window."""
+        """Return how many leading events belong to the open window."""
 
 
 class PeriodWindows(Windower):
     """Windows of equal duration: [t0 + k period, t0 + (k+1) period), t0 being the first event's time.
 
-    Windows without an event make no image. An image bears its last event's time.
+    A window without events gives no image. The stamp is the last event's time.
     """
 
     def __init__(self, period_ns: int) -> None:
@@ -128,11 +141,12 @@ class PeriodWindows(Windower):
         self._end = origin + ((t - origin) // self.period_ns + 1) * self.period_ns
 
     def _count_inside(self, events: np.ndarray) -> int:
+        assert self._end is not None
         return int(np.searchsorted(events["t"], self._end, "left"))
 
 
 class CountWindows(Windower):
-    """Windows of equally many events; an image bears its last event's time."""
+    """Windows of equally many events. The stamp is the last event's time."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -152,7 +166,7 @@ class CountWindows(Windower):
         return False
 
     def _begin(self, event: np.void) -> None:
-        pass  # no window is ever past: a full one is closed at once
+        pass  # a full window is closed at once, so none is ever past
 
     def _count_inside(self, events: np.ndarray) -> int:
         n = min(self._left, len(events))
@@ -161,19 +175,19 @@ class CountWindows(Windower):
 
 
 class AdaptiveWindows(Windower):
-    """Windows that last until the busiest area of the sensor has seen enough: images come as fast as things move.
+    """Windows that end when the busiest area of the sensor has enough events: the image rate follows the motion.
 
     The sensor is divided into equal areas of about 32x32 pixels, as for the area event numbers of Liu and Delbruck,
     "Adaptive Time-Slice Block-Matching Optical Flow Algorithm for Dynamic Vision Sensors", BMVC 2018. A window ends
-    with the event by which the first area reaches `events_per_pixel` events a pixel: a small, fast thing is followed as
-    closely as if the whole view moved, which a count of all events would not do.
+    with the event that brings the first area to `events_per_pixel` events per pixel. A small, fast object is thus
+    followed as closely as a moving view, which a count of all events would not do.
 
-    Whatever is seen, a window lasts at least `shortest_ns` and less than `longest_ns`, from its first event; where
-    that bounds it, the boundary is exclusive. An image bears its last event's time.
+    A window lasts at least `shortest_ns` and less than `longest_ns` from its first event; these boundaries are
+    exclusive. The stamp is the last event's time.
     """
 
     AREA = 32
-    # Events searched at a time for the one that fills an area: so small that a chunk of many windows costs little more.
+    # Events searched at a time for the one that fills an area; small, so that a chunk of many windows stays cheap.
     BLOCK = 4096
 
     def __init__(self, height: int, width: int, events_per_pixel: float, shortest_ns: int, longest_ns: int) -> None:
@@ -212,7 +226,7 @@ class AdaptiveWindows(Windower):
         areas = self._row_areas[events["y"]] + self._column_areas[events["x"]]
         counts = self._counts + np.bincount(areas, minlength=len(self._counts))
         full = np.flatnonzero(counts >= self._limit)
-        waits = self._end < self._first + self.longest_ns  # full already; only the shortest time must pass
+        waits = self._end < self._first + self.longest_ns  # an area is full; only the shortest time must pass
         if waits or not len(full):
             self._counts = counts
             return len(events)
@@ -225,10 +239,10 @@ class AdaptiveWindows(Windower):
 
 
 class StampWindows(Windower):
-    """Windows between given time stamps (a camera's frames): (stamp[i-1], stamp[i]], the first without a beginning.
+    """Windows between given time stamps, such as those of camera frames: (stamp[i-1], stamp[i]], the first unbounded.
 
-    An image bears the stamp that ends its window; a stamp that no new event precedes has none. Events after the last
-    stamp belong to no image: they are counted in `events_after`.
+    A window's stamp is the one that ends it; a stamp without new events before it gives no window. Events after the
+    last stamp belong to no window and are counted in `events_after`.
     """
 
     def __init__(self, stamps: Sequence[int] | np.ndarray) -> None:
@@ -258,3 +272,204 @@ class StampWindows(Windower):
 
     def _count_inside(self, events: np.ndarray) -> int:
         return int(np.searchsorted(events["t"], self.stamps[self._next], "right"))
+
+
+@dataclass
+class SyncCounts:
+    """What became of the stamps: `stamps` = used + empty + repeated + late + crowded_out + waiting.
+
+    Attributes:
+        stamps: received.
+        used: ended a window.
+        empty: had no events, hence no image.
+        repeated: equal to one that is waiting.
+        late: before events that are already used.
+        crowded_out: dropped as the oldest of too many waiting.
+        unsynced_windows: windows that ended without a stamp.
+    """
+
+    stamps: int = 0
+    used: int = 0
+    empty: int = 0
+    repeated: int = 0
+    late: int = 0
+    crowded_out: int = 0
+    unsynced_windows: int = 0
+
+
+@dataclass
+class SyncStamps:
+    """The stamps of one source. They outlive the windowers, because each new event stream gets a new windower.
+
+    Attributes:
+        waiting: stamps ahead of the events, in order.
+        earlier: stamps that went back further than disorder explains: those of the next round of a looped recording,
+            received before its events.
+        reached: the last boundary, or last event, that went into a window; stamps before it are late. None at first.
+    """
+
+    counts: SyncCounts = field(default_factory=SyncCounts)
+    waiting: list[int] = field(default_factory=list)
+    earlier: list[int] = field(default_factory=list)
+    reached: int | None = None
+    _newest: int | None = None
+
+    def add(self, stamp: int) -> None:
+        """Add a stamp in nanoseconds."""
+        self.counts.stamps += 1
+        went_back = self._newest is not None and stamp < self._newest - JUMP_NS
+        of_next_round = went_back or (self.earlier and stamp > self.earlier[-1])
+        if self.reached is None or stamp > self.reached:
+            self._keep(self.waiting, stamp)
+        elif of_next_round:
+            self._keep(self.earlier, stamp)
+        else:
+            self.counts.late += 1
+            return
+        self._newest = stamp
+
+    def restart(self) -> None:
+        """Begin a new event stream: earlier stamps may now lie ahead of the events."""
+        earlier, self.earlier, self.reached = self.earlier, [], None
+        for stamp in earlier:
+            self._keep(self.waiting, stamp)
+
+    def clear(self) -> None:
+        """Drop the waiting stamps as empty: no events will come for them."""
+        self.restart()
+        self.counts.empty += len(self.waiting)
+        self.waiting.clear()
+        self._newest = None
+
+    def pass_by(self, time: int) -> None:
+        """Drop stamps before this time as empty."""
+        n = bisect_left(self.waiting, time)
+        del self.waiting[:n]
+        self.counts.empty += n
+
+    def _keep(self, stamps: list[int], stamp: int) -> None:
+        at = bisect_left(stamps, stamp)
+        if at < len(stamps) and stamps[at] == stamp:
+            self.counts.repeated += 1
+            return
+        stamps.insert(at, stamp)
+        if len(stamps) > MAX_WAITING_STAMPS:
+            del stamps[0]
+            self.counts.crowded_out += 1
+
+
+class SyncWindows(Windower):
+    """Windows (stamp[i-1], stamp[i]] where the stamps (of frames, a trigger) arrive beside the events.
+
+    Stamps may come late, out of order or never. As long as they come in order, and before the events are `timeout_ns`
+    ahead, the windows equal those of StampWindows, which knows all stamps beforehand. A window is closed by the first
+    event after its stamp, or by the stamp if that comes later; its stamp is the one that ends it. A window without a
+    stamp ends before the first event that is `timeout_ns` later than its own first, or when flushed; it has its last
+    event's time and is counted in `unsynced_windows`.
+
+    Args:
+        stamps: where stamps are kept; a new windower begins a new stream on it.
+        timeout_ns: how long, in event time, events wait for a stamp.
+    """
+
+    def __init__(self, stamps: SyncStamps, timeout_ns: int) -> None:
+        super().__init__()
+        if timeout_ns <= 0:
+            raise ValueError(f"timeout must be positive, not {timeout_ns} ns")
+        self.stamps, self.timeout_ns = stamps, timeout_ns
+        self._first = 0
+        stamps.restart()
+
+    def add_stamp(self, stamp: int) -> list[Window]:
+        """Add a stamp in nanoseconds; return the window that it closes, if any."""
+        self.stamps.add(stamp)
+        if not self._open:
+            return []
+        self.stamps.pass_by(self._first)
+        events = concatenate(self._open)
+        n = self._count_inside(events)
+        if n == len(events):
+            return []
+        self._open = [events[:n]]
+        closed = self.flush()
+        self._begin(events[n])
+        self._open = [events[n:]]
+        return closed
+
+    def flush(self) -> list[Window]:
+        end = self._end_stamp()
+        closed = super().flush()
+        if closed:
+            self.stamps.reached = closed[0].stamp
+            if end is None:
+                self.stamps.counts.unsynced_windows += 1
+            else:
+                del self.stamps.waiting[0]
+                self.stamps.counts.used += 1
+        return closed
+
+    def _end_stamp(self) -> int | None:
+        """Return the stamp that ends the open window, if it is known and within the timeout."""
+        waiting = self.stamps.waiting
+        return waiting[0] if waiting and waiting[0] < self._first + self.timeout_ns else None
+
+    def _last_time(self) -> int:
+        end = self._end_stamp()
+        return self._first + self.timeout_ns - 1 if end is None else end
+
+    def _stamp(self, events: np.ndarray) -> int:
+        end = self._end_stamp()
+        return super()._stamp(events) if end is None else end
+
+    def _is_past(self, event: np.void) -> bool:
+        return not self._open or bool(event["t"] > self._last_time())
+
+    def _begin(self, event: np.void) -> None:
+        self._first = int(event["t"])
+        self.stamps.pass_by(self._first)
+
+    def _count_inside(self, events: np.ndarray) -> int:
+        return int(np.searchsorted(events["t"], self._last_time(), "right"))
+
+
+WINDOW_KINDS = ("period", "count", "adaptive", "stamps", "sync")
+
+
+def make_windower(
+    kind: str,
+    height: int,
+    width: int,
+    *,
+    period: float = 1 / 30,
+    count: int | None = None,
+    events_per_pixel: float = 1.0,
+    shortest: float = 0.005,
+    longest: float = 0.2,
+    stamps: Sequence[int] | np.ndarray | SyncStamps = (),
+    sync_timeout: float = 1.0,
+) -> Windower:
+    """Make a windower by its kind; each kind uses only its own options.
+
+    Args:
+        kind: one of WINDOW_KINDS.
+        height, width: sensor size in pixels.
+        period: seconds per window (`period`).
+        count: events per window; None or 0 for the paper's limit, scaled with the sensor's area (`count`).
+        events_per_pixel: events per pixel of the busiest area that end a window (`adaptive`).
+        shortest, longest: seconds that bound a window (`adaptive`).
+        stamps: int64 nanoseconds, not decreasing (`stamps`), or the SyncStamps that stamps are added to (`sync`).
+        sync_timeout: seconds of event time that events wait for a stamp (`sync`).
+    Raises:
+        ValueError: unknown kind, or values out of range.
+    """
+    if kind == "period":
+        return PeriodWindows(round(period * NS))
+    if kind == "count":
+        return CountWindows(count or default_max_events(height, width))
+    if kind == "adaptive":
+        return AdaptiveWindows(height, width, events_per_pixel, round(shortest * NS), round(longest * NS))
+    if kind == "stamps" and not isinstance(stamps, SyncStamps):
+        return StampWindows(stamps)
+    if kind == "sync" and isinstance(stamps, SyncStamps):
+        return SyncWindows(stamps, round(sync_timeout * NS))
+    raise ValueError(f"windows {kind!r} is not one of {', '.join(WINDOW_KINDS)}, or its stamps are of the wrong type")

@@ -17,13 +17,13 @@ import torch
 
 from cista_ros.event_filter import EventFilter
 from cista_ros.networks import find_weights, load_network
-from cista_ros.offline import reconstruct_recording
-from cista_ros.pipeline import ImageMaker, WindowMaker
+from cista_ros.pipeline import reconstruct_recording
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.recordings import open_recording
-from cista_ros.tone_map import equalise, make_tone_map, to_mono8
+from cista_ros.tone_map import equalise, to_mono8
 from cista_ros.training.losses import ssim
 from cista_ros.util.drawing import draw_events
+from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import StampWindows
 
 
@@ -51,11 +51,13 @@ def main() -> None:
         with open_recording(options.recording) as recording:
             maker = WindowMaker(EventFilter(recording.height, recording.width), lambda: StampWindows(stamps))
             network = load_network(find_weights(name))
-            images = ImageMaker(Reconstructor(network, recording.height, recording.width), make_tone_map("equalise"))
+            reconstructor = Reconstructor(
+                network, recording.height, recording.width, windows=maker, tone_map="equalise", runtime="eager"
+            )
             rows[name] = {}
-            for window, picture in reconstruct_recording(recording, maker, images, options.start, options.end):
-                rows[name][picture.stamp] = picture.shown
-                events[picture.stamp] = draw_events(window.events, recording.height, recording.width)
+            for frame in reconstruct_recording(recording, reconstructor, options.start, options.end):
+                rows[name][frame.stamp] = frame.shown
+                events[frame.stamp] = draw_events(frame.events, recording.height, recording.width)
     truth = {stamp: equalise(_stretched(frames[stamp])) for stamp in events}
 
     print("| weights | MSE | SSIM | frames |\n|---|---:|---:|---:|")

@@ -19,12 +19,12 @@ import torch
 from cista_ros.benchmark.machine import describe_machine
 from cista_ros.event_filter import EventFilter
 from cista_ros.networks import find_weights, load_network
-from cista_ros.offline import reconstruct_recording
-from cista_ros.pipeline import ImageMaker, WindowMaker
+from cista_ros.pipeline import reconstruct_recording
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.recordings import open_recording
-from cista_ros.tone_map import equalise, make_tone_map, to_mono8
+from cista_ros.tone_map import equalise, to_mono8
 from cista_ros.training.losses import ssim
+from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import StampWindows
 
 
@@ -50,17 +50,18 @@ def main() -> None:
     rows, shown = [], []
     for factor in (1, options.factor):
         with open_recording(options.recording) as recording:
-            reconstructor = Reconstructor(network, height, width, "cpu", runtime="auto", downscale=factor)
             maker = WindowMaker(EventFilter(height, width), lambda: StampWindows(stamps))
-            images = ImageMaker(reconstructor, make_tone_map("none"))
+            reconstructor = Reconstructor(
+                network, height, width, "cpu", windows=maker, tone_map="none", downscale=factor
+            )
             scores, steps, began = [], 0, time.perf_counter()
-            for window, picture in reconstruct_recording(recording, maker, images):
-                steps += picture.steps
-                if window.stamp not in frames:
+            for made in reconstruct_recording(recording, reconstructor):
+                steps += made.steps
+                if made.stamp not in frames:
                     continue
                 image, frame = (
                     equalise(cv2.resize(i, small, interpolation=cv2.INTER_AREA))
-                    for i in (picture.shown.astype(np.float32), frames[window.stamp])
+                    for i in (made.shown.astype(np.float32), frames[made.stamp])
                 )
                 a, b = (torch.from_numpy(np.ascontiguousarray(i))[None, None] for i in (image, frame))
                 scores.append((np.square(image - frame).mean(), ssim(a, b).item()))

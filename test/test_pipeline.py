@@ -4,9 +4,9 @@ import numpy as np
 
 from cista_ros.event_filter import EventFilter
 from cista_ros.events import make_events
-from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.tone_map import make_tone_map, none
+from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import CountWindows, PeriodWindows, StampWindows, merge
 
 H, W = 20, 24
@@ -27,7 +27,7 @@ def window_maker(period_ms=10):
 
 
 def image_maker(network, tone_map="robust"):
-    return ImageMaker(Reconstructor(network, H, W, "cpu"), make_tone_map(tone_map))
+    return Reconstructor(network, H, W, "cpu", tone_map=tone_map, runtime="eager")
 
 
 def test_the_first_window_of_a_stream_is_marked_and_no_other():
@@ -61,17 +61,18 @@ def test_restart_and_recut_differ_in_who_begins_a_stream():
     assert windows.push(events_at(np.arange(20 * MS, 20 * MS + 7)))[0].first
 
 
-def test_pictures_carry_the_network_image_and_what_is_shown(small_network):
+def test_frames_have_the_network_image_and_the_tone_mapped_one(small_network):
     windows = window_maker()
     window = windows.push(stream())[0]
-    picture = image_maker(small_network, "stretch").make(window)
-    expected = Reconstructor(small_network, H, W, "cpu").reconstruct(window.events).image
-    np.testing.assert_array_equal(picture.image, expected)
-    np.testing.assert_array_equal(picture.shown, make_tone_map("stretch")(expected))
-    assert (picture.stamp, picture.steps) == (window.stamp, 1)
+    frame = image_maker(small_network, "stretch").make(window)
+    expected = Reconstructor(small_network, H, W, "cpu", runtime="eager").reconstruct(window.events).image
+    np.testing.assert_array_equal(frame.image, expected)
+    np.testing.assert_array_equal(frame.shown, make_tone_map("stretch")(expected))
+    assert (frame.stamp, frame.steps) == (window.stamp, 1)
+    np.testing.assert_array_equal(frame.events, window.events)
 
 
-def test_a_looped_stream_gives_the_same_pictures_again(small_network):
+def test_a_looped_stream_gives_the_same_frames_again(small_network):
     windows, images = window_maker(), image_maker(small_network)
     found = windows.push(stream()) + windows.push(stream()) + windows.flush()
     shown = [images.make(window).shown for window in found]
@@ -93,8 +94,8 @@ def test_a_tone_map_can_be_exchanged_between_windows(small_network):
     images = image_maker(small_network)
     images.make(windows[0])
     images.tone_map = none
-    picture = images.make(windows[1])
-    np.testing.assert_array_equal(picture.shown, picture.image)
+    frame = images.make(windows[1])
+    np.testing.assert_array_equal(frame.shown, frame.image)
 
 
 def test_a_window_that_a_gap_closed_does_not_bear_the_stamp_of_a_frame_after_the_gap():
@@ -106,3 +107,26 @@ def test_a_window_that_a_gap_closed_does_not_bear_the_stamp_of_a_frame_after_the
         found += windows.push(events_at(times))
     found += windows.push(events_at([20 * second + 1])) + windows.flush()
     assert [(w.stamp, w.first) for w in found] == [(2 * second, True), (20 * second, True), (21 * second, False)]
+
+
+def test_windows_carry_the_sensor_size_and_the_latest_frame_id():
+    windows = window_maker()
+    first = windows.push(stream(25), "left")
+    assert [(w.height, w.width, w.frame_id) for w in first] == [(H, W, "left")] * 2
+    assert [w.frame_id for w in windows.flush()] == ["left"]
+    assert merge(*first).frame_id == "left"
+
+
+def test_pushing_a_stream_in_pieces_gives_the_frames_of_its_windows(small_network):
+    events = stream()
+    reconstructor = image_maker(small_network)
+    reconstructor.windows = window_maker()
+    frames = [frame for part in np.array_split(events, 7) for frame in reconstructor.push(part)]
+    frames += reconstructor.flush()
+    windows, images = window_maker(), image_maker(small_network)
+    expected = [images.make(window) for window in windows.push(events) + windows.flush()]
+    assert [f.stamp for f in frames] == [f.stamp for f in expected]
+    for frame, wanted in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(frame.shown, wanted.shown)
+    assert sum(len(f.events) for f in frames) == len(events)
+    assert reconstructor.flush() == []

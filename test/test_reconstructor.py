@@ -31,7 +31,7 @@ def by_hand(network, windows, hot_pixels=False):
 
 def test_windows_are_voxelised_normalised_and_put_through_the_network_in_turn(small_network):
     windows = [random_events(50, seed) for seed in range(3)]
-    reconstructor = Reconstructor(small_network, H, W, "cpu")
+    reconstructor = Reconstructor(small_network, H, W, "cpu", runtime="eager")
     results = [reconstructor.reconstruct(events) for events in windows]
     for result, expected in zip(results, by_hand(small_network, windows), strict=True):
         np.testing.assert_array_equal(result.image, expected)
@@ -40,26 +40,26 @@ def test_windows_are_voxelised_normalised_and_put_through_the_network_in_turn(sm
 
 def test_a_window_of_too_many_events_takes_several_steps_and_shows_the_last(small_network):
     events = random_events(100)
-    result = Reconstructor(small_network, H, W, "cpu", max_events=40).reconstruct(events)
+    result = Reconstructor(small_network, H, W, "cpu", runtime="eager", max_events=40).reconstruct(events)
     assert result.steps == 2
     np.testing.assert_array_equal(result.image, by_hand(small_network, [events[:50], events[50:]])[-1])
 
 
 def test_the_default_limit_is_the_papers_scaled_with_the_area(small_network):
     limit = 15_000 * H * W / (240 * 180)  # 167 events
-    result = Reconstructor(small_network, H, W, "cpu").reconstruct(random_events(round(3 * limit)))
+    result = Reconstructor(small_network, H, W, "cpu", runtime="eager").reconstruct(random_events(round(3 * limit)))
     assert result.steps == 3
 
 
 def test_without_splitting_one_step_must_do(small_network):
     events = random_events(100)
-    result = Reconstructor(small_network, H, W, "cpu", max_events=40).reconstruct(events, split=False)
+    result = Reconstructor(small_network, H, W, "cpu", runtime="eager", max_events=40).reconstruct(events, split=False)
     assert result.steps == 1
     np.testing.assert_array_equal(result.image, by_hand(small_network, [events])[0])
 
 
 def test_reset_begins_a_new_sequence(small_network):
-    reconstructor, events = Reconstructor(small_network, H, W, "cpu"), random_events(50)
+    reconstructor, events = Reconstructor(small_network, H, W, "cpu", runtime="eager"), random_events(50)
     first = reconstructor.reconstruct(events).image
     assert not np.array_equal(reconstructor.reconstruct(events).image, first)
     reconstructor.reset()
@@ -70,8 +70,12 @@ def test_hot_pixels_are_limited_only_if_asked(small_network):
     hot = random_events(300)
     hot["x"][::2], hot["y"][::2], hot["p"][::2] = 3, 3, True
     hot = [hot]
-    plain = Reconstructor(small_network, H, W, "cpu", max_events=1000).reconstruct(hot[0]).image
-    limited = Reconstructor(small_network, H, W, "cpu", max_events=1000, hot_pixels=True).reconstruct(hot[0]).image
+    plain, limited = (
+        Reconstructor(small_network, H, W, "cpu", runtime="eager", max_events=1000, clip_hot_pixels=clip)
+        .reconstruct(hot[0])
+        .image
+        for clip in (False, True)
+    )
     np.testing.assert_array_equal(plain, by_hand(small_network, hot)[0])
     np.testing.assert_array_equal(limited, by_hand(small_network, hot, hot_pixels=True)[0])
     assert not np.array_equal(plain, limited)
@@ -85,7 +89,7 @@ def test_auto_takes_the_gpu_where_there_is_one():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_cuda_where_there_is_none_is_refused(name):
-    with pytest.raises(DeviceError, match=rf"^device '{name}' was asked for, but torch .* finds no CUDA GPU here$"):
+    with pytest.raises(DeviceError, match=rf"^device '{name}': .* no CUDA GPU"):
         choose_device(name)
 
 
@@ -99,7 +103,7 @@ def test_unknown_devices_are_refused_with_the_known_ones(name):
 def test_the_gpu_gives_the_images_of_the_cpu(small_network):
     windows = [random_events(200, seed) for seed in range(5)]
     expected = by_hand(small_network, windows)
-    reconstructor = Reconstructor(small_network, H, W, "cuda")
+    reconstructor = Reconstructor(small_network, H, W, "cuda", runtime="eager")
     for events, image in zip(windows, expected, strict=True):
         np.testing.assert_allclose(reconstructor.reconstruct(events).image, image, atol=1e-4)
 
@@ -120,9 +124,9 @@ def test_downscale_reconstructs_the_events_of_each_square_as_those_of_one_pixel(
     rng = np.random.default_rng(2)
     t = np.sort(rng.integers(0, 10**7, 400))
     x, y, p = rng.integers(0, width, 400), rng.integers(0, height, 400), rng.integers(0, 2, 400)
-    small = Reconstructor(small_network, -(-height // 2), -(-width // 2), "cpu", max_events=10**6)
+    small = Reconstructor(small_network, -(-height // 2), -(-width // 2), "cpu", runtime="eager", max_events=10**6)
     expected = small.reconstruct(make_events(x // 2, y // 2, t, p)).image
-    coarse = Reconstructor(small_network, height, width, "cpu", max_events=10**6, downscale=2)
+    coarse = Reconstructor(small_network, height, width, "cpu", runtime="eager", max_events=10**6, downscale=2)
     image = coarse.reconstruct(make_events(x, y, t, p)).image
     np.testing.assert_array_equal(image, expected)
     assert image.shape == (coarse.image_height, coarse.image_width) == (H, 36)

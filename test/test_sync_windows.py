@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_windows import cuts, events_at, times, windows_of
 
-from cista_ros import sync_windows
-from cista_ros.sync_windows import SyncStamps, SyncWindows
-from cista_ros.windows import StampWindows
+from cista_ros.windows import StampWindows, SyncStamps, SyncWindows
 
 TIMEOUT = 400
 stamp_lists = st.lists(st.integers(0, 2200), max_size=12)
@@ -117,7 +115,7 @@ def test_stamps_of_the_next_round_of_a_loop_may_come_before_its_events_or_after_
 
 
 def test_stamps_far_ahead_of_the_events_do_not_gather_without_end(monkeypatch):
-    monkeypatch.setattr(sync_windows, "MAX_WAITING", 5)
+    monkeypatch.setattr("cista_ros.windows.MAX_WAITING_STAMPS", 5)
     kept = SyncStamps()
     for stamp in range(20):
         kept.add(stamp)

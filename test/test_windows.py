@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cista_ros.events import make_events
-from cista_ros.sync_windows import SyncStamps, SyncWindows
 from cista_ros.windows import (
     AdaptiveWindows,
     CountWindows,
     PeriodWindows,
     StampWindows,
+    SyncStamps,
+    SyncWindows,
     Window,
     default_max_events,
     merge,

@@ -139,15 +139,15 @@ def _sustained_rate(recording: Path, weights: str, device: str, period: float) -
     """The playback speed, at most 1, at which the network keeps up on this machine where the recording is busiest."""
     from ..event_filter import EventFilter
     from ..networks import load_network
-    from ..offline import read_windows
-    from ..pipeline import ImageMaker, WindowMaker
+    from ..pipeline import choose_windows, read_windows
     from ..reconstructor import Reconstructor
     from ..recordings import open_recording
-    from ..tone_map import make_tone_map
-    from ..windows import PeriodWindows, Window
+    from ..window_maker import WindowMaker
+    from ..windows import Window
 
     with open_recording(recording) as source:
-        maker = WindowMaker(EventFilter(source.height, source.width), lambda: PeriodWindows(round(period * 1e9)))
+        make_windower = choose_windows(source, "period", period=period)[1]
+        maker = WindowMaker(EventFilter(source.height, source.width), make_windower)
         recent: deque[Window] = deque(maxlen=BUSY_WINDOWS)
         busiest: list[Window] = []
         most = 0
@@ -159,11 +159,10 @@ def _sustained_rate(recording: Path, weights: str, device: str, period: float) -
         if not busiest:
             return 1.0
         reconstructor = Reconstructor(load_network(weights), source.height, source.width, device)
-    images = ImageMaker(reconstructor, make_tone_map("robust"))
-    images.make(busiest[0])  # the first step also warms up
+    reconstructor.make(busiest[0])  # the first step also warms up
     began = time.perf_counter()
     for window in busiest:
-        images.make(window)
+        reconstructor.make(window)
     seconds = (time.perf_counter() - began) / len(busiest)
     # Half of the machine is left to the other two processes and to drawing.
     return min(1.0, period / (2 * seconds))

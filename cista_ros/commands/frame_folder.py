@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..pipeline import Picture
+from ..reconstructor import Frame
 from ..tone_map import to_mono8
 from ..util.atomic import write_whole
 from ..util.video import VideoWriter
@@ -64,23 +64,23 @@ class FrameFolder:
         finally:
             (self.path / "frames.npz.part").unlink(missing_ok=True)
 
-    def write(self, picture: Picture, events: int, milliseconds: float) -> None:
-        """Append a picture, with its window's number of events and what it took. OSError names the file or folder."""
-        shown = to_mono8(picture.shown)
+    def write(self, frame: Frame, milliseconds: float) -> None:
+        """Append a frame and the time that it took. OSError names the file or folder."""
+        shown = to_mono8(frame.shown)
         write_whole(self.frames / f"{self.count:08d}.png", cv2.imencode(".png", shown)[1].tobytes())
         try:
-            self._append(picture, shown, events, milliseconds)
+            self._append(frame, shown, milliseconds)
         except OSError as failure:
             raise self._named(failure) from None
 
-    def _append(self, picture: Picture, shown: np.ndarray, events: int, milliseconds: float) -> None:
-        self._csv.writerow([self.count, picture.stamp, events, picture.steps, f"{milliseconds:.3f}"])
+    def _append(self, frame: Frame, shown: np.ndarray, milliseconds: float) -> None:
+        self._csv.writerow([self.count, frame.stamp, len(frame.events), frame.steps, f"{milliseconds:.3f}"])
         self._csv_file.flush()
         if self._waiting:
-            self._waiting.write(np.ascontiguousarray(picture.image, "<f4"))
+            self._waiting.write(np.ascontiguousarray(frame.image, "<f4"))
         if self._video:
-            self._video.write(shown, picture.stamp)
-        self._stamps.append(picture.stamp)
+            self._video.write(shown, frame.stamp)
+        self._stamps.append(frame.stamp)
         self.count += 1
 
     def _named(self, failure: OSError) -> OSError:

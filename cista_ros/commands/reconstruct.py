@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -15,10 +14,7 @@ import typer
 from .convert import EventTime
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..recordings import Recording
-    from ..windows import Windower
 
 
 LONGEST_S = 1e9  # 32 years: a time in seconds that nanoseconds still hold
@@ -109,12 +105,12 @@ def reconstruct(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..event_filter import EventFilter
+    from ..events import NS
     from ..networks import choose_weights, find_weights, load_network
-    from ..offline import reconstruct_recording
-    from ..pipeline import ImageMaker, WindowMaker
+    from ..pipeline import choose_windows, reconstruct_recording
     from ..reconstructor import Reconstructor, choose_device
     from ..recordings import open_recording
-    from ..tone_map import make_tone_map
+    from ..window_maker import WindowMaker
     from .frame_folder import FrameFolder
 
     if not shortest < longest:
@@ -125,18 +121,34 @@ def reconstruct(
     console = Console(stderr=True)
     names = {"events_topic": events_topic, "frames_topic": frames_topic}
     with open_recording(recording, event_time=event_time.value, **names) as source:
-        adaptive = events_per_pixel, round(shortest * 1e9), round(longest * 1e9)
-        by, make_windower, passed_over = _windower(source, windows, period, count, adaptive, start, end)
+        by, make_windower, passed_over = choose_windows(
+            source,
+            windows.value if windows else None,
+            start,
+            end,
+            period=period,
+            count=count,
+            events_per_pixel=events_per_pixel,
+            shortest=shortest,
+            longest=longest,
+        )
         if passed_over:
             console.print(f"{passed_over}: {by} windows")
-        maker = WindowMaker(
-            EventFilter(source.height, source.width, max_gap_ns=round(max_gap * 1e9) or None), make_windower
-        )
+        event_filter = EventFilter(source.height, source.width, max_gap_ns=round(max_gap * NS) or None)
         reconstructor = Reconstructor(
-            network, source.height, source.width, chosen_device, max_events, hot_pixels, runtime, precision, downscale
+            network,
+            source.height,
+            source.width,
+            chosen_device,
+            windows=WindowMaker(event_filter, make_windower),
+            tone_map=tone_map.value,
+            max_events=max_events,
+            clip_hot_pixels=hot_pixels,
+            runtime=runtime,
+            precision=precision,
+            downscale=downscale,
         )
         console.print(f"{weights_note}, {reconstructor.runtime_note}")
-        images = ImageMaker(reconstructor, make_tone_map(tone_map.value))
         began = time.perf_counter()
         used, first, last = 0, None, 0
         columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn("{task.fields[n]} images"))
@@ -148,18 +160,18 @@ def reconstruct(
         ):
             task = progress.add_task("reconstruct", total=_seconds(source, start, end), n=0)
             before = time.perf_counter()
-            for window, picture in reconstruct_recording(source, maker, images, start, end):
+            for frame in reconstruct_recording(source, reconstructor, start, end):
                 now = time.perf_counter()
-                folder.write(picture, len(window.events), 1000 * (now - before))
+                folder.write(frame, 1000 * (now - before))
                 before = now
-                used += len(window.events)
-                first = int(window.events["t"][0]) if first is None else first
-                last = int(window.events["t"][-1])
-                done = (window.stamp - source.start) / 1e9 - (start or 0)
+                used += len(frame.events)
+                first = int(frame.events["t"][0]) if first is None else first
+                last = int(frame.events["t"][-1])
+                done = (frame.stamp - source.start) / NS - (start or 0)
                 progress.update(task, completed=done, n=folder.count)
         took = time.perf_counter() - began
 
-    counts = maker.event_filter.counts
+    counts = event_filter.counts
     recorded_s = 0.0 if first is None else max(0.0, (last - first) / 1e9)
     summary = {
         "recording": str(recording),
@@ -203,57 +215,6 @@ def reconstruct(
         )
     if packets := str(source.packet_counts):
         console.print(f"Of the packets: {packets}.")
-
-
-def _windower(
-    source: Recording,
-    wanted: WindowsBy | None,
-    period: float,
-    count: int | None,
-    adaptive: tuple[float, int, int],
-    start: float | None,
-    end: float | None,
-) -> tuple[str, Callable[[], Windower], str]:
-    """What bounds the windows, the maker of a windower that does it, and why the frames do not, where there are some.
-
-    Raises:
-        RecordingError: windows by frames are wanted, and cannot be.
-    """
-    from ..errors import RecordingError
-    from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, StampWindows, default_max_events
-
-    if wanted is WindowsBy.count:
-        n = count or default_max_events(source.height, source.width)
-        return "count", lambda: CountWindows(n), ""
-    if wanted is WindowsBy.adaptive:
-        return "adaptive", lambda: AdaptiveWindows(source.height, source.width, *adaptive), ""
-    if wanted is WindowsBy.period or (wanted is None and not source.frames_topic):
-        return "period", lambda: PeriodWindows(round(period * 1e9)), ""
-    stamps = source.frame_stamps()
-    elsewhere = _frames_elsewhere(source, stamps)
-    if wanted is None and elsewhere:
-        return "period", lambda: PeriodWindows(round(period * 1e9)), elsewhere
-    first, past = source.span(start, end)
-    stamps = stamps[(stamps >= first) & (stamps < past)]
-    otherwise = "use --windows period, count or adaptive"
-    if elsewhere or not len(stamps):
-        raise RecordingError(f"{source.path}: {elsewhere or 'no camera frames to make images at'}; {otherwise}")
-    if (stamps[1:] < stamps[:-1]).any():
-        raise RecordingError(f"{source.path}: the stamps of {source.frames_topic} go back; {otherwise}")
-    return "frames", lambda: StampWindows(stamps), ""
-
-
-def _frames_elsewhere(source: Recording, stamps: np.ndarray) -> str:
-    """That none of a recording's frames, by their stamps (N,), lies within the time of the events, if so; else ''."""
-    from ..wire.messages import EVENT_PACKET
-
-    # As received: events on another clock still come for as long as the frames do.
-    longest = float("inf") if source.duration is None else (source.duration + 1) * 1e9
-    if not len(stamps) or ((stamps > source.first_event) & (stamps <= source.first_event + longest)).any():
-        return ""
-    told = f"none of the {len(stamps)} frames of {source.frames_topic} lies within the time of the events"
-    hint = " (another clock? --event-time host moves packets to the host's)"
-    return told + (hint if source.events_type == EVENT_PACKET else "")
 
 
 def _seconds(source: Recording, start: float | None, end: float | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,12 +13,12 @@ import numpy as np
 from ..event_filter import EventFilter, FilterCounts
 from ..events import no_events
 from ..networks import Network
-from ..offline import read_windows
-from ..pipeline import ImageMaker, Picture, WindowMaker
-from ..reconstructor import Reconstructor
+from ..pipeline import read_windows
+from ..reconstructor import Frame, Reconstructor
 from ..recordings import Recording
 from ..tone_map import RobustStretch, ToneMap, make_tone_map
-from ..windows import CountWindows, StampWindows, Window, default_max_events
+from ..window_maker import WindowMaker
+from ..windows import Window, make_windower
 from ..wire.messages import EVENT_ARRAY, NS, ImageMessage
 from .padding import ZeroPadded
 from .protocols import EvaluationError, Plan, Protocol
@@ -86,10 +87,15 @@ def compare_sequence(
         EvaluationError: no frame to score; and while the images are consumed: frames of another size than the sensor,
             images that are not finite, time that jumps back, no frame within the time of the events.
     """
-    reconstructor = Reconstructor(
-        network_of(protocol, network), recording.height, recording.width, device, protocol.max_events
+    images = Reconstructor(
+        network_of(protocol, network),
+        recording.height,
+        recording.width,
+        device,
+        tone_map=image_tone_map(protocol, network),
+        max_events=protocol.max_events,
+        runtime="eager",
     )
-    images = ImageMaker(reconstructor, image_tone_map(protocol, network))
     event_filter = EventFilter(recording.height, recording.width)
     if recording.frames_topic is None and not len(recording.frame_stamps()):
         return Comparison(None, event_filter.counts, _without_frames(recording, sequence, event_filter, images))
@@ -100,10 +106,9 @@ def compare_sequence(
 
 
 def _without_frames(
-    recording: Recording, sequence: str, event_filter: EventFilter, images: ImageMaker
+    recording: Recording, sequence: str, event_filter: EventFilter, images: Reconstructor
 ) -> Iterator[Compared]:
-    count = default_max_events(recording.height, recording.width)
-    maker = WindowMaker(event_filter, lambda: CountWindows(count))
+    maker = WindowMaker(event_filter, partial(make_windower, "count", recording.height, recording.width))
     for index, window in enumerate(read_windows(recording, maker)):
         picture, milliseconds = _timed(images, window)
         _check_finite(picture, sequence, index)
@@ -111,10 +116,17 @@ def _without_frames(
 
 
 def _with_frames(
-    recording: Recording, sequence: str, plan: Plan, protocol: Protocol, event_filter: EventFilter, images: ImageMaker
+    recording: Recording,
+    sequence: str,
+    plan: Plan,
+    protocol: Protocol,
+    event_filter: EventFilter,
+    images: Reconstructor,
 ) -> Iterator[Compared]:
     stamps = plan.stamps if plan.begin is None else np.concatenate(([plan.begin], plan.stamps))
-    maker = WindowMaker(event_filter, lambda: StampWindows(stamps))
+    maker = WindowMaker(
+        event_filter, partial(make_windower, "stamps", recording.height, recording.width, stamps=stamps)
+    )
     frames: dict[int, list[ImageMessage]] = {}
     start = None if plan.begin is None else max(0.0, (plan.begin - recording.start) / NS - 1e-3)
     end = (int(stamps[-1]) - recording.start) / NS + 1e-3
@@ -128,7 +140,7 @@ def _with_frames(
     if plan.begin is not None:
         next(windows)  # of before the first frame
     waiting: list[Compared] = []
-    picture: Picture | None = None
+    picture: Frame | None = None
     # All events before the first frame are in its window, however long before it they came: they tell of no overlap.
     first_telling = 0 if plan.begin is not None or len(stamps) == 1 else 1
     overlap = False
@@ -178,13 +190,13 @@ def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Windo
         yield Window(no_events(), int(stamp))
 
 
-def _timed(images: ImageMaker, window: Window) -> tuple[Picture, float]:
+def _timed(images: Reconstructor, window: Window) -> tuple[Frame, float]:
     began = time.perf_counter()
     picture = images.make(window)
     return picture, 1000 * (time.perf_counter() - began)
 
 
-def _check_finite(picture: Picture, sequence: str, index: int) -> None:
+def _check_finite(picture: Frame, sequence: str, index: int) -> None:
     if not np.isfinite(picture.image).all():
         raise EvaluationError(f"{sequence}: the network's image {index} has values that are not finite")
 

@@ -21,6 +21,7 @@ from .converters import CONVERTERS
 from .converters.keys import without_memory
 from .models import make_kind
 from .network import Conventions, Network, check_switches
+from .shipped import find_weights
 from .torch_files import NUMBERS, plain_tensors, read_torch_file
 
 FORMAT = "cista_ros/1"
@@ -48,14 +49,12 @@ def _compact(values: Tensor) -> Tensor:
 
 
 def load_network(path: str | Path) -> Network:
-    """Read a network from a file: ready for inference, on the CPU, with the conventions of its weights.
+    """Read a network from a file, or by the name of shipped or fetched weights, ready for inference on the CPU.
 
     Raises:
-        CheckpointError: no such file, not weights, weights of another network, or values that are not finite.
+        CheckpointError: no such file or name, not weights, weights of another network, or values that are not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such weights file")
+    path = find_weights(str(path))
     network, weights = (_read_own if path.suffix == ".safetensors" else _read_published)(path)
     _check(path, network, weights)
     network.load_state_dict(weights, assign=True)

@@ -14,8 +14,7 @@ from ..errors import CistaError, DeviceError
 from ..events import no_events
 from ..networks import Network, choose_weights, find_weights, load_network
 from ..networks.network import MIN_SIZE
-from ..pipeline import ImageMaker, Picture
-from ..reconstructor import Reconstructor, choose_device
+from ..reconstructor import Frame, Reconstructor, choose_device
 from ..runtime import make_runtime
 from ..tone_map import make_tone_map
 from ..windows import Window
@@ -92,7 +91,7 @@ class ImageSource:
         self.height, self.width = height, width
         self.error: CistaError | None = None
         self._settings, self._tell = settings, tell
-        self._maker: ImageMaker | None = None
+        self._maker: Reconstructor | None = None
         self._retry_at = 0.0
 
     @property
@@ -120,6 +119,7 @@ class ImageSource:
                 runtime=settings.runtime,
                 precision=settings.precision,
                 downscale=settings.downscale,
+                tone_map=settings.tone_map,
             )
             reconstructor.reconstruct(no_events())
             reconstructor.reset()
@@ -130,18 +130,18 @@ class ImageSource:
                 " device or runtime"
             ) from error
         self._tone_map = settings.tone_map
-        self._maker = ImageMaker(reconstructor, make_tone_map(settings.tone_map))
+        self._maker = reconstructor
         self.error = None
         self._tell(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
 
-    def make(self, window: Window) -> Picture:
+    def make(self, window: Window) -> Frame:
         """Reconstruct and tone-map one window. NotReadyError if there is no runtime to do it."""
         if self._maker is None:
             self._prepare_or_raise()
         settings, maker = self._settings, self._maker
         assert maker
-        maker.reconstructor.max_events = settings.max_events or None
-        maker.reconstructor.hot_pixels = settings.hot_pixels
+        maker.max_events = settings.max_events or None
+        maker.clip_hot_pixels = settings.hot_pixels
         if settings.tone_map != self._tone_map:
             self._tone_map = settings.tone_map
             maker.tone_map = make_tone_map(settings.tone_map)
@@ -149,7 +149,7 @@ class ImageSource:
 
     def code_activity(self) -> np.ndarray | None:
         """Of the last image, as Reconstructor has it. In the worker's thread."""
-        return self._maker.reconstructor.code_activity() if self._maker else None
+        return self._maker.code_activity() if self._maker else None
 
     def give_up(self) -> None:
         """Forget the stream so far, of which a window failed; and the runtime, if it cannot even do that."""

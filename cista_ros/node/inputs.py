@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo
 
 from ..errors import CistaError, DecodeError, EventError
 from ..event_filter import EventFilter
-from ..pipeline import WindowMaker
+from ..window_maker import WindowMaker
 from ..windows import Window
 from ..wire.event_packet import PacketCounts
 from ..wire.messages import EventMessage
@@ -186,7 +186,7 @@ class Inputs:
         if len(message.events):
             self.clock_offset_s = (message.stamp - int(message.events["t"][-1])) / 1e9
         before = replace(event_filter.counts)
-        self._hand_on(self.windows.push(message.events))
+        self._hand_on(self.windows.push(message.events, message.frame_id))
         self._tell_of_events(event_filter, before)
 
     def _is_of_our_size(self, message: EventMessage) -> bool:

@@ -9,7 +9,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ..pipeline import Picture
+from ..reconstructor import Frame
 from ..util.drawing import draw_activity, draw_events
 from .images import pixels_message, time_message, to_compressed, to_message
 from .inputs import INFO_TOPIC
@@ -52,7 +52,7 @@ class Outputs:
         return any(publisher.get_subscription_count() for publisher in self._images.values())
 
     def publish(
-        self, picture: Picture, job: Job, settings: Settings, info: CameraInfo | None, binning: tuple[int, int]
+        self, picture: Frame, job: Job, settings: Settings, info: CameraInfo | None, binning: tuple[int, int]
     ) -> None:
         """A picture, what it was made of, and beside it `info`, if there is one, with this binning.
 

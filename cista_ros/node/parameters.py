@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -13,9 +14,8 @@ from rclpy.parameter import Parameter
 from ..errors import CistaError
 from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
 from ..runtime import PRECISIONS, RUNTIMES
-from ..sync_windows import SyncStamps, SyncWindows
 from ..tone_map import TONE_MAPS
-from ..windows import AdaptiveWindows, CountWindows, PeriodWindows, Windower, default_max_events
+from ..windows import SyncStamps, Windower, make_windower
 from ..wire.event_packet import EVENT_TIMES
 from ..wire.messages import EVENT_TYPES
 from .backlog import POLICIES
@@ -87,15 +87,19 @@ class Settings:
 
     def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:
         """The maker of windowers that these settings ask for; stamps are for `sync`."""
-        if self.windows == "count":
-            count = self.count or default_max_events(height, width)
-            return lambda: CountWindows(count)
-        if self.windows == "adaptive":
-            bounds = round(self.shortest * 1e9), round(self.longest * 1e9)
-            return lambda: AdaptiveWindows(height, width, self.events_per_pixel, *bounds)
-        if self.windows == "sync":
-            return lambda: SyncWindows(stamps, round(self.sync_timeout * 1e9))
-        return lambda: PeriodWindows(round(self.period * 1e9))
+        return partial(
+            make_windower,
+            self.windows,
+            height,
+            width,
+            period=self.period,
+            count=self.count,
+            events_per_pixel=self.events_per_pixel,
+            shortest=self.shortest,
+            longest=self.longest,
+            stamps=stamps,
+            sync_timeout=self.sync_timeout,
+        )
 
 
 _CHOICES: dict[str, Iterable[str]] = {

@@ -16,8 +16,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ..errors import CistaError
-from ..pipeline import Picture
-from ..reconstructor import choose_device
+from ..reconstructor import Frame, choose_device
 from ..windows import Window
 from .backlog import Backlog, Job
 from .counts import Counts, Recent
@@ -221,7 +220,7 @@ class ReconstructNode(LifecycleNode):
             self._images = ImageSource(self._loaded, self._settings, height, width, self.get_logger().info)
         return self._images
 
-    def _publish(self, picture: Picture, job: Job) -> None:
+    def _publish(self, picture: Frame, job: Job) -> None:
         """In the worker's thread."""
         assert self._outputs
         factor = job.images.downscale

@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from ..errors import CistaError, DecodeError
-from ..sync_windows import SyncStamps
+from ..windows import SyncStamps
 from ..wire import cdr
 from .counts import Counts
 from .diagnostics import Troubles

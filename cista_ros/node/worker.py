@@ -16,7 +16,7 @@ from .backlog import Backlog, Errand, Job
 from .image_source import NotReadyError
 
 if TYPE_CHECKING:
-    from ..pipeline import Picture
+    from ..reconstructor import Frame
     from .counts import Counts
     from .diagnostics import Troubles
 
@@ -39,7 +39,7 @@ class Worker:
     def __init__(
         self,
         backlog: Backlog,
-        publish: Callable[[Picture, Job], None],
+        publish: Callable[[Frame, Job], None],
         counts: Counts,
         on_image: Callable[[float], None],
         troubles: Troubles,

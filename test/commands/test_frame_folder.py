@@ -8,14 +8,15 @@ import pytest
 from limits import files_of_at_most
 
 from cista_ros.commands.frame_folder import FrameFolder
-from cista_ros.pipeline import Picture
+from cista_ros.events import no_events
+from cista_ros.reconstructor import Frame
 
 SIZE = 40, 60
 
 
 def picture(i):
     image = np.random.default_rng(i).random(SIZE, np.float32)
-    return Picture(image, image, i, 1)
+    return Frame(image, image, i, no_events(), 1)
 
 
 def test_a_picture_that_does_not_fit_is_named_and_none_is_left_half(tmp_path):
@@ -24,7 +25,7 @@ def test_a_picture_that_does_not_fit_is_named_and_none_is_left_half(tmp_path):
         FrameFolder(tmp_path, *SIZE) as folder,
         files_of_at_most(500),
     ):
-        folder.write(picture(0), 1, 1.0)
+        folder.write(picture(0), 1.0)
     assert not list((tmp_path / "frames").iterdir())
 
 
@@ -38,7 +39,7 @@ def test_an_array_that_does_not_fit_is_told_and_not_left(tmp_path, pictures):
         FrameFolder(tmp_path, *SIZE, floats=True) as folder,
     ):
         for i in range(pictures):
-            folder.write(picture(i), 1, 1.0)
+            folder.write(picture(i), 1.0)
     assert not list(tmp_path.glob("frames.npz*"))
     written = list((tmp_path / "frames").iterdir())
     assert written and all(cv2.imread(str(path)) is not None for path in written)

@@ -94,7 +94,7 @@ def test_the_reconstructor_follows_the_conventions_of_the_weights():
     raw = {}
     for normalise in (True, False):
         network.conventions = Conventions(normalise=normalise)
-        raw[normalise] = Reconstructor(network, 16, 16, "cpu").reconstruct(events).image
+        raw[normalise] = Reconstructor(network, 16, 16, "cpu", runtime="eager").reconstruct(events).image
     assert raw[False][4, 3] == np.float32(0.4) and 0.2 < raw[True][4, 3] < 0.3
     # Its linear output, -5 there, is brought into the range of images.
     assert raw[False][6, 5] == 0

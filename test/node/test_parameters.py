@@ -8,8 +8,7 @@ from rclpy.parameter import Parameter
 from cista_ros.commands.reconstruct import ToneMapName
 from cista_ros.errors import CistaError
 from cista_ros.node.parameters import _DESCRIPTIONS, _RANGES, Settings, SettingsError, changed_settings
-from cista_ros.sync_windows import SyncStamps, SyncWindows
-from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows
+from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows, SyncStamps, SyncWindows
 
 STAMPS = SyncStamps()
 

@@ -18,9 +18,7 @@ from cista_ros.node.counts import Counts, Recent
 from cista_ros.node.image_source import ImageSource, LoadedNetwork, NotReadyError, load, weights_version
 from cista_ros.node.parameters import Settings
 from cista_ros.node.worker import NICENESS, Worker
-from cista_ros.pipeline import ImageMaker
 from cista_ros.reconstructor import Reconstructor
-from cista_ros.tone_map import none
 from cista_ros.windows import Window
 
 PLAIN = Settings(tone_map="none", runtime="eager", device="cpu")
@@ -81,9 +79,9 @@ def test_windows_become_the_pictures_of_the_core(work, source, small_network):
     worker, counts, published, _ = work
     worker.backlog.put(Job((window(first=True),), source, "dvs"))
     until(lambda: counts.used_events == 50)
-    expected = ImageMaker(Reconstructor(small_network, H, W, "cpu"), none).make(window())
+    expected = Reconstructor(small_network, H, W, "cpu", tone_map="none", runtime="eager").make(window())
     np.testing.assert_array_equal(published[0].image, expected.image)
-    assert source.told == [f"{W}x{H} pixels: {source._maker.reconstructor.runtime_note}"]
+    assert source.told == [f"{W}x{H} pixels: {source._maker.runtime_note}"]
     assert counts.images == 1
 
 

@@ -34,9 +34,8 @@ from std_srvs.srv import Trigger
 from cista_ros.event_filter import EventFilter
 from cista_ros.events import make_events
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
-from cista_ros.pipeline import ImageMaker, WindowMaker
 from cista_ros.reconstructor import Reconstructor
-from cista_ros.tone_map import make_tone_map
+from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr
 from cista_ros.wire.messages import EventMessage
@@ -277,10 +276,8 @@ def cut(events: np.ndarray, every_ms=10, height=H, width=W, frame_id="dvs") -> l
 def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(20 * MS), tone_map="robust", **options):
     """The pictures that the core makes of events, without ROS, by the runtime that the node chooses by default."""
     maker = WindowMaker(EventFilter(height, width), windower)
-    images = ImageMaker(
-        Reconstructor(network, height, width, "cpu", **{"runtime": "auto", **options}), make_tone_map(tone_map)
-    )
-    return [images.make(window) for window in maker.push(events) + maker.flush()]
+    reconstructor = Reconstructor(network, height, width, "cpu", windows=maker, tone_map=tone_map, **options)
+    return reconstructor.push(events) + reconstructor.flush()
 
 
 def save_random(path: Path, **config):

@@ -10,9 +10,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from cista_ros.event_filter import EventFilter
 from cista_ros.networks import make_network, save_network
-from cista_ros.pipeline import WindowMaker
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.util.drawing import draw_activity, draw_events
+from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import PeriodWindows
 
 

@@ -133,7 +133,7 @@ def test_bad_values_at_the_start_end_with_code_2_and_one_clear_line(small_weight
         ("--params-file", "/no/such.yaml"): "Couldn't parse params file: '--params-file /no/such.yaml'",
     }
     if not torch.cuda.is_available():
-        bad["-p", ok, "-p", "device:=cuda"] = "device 'cuda' was asked for, but torch"
+        bad["-p", ok, "-p", "device:=cuda"] = "finds no CUDA GPU"
 
     def start(arguments: tuple[str, ...]) -> Process:
         process = Process(module("reconstruct", "--ros-args", *arguments), free_domain())

@@ -24,7 +24,7 @@ def windows(count):
 
 
 def reconstructor(weights, runtime, precision="fp32"):
-    return Reconstructor(load_network(weights), H, W, "cuda", 10**9, runtime=runtime, precision=precision)
+    return Reconstructor(load_network(weights), H, W, "cuda", max_events=10**9, runtime=runtime, precision=precision)
 
 
 @pytest.mark.parametrize("runtime", ["cuda-graph", "cuda-graph-compile", "compile"])
@@ -47,7 +47,7 @@ def test_200_steps_in_half_precision_stay_within_one_grey_level(precision, relea
 def test_hot_pixels_and_more_events_than_ever_are_taken_in_the_middle_of_a_sequence(released_weights):
     one, other = reconstructor(released_weights, "eager"), reconstructor(released_weights, "cuda-graph")
     for i, events in enumerate(windows(6)):
-        one.hot_pixels = other.hot_pixels = i >= 3
+        one.clip_hot_pixels = other.clip_hot_pixels = i >= 3
         if i == 4:
             events = np.concatenate([events] * 9)
             events["t"].sort()
