@@ -7,11 +7,33 @@ import time
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .simulate import Format
+if TYPE_CHECKING:
+    from ..recordings.conversion import Converted
+
+
+class OutputFormat(str, Enum):
+    """Formats that can be written."""
+
+    ros1 = "ros1"
+    ros2 = "ros2"
+    ros2_mcap = "ros2-mcap"
+    ecd_text = "ecd-text"
+    raw = "raw"
+    hdf5 = "hdf5"
+
+
+_BY_SUFFIX = {
+    ".bag": OutputFormat.ros1,
+    ".zip": OutputFormat.ecd_text,
+    ".mcap": OutputFormat.ros2_mcap,
+    ".raw": OutputFormat.raw,
+    ".h5": OutputFormat.hdf5,
+    ".hdf5": OutputFormat.hdf5,
+}
 
 
 class EventsAs(str, Enum):
@@ -33,11 +55,11 @@ class EventTime(str, Enum):
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="ROS 1 bag, rosbag2, or ECD text (folder or zip).")],
+    source: Annotated[Path, typer.Argument(help="Recording of any readable format.")],
     output: Annotated[Path, typer.Argument(help="Recording to write; must not exist.")],
     format: Annotated[
-        Format | None,
-        typer.Option(help="Default: ros1 for *.bag, ecd-text for *.zip, ros2-mcap for *.mcap, else ros2 (sqlite3)."),
+        OutputFormat | None,
+        typer.Option(help="Default: by the suffix of OUTPUT (.bag, .mcap, .zip, .raw, .h5), else ros2 (sqlite3)."),
     ] = None,
     metadata_version: Annotated[
         int, typer.Option(help="Of a rosbag2: 8, or 9 for Kilted and later.", min=8, max=9)
@@ -62,8 +84,7 @@ def convert(
     from ..recordings import open_recording
     from ..recordings.conversion import convert
 
-    by_suffix = {".bag": Format.ros1, ".zip": Format.ecd_text, ".mcap": Format.ros2_mcap}
-    format = format or by_suffix.get(output.suffix, Format.ros2)
+    format = format or _BY_SUFFIX.get(output.suffix, OutputFormat.ros2)
     _check_name(output, format)
     console = Console(stderr=True)
     columns = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
@@ -102,27 +123,28 @@ def convert(
     )
     if packets := str(recording.packet_counts):
         console.print(f"Of the packets read: {packets}.")
-    for text in _changes(done.left_out_topics, done.left_out_camera_infos, done.cut_times, done.time_shift_ns):
+    for text in [*recording.notes, *_changes(done)]:
         console.print(text)
 
 
-def _changes(topics: list[str], infos: int, cut_times: int, shift_ns: int) -> list[str]:
-    """What is not as it was, in words."""
-    told = {
-        f"Left out: {', '.join(topics)}": bool(topics),
-        f"Left out: {infos} camera infos that calib.txt cannot hold": infos > 0,
-        f"Cut to whole microseconds: the times of {cut_times} events": cut_times > 0,
-        f"All event times moved by {shift_ns / 1e9:.6f} s, the stamps of messages not: to read both on one clock give"
-        " --event-time host": shift_ns != 0,
+def _changes(done: Converted) -> list[str]:
+    """How the output differs from the source, in words."""
+    texts = {
+        f"Left out: {', '.join(done.left_out_topics)}": bool(done.left_out_topics),
+        f"Left out: {done.left_out_camera_infos} camera infos that calib.txt cannot hold": done.left_out_camera_infos,
+        f"Left out: {done.left_out_triggers} triggers, which only evt3 holds": done.left_out_triggers,
+        f"Cut to whole microseconds: the times of {done.cut_times} events": done.cut_times,
+        f"All event times moved by {done.time_shift_ns / 1e9:.6f} s, the stamps of messages not: to read both on one"
+        " clock give --event-time host": done.time_shift_ns,
     }
-    return [text for text, holds in told.items() if holds]
+    return [text for text, holds in texts.items() if holds]
 
 
-def _check_name(output: Path, format: Format) -> None:
+def _check_name(output: Path, format: OutputFormat) -> None:
     """Raise RecordingError where a name says another format than what is written: it could not be read back."""
     from ..errors import RecordingError
 
-    if format is Format.ros1 and output.suffix != ".bag":
+    if format is OutputFormat.ros1 and output.suffix != ".bag":
         raise RecordingError(f"{output}: the name of a ROS 1 bag must end in .bag")
-    if format is not Format.ecd_text and output.suffix == ".zip":
+    if format is not OutputFormat.ecd_text and output.suffix == ".zip":
         raise RecordingError(f"{output}: *.zip is the name of ECD text, not of {format.value}")

@@ -13,7 +13,7 @@ from ..wire.event_packet import ENCODINGS, PacketEncoder
 from ..wire.evt3 import PERIOD_NS
 from ..wire.messages import NS, CameraInfoMessage, EventMessage, ImageMessage, Message, PacketMessage
 from .recording import Recording
-from .writing import write_recording
+from .writing import EVENTS_ONLY, write_recording
 
 EVENTS_AS = ("keep", "dvs_msgs", *ENCODINGS)
 _LONGEST_NS = 4 * NS  # what every encoding holds in one packet
@@ -31,6 +31,7 @@ class Converted:
     left_out_topics: list[str] = field(default_factory=list)
     cut_times: int = 0  # events whose part of a microsecond was cut off
     time_shift_ns: int = 0  # added to the times of all events
+    left_out_triggers: int = 0
 
 
 def convert(
@@ -47,7 +48,7 @@ def convert(
 
     Args:
         events_as: one of EVENTS_AS: "keep" writes arrays as arrays and packets as they are; "dvs_msgs" arrays; an
-            encoding packets. ECD text is text.
+            encoding packets. ECD text is text, and RAW is evt3.
         lossy: change times that the encoding cannot hold: nanoseconds below a microsecond are cut off, and those of
             evt3 begin in its first 16.8 s.
         on_message: is told when each message was received (ns), and how many events have been written.
@@ -56,18 +57,25 @@ def convert(
         RecordingError: the source cannot be read, the path exists, or something cannot be held by what is written.
     """
     done = Converted(left_out_topics=list(source.other_topics))
-    encode = _Encode(events_as, lossy, done) if events_as in ENCODINGS and format != "ecd-text" else None
+    if format in EVENTS_ONLY:
+        done.left_out_topics += [name for name in (source.frames_topic, source.camera_info_topic) if name]
+    encoding = "evt3" if format == "raw" else events_as if format != "ecd-text" else ""
+    encode = _Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
     topics |= {ImageMessage: source.frames_topic or "", CameraInfoMessage: source.camera_info_topic or ""}
     with write_recording(path, format, topics=topics, metadata_version=metadata_version, compression="lz4") as writer:
-        for recorded in source.read():
+        others = format not in EVENTS_ONLY
+        for recorded in source.read(frames=others, camera_info=others):
             message = recorded.message
             try:
                 if isinstance(message, EventMessage):
                     done.events += len(message.events)
-                    for written in encode(message) if encode else [_same(message, events_as, format)]:
+                    same = _same(message, events_as, format)
+                    for written in encode(message) if encode and same is message else [same]:
                         writer.write(recorded.received, written)
                         done.messages += 1
+                    holds = isinstance(written, PacketMessage) and written.encoding == "evt3"
+                    done.left_out_triggers += 0 if holds else len(message.triggers)
                 else:
                     writer.write(recorded.received, message)
                     done.messages += 1
@@ -84,8 +92,9 @@ def convert(
 
 
 def _same(message: EventMessage, events_as: str, format: str) -> Message:
-    keep = events_as == "keep" and format != "ecd-text" and message.packet
-    return message.packet if keep else message
+    """The packet of a message where it is kept, else the message."""
+    packet = message.packet if events_as == "keep" and format != "ecd-text" else None
+    return message if packet is None or (format == "raw" and packet.encoding != "evt3") else packet
 
 
 class _Encode:
@@ -100,9 +109,14 @@ class _Encode:
         events = self._fitted(message.events)
         t = events["t"]
         cells = (t - t.min()) // _LONGEST_NS if len(t) else t
-        for part in np.split(events, np.flatnonzero(np.diff(cells)) + 1):
+        cuts = np.flatnonzero(np.diff(cells)) + 1
+        all_triggers = message.triggers.copy()
+        if self._lossy and self._encoder.encoding == "evt3":
+            all_triggers["t"] = (all_triggers["t"] + self._done.time_shift_ns) // 1000 * 1000
+        triggers = np.split(all_triggers, np.searchsorted(all_triggers["t"], t[cuts]))
+        for part, among in zip(np.split(events, cuts), triggers, strict=True):
             try:
-                yield self._encoder.encode(replace(message, events=part, packet=None), self._seq)
+                yield self._encoder.encode(replace(message, events=part, packet=None, triggers=among), self._seq)
             except ValueError as error:
                 hint = "" if self._lossy else " (--lossy cuts times to what it holds)"
                 raise ValueError(f"{self._encoder.encoding}: {error}{hint}") from None

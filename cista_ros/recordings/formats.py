@@ -48,10 +48,19 @@ def _is_text(path: Path, head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04") or (path / "events.txt").exists()
 
 
+def _is_prophesee(head: bytes, names: tuple[bytes, ...]) -> bool:
+    return head.startswith(b"% ") and any(line.startswith(names) for line in head.split(b"\n"))
+
+
+def _is_raw(path: Path, head: bytes) -> bool:
+    return _is_prophesee(head, (b"% evt ", b"% format ", b"% system_ID ", b"% plugin_name ", b"% geometry "))
+
+
 # Asked in this order.
 FORMATS = (
     Format("ROS bag (.bag, .mcap, .db3, or a rosbag2 folder)", "rosbag", (".bag", ".mcap", ".db3"), _is_rosbag),
     Format("ECD text (a folder with events.txt, or its .zip)", "ecd_text", (".zip",), _is_text),
+    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw", (".raw",), _is_raw),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -66,6 +66,7 @@ class Recording(ABC):
     frames_topic: str | None  # None: there are no frames, or it is not clear which of several topics has them
     camera_info_topic: str | None
     other_topics: tuple[str, ...] = ()  # that are not read
+    notes: Sequence[str] = ()  # what was assumed, or could not be read, so far
 
     packet_counts: PacketCounts  # of event packets: what the last `read` has met with so far
 

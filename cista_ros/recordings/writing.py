@@ -33,7 +33,8 @@ from ..wire.messages import (
 from .ecd_text import CAMERA_INFO_TOPIC, EVENTS_TOPIC, FRAMES_TOPIC, SIZE_FILE
 from .event_text import format_events
 
-FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text")
+FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text", "raw")
+EVENTS_ONLY = ("raw",)  # formats without images and camera infos
 METADATA_VERSIONS = (8, 9)  # of a rosbag2; 9 is read by Kilted and later only
 ECD_TOPICS: Mapping[type, str] = {
     EventMessage: EVENTS_TOPIC,
@@ -88,6 +89,11 @@ def write_recording(
     try:
         if format == "ecd-text":
             with _zipped(path) if path.suffix == ".zip" else _EcdText(path) as writer:
+                yield writer
+        elif format == "raw":
+            from .prophesee_raw import RawWriter
+
+            with RawWriter(path) as writer:
                 yield writer
         else:
             with _open_bag(path, format, metadata_version, compression) as bag:

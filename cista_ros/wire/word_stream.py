@@ -19,7 +19,7 @@ from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, concatenate
 
 ADDRESS, POLARITY, PAYLOAD = 0x7FF, 0x800, 0xFFF
 US = 1000  # nanoseconds of a step of the time's lower half
-_BLOCK = 1 << 17  # words worked on at once, so that what comes in between stays in the processor's cache
+_BLOCK = 1 << 15  # words worked on at once, so that what comes in between stays in the processor's cache
 # The upper half of the time may step back by so much (it does, by bit errors); a larger step back is a roll-over.
 STEP_BACK = 10
 _FARTHEST = 0xFFF0  # where vectors end that go on without a new base: on no sensor, and still a uint16
@@ -223,7 +223,9 @@ class Vectors:
 
     def write(self, so_far: np.ndarray, own: np.ndarray, p: np.ndarray) -> None:
         """Write coordinates and polarities to where their events belong; `so_far` counts events up to each word."""
-        words, bits = np.nonzero((self.masks[:, None] >> np.arange(12)) & 1)
+        set_bits = np.unpackbits(self.masks.astype("<u2").view(np.uint8), bitorder="little")
+        bits = np.flatnonzero(set_bits.view(np.bool_))
+        words, bits = bits >> 4, bits & 15
         ones = _ONES[self.masks]
         begin = so_far[self.at] - ones - (np.cumsum(ones) - ones)
         at = np.arange(len(words)) + begin[words]

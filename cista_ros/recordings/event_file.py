@@ -1,0 +1,187 @@
+"""Recordings that are one stream of events in a file, with frames and triggers beside it, rather than messages.
+
+A reader of such a format yields blocks of events as they lie in the file. They are sorted and cut here into messages
+such as a driver sends.
+"""
+
+from __future__ import annotations
+
+import heapq
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..errors import RecordingError
+from ..events import NO_TRIGGERS, concatenate, in_order, no_events
+from ..wire.event_packet import PacketCounts
+from ..wire.messages import EVENT_ARRAY, EVENT_PACKET, NS, EventMessage, PacketMessage
+from .recording import Item, ReadOptions, Recording
+
+EVENTS_TOPIC, FRAMES_TOPIC = "/dvs/events", "/dvs/image_raw"
+CHUNK_NS = NS // 30  # what a driver sends in one message
+CHUNK_EVENTS = 200_000
+DISORDER_NS = 10_000_000  # events that are late by less than this are sorted into their place
+_MEASURED = 5_000_000  # events that are searched for the largest coordinates
+_READ_BYTES = 1 << 20
+# Sensors of the cameras on the market, as (width, height).
+SENSORS = ((128, 128), (240, 180), (304, 240), (320, 240), (320, 320), (346, 260), (640, 480), (1280, 720))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Events (N,) in the order of the file, the triggers (M,) among them, and the EVT3 words that they come from."""
+
+    events: np.ndarray
+    triggers: np.ndarray = field(default_factory=lambda: NO_TRIGGERS)
+    words: np.ndarray | None = None
+
+
+class EventFile(Recording):
+    """A recording of one of the formats above. A reader sets `height`, `width` and `duration` before `_finish_open`.
+
+    Attributes:
+        reordered: events that the last `read` sorted into their place so far.
+    """
+
+    notes: list[str]
+    reordered = 0
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.path, self.options = path, options
+        self.packet_counts = PacketCounts()
+        self.notes = []
+        self.events_topic, self.events_type = EVENTS_TOPIC, EVENT_ARRAY
+        self.frames_topic = self.camera_info_topic = None
+        self.duration = None
+
+    @abstractmethod
+    def _blocks(self) -> Iterator[Block]:
+        """All events, in the order of the file."""
+
+    def _frames(self) -> Iterator[Item]:
+        """All frames, in time order."""
+        return iter(())
+
+    def _finish_open(self, last_event: int | None = None) -> None:
+        """Find where the recording starts; with `last_event` (ns) also how long it lasts.
+
+        Raises RecordingError if there is no event, or a topic of another name is asked for.
+        """
+        with self._reading():
+            first = next((block.events["t"] for block in self._blocks() if len(block.events)), None)
+            if first is None:
+                raise RecordingError(f"{self.path}: holds no event")
+            first_frame = next(self._frame_stamps(), None)
+        self.first_event = int(first[0])
+        self.start = self.first_event if first_frame is None else min(self.first_event, first_frame)
+        if last_event is not None:
+            self.duration = (last_event - self.start) / NS
+        names = {"events_topic": self.events_topic, "frames_topic": self.frames_topic}
+        for argument, name in names.items():
+            if getattr(self.options, argument) not in (None, name):
+                topics = ", ".join(filter(None, names.values()))
+                raise RecordingError(
+                    f"{self.path}: no topic {getattr(self.options, argument)} ({argument}); the recording has {topics}"
+                )
+
+    def _measure_sensor(self) -> None:
+        """Set the sensor's size by the largest coordinates of the first events, and say so in the notes."""
+        x = y = total = 0
+        with self._reading():
+            for block in self._blocks():
+                if len(block.events):
+                    x, y = max(x, int(block.events["x"].max())), max(y, int(block.events["y"].max()))
+                if (total := total + len(block.events)) >= _MEASURED:
+                    break
+        fitting = [size for size in SENSORS if x < size[0] and y < size[1]]
+        self.width, self.height = fitting[0] if fitting else (x + 1, y + 1)
+        self.notes.append(
+            f"sensor size not stated: assuming {self.width}x{self.height}, for coordinates up to x={x}, y={y}"
+        )
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def close(self) -> None:
+        pass
+
+    def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
+        streams: list[Iterable[Item]] = [self._messages()]  # first among those of equal time
+        if frames and self.frames_topic:
+            streams.append(self._frames())
+        with self._reading():
+            yield from heapq.merge(*streams, key=lambda item: item.received)
+
+    def _frame_stamps(self) -> Iterator[int]:
+        return (item.stamp for item in self._frames())
+
+    def _messages(self) -> Iterator[Item]:
+        """The events as messages, each received with its last event."""
+        self.reordered = 0
+        newest = 0  # the time at which a message without events is received
+        blocks = self._blocks() if self.events_type == EVENT_PACKET else self._chunks()
+        for seq, block in enumerate(blocks):
+            packet = None
+            if len(block.events):
+                newest = max(newest, int(block.events["t"][-1]))
+            stamp = int(block.events["t"][0]) if len(block.events) else newest
+            if block.words is not None:
+                raw = np.frombuffer(block.words.astype("<u2").tobytes(), np.uint8)
+                packet = PacketMessage(stamp, "", self.height, self.width, seq, 0, "evt3", raw)
+            message = EventMessage(stamp, "", self.height, self.width, block.events, packet, block.triggers)
+            yield Item(newest, self.events_topic, 0, partial(_given, message))
+
+    def _chunks(self) -> Iterator[Block]:
+        """The events in time order, as far as they are late by less than DISORDER_NS, cut to short chunks."""
+        pending, triggers = no_events(), NO_TRIGGERS
+        for block in self._blocks():
+            pending, triggers = concatenate([pending, block.events]), np.concatenate([triggers, block.triggers])
+            if not in_order(pending):
+                order = np.argsort(pending["t"], kind="stable")
+                self.reordered += int(np.count_nonzero(order[1:] < order[:-1]))
+                pending = pending[order]
+            ready = int(np.searchsorted(pending["t"], pending["t"][-1] - DISORDER_NS)) if len(pending) else 0
+            ready = max(ready, len(pending) - 10 * CHUNK_EVENTS)  # whatever the event rate
+            yield from _cut(pending[:ready], triggers, self.first_event)
+            if ready:
+                triggers = triggers[triggers["t"] > pending["t"][ready - 1]]
+            pending = pending[ready:]
+        yield from _cut(pending, triggers, self.first_event, last=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn an OSError into a RecordingError."""
+        try:
+            yield
+        except OSError as error:
+            raise RecordingError(f"{self.path}: cannot be read: {error}") from error
+
+
+def read_words(file: IO[bytes], itemsize: int) -> Iterator[bytes]:
+    """Read the rest of a file in blocks of whole words; the last block may end in a part of one."""
+    while data := file.read(_READ_BYTES // itemsize * itemsize):
+        yield data
+
+
+def _given(message: EventMessage) -> EventMessage:
+    return message
+
+
+def _cut(events: np.ndarray, triggers: np.ndarray, start: int, last: bool = False) -> Iterator[Block]:
+    """Cut at every 1/30 s and after CHUNK_EVENTS; triggers go with the first events that are not before them."""
+    changes = np.flatnonzero(np.diff((events["t"] - start) // CHUNK_NS)) + 1
+    cuts = np.union1d(changes, np.arange(CHUNK_EVENTS, len(events), CHUNK_EVENTS)).astype(np.int64)
+    for part in np.split(events, cuts):
+        if len(part):
+            mine = triggers["t"] <= part["t"][-1]
+            yield Block(part, triggers[mine])
+            triggers = triggers[~mine]
+    if last and len(triggers):
+        yield Block(no_events(), triggers)
