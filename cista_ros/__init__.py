@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .reconstructor import Frame, Reconstructor
     from .recordings import open_recording
 
-__version__ = "0.1.0"
+__version__: str
 __all__ = [
     "Frame",
     "Reconstructor",
@@ -41,6 +41,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)

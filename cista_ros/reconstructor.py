@@ -214,7 +214,7 @@ class Reconstructor:
 
     @torch.inference_mode()
     def code_activity(self) -> np.ndarray | None:
-        """Return the activity of the last image's sparse code: the mean of |Z| over its channels, float32 (h, w).
+        """Return the activity of the last image's sparse code: the channel mean of abs(Z), float32 (h, w).
 
         Its size is half the image's, rounded up. None for a network without a sparse code.
         """

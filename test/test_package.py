@@ -1,4 +1,4 @@
-"""What is installed: package.xml and setup.py agree, `ros2 run` finds the programs, messages are the public types."""
+"""The installed package: metadata from package.xml, programs for `ros2 run`, public message types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 DEPENDENCIES = {element.text for element in PACKAGE if element.tag in ("depend", "exec_depend")}
-# program -> arguments that it must refuse, by name and with exit code 2
+# program -> arguments that it must reject with exit code 2, naming the offender
 PROGRAMS = {
     "cista": ["reconstruct", "-o", "out", "--weights", "no such.pth", "no such.bag"],
     "play": ["no such.bag"],
@@ -30,7 +30,7 @@ PROGRAMS = {
 # import name -> (PyPI's name, rosdep's key or None)
 LIBRARIES = {
     "av": ("av", None),
-    "backports": ("backports", None),  # .zstd, in Python itself from 3.14 on, as `compression`
+    "backports": ("backports", None),  # .zstd; from Python 3.14 on in the standard library, as `compression`
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "lz4": ("lz4", None),
     "numpy": ("numpy", "python3-numpy"),
@@ -38,13 +38,13 @@ LIBRARIES = {
     "rosbags": ("rosbags", "python3-rosbags-pip"),
     "safetensors": ("safetensors", None),
     "torch": ("torch", "python3-pytorch-pip"),
-    "typer": ("typer", None),  # too old behind its key
+    "typer": ("typer", None),  # its rosdep key has a version that is too old
     "yaml": ("pyyaml", "python3-yaml"),
 }
-# What only evaluation and training use: the extras of these names in setup.py, and lpips, which needs torchvision.
+# Used by evaluation and training only: in the extras of setup.py, or, like lpips, installed by the user.
 OPTIONAL = {"compression", "h5py", "lpips", "matplotlib", "openvino", "skimage", "tensorboard", "triton"}
-# From ros-event-camera/dvs_msgs, built from its source beside ours (its share/dvs_msgs/msg/*.json), and as bags have it
-# that were recorded with ros-event-camera/event_camera_msgs.
+# Of ros-event-camera/dvs_msgs, from a build of its source (share/dvs_msgs/msg/*.json), and of
+# ros-event-camera/event_camera_msgs, from bags recorded with it.
 TYPE_HASHES = {
     "dvs_msgs/msg/Event": "RIHS01_51cfc8e311acf01bf39b01e0e8f2fee8f9fa97e7979cf505c0610c8a8bc3fc3a",
     "dvs_msgs/msg/EventArray": "RIHS01_0ea4aa5f4670adab1336550158b2e3c9bf60fe515a284c4215ed605bd559c995",
@@ -53,13 +53,13 @@ TYPE_HASHES = {
 
 
 def files_in(folder: str, pattern: str = "*") -> set[str]:
-    """Files of the repository below a folder, named from the folder."""
+    """Return the files below a folder of the repository, relative to the folder."""
     paths = (path for path in (ROOT / folder).rglob(pattern) if path.is_file() and "__pycache__" not in path.parts)
     return {str(path.relative_to(ROOT / folder)) for path in paths}
 
 
 def imported() -> dict[str, set[str]]:
-    """Packages that are not Python's own -> the files of cista_ros/ and launch/ that import them."""
+    """Return third-party package -> files of cista_ros/ and launch/ that import it."""
     users: dict[str, set[str]] = {}
     for path in [*(ROOT / "cista_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -76,7 +76,7 @@ def imported() -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `pip install .` would install, built from a copy: setuptools leaves its build/ beside setup.py."""
+    """Build the wheel that `pip install .` installs, from a copy: setuptools writes build/ beside setup.py."""
     if importlib.util.find_spec("pip") is None:
         pytest.skip("building a wheel needs pip")
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
@@ -92,29 +92,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def prefix(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prefix that the wheel, and nothing else, is installed into: the folder that holds bin/, lib/ and share/."""
+    """Install only the wheel into a new prefix and return it: the folder with bin/, lib/ and share/."""
     target = tmp_path_factory.mktemp("prefix")
     options = ["--no-deps", "--no-index", "--ignore-installed", "--prefix", target]
     subprocess.run([sys.executable, "-m", "pip", "install", "-qq", *options, wheel], check=True)
     return next(target.rglob("bin")).parent
 
 
-def test_package_xml_and_setup_py_say_the_same(wheel: Path) -> None:
+def test_metadata_comes_from_package_xml(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         metadata_file = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = HeaderParser().parsestr(archive.read(metadata_file).decode())
     maintainer = PACKAGE.find("maintainer")
-    said = {
+    expected = {
         "Name": PACKAGE.findtext("name"),
         "Version": PACKAGE.findtext("version"),
         "License": PACKAGE.findtext("license"),
         "Maintainer": maintainer.text,
         "Maintainer-email": maintainer.get("email"),
     }
-    assert {key: metadata[key] for key in said} == said
+    assert {key: metadata[key] for key in expected} == expected
     import cista_ros
 
-    assert cista_ros.__version__ == said["Version"]
+    assert cista_ros.__version__ == expected["Version"]
 
 
 def test_package_xml_is_valid() -> None:
@@ -154,8 +154,8 @@ def test_ros2_run_finds_every_console_script(wheel: Path, prefix: Path) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_ros2_run_finds_is_the_program(prefix: Path, program: str) -> None:
-    """Arguments and exit code pass through the wrapper in lib/cista_ros."""
+def test_wrapper_of_ros2_run_starts_the_program(prefix: Path, program: str) -> None:
+    """The wrapper in lib/cista_ros passes on arguments and exit code."""
     if program != "cista":
         pytest.importorskip("rclpy", reason="the nodes need ROS 2, which is not installed")
     site = next(prefix.rglob("cista_ros/__init__.py")).parent.parent
@@ -176,10 +176,9 @@ def test_everything_imported_is_declared() -> None:
     assert {key for _, key in LIBRARIES.values() if key} <= DEPENDENCIES
 
 
-def test_only_the_node_and_the_launch_files_import_ros() -> None:
-    for package, users in imported().items():
-        if package not in LIBRARIES.keys() | OPTIONAL:
-            assert all(user.startswith(("cista_ros/node/", "launch/")) for user in users), f"{package}: {users}"
+def test_pre_commit_runs_the_ruff_that_make_lint_runs() -> None:
+    (pinned,) = re.findall(r"^ruff==(.+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert set(re.findall(r"ruff==([^\],]+)", (ROOT / ".pre-commit-config.yaml").read_text())) == {pinned}
 
 
 def test_every_requirement_is_pinned() -> None:
@@ -189,7 +188,7 @@ def test_every_requirement_is_pinned() -> None:
 
 
 def test_our_interface_packages_have_the_type_hashes_of_the_public_ones() -> None:
-    """Computed by rosbags from our .msg files: without ROS, and independent of its generators."""
+    """rosbags computes the hashes from the .msg files, independently of the generators of ROS."""
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
     types = get_typestore(Stores.ROS2_HUMBLE)
@@ -203,7 +202,7 @@ def test_our_interface_packages_have_the_type_hashes_of_the_public_ones() -> Non
 
 @pytest.mark.parametrize("kind", ["dvs_msgs/msg/EventArray", "event_camera_msgs/msg/EventPacket"])
 def test_installed_interface_packages_announce_the_public_types(kind) -> None:
-    """What other nodes compare on the wire, from ROS 2 itself."""
+    """ROS 2 itself reports the hash that other nodes compare."""
     rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     package, _, name = kind.split("/")
     messages = pytest.importorskip(f"{package}.msg", reason=f"{package} is not installed")
