@@ -1,6 +1,7 @@
-"""Ways to run a network: as written, or faster. Which are exact, and how fast they are: docs/performance.md."""
+"""Ways to run a network. docs/performance.md compares their accuracy and speed."""
 
+from .base import Runtime
 from .choice import PRECISIONS, RUNTIMES, make_runtime
-from .runtime import Eager, Runtime
+from .eager import Eager
 
 __all__ = ["PRECISIONS", "RUNTIMES", "Eager", "Runtime", "make_runtime"]

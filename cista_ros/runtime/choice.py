@@ -1,4 +1,4 @@
-"""Which runtime, in which precision: by name, or the fastest that this machine has."""
+"""Select a runtime and a precision: by name, or the fastest that this machine supports."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 
 from ..errors import DeviceError, RuntimeUnavailableError, is_out_of_memory
 from ..networks import Cista, Network
-from .runtime import Eager, Runtime
+from .base import Runtime
+from .eager import Eager
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-# Of runtimes that compute in more than fp32.
-_REDUCED = {"native": ("bf16",), "cuda-graph": ("bf16", "fp16"), "cuda-graph-compile": ("bf16", "fp16")}
+# Of the runtimes that support more than fp32.
+REDUCED_PRECISIONS = {"native": ("bf16",), "cuda-graph": ("bf16", "fp16")}
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be run: a network, already on its device, for one sensor size."""
+    """A network, already on its device, to run at one sensor size and precision."""
 
     network: Network
     height: int
@@ -32,7 +33,7 @@ def _eager(task: Task) -> Runtime:
 
 
 def _fused(task: Task) -> Runtime:
-    from .fused_cista import FusedCista
+    from .fused import FusedCista
 
     return FusedCista(_cista_on_cpu("fused", task), task.height, task.width)
 
@@ -49,41 +50,18 @@ def _native(task: Task) -> Runtime:
     return NativeCista(_cista_on_cpu("native", task), task.height, task.width, task.precision)
 
 
-def _compile(task: Task) -> Runtime:
-    from .compiled import Compiled
-
-    return Compiled(task.network, task.height, task.width, task.device)
-
-
-def _openvino(task: Task) -> Runtime:
-    from .openvino_cpu import OpenVino
-
-    if task.device.type != "cpu":
-        raise RuntimeUnavailableError(f"runtime openvino runs on the CPU, not on {task.device}: give --device cpu")
-    return OpenVino(task.network, task.height, task.width)
-
-
 def _cuda_graph(task: Task) -> Runtime:
     from .cuda_graph import CudaGraph
 
     return CudaGraph(task.network, task.height, task.width, task.device, task.precision)
 
 
-def _cuda_graph_compile(task: Task) -> Runtime:
-    from .cuda_graph import CompiledCudaGraph
-
-    return CompiledCudaGraph(task.network, task.height, task.width, task.device, task.precision)
-
-
 _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "eager": _eager,
     "fused": _fused,
-    "winograd": _winograd,
     "native": _native,
-    "compile": _compile,
-    "openvino": _openvino,
+    "winograd": _winograd,
     "cuda-graph": _cuda_graph,
-    "cuda-graph-compile": _cuda_graph_compile,
 }
 RUNTIMES = ("auto", *_MAKERS)
 
@@ -91,59 +69,59 @@ RUNTIMES = ("auto", *_MAKERS)
 def make_runtime(
     name: str, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"
 ) -> tuple[Runtime, str]:
-    """A runtime by its name, and a sentence that says which it is and, for `auto`, why.
+    """Make a runtime by name. Return it with a note that names it and, for `auto`, gives the reason.
 
-    Precision `auto` is fp32, but with the runtime `auto` on a CPU that has a matrix unit for bf16 it is that.
+    Precision `auto` is fp32, except that runtime `auto` uses bf16 on a CPU with a matrix unit if a trial allows.
 
     Raises:
-        RuntimeUnavailableError: not one of RUNTIMES, not installed, or not for this network, device or precision.
+        RuntimeUnavailableError: unknown name, missing tools, or an unsupported network, device or precision.
         DeviceError: out of memory.
     """
     if name not in RUNTIMES:
-        raise RuntimeUnavailableError(f"runtime {name!r} is not one of {', '.join(RUNTIMES)}")
+        raise RuntimeUnavailableError(f"unknown runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
-        raise RuntimeUnavailableError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+        raise RuntimeUnavailableError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if name != "auto":
         task = Task(network, height, width, device, "fp32" if precision == "auto" else precision)
         return _make(name, task), f"runtime {name} {task.precision}"
-    passed: dict[str, str] = {}
+    rejected: dict[str, str] = {}
     for candidate, with_precision, reason in _candidates(device, precision):
         try:
             task = Task(network, height, width, device, with_precision)
-            runtime = _make_if_it_holds(candidate, task) if precision == "auto" else _make(candidate, task)
+            runtime = _make_checked(candidate, task) if precision == "auto" else _make(candidate, task)
         except RuntimeUnavailableError as error:
-            passed.setdefault(str(error), f"not {candidate} {with_precision}: {error}")
+            rejected.setdefault(str(error), f"not {candidate} {with_precision}: {error}")
             continue
-        return runtime, f"runtime {candidate} {with_precision} ({'; '.join([reason, *passed.values()])})"
-    raise RuntimeUnavailableError(f"no runtime for {precision} on {device}: {'; '.join(passed.values())}")
+        return runtime, f"runtime {candidate} {with_precision} ({'; '.join([reason, *rejected.values()])})"
+    raise RuntimeUnavailableError(f"no runtime supports {precision} on {device}: {'; '.join(rejected.values())}")
 
 
 def has_matrix_unit() -> bool:
-    """This CPU multiplies matrices of bfloat16 in a unit of its own (Intel's AMX), many times as fast as fp32."""
-    check = getattr(torch.cpu, "_is_amx_tile_supported", None)  # older torch does not know
+    """Return whether this CPU has a bfloat16 matrix unit (Intel AMX), several times as fast as fp32."""
+    check: Callable[[], bool] | None = getattr(torch.cpu, "_is_amx_tile_supported", None)  # missing in older torch
     return check is not None and check()
 
 
 def _candidates(device: torch.device, precision: str) -> list[tuple[str, str, str]]:
-    """Names, precisions and reasons, best first; docs/performance.md has the measurements behind the order."""
+    """Names, precisions and reasons, best first, in the order measured in docs/performance.md."""
     exact = "fp32" if precision == "auto" else precision
     eager = ("eager", exact, "runs everywhere")
     if device.type == "cuda":
-        return [("cuda-graph", exact, "one launch a step"), eager]
-    reduced = ("native", "bf16", "this CPU has a matrix unit, and in a trial images stayed at fp32's")
+        return [("cuda-graph", exact, "one launch per step"), eager]
     if precision not in ("auto", "fp32"):
-        return [("native", precision, "asked for")]
+        return [("native", precision, "requested precision")]
+    reduced = ("native", "bf16", "this CPU has a matrix unit, and a trial stayed close to fp32")
     return [
         *([reduced] if precision == "auto" and has_matrix_unit() else []),
         ("winograd", exact, "exact, fewest multiplications"),
-        ("fused", exact, "exact, nothing to install"),
+        ("fused", exact, "exact, needs no compiler"),
         eager,
     ]
 
 
-def _make_if_it_holds(name: str, task: Task) -> Runtime:
+def _make_checked(name: str, task: Task) -> Runtime:
     runtime = _make(name, task)
-    if runtime.precision != "fp32":
+    if runtime.precision != "fp32" and isinstance(task.network, Cista):
         from .native.trial import check_bf16
 
         check_bf16(task.network)
@@ -151,24 +129,23 @@ def _make_if_it_holds(name: str, task: Task) -> Runtime:
 
 
 def _make(name: str, task: Task) -> Runtime:
-    offered = ("fp32", *_REDUCED.get(name, ()))
-    if task.precision not in offered:
-        names = " or ".join(offered)
-        raise RuntimeUnavailableError(f"runtime {name} computes in {names} only, not in {task.precision}")
+    supported = ("fp32", *REDUCED_PRECISIONS.get(name, ()))
+    if task.precision not in supported:
+        raise RuntimeUnavailableError(f"runtime {name} supports {' and '.join(supported)}, not {task.precision}")
     try:
         return _MAKERS[name](task)
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if not is_out_of_memory(error):
             raise
         raise DeviceError(
-            f"{task.width}x{task.height} pixels need more memory than {task.device} has free ({error});"
-            " reconstruct at a lower resolution (downscale), or choose another device"
+            f"out of memory on {task.device} at {task.width}x{task.height} pixels ({error});"
+            " lower the resolution (downscale) or choose another device"
         ) from error
 
 
 def _cista_on_cpu(name: str, task: Task) -> Cista:
     if task.device.type != "cpu":
-        raise RuntimeUnavailableError(f"runtime {name} runs on the CPU, not on {task.device}: give --device cpu")
+        raise RuntimeUnavailableError(f"runtime {name} runs on the CPU, not on {task.device}: use --device cpu")
     if type(task.network) is not Cista:
-        raise RuntimeUnavailableError(f"runtime {name} is for the CISTA networks, not for {task.network.name}")
+        raise RuntimeUnavailableError(f"runtime {name} supports CISTA networks, not {task.network.name}")
     return task.network

@@ -1,9 +1,9 @@
-"""Two convolutions with nothing but a doubling or halving between them, as one: the same sums, taken once.
+"""Two convolutions with only a doubling or halving of the size between them, merged into one. CPU, fp32.
 
-Cista begins and ends with such a chain: two heads and a convolution of stride 2; a doubling and two convolutions. Each
-is one 5x5 convolution at half the resolution or to it. At the borders the chain is another linear map, because every
-part reflects or holds its own input there: the first and the last row and column get kernels of their own. All
-kernels are computed from the weights in float64, by multiplying out the chain's parts as matrices along one axis.
+CISTA starts and ends with such a chain: two heads and a convolution of stride 2; a doubling and two convolutions. Each
+equals one 5x5 convolution at half the resolution. At the borders the chain is a different linear map, because each of
+its parts reflects or replicates its own input there; the outermost rows and columns therefore have their own kernels.
+All kernels are computed from the weights in float64, by multiplying the parts of the chain as matrices along one axis.
 """
 
 from __future__ import annotations
@@ -13,14 +13,69 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from ..networks import Cista
 from .packed import PackedConv, TapConv
 
 TAPS = 5
 FIRST, MIDDLE, LAST = 0, 1, 2
-# Sides of the small picture that the kernels are read from; its middle lies beyond the reach of its borders.
+# Side of the small image from which the kernels are read, and where: at both borders, and far enough from them.
 _SIDE, _PLACES = 8, (0, 3, 7)
+
+FewOutputs = Callable[[Tensor, Tensor], TapConv]
+
+
+class Ends:
+    """Both ends of CISTA: from voxel grid and previous image to X, and from features to the image.
+
+    Args:
+        few: makes convolutions with few outputs.
+    Attributes:
+        held: input of `show`, (h + 4, w + 4, C). The caller writes the features (h, w, C) into its middle; `hold`
+            replicates their outermost pixels into the ring around them. The outermost ring stays zero.
+    """
+
+    def __init__(self, network: Cista, height: int, width: int, few: FewOutputs = TapConv) -> None:
+        self.height, self.width = height, width
+        h, w, c = (height + 1) // 2, (width + 1) // 2, network.config.channels
+        events, image = network.events_head, network.image_head
+        half = image.weight.shape[0]
+        heads = events.weight.new_zeros(2 * half, network.config.bins + 1, 3, 3)
+        heads[:half, :-1], heads[half:, -1:] = events.weight, image.weight
+        bias = torch.cat((parameters(events)[1], parameters(image)[1]))
+        self._merge = halving_chain((heads, bias), parameters(network.fusion), h, w)
+        self._show = doubling_chain(parameters(network.upsampled), parameters(network.prediction), h, w, few)
+        self.held = torch.zeros(h + 4, w + 4, c)
+
+    def merge(self, grid: Tensor, image: Tensor) -> Tensor:
+        """Return X (h, w, C) from a voxel grid (B, H, W) and the previous image (H, W)."""
+        inputs = torch.cat((grid, image[None]))
+        # Two steps: odd sizes become even first, then the border reflects the even image.
+        inputs = F.pad(inputs, (0, self.width % 2, 0, self.height % 2), mode="reflect")
+        inputs = F.pad(inputs, (2, 2, 2, 2), mode="reflect").permute(1, 2, 0).contiguous()
+        return self._merge(inputs)
+
+    def hold(self) -> None:
+        """Replicate the outermost pixels of the features in `held`."""
+        held = self.held
+        held[1, 2:-2], held[-2, 2:-2] = held[2, 2:-2], held[-3, 2:-2]
+        held[:, 1], held[:, -2] = held[:, 2], held[:, -3]
+
+    def show(self) -> Tensor:
+        """Return the image (H, W) of the features in `held`."""
+        phases = self._show(self.held)
+        h, w = phases.shape[:2]
+        doubled = phases.view(h, w, 2, 2).permute(0, 2, 1, 3).reshape(2 * h, 2 * w)
+        return torch.sigmoid(doubled[: self.height, : self.width])
+
+
+def parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a convolution."""
+    if not isinstance(layer, nn.Conv2d) or layer.bias is None:
+        raise TypeError(f"{type(layer).__name__}: expected a convolution with a bias")
+    return layer.weight.detach(), layer.bias.detach()
 
 
 @dataclass(frozen=True)
@@ -31,27 +86,23 @@ class _Patch:
 
 
 class LinearChain:
-    """A 5x5 convolution with kernels of its own in the outermost rows and columns.
+    """A 5x5 convolution with separate kernels for the outermost rows and columns.
 
     Args:
-        kernels: (3, 3, outputs, inputs, 5, 5): of the first, middle and last rows, and columns.
+        kernels: (3, 3, outputs, inputs, 5, 5), for the first, middle and last rows and columns.
         bias: (outputs,).
         height, width: of the output, at least 4 each.
-        few: what makes the convolution from a weight and a bias where it has few outputs and stride 1.
+        few: makes the convolution if it has few outputs and stride 1.
     """
 
     def __init__(
-        self,
-        kernels: Tensor,
-        bias: Tensor,
-        height: int,
-        width: int,
-        stride: int,
-        few: Callable[[Tensor, Tensor], TapConv] = TapConv,
+        self, kernels: Tensor, bias: Tensor, height: int, width: int, stride: int, few: FewOutputs = TapConv
     ) -> None:
         self.stride = stride
         middle = kernels[MIDDLE, MIDDLE].float()
-        make = few if stride == 1 and len(bias) < 16 else partial(PackedConv, stride=stride)
+        make: Callable[[Tensor, Tensor], PackedConv | TapConv] = partial(PackedConv, stride=stride)
+        if stride == 1 and len(bias) < 16:
+            make = few
         self._middle = make(middle, bias)
         places = [[slice(0, 1), slice(1, n - 1), slice(n - 1, n)] for n in (height, width)]
         self._border = [
@@ -62,7 +113,11 @@ class LinearChain:
         ]
 
     def __call__(self, padded: Tensor) -> Tensor:
-        """(stride height + 4 or more, stride width + 4 or more, inputs), from two rows and columns before the first."""
+        """Return (height, width, outputs).
+
+        Args:
+            padded: (stride height + 4 or more, stride width + 4 or more, inputs), with a border of two.
+        """
         out = self._middle(padded)
         for patch in self._border:
             window = padded[self._reach(patch.rows), self._reach(patch.columns)]
@@ -74,16 +129,12 @@ class LinearChain:
 
 
 def doubling_chain(
-    first: tuple[Tensor, Tensor],
-    second: tuple[Tensor, Tensor],
-    height: int,
-    width: int,
-    few: Callable[[Tensor, Tensor], TapConv] = TapConv,
+    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int, few: FewOutputs = TapConv
 ) -> LinearChain:
-    """Bilinear doubling, then two 3x3 convolutions with reflected borders, given as (weight, bias).
+    """Merge a bilinear doubling and two 3x3 convolutions with reflected borders, given as (weight, bias).
 
-    It takes (height + 4, width + 4, inputs), the outermost rows and columns of the picture held, and returns
-    (height, width, 4 outputs): what belongs to places (0, 0), (0, 1), (1, 0) and (1, 1) of each doubled pixel.
+    The chain maps (height + 4, width + 4, inputs), the image with replicated borders, to (height, width, 4 outputs):
+    the values at (0, 0), (0, 1), (1, 0) and (1, 1) of each doubled pixel.
     """
     double = _doubling(_SIDE)
     along = (_two_shifts(2 * _SIDE) @ double).view(3, 3, _SIDE, 2, _SIDE)
@@ -95,10 +146,9 @@ def doubling_chain(
 
 
 def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int) -> LinearChain:
-    """A 3x3 convolution, then one of stride 2, both with reflected borders, given as (weight, bias).
+    """Merge a 3x3 convolution and one of stride 2, both with reflected borders, given as (weight, bias).
 
-    It takes (2 height + 4, 2 width + 4, inputs), reflected below and on the right, and returns (height, width,
-    outputs).
+    The chain maps (2 height + 4, 2 width + 4, inputs), the image with reflected borders, to (height, width, outputs).
     """
     along = _two_shifts(2 * _SIDE)[:, :, ::2]
     first_taps, middle_taps = (_window(along[:, :, i], 2 * i - 2) for i in _PLACES[:2])
@@ -108,20 +158,20 @@ def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], h
 
 
 def _two_shifts(n: int) -> Tensor:
-    """(3, 3, n, n): what tap a of one convolution, then tap c of the next, do along one axis; [c, a]."""
+    """(3, 3, n, n) [c, a]: tap a of the first convolution followed by tap c of the second, along one axis."""
     shifts = torch.stack([_shift(n, by) for by in (-1, 0, 1)])
     return shifts[:, None] @ shifts[None]
 
 
 def _shift(n: int, by: int) -> Tensor:
-    """The matrix (n, n) that moves a signal by -1, 0 or 1, its ends reflected."""
+    """The matrix (n, n) that shifts a signal by -1, 0 or 1 and reflects it at its ends."""
     at = (torch.arange(n) + by).abs()
     at = torch.where(at > n - 1, 2 * (n - 1) - at, at)
     return torch.eye(n, dtype=torch.float64)[at]
 
 
 def _doubling(n: int) -> Tensor:
-    """The matrix (2n, n) of bilinear doubling, pixel centres at half-integers, ends held."""
+    """The matrix (2n, n) of bilinear doubling, with pixel centres at half-integers and replicated ends."""
     matrix = torch.zeros(2 * n, n, dtype=torch.float64)
     for i in range(n):
         for out, neighbour in ((2 * i, max(i - 1, 0)), (2 * i + 1, min(i + 1, n - 1))):
@@ -131,13 +181,13 @@ def _doubling(n: int) -> Tensor:
 
 
 def _window(matrix: Tensor, start: int) -> Tensor:
-    """Columns start … start + 4 of (..., n), zero where there are none."""
-    padded = torch.nn.functional.pad(matrix, (TAPS, TAPS))
+    """Columns start to start + 4 of (..., n), zero outside."""
+    padded = F.pad(matrix, (TAPS, TAPS))
     return padded[..., start + TAPS : start + 2 * TAPS]
 
 
 def _composed(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """The weights multiplied over the channels between them: (outputs, rows, columns, rows, columns, inputs)."""
+    """The product of the weights over the channels between them: (outputs, rows, columns, rows, columns, inputs)."""
     return torch.einsum("omcd,miab->ocdabi", second[0].double(), first[0].double())
 
 

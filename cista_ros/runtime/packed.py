@@ -1,4 +1,4 @@
-"""What the faster ways on a CPU are built of: memory that is kept, convolutions whose weights were laid out once."""
+"""Building blocks of the CPU runtimes: reusable memory, and convolutions whose weights are packed once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class Scratch:
-    """Memory for what lives only within one convolution; shared by all of them, and never given back."""
+    """Memory for intermediate results of one convolution. All convolutions share it; it is never freed."""
 
     def __init__(self) -> None:
         self._blocks: dict[str, Tensor] = {}
 
     def take(self, name: str, *shape: int) -> Tensor:
-        """A float32 tensor of this shape, its content undefined; the next `take` of the same name reuses its memory."""
+        """Return an uninitialised float32 tensor. The next `take` of the same name reuses its memory."""
         size = math.prod(shape)
         block = self._blocks.get(name)
         if block is None or block.numel() < size:
@@ -25,14 +25,14 @@ class Scratch:
 
 
 class PackedConv:
-    """A convolution without padding on one picture (rows, columns, channels).
+    """A convolution without padding on one image (rows, columns, channels).
 
-    oneDNN wants weights in an order of its own and lays them out anew in every call of `conv2d`, which for small
-    pictures costs as much as the convolution. Where torch offers it that is done once, here.
+    oneDNN reorders the weights in every call of `conv2d`, which for small images takes as long as the convolution. Here
+    they are reordered once, if torch supports it.
 
     Args:
         weight: (outputs, inputs / groups, kh, kw); bias: (outputs,) or None.
-        dtype: of what it takes and gives; sums are float32 whatever it is.
+        dtype: of input and output; sums are float32.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class PackedConv:
         self.bias = None if bias is None else bias.detach().to(dtype)
         self.stride, self.groups = stride, groups
         self._packed: Tensor | None = None
-        # The layout suits any size, but oneDNN wants an example to choose it by; it comes with the first call.
+        # oneDNN chooses a layout from an example input, the first one. The layout is valid for any size.
         self._can_pack = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """(rows, columns, inputs) -> (rows', columns', outputs), new memory."""
-        x = picture[None].permute(0, 3, 1, 2)
+        x = image[None].permute(0, 3, 1, 2)
         if self._can_pack:
             y = self._call_packed(x)
         else:
@@ -62,18 +62,20 @@ class PackedConv:
     def _call_packed(self, x: Tensor) -> Tensor:
         where = [0, 0], [self.stride] * 2, [1, 1], self.groups
         if self._packed is None:
-            self._packed = torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *where, list(x.shape))
-        return torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *where, "none", [], "")
+            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight  # its type stub lacks the last argument
+            self._packed = reorder(self.weight.to_mkldnn(), *where, list(x.shape))  # type: ignore[call-arg]
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *where, "none", [], "")
+        return y
 
 
 class TapConv:
-    """A convolution to few channels, for which a CPU's vector units are too wide.
+    """A convolution with few outputs, which a direct convolution computes with most vector lanes idle.
 
-    One matrix product gives every place's share in each of its neighbours' sums, which are then added up.
+    One matrix product computes the contribution of every pixel to each of its neighbours; these are then summed.
 
     Args:
         weight: (outputs, inputs, k, k); bias: (outputs,).
-        dtype: of what it takes.
+        dtype: of the input.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype = torch.float32) -> None:
@@ -82,13 +84,13 @@ class TapConv:
         self._shares = PackedConv(columns, None, dtype=dtype)
         self.bias = bias.detach().float()
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """(rows, columns, inputs) -> (rows - k + 1, columns - k + 1, outputs), float32."""
-        return self._gather(self._shares(picture))
+        return self._gather(self._shares(image))
 
     def _gather(self, shares: Tensor) -> Tensor:
         k, n = self.taps, self.outputs
         row, place, _ = shares.stride()
-        # Tap (i, j) of output (y, x) was computed at (y + i, x + j), in column (i k + j) n + its own of its outputs.
+        # Tap (i, j) of output n of pixel (y, x) is at (y + i, x + j), column (i k + j) outputs + n.
         size = (shares.shape[0] - k + 1, shares.shape[1] - k + 1, n, k, k)
         return shares.as_strided(size, (row, place, 1, row + k * n, place + n)).sum((3, 4)).add_(self.bias)

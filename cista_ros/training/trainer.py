@@ -11,13 +11,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..networks import Conventions, Network, save_network
 from ..runtime import Runtime, make_runtime
-from ..runtime.compiled import check_tools
 from ..simulation.pictures import Pictures, split_held_out
 from ..simulation.sequences import Sequences, simulate
 from ..voxel_grid import normalise
 from .beginning import new_network, new_optimiser, thresholds
 from .card import model_card, weights_metadata
-from .elementwise import compile_elementwise
+from .elementwise import check_tools, compile_elementwise
 from .losses import Distance, SequenceLoss, fitted, last_told
 from .schedule import ema_decay, learning_rate, sequence_length, teacher_probability
 from .state import TrainingError, TrainingState, save_state, write_aside

@@ -1,4 +1,4 @@
-"""Every runtime shows what the reference shows, over hundreds of steps that build on each other."""
+"""Every runtime computes the images of the reference, over hundreds of recurrent steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import cista_ros
 from cista_ros.errors import RuntimeUnavailableError
-from cista_ros.networks import MODELS, Cista, CistaConfig, find_weights, load_network, make_network, shipped_weights
+from cista_ros.networks import Cista, CistaConfig, find_weights, load_network, make_network, shipped_weights
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.recordings import open_recording
 from cista_ros.runtime import choice, make_runtime
@@ -28,7 +28,7 @@ needs_bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def grids(count, bins, height, width, seed=0):
-    """Voxel grids as busy as real ones: a third of the cells filled, mean 0, deviation 1."""
+    """Voxel grids with a third of the cells filled, mean 0, standard deviation 1, like real ones."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
         filled = torch.rand(bins, height, width, generator=generator) < 0.3
@@ -46,7 +46,7 @@ def largest_difference(name, network, height, width, steps, seed=0):
 
 
 def random_network(**config):
-    """A small CISTA whose every parameter matters: biases, thetas of both signs, alphas."""
+    """A small CISTA in which every parameter matters: biases, thetas of both signs, alphas."""
     torch.manual_seed(3)
     network = Cista(CistaConfig(**{"channels": 8, "iterations": 3, **config})).eval().requires_grad_(False)
     for parameter in network.parameters():
@@ -58,7 +58,7 @@ def random_network(**config):
 @pytest.mark.parametrize("name", FAST)
 @settings(max_examples=30)
 @given(height=st.integers(16, 45), width=st.integers(16, 45), seed=st.integers(0, 1000))
-def test_any_size_to_its_borders(name, height, width, seed):
+def test_any_size_is_exact_up_to_the_borders(name, height, width, seed):
     assert largest_difference(name, random_network(), height, width, steps=3, seed=seed) < 1e-6
 
 
@@ -83,7 +83,7 @@ def test_200_steps_of_the_released_network(name, released_weights):
 
 
 @pytest.mark.parametrize("name", ["eager", *FAST])
-def test_reset_begins_anew(name):
+def test_reset_starts_a_new_sequence(name):
     runtime = make_runtime(name, random_network(), 20, 24, CPU)[0]
     sequence = list(grids(3, 5, 20, 24))
     with torch.inference_mode():
@@ -95,7 +95,7 @@ def test_reset_begins_anew(name):
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_two_runtimes_of_one_network_do_not_disturb_each_other_nor_it(name):
+def test_two_runtimes_of_one_network_are_independent_and_leave_it_unchanged(name):
     network = random_network()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     one, other = (make_runtime(name, network, 20, 24, CPU)[0] for _ in range(2))
@@ -114,7 +114,7 @@ def test_two_runtimes_of_one_network_do_not_disturb_each_other_nor_it(name):
 @needs_bf16
 @pytest.mark.parametrize("weights", shipped_weights())
 @pytest.mark.parametrize("events", ["simulated", "real"])
-def test_bf16_stays_within_a_grey_level_over_200_steps_where_auto_takes_it(weights, events, shared_file):
+def test_bf16_stays_within_one_grey_level_over_200_steps_if_auto_selects_it(weights, events, shared_file):
     network = load_network(find_weights(weights))
     try:
         check_bf16(network)
@@ -129,21 +129,21 @@ def test_bf16_stays_within_a_grey_level_over_200_steps_where_auto_takes_it(weigh
 
 @needs_compiler
 @needs_bf16
-def test_auto_does_not_take_bf16_for_weights_with_which_rounding_grows(released_weights, monkeypatch):
+def test_auto_rejects_bf16_for_weights_with_growing_errors(released_weights, monkeypatch):
     monkeypatch.setattr(choice, "has_matrix_unit", lambda: True)
     runtime, note = make_runtime("auto", load_network(released_weights), 20, 24, CPU, "auto")
     assert (runtime.name, runtime.precision) == ("winograd", "fp32")
-    assert "not native bf16: in a trial its images drifted" in note
+    assert "not native bf16: images differed by" in note
 
 
 def worst_mean_difference(path, network, size=64, steps=200):
-    """Between bf16 and the reference in the middle of a recording: the mean of an image, the worst of so many steps."""
+    """The worst mean difference of an image between bf16 and the reference, in the middle of a recording."""
     with open_recording(path) as recording:
         chunks = [r.message.events for r in recording.read(frames=False, camera_info=False)]
         height, width = recording.height, recording.width
     events = np.concatenate(chunks)
     top, left = (height - size) // 2, (width - size) // 2
-    # Of unsigned numbers: what lies left of or above the part becomes very large.
+    # Unsigned: coordinates left of or above the crop wrap around to large values.
     events["x"] -= left
     events["y"] -= top
     events = events[(events["x"] < size) & (events["y"] < size)]
@@ -155,35 +155,9 @@ def worst_mean_difference(path, network, size=64, steps=200):
     )
 
 
-def test_openvino_runs_every_network():
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'openvino>=2025.0'")
-    for name in sorted(MODELS.keys() - {"spade-e2vid"}):
-        torch.manual_seed(0)
-        network = make_network(name).eval().requires_grad_(False)
-        assert largest_difference("openvino", network, 24, 32, steps=4) < EXACT, name
-
-
-def test_openvino_refuses_a_network_whose_first_step_differs():
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'openvino>=2025.0'")
-    with pytest.raises(RuntimeUnavailableError, match="spade-e2vid: its first step differs"):
-        make_runtime("openvino", make_network("spade-e2vid").eval(), 24, 32, CPU)
-
-
-def test_200_steps_by_openvino(released_weights):
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'openvino>=2025.0'")
-    assert largest_difference("openvino", load_network(released_weights), 21, 26, steps=200) < EXACT
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
-def test_compile_shows_the_same(small_network):
-    assert largest_difference("compile", small_network, 20, 24, steps=10) < EXACT
-
-
-@pytest.mark.parametrize("name", [*FAST, "openvino"])
+@pytest.mark.parametrize("name", FAST)
 @torch.inference_mode()
-def test_every_runtime_tells_the_code_of_the_reference(name):
-    if name == "openvino":
-        pytest.importorskip("openvino")
+def test_every_runtime_returns_the_code_of_the_reference(name):
     network = random_network(channels=8)
     reference, runtime = (make_runtime(n, network, 25, 34, CPU)[0] for n in ("eager", name))
     for grid in grids(3, network.bins, 25, 34):
@@ -194,7 +168,7 @@ def test_every_runtime_tells_the_code_of_the_reference(name):
     assert reference.code().abs().max() > 0.01
 
 
-def test_a_network_without_a_sparse_code_has_none_to_tell():
+def test_code_is_none_for_a_network_without_a_sparse_code():
     runtime = make_runtime("eager", make_network("firenet"), 16, 16, CPU)[0]
     assert runtime.code() is None
     runtime.step(next(grids(1, 5, 16, 16)))

@@ -1,1 +1,1 @@
-"""CISTA on a CPU by kernels of our own, compiled on the spot, around oneDNN's convolutions."""
+"""CISTA on a CPU: oneDNN convolutions, and own C++ kernels, compiled at the first start, for everything between."""

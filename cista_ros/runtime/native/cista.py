@@ -1,17 +1,20 @@
-"""CISTA, CISTA-D and CISTA-TC on a CPU by kernels of our own: all between two convolutions is one pass over memory."""
+"""CISTA, CISTA-D and CISTA-TC on a CPU with own kernels: one pass over memory between two convolutions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import RuntimeUnavailableError
 from ...networks import Cista
-from ..cista_ends import Ends, parameters
+from ...networks.sparse_coding import IstaBlock
+from ..base import Runtime
+from ..linear_chain import Ends, parameters
 from ..packed import PackedConv, TapConv
-from ..runtime import Runtime
 from .kernels import Bordered, Kernels
 from .winograd import TILE, WinogradConv, Workspace
 
@@ -22,12 +25,12 @@ Conv = PackedConv | WinogradConv
 class NativeCista(Runtime):
     """Direct convolutions, in fp32 or bf16.
 
-    In bf16 convolutions take and give bfloat16 (they add up in float32), and so are the codes and the hidden state
-    between them. Float32 remain the voxel grid, the image, X, the ConvLSTM's cell, the similarity, and all from the
-    hidden state to the image.
+    In bf16, inputs and outputs of convolutions are bfloat16 (their sums are float32), and so are the codes and the
+    hidden state between them. The voxel grid, the image, X, the ConvLSTM's cell, the similarity, and everything from
+    the hidden state to the image stay float32.
 
     Raises:
-        RuntimeUnavailableError: the kernels cannot be compiled, or oneDNN has no bf16 for this CPU.
+        RuntimeUnavailableError: the kernels cannot be compiled, or oneDNN does not support bf16 on this CPU.
     """
 
     name = "native"
@@ -35,15 +38,15 @@ class NativeCista(Runtime):
 
     def __init__(self, network: Cista, height: int, width: int, precision: str = "fp32") -> None:
         if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            raise RuntimeUnavailableError(f"runtime {self.name}: this CPU has no instructions for bf16: use fp32")
+            raise RuntimeUnavailableError(f"runtime {self.name}: this CPU does not support bf16: use --precision fp32")
         self.config = config = network.config
         self.precision, self._dtype = precision, _DTYPES[precision]
         h, w, c = (height + 1) // 2, (width + 1) // 2, config.channels
         self._kernels, exact = Kernels(self._dtype), Kernels(torch.float32)
         self._ends = Ends(network, height, width, partial(_Taps, kernels=exact))
         self._first_code = self._conv(*parameters(network.first_code))
-        # Tied blocks are one object: what is made of it is made once.
-        made = {id(block): _Block(block, self._conv) for block in network.blocks}
+        # A block shared by all iterations is one object, packed once.
+        made = {id(block): _Block(cast(IstaBlock, block), self._conv) for block in network.blocks}
         blocks = [made[id(block)] for block in network.blocks]
         self._blocks = blocks * config.iterations if config.shared else blocks
         if config.similarity:
@@ -82,7 +85,7 @@ class NativeCista(Runtime):
         return self._image.copy_(self._ends.show())
 
     def _find_code(self, x: Tensor) -> None:
-        """The unrolled iterations, from X to the code Z^K in self._code; Z_{t-1} goes to self._previous."""
+        """Run the unrolled iterations from X to the code Z^K in self._code; Z_{t-1} moves to self._previous."""
         self._code, self._previous = self._previous, self._code
         code, before, kernels = self._code, self._previous, self._kernels
         h, w = code.inner.shape[:2]
@@ -106,7 +109,7 @@ class NativeCista(Runtime):
 
 
 class WinogradCista(NativeCista):
-    """The large convolutions with a quarter of the multiplications; fp32 only."""
+    """Winograd convolutions, with a quarter of the multiplications; fp32 only."""
 
     name = "winograd"
     tile = TILE
@@ -122,21 +125,21 @@ class WinogradCista(NativeCista):
 class _Block:
     """D, P, alpha and theta of one iteration."""
 
-    def __init__(self, block: nn.Module, conv: type) -> None:
+    def __init__(self, block: IstaBlock, conv: Callable[[Tensor, Tensor], Conv]) -> None:
         self.D, self.P = conv(*parameters(block.D)), conv(*parameters(block.P))
         self.theta = block.theta.detach().flatten().float().contiguous()
         self.alpha = None if block.alpha is None else block.alpha.detach().flatten().float().contiguous()
 
 
 class _Taps(TapConv):
-    """The same, its shares added up by a kernel."""
+    """A TapConv that sums with a kernel."""
 
     def __init__(self, weight: Tensor, bias: Tensor, kernels: Kernels) -> None:
         super().__init__(weight, bias, kernels.dtype)
         self._kernels = kernels
 
-    def __call__(self, picture: Tensor, h: int | None = None, w: int | None = None) -> Tensor:
-        """As TapConv; of the result only (h, w) where they are given."""
-        shares = self._shares(picture)
+    def __call__(self, image: Tensor, h: int | None = None, w: int | None = None) -> Tensor:
+        """Like TapConv; if h and w are given, only that part of the result."""
+        shares = self._shares(image)
         h, w = h or shares.shape[0] - self.taps + 1, w or shares.shape[1] - self.taps + 1
         return self._kernels.gather(shares, self.taps, self.bias, torch.empty(h, w, self.outputs))

@@ -1,6 +1,6 @@
-// What a step of CISTA does between its convolutions, each in one pass over memory. Called by kernels.py, which also
-// says what the arguments are. Pictures are (rows, columns, channels); "bordered" ones have one more row and column on
-// each side, which reflect the inside. Numbers are float or bfloat16; sums are always float.
+// The operations of a CISTA step between its convolutions, each one pass over memory. kernels.py documents the
+// arguments. Feature maps are (rows, columns, channels); a bordered one has one more row and column on each side, which
+// reflect the inside. Values are float or bfloat16; sums are float.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -20,13 +20,13 @@ inline float load(bf16 v) {
     return out;
 }
 inline void store(float& out, float v) { out = v; }
-inline void store(bf16& out, float v) {  // to the nearest, ties to even
+inline void store(bf16& out, float v) {  // round to nearest, ties to even
     uint32_t wide;
     std::memcpy(&wide, &v, 4);
     out.bits = uint16_t((wide + 0x7fff + ((wide >> 16) & 1)) >> 16);
 }
 
-// 1 / (1 + exp(-v)) to 1e-7, in operations that the compiler can make vectors of: exp(x) = 2^n exp(r), |r| <= ln 2 / 2.
+// 1 / (1 + exp(-v)) to 1e-7, in operations that the compiler can vectorise: exp(x) = 2^n exp(r), |r| <= ln 2 / 2.
 inline float sigmoid(float v) {
     float x = std::min(std::max(-v, -87.f), 87.f);
     float n = std::nearbyintf(x * 1.44269504f);
@@ -41,16 +41,16 @@ inline float tanh_(float v) { return 2 * sigmoid(2 * v) - 1; }
 
 template <class T>
 struct Bordered {
-    T* data;           // of the border's first pixel
-    int64_t row, pixel;  // steps, in numbers
-    int64_t h, w, c;   // of the inside
+    T* data;             // first pixel of the border
+    int64_t row, pixel;  // strides, in values
+    int64_t h, w, c;     // of the inside
 
     T* at(int64_t y, int64_t x) const { return data + (y + 1) * row + (x + 1) * pixel; }
 
     void copy(int64_t y, int64_t x, int64_t from_y, int64_t from_x) const {
         std::memcpy(at(y, x), at(from_y, from_x), c * sizeof(T));
     }
-    // To be called when row y of the inside is written: all of the border that reflects it.
+    // Update the border that reflects row y of the inside, after that row is written.
     void reflect(int64_t y) const {
         copy(y, -1, y, 1);
         copy(y, w, y, w - 2);
@@ -141,7 +141,7 @@ void remember(const T* gates, int64_t gates_row, float* cell, Bordered<T> hidden
     }
 }
 
-// Sums over k x k neighbours, each of which holds its share for each of them: (rows, columns, k, k, outputs).
+// Sum the contributions (rows, columns, k, k, outputs) of the k x k neighbours of each pixel.
 template <class T>
 void gather(const T* shares, int64_t shares_row, int64_t k, const float* bias, int64_t outputs, float* out, int64_t h,
             int64_t w) {
@@ -159,7 +159,7 @@ void gather(const T* shares, int64_t shares_row, int64_t k, const float* bias, i
         }
 }
 
-// Winograd's transforms for F(4x4, 3x3), of some channels at a time: no more than a vector holds.
+// Winograd transforms of F(4x4, 3x3), for at most one vector of channels at a time.
 constexpr int64_t LANES = 16, TILE = 4, POINTS = 6;
 
 inline void input_points(const float* x, int64_t step, float* y, int64_t out_step, int64_t lanes) {  // y = B' x
@@ -233,13 +233,13 @@ extern "C" {
 KERNELS(float, fp32)
 KERNELS(bf16, bf16)
 
-// So many tiles down and across; steps from row to row of the picture are in numbers.
+// down and across: number of tiles; row: stride of the image, in values.
 void winograd_input(const float* padded, int64_t row, int64_t channels, int64_t down, int64_t across, float* points) {
     for (int64_t tile = 0; tile < down * across; ++tile)
         for (int64_t c = 0; c < channels; c += LANES) {
             const float* from = padded + tile / across * TILE * row + tile % across * TILE * channels + c;
             float* to = points + tile * POINTS * POINTS * channels + c;
-            // A number of lanes that the compiler knows makes it leave the loops away.
+            // A constant number of lanes lets the compiler unroll the loops.
             if (channels - c >= LANES)
                 input_tile(from, row, channels, to, LANES);
             else

@@ -1,4 +1,4 @@
-"""The kernels of kernels.cpp, called with tensors. Each runs on as many threads as torch uses here."""
+"""Python interface of kernels.cpp. Each kernel uses as many threads as torch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SUFFIXES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 class Bordered:
-    """A picture (h, w, C) with a border of one that reflects it, made larger, by zeros, to whole tiles.
+    """A feature map (h, w, C) with a border of one that reflects it, padded with zeros to whole tiles.
 
     Attributes:
-        storage: all of it (rows, columns, C): what convolutions without padding take.
-        inner: the picture.
+        storage: the padded map (rows, columns, C), input of convolutions without padding.
+        inner: the map itself.
     """
 
     def __init__(self, h: int, w: int, channels: int, dtype: torch.dtype, tile: int = 1) -> None:
@@ -27,22 +27,22 @@ class Bordered:
         self.whole = self.channels(0, channels)
 
     def channels(self, first: int, last: int) -> Channels:
-        """Some of its channels, as the kernels write them."""
+        """Return a range of channels in the form that the kernels write to."""
         return Channels(self.storage[:, :, first:last], *self.inner.shape[:2])
 
 
 class Channels(ctypes.Structure):
-    """`Bordered` of kernels.cpp."""
+    """The struct `Bordered` of kernels.cpp."""
 
     _fields_ = (("data", ctypes.c_void_p), *((n, ctypes.c_int64) for n in ("row", "pixel", "h", "w", "c")))
 
     def __init__(self, storage: Tensor, h: int, w: int) -> None:
         super().__init__(storage.data_ptr(), storage.stride(0), storage.stride(1), h, w, storage.shape[2])
-        self._keep = storage  # the memory must live as long as this does
+        self._keep = storage  # keeps the memory alive
 
 
 class Kernels:
-    """For pictures of one number type: float32 or bfloat16; other arguments are float32."""
+    """Kernels for feature maps of one dtype, float32 or bfloat16. Other arguments are float32."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         library, self.dtype = load_library(), dtype
@@ -52,19 +52,17 @@ class Kernels:
             function.restype = None
 
     def write(self, source: Tensor, out: Channels, rectify: bool = False) -> None:
-        """out = source (h or more, w or more, C), or its positive part."""
-        self._run["write"](*self._picture(source, out.h, out.w, out.c), ctypes.byref(out), ctypes.c_int64(rectify))
+        """Set out = source (h or more, w or more, C), or its positive part."""
+        self._run["write"](*self._map(source, out.h, out.w, out.c), ctypes.byref(out), ctypes.c_int64(rectify))
 
     def write_floats(self, source: Tensor, out: Channels) -> None:
-        """out = source, float32 (h, w, C)."""
+        """Set out = source, float32 (h, w, C)."""
         row = ctypes.c_int64(out.w * out.c)
         self._run["write_floats"](_floats(source, out.h * out.w * out.c), row, ctypes.byref(out))
 
     def subtract(self, a: Tensor, b: Tensor, out: Channels) -> None:
-        """out = a (h, w, C), float32, - b (h or more, w or more, C)."""
-        self._run["subtract"](
-            _floats(a, out.h * out.w * out.c), *self._picture(b, out.h, out.w, out.c), ctypes.byref(out)
-        )
+        """Set out = a - b, with a float32 (h, w, C) and b (h or more, w or more, C)."""
+        self._run["subtract"](_floats(a, out.h * out.w * out.c), *self._map(b, out.h, out.w, out.c), ctypes.byref(out))
 
     def iterate(
         self,
@@ -75,51 +73,53 @@ class Kernels:
         alpha: Tensor | None,
         theta: Tensor,
     ) -> None:
-        """One ISTA iteration in place: code = soft(code + update + sigmoid(a b) alpha (before - code), theta).
+        """Run one ISTA iteration: code = soft(code + update + sigmoid(a b) alpha (before - code), theta).
 
         Args:
             update: (h or more, w or more, C).
-            attention: a and b, float32 (h, w, 1); None, like alpha, leaves that term out.
+            attention: a and b, float32 (h, w, 1). If it and alpha are None, that term is omitted.
             alpha, theta: float32 (C,).
         """
         n = code.h * code.w
         maps = (None, None) if attention is None else tuple(_floats(a, n) for a in attention)
-        values = (None if attention is None else _floats(alpha, code.c)), _floats(theta, code.c)
+        values = (None if alpha is None else _floats(alpha, code.c)), _floats(theta, code.c)
         self._run["iterate"](
-            *self._picture(update, code.h, code.w, code.c), ctypes.byref(code), ctypes.byref(before), *maps, *values
+            *self._map(update, code.h, code.w, code.c), ctypes.byref(code), ctypes.byref(before), *maps, *values
         )
 
     def remember(self, gates: Tensor, cell: Tensor, hidden: Channels, held: Tensor) -> None:
-        """A ConvLSTM's step: gates (h or more, w or more, 4C), before their sigmoid and tanh; cell (h, w, C) float32.
+        """Run a ConvLSTM step: gates (h or more, w or more, 4C) before sigmoid and tanh; cell float32 (h, w, C).
 
-        The new hidden state goes to `hidden`, and as float32 to `held` (h + 4, w + 4, C), whose inner border holds the
-        picture's outermost rows and columns.
+        The new hidden state goes to `hidden`, and as float32 to `held` (h + 4, w + 4, C) (see linear_chain.Ends).
         """
         h, w, c = hidden.h, hidden.w, hidden.c
         addresses = _floats(cell, h * w * c), ctypes.byref(hidden), _floats(held, (h + 4) * (w + 4) * c)
-        self._run["remember"](*self._picture(gates, h, w, 4 * c), *addresses)
+        self._run["remember"](*self._map(gates, h, w, 4 * c), *addresses)
 
     def gather(self, shares: Tensor, taps: int, bias: Tensor, out: Tensor) -> Tensor:
-        """out (h, w, outputs) float32 = bias + the sums over taps x taps neighbours of their shares.
+        """Set out (h, w, outputs), float32, to bias plus the contributions of the taps x taps neighbours.
 
         Args:
             shares: (h + taps - 1 or more, w + taps - 1 or more, taps * taps * outputs).
         """
         h, w, outputs = out.shape
         numbers = ctypes.c_int64(outputs), _floats(out, h * w * outputs), ctypes.c_int64(h), ctypes.c_int64(w)
-        picture = self._picture(shares, h + taps - 1, w + taps - 1, taps * taps * outputs)
-        self._run["gather"](*picture, ctypes.c_int64(taps), _floats(bias, outputs), *numbers)
+        source = self._map(shares, h + taps - 1, w + taps - 1, taps * taps * outputs)
+        self._run["gather"](*source, ctypes.c_int64(taps), _floats(bias, outputs), *numbers)
         return out
 
-    def _picture(self, picture: Tensor, h: int, w: int, channels: int) -> tuple[ctypes.c_void_p, ctypes.c_int64]:
-        row, pixel, step = picture.stride()
-        rows, columns, width = picture.shape
-        if (pixel, step, width, picture.dtype) != (channels, 1, channels, self.dtype) or rows < h or columns < w:
-            raise ValueError(f"picture {picture.dtype} {tuple(picture.shape)}, not {self.dtype} {(h, w, channels)}")
-        return ctypes.c_void_p(picture.data_ptr()), ctypes.c_int64(row)
+    def _map(self, values: Tensor, h: int, w: int, channels: int) -> tuple[ctypes.c_void_p, ctypes.c_int64]:
+        row, pixel, step = values.stride()
+        rows, columns, width = values.shape
+        if (pixel, step, width, values.dtype) != (channels, 1, channels, self.dtype) or rows < h or columns < w:
+            raise ValueError(
+                f"feature map of {values.dtype} {tuple(values.shape)}:"
+                f" expected {self.dtype} {(h, w, channels)} or larger"
+            )
+        return ctypes.c_void_p(values.data_ptr()), ctypes.c_int64(row)
 
 
 def _floats(values: Tensor, count: int) -> ctypes.c_void_p:
     if values.dtype != torch.float32 or not values.is_contiguous() or values.numel() != count:
-        raise ValueError(f"{values.dtype} {tuple(values.shape)} where {count} float32 were expected")
+        raise ValueError(f"tensor of {values.dtype} {tuple(values.shape)}: expected {count} contiguous float32")
     return ctypes.c_void_p(values.data_ptr())

@@ -1,4 +1,4 @@
-"""Whether a network bears bf16: rounding is forgotten by some weights, and grows from step to step with others."""
+"""Check whether a network tolerates bf16: with some weights, rounding errors grow from step to step."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from ...networks import Cista
 from .cista import NativeCista
 
 ONE_GREY_LEVEL = 1 / 255
-# A trial is short, and what grows goes on growing: a small part of what is allowed in the end. Where bf16 rounds no
-# kernel, as after a training with it, rounding is forgotten: there the difference stays what it is in the trial.
+# A trial is short, and an error that grows keeps growing, so the bound is a fraction of one grey level. It is larger if
+# the kernels are exact in bf16, as after training with it: then errors do not grow.
 ALLOWED, ALLOWED_OF_BF16 = ONE_GREY_LEVEL / 16, ONE_GREY_LEVEL / 4
 _SIZE, _STEPS = 48, 40
-# Some narrower networks whose kernels it rounds drift over hundreds of steps and do not show it in a short trial.
+# Some narrower networks with rounded kernels drift over hundreds of steps without showing it in a short trial.
 MIN_CHANNELS = 64
-# Where nothing moves any more, nothing overwrites what rounding did to the state: first there are events everywhere,
-# then few, and these in one strip only (docs/performance.md).
+# Errors persist where nothing moves, because no event overwrites the state there. So events come everywhere first, then
+# few of them in one strip only (docs/performance.md).
 _BUSY_STEPS, _BUSY, _QUIET, _STRIP = 10, 0.05, 0.003, 12
 
 
 @torch.inference_mode()
 def check_bf16(network: Cista) -> None:
-    """Run a small picture in both precisions for some steps that build on each other; takes half a second.
+    """Compare bf16 with fp32 over some recurrent steps at a small size, which takes half a second.
 
     Raises:
-        RuntimeUnavailableError: fewer channels than MIN_CHANNELS and kernels that are no bf16 numbers, or an image in
-            bf16 is on average further than ALLOWED (ALLOWED_OF_BF16, if they are) from that in fp32.
+        RuntimeUnavailableError: the kernels are not exact in bf16 and the network has fewer than MIN_CHANNELS channels,
+            or the mean difference of an image exceeds ALLOWED (ALLOWED_OF_BF16 if the kernels are exact in bf16).
     """
     of_bf16 = all(torch.equal(p, p.bfloat16().float()) for p in network.parameters() if p.dim() == 4)
     allowed = ALLOWED_OF_BF16 if of_bf16 else ALLOWED
     if network.config.channels < MIN_CHANNELS and not of_bf16:
         raise RuntimeUnavailableError(
-            f"rounding is not known to stay small with {network.config.channels} channels, fewer than {MIN_CHANNELS},"
-            " and kernels that are no bf16 numbers"
+            f"rounding errors may grow with {network.config.channels} channels, fewer than {MIN_CHANNELS},"
+            " and kernels that are not exact in bf16"
         )
     exact, reduced = (NativeCista(network, _SIZE, _SIZE, precision) for precision in ("fp32", "bf16"))
     generator = torch.Generator().manual_seed(0)
@@ -49,5 +49,5 @@ def check_bf16(network: Cista) -> None:
     worst = torch.stack(differences).max().item()  # NaN if any is
     if not worst <= allowed:
         raise RuntimeUnavailableError(
-            f"in a trial its images drifted {255 * worst:.2f} grey levels from fp32's, of {255 * allowed:.2f} allowed"
+            f"images differed by {255 * worst:.2f} grey levels from fp32 in a trial, more than {255 * allowed:.2f}"
         )

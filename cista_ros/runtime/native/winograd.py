@@ -1,14 +1,14 @@
 """3x3 convolutions by Winograd's F(4x4, 3x3) (Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", 2016).
 
-Each 4x4 tile of the output comes from a 6x6 tile of the input:
+A 6x6 tile of the input gives each 4x4 tile of the output:
 
     Y = A' [(G w G') * (B' x B)] A
 
-which takes 36 multiplications where the plain sum takes 144. The products over channels are 36 matrix products; as one
-grouped 1x1 convolution oneDNN does them at nearly the speed of one large product. In exact arithmetic nothing changes;
-in float32 the rounding errors are some ten times those of the plain sum, about 1e-6 of the values' size.
+with 36 multiplications instead of 144. The products over channels are 36 matrix products, which oneDNN computes as one
+grouped 1x1 convolution at nearly the speed of one large product. The result is the same in exact arithmetic; in float32
+the rounding errors are about ten times those of the direct sum, about 1e-6 relative to the values.
 
-Pictures here are (rows, columns, channels), so that a transform adds whole runs of memory; a tile's transform stays in
+Images here are (rows, columns, channels), so that transforms read contiguous memory. The transform of one tile stays in
 the processor's registers.
 """
 
@@ -24,9 +24,9 @@ from .library import load_library
 from .workers import Workers
 
 TILE, POINTS = 4, 6
-# Transformed tiles are four times as large as the picture: taken in bands of so many bytes they stay in the cache.
+# Transformed tiles are four times as large as the image. Bands of this many bytes stay in the cache.
 BAND_BYTES = 6e6
-# G, of the points 0, 1, -1, 2, -2 and infinity.
+# G for the points 0, 1, -1, 2, -2 and infinity.
 _FILTER = torch.tensor(
     [
         [1 / 4, 0, 0],
@@ -41,12 +41,12 @@ _FILTER = torch.tensor(
 
 
 def tiles(size: int) -> int:
-    """How many tiles cover a side of so many pixels."""
+    """Return how many tiles cover `size` pixels."""
     return -(-size // TILE)
 
 
 class Workspace:
-    """What the convolutions of one network share: threads, and memory for each of them."""
+    """Threads, and memory for each of them, shared by the convolutions of one network."""
 
     def __init__(self) -> None:
         self.workers = Workers()
@@ -66,20 +66,20 @@ class WinogradConv:
         self.workspace = workspace
         points = _FILTER @ weight.detach().double() @ _FILTER.T  # (outputs, inputs, 6, 6)
         grouped = points.permute(2, 3, 0, 1).reshape(POINTS**2 * self.outputs, self.inputs, 1, 1).float()
-        # A' M A is the same at all 16 places for an M that is zero but at point (1, 1).
+        # If M is zero except at point (1, 1), all 16 values of A' M A are equal.
         biases = torch.zeros(POINTS, POINTS, self.outputs)
         if bias is not None:
             biases[1, 1] = bias.detach()
         self._products = PackedConv(grouped, biases.reshape(-1), groups=POINTS**2)
-        # Now, that threads need not do it at the same time.
+        # Pack now, not in several threads at the same time.
         self._products(torch.zeros(tiles(64) ** 2, 1, POINTS**2 * self.inputs))
         library = load_library()
         self._transform_input, self._transform_output = library.winograd_input, library.winograd_output
 
     def __call__(self, padded: Tensor) -> Tensor:
-        """(4a + 2, 4b + 2, inputs) -> (4a, 4b, outputs), in scratch memory: use it before the next call."""
+        """(4a + 2, 4b + 2, inputs) -> (4a, 4b, outputs), in scratch memory that the next call overwrites."""
         down, across = padded.shape[0] // TILE, padded.shape[1] // TILE
-        picture = self.workspace.shared.take("picture", down, TILE, across, TILE, self.outputs)
+        image = self.workspace.shared.take("image", down, TILE, across, TILE, self.outputs)
         row_bytes = 4 * across * POINTS**2 * max(self.inputs, self.outputs)
         workers = self.workspace.workers
         each = max(1, round(down * row_bytes / BAND_BYTES / workers.count))
@@ -103,9 +103,9 @@ class WinogradConv:
                     ctypes.c_void_p(products.data_ptr()),
                     ctypes.c_int64(self.outputs),
                     *counts,
-                    ctypes.c_void_p(picture[first].data_ptr()),
-                    ctypes.c_int64(picture.stride(0) // TILE),
+                    ctypes.c_void_p(image[first].data_ptr()),
+                    ctypes.c_int64(image.stride(0) // TILE),
                 )
 
         workers.run(work)
-        return picture.view(TILE * down, TILE * across, self.outputs)
+        return image.view(TILE * down, TILE * across, self.outputs)

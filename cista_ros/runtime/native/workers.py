@@ -1,7 +1,8 @@
-"""Threads that each take a share of one convolution, and wait for each other once in it.
+"""Threads that share one convolution and synchronise once.
 
-Torch's own threads meet after every operation. Where a convolution is dozens of small operations that is most of the
-time, and on a CPU that has other work to do it is far worse: each meeting waits for whoever is not scheduled.
+Torch's own threads synchronise after every operation. A convolution here consists of dozens of small operations, so
+that synchronising would take most of the time. On a busy CPU it would take far more, because each synchronisation waits
+for the slowest thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 
 class Workers:
-    """As many threads as torch uses now, this one among them; in the others every operation runs on one core."""
+    """As many threads as torch uses, including the calling one. In the others, each torch operation uses one core."""
 
     def __init__(self) -> None:
         self.count = torch.get_num_threads()
@@ -25,11 +26,11 @@ class Workers:
         for _ in range(self.count - 1):
             self._pool.submit(int)
         started.wait()
-        # Where a thread sets its number of threads it also sets that of threads that start later.
+        # set_num_threads in a thread also changes the default of threads that start later.
         torch.set_num_threads(self.count)
 
     def run(self, work: Callable[[int], None]) -> None:
-        """Call work(0) … work(count - 1) at the same time, each on one core; return when all have."""
+        """Run work(0) … work(count - 1) in parallel, each on one core, and wait for all."""
         others = [self._pool.submit(_inferring, work, i) for i in range(1, self.count)]
         if others:
             torch.set_num_threads(1)

@@ -1,28 +1,31 @@
-"""CISTA, CISTA-D and CISTA-TC on a CPU, in fp32, with the work taken out that the layers as written do needlessly.
+"""CISTA, CISTA-D and CISTA-TC on a CPU in fp32, in torch operations only, without the redundant work of the layers.
 
-- The linear chains at both ends are one convolution each (linear_chain), the image's at half its resolution.
-- The similarity maps have one channel; convolutions to one channel leave a CPU's vector units idle. Here they are a
-  matrix product to nine taps, which are then added up.
-- What Z_{t-1} contributes to the similarity is computed once a step.
-- Every picture lives in a buffer with a border, into which results are written; only the border is reflected, and
-  nothing is allocated step by step but what oneDNN returns.
-- Channels lie innermost and weights are laid out once (packed).
-- Soft thresholding is v - sign(theta) clamp(v, -|theta|, |theta|): two passes, and right for negative theta too.
+- The linear chains at both ends are one convolution each, the image's at half its resolution (linear_chain).
+- The similarity maps have one channel, and convolutions with one output leave a CPU's vector units idle. Here they are
+  a matrix product that gives nine taps, which are then summed.
+- The contribution of Z_{t-1} to the similarity is computed once per step.
+- Every feature map lives in a buffer with a border. Results are written into it, then only the border is reflected, and
+  only oneDNN's results are allocated in each step.
+- Channels are innermost, and weights are packed once (packed).
+- Soft thresholding is v - sign(theta) clamp(v, -|theta|, |theta|): two passes, correct for negative theta too.
 """
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..networks import Cista
-from .cista_ends import Ends, parameters
+from ..networks.sparse_coding import IstaBlock
+from .base import Runtime
+from .linear_chain import Ends, parameters
 from .packed import PackedConv, TapConv
-from .runtime import Runtime
 
 
 class FusedCista(Runtime):
-    """All in torch's own operations: what needs nothing but torch."""
+    """Needs nothing but torch."""
 
     name = "fused"
 
@@ -32,8 +35,8 @@ class FusedCista(Runtime):
         self._change = torch.empty(h, w, 2 * c)
         self._ends = Ends(network, height, width)
         self._first_code = PackedConv(*parameters(network.first_code))
-        # Tied blocks are one object: what is made of it is made once.
-        made = {id(block): _Block(block) for block in network.blocks}
+        # A block shared by all iterations is one object, packed once.
+        made = {id(block): _Block(cast(IstaBlock, block)) for block in network.blocks}
         blocks = [made[id(block)] for block in network.blocks]
         self._blocks = blocks * config.iterations if config.shared else blocks
         if config.similarity:
@@ -45,7 +48,7 @@ class FusedCista(Runtime):
         self._code, self._previous = _Bordered(h, w, 2 * c), _Bordered(h, w, 2 * c)
         if config.recurrent:
             weight, bias = (p.clone() for p in parameters(network.memory.gates))
-            # tanh(v) = 2 sigmoid(2 v) - 1, several times as fast; the inner 2 goes into the weights.
+            # tanh(v) = 2 sigmoid(2 v) - 1 is several times as fast; the inner 2 is multiplied into the weights.
             weight[3 * c :] *= 2
             bias[3 * c :] *= 2
             self._gates = PackedConv(weight, bias)
@@ -72,7 +75,7 @@ class FusedCista(Runtime):
         return self._image.copy_(self._ends.show())
 
     def _find_code(self) -> None:
-        """The unrolled iterations, from X to the code Z^K in self._code; Z_{t-1} goes to self._previous."""
+        """Run the unrolled iterations from X to the code Z^K in self._code; Z_{t-1} moves to self._previous."""
         self._code, self._previous = self._previous, self._code
         code, before, x, change = self._code, self._previous.inner, self._x.inner, self._change
         if self.config.similarity:
@@ -82,7 +85,7 @@ class FusedCista(Runtime):
             torch.sub(x, block.D(code.storage), out=self._residual.inner)
             self._residual.reflect()
             update = block.P(self._residual.storage)
-            if self.config.similarity:
+            if block.alpha is not None:
                 similarity = torch.sigmoid(attention_before * self._attend_current(code.storage))
                 torch.sub(before, code.inner, out=change).mul_(similarity)
                 update.addcmul_(change, block.alpha)
@@ -92,7 +95,7 @@ class FusedCista(Runtime):
             code.reflect()
 
     def _remember(self, features: Tensor) -> Tensor:
-        """The dictionary's output before its ReLU -> the ConvLSTM's hidden state (h, w, C), or the ReLU's output."""
+        """Apply ReLU and, if there is one, the ConvLSTM to the dictionary's output; return features (h, w, C)."""
         if not self.config.recurrent:
             return features.clamp_(min=0)
         c = self.config.channels
@@ -107,27 +110,27 @@ class FusedCista(Runtime):
 
 
 class _Bordered:
-    """A picture (h, w, C) with a border of one."""
+    """A feature map (h, w, C) with a border of one that reflects it."""
 
     def __init__(self, height: int, width: int, channels: int) -> None:
         self.storage = torch.zeros(height + 2, width + 2, channels)
         self.inner = self.storage[1:-1, 1:-1]
 
-    def write(self, picture: Tensor) -> None:
-        self.inner.copy_(picture)
+    def write(self, values: Tensor) -> None:
+        self.inner.copy_(values)
         self.reflect()
 
     def reflect(self) -> None:
-        """Fill the border from what was written inside."""
+        """Update the border after a write to `inner`."""
         a = self.storage
         a[0, 1:-1], a[-1, 1:-1] = a[2, 1:-1], a[-3, 1:-1]
         a[:, 0], a[:, -1] = a[:, 2], a[:, -3]
 
 
 class _Block:
-    """D, P, alpha, and theta as the bounds and signs of a clamp."""
+    """D, P and alpha of one iteration, and theta as bounds and sign of a clamp."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: IstaBlock) -> None:
         self.D, self.P = PackedConv(*parameters(block.D)), PackedConv(*parameters(block.P))
         theta = block.theta.detach().flatten().float()
         self.low, self.high, self.sign = -theta.abs(), theta.abs(), theta.sign()
