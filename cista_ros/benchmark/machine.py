@@ -1,4 +1,4 @@
-"""Which machine it was, how busy, and how much memory this took."""
+"""Describe the machine, its load, and the memory of this process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """What a table of times must say to be understood: processor, threads, versions, load before it began."""
+    """Return the facts that a table of times needs: processor, threads, versions, current load, GPU."""
     described: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "vector_units": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -31,11 +31,21 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     return described
 
 
+def processor_name() -> str:
+    """Return the processor's model name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def peak_memory(device: torch.device) -> int:
-    """The most memory so far, in bytes: on a GPU what torch allocated there, else the process's resident memory."""
+    """Return the peak memory in bytes: allocated by torch on a GPU, else resident memory of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    # Of the program alone: what getrusage tells on Linux begins with the peak of the process that started it.
+    # Preferred to getrusage, which on Linux starts with the peak of the parent process.
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -47,10 +57,7 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def synchronise(device: torch.device) -> None:
+    """Wait for the GPU, if the device is one."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

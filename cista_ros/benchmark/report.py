@@ -1,4 +1,4 @@
-"""What was measured, as a table and as a plot."""
+"""Show the measurements as tables and as a plot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def as_markdown(rows: Sequence[Row], stages: Sequence[Stage]) -> str:
-    """Two tables; `ratio` is how many times as fast as the reference in the same run, by medians (by minima)."""
+    """Return two tables, of steps and of stages. `ratio` is the speed relative to the reference of the same run."""
     lines = [
         "| network | size | runtime | precision | ms median (p10 … p90) | min | ratio (of minima) | GFLOP/s"
         " | of ceiling | largest difference | worst mean |",
@@ -38,10 +38,10 @@ def as_markdown(rows: Sequence[Row], stages: Sequence[Stage]) -> str:
 
 
 def plot(rows: Sequence[Row], stages: Sequence[Stage], path: Path) -> None:
-    """Milliseconds over pixels, both logarithmic: cost that is linear in pixels is a straight line of slope 1.
+    """Plot the time per step over the number of pixels, both logarithmic.
 
-    Where stages were measured with several numbers of events, beside it: milliseconds over events a second, at 30
-    images a second; the network's, and all stages around it together.
+    If stages were measured with several numbers of events, also plot over events per second, at 30 images per second,
+    the time of all stages and that of the stages and the network.
     """
     from matplotlib.figure import Figure
 
@@ -53,7 +53,7 @@ def plot(rows: Sequence[Row], stages: Sequence[Stage], path: Path) -> None:
         lines[f"{row.network}, {row.runtime} {row.precision}"].append((row.height * row.width, row.ms_median))
     for label, points in lines.items():
         axes.plot(*zip(*sorted(points), strict=True), "o-", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="pixels", ylabel="ms a step, median")
+    axes.set(xscale="log", yscale="log", xlabel="pixels", ylabel="ms per step, median")
     axes.grid(which="both", alpha=0.3)
     axes.legend(fontsize="small")
     if over_events:
@@ -64,7 +64,7 @@ def plot(rows: Sequence[Row], stages: Sequence[Stage], path: Path) -> None:
 def _plot_over_events(axes: Axes, rows: Sequence[Row], stages: Sequence[Stage]) -> None:
     totals: dict[tuple[int, int], dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for s in stages:
-        if s.stage != DECODE_AND_GRID:  # which is measured apart as well
+        if s.stage != DECODE_AND_GRID:  # its parts are stages, too
             totals[s.width, s.height][s.events] += s.ms_median
     for (width, height), by_events in totals.items():
         rates, around = zip(*((30e-6 * n, ms) for n, ms in sorted(by_events.items())), strict=True)
@@ -72,7 +72,7 @@ def _plot_over_events(axes: Axes, rows: Sequence[Row], stages: Sequence[Stage]) 
         fastest = min(here, key=lambda r: r.ms_median)
         network = [fastest.ms_median + ms for ms in around]
         (line,) = axes.plot(rates, network, "o-", label=f"{width}x{height}: {fastest.runtime} {fastest.precision}, all")
-        axes.plot(rates, around, "o:", color=line.get_color(), label=f"{width}x{height}: all but the network")
-    axes.set(yscale="log", xlabel="million events a second, at 30 images a second", ylabel="ms a step, median")
+        axes.plot(rates, around, "o:", color=line.get_color(), label=f"{width}x{height}: without the network")
+    axes.set(yscale="log", xlabel="million events per second, at 30 images per second", ylabel="ms per step, median")
     axes.grid(which="both", alpha=0.3)
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))

@@ -1,4 +1,4 @@
-"""Times of what lies around the network: decode, window, voxel grid, upload, tone map, message."""
+"""Time the stages around the network: decode, window, voxel grid, upload, tone map, message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..voxel_grid import normalise, upload, voxel_grid, voxel_grid_torch
 from ..windows import CountWindows
 from ..wire import cdr
 from ..wire.messages import EVENT_ARRAY, EventMessage, ImageMessage
-from .operations import synchronise
+from .machine import synchronise
 
 SAMPLES = 15
 DECODE_AND_GRID = "decode and voxel grid"
@@ -24,7 +24,7 @@ DECODE_AND_GRID = "decode and voxel grid"
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage's time for one window of so many events, and how many million events a second that is (median)."""
+    """Time of one stage for one window of `events` events, and its median throughput in million events per second."""
 
     stage: str
     height: int
@@ -36,7 +36,7 @@ class Stage:
 
 
 def measure_stages(height: int, width: int, count: int, device: torch.device) -> list[Stage]:
-    """The stages for a window of `count` random events, each by itself."""
+    """Time each stage by itself for a window of `count` random events."""
     rng = np.random.default_rng(0)
     events = make_events(
         rng.integers(0, width, count),

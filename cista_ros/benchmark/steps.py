@@ -1,10 +1,10 @@
-"""Times of a network's step, by several runtimes in turn: what disturbs one sample disturbs its neighbours alike."""
+"""Time the steps of a network, with several runtimes in turn, so that a disturbance affects all of them alike."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,20 +12,26 @@ import torch
 from ..errors import CistaError
 from ..networks import Network
 from ..runtime import Eager, Runtime, make_runtime
-from .operations import MatrixProduct, count_operations, synchronise
+from .cost import count_mac
+from .machine import synchronise
 
 WARM_UP = 3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Events fill about a third of a voxel grid's cells.
+# The share of a voxel grid's cells that events fill.
 FILLED = 0.3
+# Side of the matrices of the ceiling: they fit into a CPU's cache, and in half precision occupy all of its cores.
+CEILING_SIZE = {"cpu": 1024, "cuda": 8192}
+CEILING_SIZE_HALF = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to run one network at one size. Ratios are of medians, reference / this; shares are of the ceiling.
+    """Times of one runtime and precision, for one network and size.
 
-    The ceiling is one large matrix product in the same precision. Differences are the largest, and the worst mean of an
-    image, from the reference.
+    `ratio` is the reference's median time divided by this one's; `ratio_min` compares the minima. `gflops` counts two
+    operations per multiply-accumulate of the network as written, also for a runtime that needs fewer. The ceiling is
+    one large matrix product in the same precision. The differences from the reference's images are the largest of all
+    pixels and the largest of all images' means.
     """
 
     network: str
@@ -60,10 +66,10 @@ def measure_steps(
     """Measure one network at one size, always together with the reference.
 
     Args:
-        runtimes: (runtime, precision), as make_runtime takes them; the reference comes first by itself.
-        seconds: how long to go on, after warming up; at least five rounds are made.
+        runtimes: (runtime, precision) pairs, as for make_runtime; the reference is added as the first.
+        seconds: how long to measure after warming up, but at least five rounds.
     Returns:
-        rows, and why those runtimes that could not run could not: "runtime precision" -> reason.
+        Rows, and for runtimes that cannot run here "runtime precision" -> reason.
     """
     made: list[tuple[Runtime, str]] = [(Eager(network), "reference")]
     refused: dict[str, str] = {}
@@ -72,8 +78,8 @@ def measure_steps(
             made.append((make_runtime(runtime, network, height, width, device, precision)[0], runtime))
         except CistaError as error:
             refused[f"{runtime} {precision}"] = str(error)
-    operations = count_operations(network, height, width)
-    ceilings = {runtime.precision: MatrixProduct(device, DTYPES[runtime.precision]) for runtime, _ in made}
+    operations = 2 * count_mac(network, height, width) / 1e9
+    ceilings = {way.precision: MatrixProduct(device, DTYPES[way.precision]) for way, _ in made}
     times: list[list[float]] = [[] for _ in made]
     best = dict.fromkeys(ceilings, float("inf"))
     differences, means = [0.0] * len(made), [0.0] * len(made)
@@ -84,10 +90,10 @@ def measure_steps(
             grid = torch.randn(network.bins, height, width, generator=generator)
             grid = (grid * (torch.rand(grid.shape, generator=generator) < FILLED)).to(device)
             images = []
-            for i, (runtime, _) in enumerate(made):
+            for i, (way, _) in enumerate(made):
                 synchronise(device)
                 began = time.perf_counter()
-                image = runtime.step(grid)
+                image = way.step(grid)
                 synchronise(device)
                 if rounds >= WARM_UP:
                     times[i].append(time.perf_counter() - began)
@@ -95,25 +101,24 @@ def measure_steps(
             for precision, ceiling in ceilings.items():
                 best[precision] = min(best[precision], ceiling.seconds())
             for i, image in enumerate(images):
-                difference = (image - images[0]).abs()
-                differences[i] = max(differences[i], difference.max().item())
-                means[i] = max(means[i], difference.mean().item())
+                change = (image - images[0]).abs()
+                differences[i] = max(differences[i], change.max().item())
+                means[i] = max(means[i], change.mean().item())
             rounds += 1
             if rounds == WARM_UP:
                 deadline = time.perf_counter() + seconds
-    # The fastest of each: what the machine can do when nothing disturbs it.
     peaks = {precision: ceiling.gflop / best[precision] for precision, ceiling in ceilings.items()}
     rows = []
     reference = times[0]
-    for (runtime, called), samples, difference, mean in zip(made, times, differences, means, strict=True):
+    for (way, called), samples, difference, mean in zip(made, times, differences, means, strict=True):
         median, fastest = statistics.median(samples), min(samples)
         tenths = statistics.quantiles(samples, n=10)
         rows.append(
             Row(
                 network=name,
-                runtime=called if called != "auto" else f"auto ({runtime.name})",
+                runtime=called if called != "auto" else f"auto ({way.name})",
                 device=str(device),
-                precision=runtime.precision,
+                precision=way.precision,
                 height=height,
                 width=width,
                 steps=len(samples),
@@ -124,10 +129,33 @@ def measure_steps(
                 ratio=statistics.median(reference) / median,
                 ratio_min=min(reference) / fastest,
                 gflops=operations / median,
-                ceiling_gflops=peaks[runtime.precision],
-                ceiling_share=operations / fastest / peaks[runtime.precision],
+                ceiling_gflops=peaks[way.precision],
+                ceiling_share=operations / fastest / peaks[way.precision],
                 difference=difference,
                 difference_mean=mean,
             )
         )
     return rows, refused
+
+
+class MatrixProduct:
+    """One large matrix product by the fastest library of the machine: the ceiling for the network's arithmetic."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        n = (CEILING_SIZE if dtype is torch.float32 else CEILING_SIZE_HALF)[device.type]
+        a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+        self.gflop = 2 * n**3 / 1e9
+        self._device = device
+        pack = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None) if device.type == "cpu" else None
+        self._run: Callable[[], object] = lambda: a @ b
+        if pack and torch.backends.mkldnn.is_available():
+            packed = pack(b, n)
+            self._run = lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
+
+    def seconds(self) -> float:
+        """Return the time of one product."""
+        synchronise(self._device)
+        began = time.perf_counter()
+        self._run()
+        synchronise(self._device)
+        return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""`cista benchmark`: how fast networks, runtimes and the stages around them are on this machine."""
+"""`cista benchmark`: time networks, runtimes and the stages around them on this machine."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from typing import Annotated
 
 import typer
 
-from .measuring import BenchmarkError, parse_size
-
 
 def benchmark(
-    size: Annotated[list[str] | None, typer.Option(help="WIDTHxHEIGHT; several times for several.")] = None,
+    size: Annotated[list[str] | None, typer.Option(help="Sensor size, WIDTHxHEIGHT in pixels. Repeatable.")] = None,
     network: Annotated[
-        list[str] | None, typer.Option(help="A kind of network (random weights), shipped weights or a file.")
+        list[str] | None,
+        typer.Option(help="Kind of network (random weights), shipped weights, or file. Repeatable."),
     ] = None,
     runtime: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME:PRECISION. Default: all that the device can have.")
+        list[str] | None, typer.Option(help="NAME or NAME:PRECISION. Repeatable. Default: all for the device.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    seconds: Annotated[float, typer.Option(help="How long each network and size is measured.", min=0)] = 10,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: one a core.", min=1)] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds to measure each network and size.", min=0)] = 10,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: one per core.", min=1)] = None,
     events: Annotated[
-        list[int] | None, typer.Option(help="Events of a window in the stages. Default: 0.35 a pixel.", min=1)
+        list[int] | None,
+        typer.Option(help="Events per window of the stages. Repeatable. Default: 0.35 per pixel.", min=1),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write this PNG: time over pixels, and events.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG file to plot to: time over pixels and events.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File to write all numbers to.")] = None,
 ) -> None:
-    """Time network steps against the reference (the network as written), all of them in turn in one run."""
+    """Time network steps against the reference, the network as written, in turn in one run."""
     import torch
 
+    from ..benchmark import BenchmarkError, parse_size
     from ..benchmark.machine import describe_machine, peak_memory
     from ..benchmark.report import as_markdown
     from ..benchmark.report import plot as draw
@@ -56,7 +57,7 @@ def benchmark(
         _check_writable("--plot", plot)
         if plot.suffix.lower() != ".png":
             raise BenchmarkError(f"--plot {plot}: expected a name that ends in .png")
-        new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
+        new_figure(1, 1)  # report a missing matplotlib now, not after the work
     if json_file:
         _check_writable("--json", json_file)
     if threads:
@@ -84,7 +85,7 @@ def benchmark(
             "command": shlex.join(["cista", *sys.argv[1:]]),
             "rows": [asdict(row) for row in rows],
             "stages": [asdict(stage) for stage in stages],
-            # Of the whole process, hence never less than after the network and size before.
+            # Of the whole process, so it never falls.
             "peak_memory_so_far_mib": memory,
             "refused": refused,
         }
@@ -92,42 +93,42 @@ def benchmark(
     if plot:
         draw(rows, stages, plot)
     if runtime and refused:
-        raise BenchmarkError(f"{len(refused)} of what --runtime names not measured, see above: {', '.join(refused)}")
+        raise BenchmarkError(f"--runtime: not measured, see above: {', '.join(refused)}")
 
 
 def _titles(names: Iterable[str]) -> dict[str, str]:
-    """Network as it was asked for -> what tables call it: a file's stem, unless another's is the same."""
+    """Map each requested network to its title in tables: the file's stem, unless two are the same."""
     stems = {name: Path(name).stem for name in names}
-    how_many = Counter(stems.values())
-    return {name: stem if how_many[stem] == 1 else name for name, stem in stems.items()}
+    counts = Counter(stems.values())
+    return {name: stem if counts[stem] == 1 else name for name, stem in stems.items()}
 
 
 def _check_writable(option: str, path: Path) -> None:
-    """BenchmarkError if a file cannot be written, which is better known before minutes of measuring."""
+    """Raise BenchmarkError if a file cannot be written, before minutes of measuring."""
+    from ..benchmark import BenchmarkError
+
     if path.is_dir():
-        raise BenchmarkError(f"{option} {path}: is a folder; expected a file to write")
+        raise BenchmarkError(f"{option} {path}: is a folder, expected a file")
     if not path.parent.is_dir():
-        raise BenchmarkError(f"{option} {path}: there is no folder {path.parent}")
+        raise BenchmarkError(f"{option} {path}: folder {path.parent} does not exist")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise BenchmarkError(f"{option} {path}: may not be written")
+        raise BenchmarkError(f"{option} {path}: no permission to write")
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:
+    from ..benchmark import BenchmarkError
     from ..runtime import PRECISIONS, RUNTIMES
 
     name, _, precision = text.partition(":")
     precision = precision or "fp32"
     if name not in RUNTIMES or precision not in PRECISIONS:
         raise BenchmarkError(
-            f"runtime {text!r}: expected NAME or NAME:PRECISION of {', '.join(RUNTIMES)} and {', '.join(PRECISIONS)}"
+            f"runtime {text!r}: expected NAME or NAME:PRECISION, of {', '.join(RUNTIMES)} and {', '.join(PRECISIONS)}"
         )
     return name, precision
 
 
 def _all_runtimes(device: str) -> list[tuple[str, str]]:
     if device == "cpu":
-        return [(name, "fp32") for name in ("fused", "native", "winograd", "compile", "openvino")] + [
-            ("native", "bf16")
-        ]
-    graphs = [(name, p) for name in ("cuda-graph", "cuda-graph-compile") for p in ("fp32", "bf16", "fp16")]
-    return [("compile", "fp32"), *graphs]
+        return [*((name, "fp32") for name in ("fused", "native", "winograd")), ("native", "bf16")]
+    return [("cuda-graph", precision) for precision in ("fp32", "bf16", "fp16")]

@@ -1,4 +1,4 @@
-"""`cista cost`: parameters, operations, memory and time of every network on this machine (the paper's Table 3)."""
+"""`cista cost`: parameters, operations, memory and time of networks on this machine (the paper's Table 3)."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Annotated
 
 import typer
 
-from .measuring import parse_size
-
 
 def cost(
     networks: Annotated[
-        list[str] | None, typer.Argument(help="Kinds of network (random weights), shipped weights or files.")
+        list[str] | None, typer.Argument(help="Kinds of network (with random weights), shipped weights, or files.")
     ] = None,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in pixels.")] = "240x180",
+    size: Annotated[str, typer.Option(help="Sensor size, WIDTHxHEIGHT in pixels.")] = "240x180",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[str, typer.Option(help="As of `cista reconstruct`.")] = "eager",
-    precision: Annotated[str, typer.Option(help="As of `cista reconstruct`.")] = "fp32",
-    steps: Annotated[int, typer.Option(help="Steps timed, of which the median counts.", min=1)] = 10,
+    runtime: Annotated[str, typer.Option(help="Runtime, as in `cista reconstruct`.")] = "eager",
+    precision: Annotated[str, typer.Option(help="Precision, as in `cista reconstruct`.")] = "fp32",
+    steps: Annotated[int, typer.Option(help="Number of steps to time; the median counts.", min=1)] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure networks, by default all those the paper compares, each in a process of its own."""
+    """Measure networks, each in a separate process. Default: all networks that the paper compares."""
+    from ..benchmark import parse_size
+    from ..benchmark.cost import as_markdown, measure_all
     from ..benchmark.machine import describe_machine
-    from ..evaluation.cost import as_markdown, measure_all
     from ..networks import MODELS, find_asked_for
     from ..reconstructor import choose_device
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 MEAN, PAPER_MEAN = "mean", "mean of the paper's seven"
 PAPER_METRICS = ("mse", "psnr", "ssim_uniform", "lpips_vgg")
 
@@ -46,23 +44,6 @@ PAPER_MEANS = {
         "firenet": (0.054, 13.32, 0.463, 0.394),
         "spade-e2vid": (0.034, 15.50, 0.510, 0.316),
     },
-}
-
-
-@dataclass(frozen=True)
-class PaperCost:
-    """A column of Table 3: megabytes of the weights, and milliseconds a 240x180 frame on a GTX 1080 Ti."""
-
-    megabytes: float
-    milliseconds: float
-
-
-# Table 3. The megabytes are those of the checkpoint files: FireNet's 37,777 fp32 parameters alone are 0.151.
-COSTS = {
-    "e2vid": PaperCost(42.9, 2.0),
-    "firenet": PaperCost(0.16, 1.2),
-    "spade-e2vid": PaperCost(45.9, 2.9),
-    "cista-tc": PaperCost(2.7, 3.0),
 }
 
 

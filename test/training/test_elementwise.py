@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cista_ros.errors import RuntimeUnavailableError
 from cista_ros.networks import MODELS, make_network
-from cista_ros.training.elementwise import compile_elementwise
+from cista_ros.training.elementwise import check_tools, compile_elementwise
 
 
 def images_and_gradients(network, voxels):
@@ -53,3 +54,10 @@ def test_under_autocast_codes_are_bf16_and_images_stay_near():
     assert state.code.dtype is torch.bfloat16 and state.cell.dtype is torch.float32
     torch.testing.assert_close(near, images, atol=0.01, rtol=0)
     assert all(g.isfinite().all() for g in gradients.values())
+
+
+def test_a_missing_compiler_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "g++-of-nowhere -O2")
+    with pytest.raises(RuntimeUnavailableError, match=r"compile: true needs .* no g\+\+-of-nowhere \(.*apt install g\+\+"):
+        check_tools(torch.device("cpu"), "compile: true")
