@@ -71,9 +71,7 @@ def reconstruct(
     ] = None,
     tone_map: Annotated[ToneMapName, typer.Option(help="How the network's image is shown.")] = ToneMapName.robust,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[
-        str, typer.Option(help="How the network is run: auto, eager, fused, native, winograd, compile, openvino …")
-    ] = "auto",
+    runtime: Annotated[str, typer.Option(help="Runtime: auto, eager, fused, native, winograd or cuda-graph.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (bf16 on a CPU with a matrix unit for it, else fp32), fp32, bf16, fp16.")
     ] = "auto",

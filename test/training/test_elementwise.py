@@ -59,5 +59,5 @@ def test_under_autocast_codes_are_bf16_and_images_stay_near():
 def test_a_missing_compiler_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "g++-of-nowhere -O2")
-    with pytest.raises(RuntimeUnavailableError, match=r"compile: true needs .* no g\+\+-of-nowhere \(.*apt install g\+\+"):
+    with pytest.raises(RuntimeUnavailableError, match=r"compile: true needs .* no g\+\+-of-nowhere"):
         check_tools(torch.device("cpu"), "compile: true")
