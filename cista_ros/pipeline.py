@@ -19,7 +19,7 @@ from .reconstructor import Frame, Reconstructor, choose_device
 from .recordings import Recording, open_recording
 from .window_maker import WindowMaker
 from .windows import Window, Windower, make_windower
-from .wire.messages import EVENT_PACKET, EventMessage, ImageMessage
+from .wire.ros_types import EVENT_PACKET, EventMessage, ImageMessage
 
 
 def reconstruct(

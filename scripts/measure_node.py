@@ -30,7 +30,7 @@ from cista_ros.events import make_events
 from cista_ros.reconstructor import choose_device
 from cista_ros.windows import default_max_events
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import EventMessage
+from cista_ros.wire.ros_types import EventMessage
 
 WARM_UP = 20
 START_S, IMAGE_S = 120, 30

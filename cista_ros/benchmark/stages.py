@@ -15,7 +15,7 @@ from ..tone_map import make_tone_map, to_mono8
 from ..voxel_grid import normalise, upload, voxel_grid, voxel_grid_torch
 from ..windows import CountWindows
 from ..wire import cdr
-from ..wire.messages import EVENT_ARRAY, EventMessage, ImageMessage
+from ..wire.ros_types import EVENT_ARRAY, EventMessage, ImageMessage
 from .machine import synchronise
 
 SAMPLES = 15

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..recordings.conversion import Converted
+    from ..recordings.convert import Converted
 
 
 class OutputFormat(str, Enum):
@@ -82,7 +82,7 @@ def convert(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..recordings import open_recording
-    from ..recordings.conversion import convert
+    from ..recordings.convert import convert
 
     format = format or _BY_SUFFIX.get(output.suffix, OutputFormat.ros2)
     _check_name(output, format)

@@ -47,7 +47,7 @@ def simulate(
     from rich.progress import track
 
     from ..reconstructor import choose_device
-    from ..recordings.writing import write_recording
+    from ..recordings.write import write_recording
     from ..simulation.export import write_frame
     from ..simulation.pictures import Pictures, load_pictures
     from ..simulation.recording import Drive, record, scene_steps

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import CistaError
-from ..wire.messages import NS
+from ..events import NS
 
 WARM_UP_S = 10.0  # before the scored part, EVREAL runs the network for this long
 PAPER_FRAMES = 550

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..event_filter import EventFilter, FilterCounts
-from ..events import no_events
+from ..events import NS, no_events
 from ..networks import Network
 from ..pipeline import read_windows
 from ..reconstructor import Frame, Reconstructor
@@ -19,7 +19,7 @@ from ..recordings import Recording
 from ..tone_map import RobustStretch, ToneMap, make_tone_map
 from ..window_maker import WindowMaker
 from ..windows import Window, make_windower
-from ..wire.messages import EVENT_ARRAY, NS, ImageMessage
+from ..wire.ros_types import EVENT_ARRAY, ImageMessage
 from .padding import ZeroPadded
 from .protocols import EvaluationError, Plan, Protocol
 

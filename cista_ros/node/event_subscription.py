@@ -10,9 +10,8 @@ from rclpy.node import Node
 
 from ..errors import CistaError
 from ..wire import cdr
-from ..wire.event_packet import PacketCounts
-from ..wire.event_stream import EventStream
-from ..wire.messages import EVENT_TYPES, EventMessage
+from ..wire.event_packet import EventStream, PacketCounts
+from ..wire.ros_types import EVENT_TYPES, EventMessage
 from .message_types import message_class
 from .subscription import RawSubscription
 

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ..errors import DecodeError
 from ..tone_map import to_mono8, to_mono16
-from ..wire.messages import image_layout
+from ..wire.ros_types import image_layout
 
 # Encoding name -> from the tone-mapped float image in [0, 1] to its pixels.
 ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

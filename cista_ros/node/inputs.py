@@ -16,7 +16,7 @@ from ..event_filter import EventFilter
 from ..window_maker import WindowMaker
 from ..windows import Window
 from ..wire.event_packet import PacketCounts
-from ..wire.messages import EventMessage
+from ..wire.ros_types import EventMessage
 from .counts import Counts
 from .diagnostics import Troubles
 from .event_subscription import EventSubscription

@@ -11,7 +11,7 @@ from typing import TypeVar
 from rclpy.serialization import deserialize_message
 
 from ..errors import DecodeError, MissingPackageError
-from ..wire.messages import EVENT_ARRAY, EVENT_PACKET
+from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET
 
 Message = TypeVar("Message")
 

@@ -17,7 +17,7 @@ from ..runtime import PRECISIONS, RUNTIMES
 from ..tone_map import TONE_MAPS
 from ..windows import SyncStamps, Windower, make_windower
 from ..wire.event_packet import EVENT_TIMES
-from ..wire.messages import EVENT_TYPES
+from ..wire.ros_types import EVENT_TYPES
 from .backlog import POLICIES
 from .images import COMPRESSIONS, ENCODERS
 

@@ -14,7 +14,7 @@ from rosgraph_msgs.msg import Clock
 from ..errors import RecordingError
 from ..recordings import Recorded, Recording
 from ..wire import cdr
-from ..wire.messages import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
+from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
 from .completion import Completion
 from .images import time_message
 from .message_types import message_class

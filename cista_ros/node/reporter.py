@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
-from ..wire.messages import EVENT_TYPES
+from ..wire.ros_types import EVENT_TYPES
 from .counts import Counts, Recent
 from .diagnostics import Troubles, diagnostic_array, statistics
 from .images import time_message

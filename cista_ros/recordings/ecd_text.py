@@ -20,11 +20,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import CistaError, DecodeError, RecordingError
-from ..events import concatenate, no_events
+from ..events import NS, concatenate, no_events
 from ..wire.event_packet import PacketCounts
-from ..wire.messages import EVENT_ARRAY, NS, CameraInfoMessage, EventMessage, ImageMessage
+from ..wire.ros_types import EVENT_ARRAY, CameraInfoMessage, EventMessage, ImageMessage
 from .event_text import MAX_SECONDS, parse, read_blocks
-from .picture_file import MAX_BYTES, decode_picture
+from .image_file import MAX_BYTES, decode_image
 from .recording import Item, ReadOptions, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC, CAMERA_INFO_TOPIC = "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"
@@ -192,7 +192,7 @@ class EcdTextRecording(Recording):
                 raise RecordingError(f"{where} lies outside the recording")
             raw = self._read(file, MAX_BYTES)
         try:
-            image = decode_picture(raw)
+            image = decode_image(raw)
         except DecodeError as error:
             raise RecordingError(f"{where} {error}") from None
         encoding = {1: "mono", 3: "bgr", 4: "bgra"}[1 if image.ndim == 2 else image.shape[2]]

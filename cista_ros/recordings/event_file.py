@@ -18,9 +18,9 @@ from typing import IO
 import numpy as np
 
 from ..errors import RecordingError
-from ..events import NO_TRIGGERS, concatenate, in_order, no_events
+from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
 from ..wire.event_packet import PacketCounts
-from ..wire.messages import EVENT_ARRAY, EVENT_PACKET, NS, EventMessage, PacketMessage
+from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, PacketMessage
 from .recording import Item, ReadOptions, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC = "/dvs/events", "/dvs/image_raw"

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DecodeError
-from ..events import make_events
-from ..wire.messages import NS
+from ..events import NS, make_events
 
 _LINE = re.compile(rb"(\d{1,10})\.\d+ (\d{1,5}) (\d{1,5}) [01]")
 _EXPECTED = "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"

@@ -14,12 +14,12 @@ import numpy as np
 from ..errors import RecordingError
 from ..wire.evt2 import Evt2Decoder
 from ..wire.evt3 import TIME_HIGH, Evt3Decoder, Evt3Encoder
-from ..wire.messages import EVENT_PACKET, EventMessage, Message, PacketMessage
+from ..wire.ros_types import EVENT_PACKET, EventMessage, Message, PacketMessage
 from ..wire.word_stream import PAYLOAD
 from .event_file import Block, EventFile, read_words
 from .prophesee_header import Header, read_header
 from .recording import ReadOptions
-from .writing import RecordingWriter
+from .write import RecordingWriter
 
 _FORMATS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}  # as older headers give them
 _WORD_BYTES = {"EVT2": 4, "EVT21": 8, "EVT3": 2}

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecordingError
+from ..events import NS
 from ..wire.event_packet import PacketCounts, part_of
-from ..wire.messages import NS, EventMessage, Message
+from ..wire.ros_types import EventMessage, Message
 
 # After the events have passed the end of what is wanted, reading goes on for this long, since frames of before the end
 # may have been received later.

@@ -12,11 +12,11 @@ from typing import TypeVar
 from rosbags import rosbag1, rosbag2
 
 from ..errors import CistaError, DecodeError, RecordingError
+from ..events import NS
 from ..wire import cdr, ros1
 from ..wire.codec import DECODED
-from ..wire.event_packet import PacketCounts
-from ..wire.event_stream import EventStream
-from ..wire.messages import EVENT_TYPES, NS, EventMessage
+from ..wire.event_packet import EventStream, PacketCounts
+from ..wire.ros_types import EVENT_TYPES, EventMessage
 from .bag_files import BagPath, check_files
 from .bag_packing import bound_chunks, bound_mcap, unpack_message
 from .recording import Item, ReadOptions, Recording

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import RecordingError
-from ..wire.messages import CAMERA_INFO, EVENT_TYPES, IMAGE
+from ..wire.ros_types import CAMERA_INFO, EVENT_ARRAY, EVENT_PACKET, EVENT_TYPES, IMAGE
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _only_events(types: Mapping[str, str]) -> str:
         raise RecordingError(f"several topics hold events: {', '.join(topics)}; name one (events_topic=...)")
     if topics:
         return topics[0]
-    raise RecordingError(f"no topic of type {' or '.join(EVENT_TYPES)}; the recording has {_listed(types)}")
+    raise RecordingError(f"no topic of events ({EVENT_ARRAY}, {EVENT_PACKET}); the recording has {_listed(types)}")
 
 
 def _sibling(types: Mapping[str, str], events: str, wanted: str, usual_name: str) -> str | None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..recordings.writing import RecordingWriter
+from ..recordings.write import RecordingWriter
 from ..tone_map import to_mono8
-from ..wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+from ..wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 from .recording import NS, Frame
 
 # Times are counted from here: a stamp of zero means "unknown" to much of ROS.

@@ -1,4 +1,4 @@
-"""Bytes of ROS messages <-> events, images and camera infos: `cdr` is ROS 2's serialization, `ros1` that of bags."""
+"""Bytes of ROS messages <-> events, images and camera infos. `cdr` is ROS 2's serialization, `ros1` that of ROS 1."""
 
 from .codec import Codec, cdr, ros1
 

@@ -1,54 +1,227 @@
-"""The two serializations of ROS: `cdr` of ROS 2, `ros1` of ROS 1.
+"""Messages in the two serializations of ROS: `cdr` of ROS 2 and `ros1` of ROS 1.
 
-ROS 2's is little-endian plain CDR (XCDR 1). Layout: the OMG's DDSI-RTPS 2.2 §10 (encapsulation) and CORBA 3.1 part 2
-§9.3 (alignment, counted from after the four bytes of encapsulation). ROS 1's is packed and little-endian.
+ROS 2 uses little-endian plain CDR (XCDR 1). Sources: OMG DDSI-RTPS 2.2 section 10 (encapsulation) and CORBA 3.1 part 2
+section 9.3 (alignment, counted from the end of the four encapsulation bytes). ROS 1 is packed and little-endian.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from .bodies import (
-    read_camera_info,
-    read_event_array,
-    read_image,
-    read_packet,
-    write_camera_info,
-    write_event_array,
-    write_image,
-    write_packet,
+import numpy as np
+
+from ..errors import DecodeError
+from .event_array import pack_events, record_dtype, unpack_events
+from .ros_types import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    EVENT_ARRAY,
+    EVENT_PACKET,
+    EVENT_TYPES,
+    IMAGE,
+    KINDS,
+    CameraInfoMessage,
+    CompressedImageMessage,
+    EmptyMessageError,
+    EventMessage,
+    ImageMessage,
+    Message,
+    PacketMessage,
+    image_layout,
 )
-from .cursor import Builder, Bytes, Cursor, Format
-from .event_records import record_dtype
-from .messages import CAMERA_INFO, EVENT_ARRAY, EVENT_PACKET, FORMER_EVENT_PACKET, IMAGE, KINDS, Message
+from .serialization import Builder, Bytes, Cursor, Format
+
+
+def _read_size(cursor: Cursor, thing: str) -> tuple[int, int]:
+    """Read (height, width); raises DecodeError, naming the `thing` that has them, if either is 0."""
+    height, width = cursor.scalar("I", "height"), cursor.scalar("I", "width")
+    if not height or not width:
+        raise DecodeError(f"declares a {width}x{height} {thing}; expected a width and a height of at least 1")
+    return height, width
+
+
+def _read_sensor(cursor: Cursor, size: tuple[int, int], has_events: int) -> tuple[int, int]:
+    """Check the (height, width) of a message of events; raises EmptyMessageError if it has neither size nor events."""
+    height, width = size
+    if not height or not width:
+        error = DecodeError if has_events else EmptyMessageError
+        raise error(f"declares a {width}x{height} sensor; expected a width and a height of at least 1")
+    return size
+
+
+def _read_event_array(cursor: Cursor) -> EventMessage:
+    """Read a dvs_msgs/EventArray. Coordinates and the order of events are not checked.
+
+    Raises:
+        DecodeError: among others if the sensor has no pixels, or a time has 1e9 nanoseconds or more.
+    """
+    stamp, frame_id = cursor.header()
+    size = cursor.scalar("I", "height"), cursor.scalar("I", "width")
+    count = cursor.scalar("I", "the number of events")
+    size = _read_sensor(cursor, size, count)
+    first, others = cursor.format.event_records
+    at_most = 0 if cursor.left < first.itemsize else 1 + (cursor.left - first.itemsize) // others.itemsize
+    if count > at_most:
+        raise DecodeError(f"declares {count} events; the {cursor.left} bytes that follow hold at most {at_most}")
+    parts = cursor.array(first, min(count, 1), "events"), cursor.array(others, max(count - 1, 0), "events")
+    return EventMessage(stamp, frame_id, *size, unpack_events(*parts))
+
+
+def _write_event_array(builder: Builder, message: EventMessage) -> None:
+    """Inverse of _read_event_array; raises ValueError if a time stamp does not fit 32-bit seconds."""
+    builder.header(message.stamp, message.frame_id)
+    for value in (message.height, message.width, len(message.events)):
+        builder.scalar("I", value)
+    first, others = builder.format.event_records
+    pack_events(message.events[:1], first, builder.raw)
+    pack_events(message.events[1:], others, builder.raw)
+
+
+def _read_packet(cursor: Cursor) -> PacketMessage:
+    """Read an event_camera_msgs/EventPacket; its data is a view of the message."""
+    stamp, frame_id = cursor.header()
+    size = cursor.scalar("I", "height"), cursor.scalar("I", "width")
+    seq, time_base = cursor.scalar("Q", "seq"), cursor.scalar("Q", "time_base")
+    encoding = cursor.string("encoding")
+    if cursor.scalar("B", "is_bigendian"):
+        raise DecodeError("the packet is big-endian; only little-endian packets are supported")
+    data = cursor.array(np.uint8, cursor.scalar("I", "the length of events"), "events")
+    return PacketMessage(stamp, frame_id, *_read_sensor(cursor, size, len(data)), seq, time_base, encoding, data)
+
+
+def _write_packet(builder: Builder, message: PacketMessage) -> None:
+    builder.header(message.stamp, message.frame_id)
+    builder.scalar("I", message.height)
+    builder.scalar("I", message.width)
+    builder.scalar("Q", message.seq)
+    builder.scalar("Q", message.time_base)
+    builder.string(message.encoding)
+    builder.scalar("B", False)
+    builder.scalar("I", len(message.data))
+    builder.raw(message.data)
+
+
+def _read_image(cursor: Cursor) -> ImageMessage:
+    """Read a sensor_msgs/Image; raises DecodeError also if its encoding is unknown."""
+    stamp, frame_id = cursor.header()
+    height, width = _read_size(cursor, "image")
+    encoding = cursor.string("encoding")
+    dtype, channels = image_layout(encoding)
+    big_endian = bool(cursor.scalar("B", "is_bigendian"))
+    step = cursor.scalar("I", "step")
+    row = width * channels * dtype.itemsize
+    size = cursor.scalar("I", "the length of data")
+    if step < row:
+        raise DecodeError(f"step is {step}; a row of {width} {encoding} pixels needs {row} bytes")
+    if size != step * height:
+        raise DecodeError(f"data has {size} bytes; {height} rows of {step} bytes have {step * height}")
+    data = cursor.array(np.uint8, size, "data")
+    image = data.reshape(height, step)[:, :row]
+    if dtype.itemsize == 1:
+        image = image.view(dtype)
+    else:
+        wire_dtype = dtype.newbyteorder(">" if big_endian else "<")
+        image = np.ascontiguousarray(image).view(wire_dtype).astype(dtype, copy=False)
+    return ImageMessage(stamp, frame_id, encoding, image.reshape(height, width, channels) if channels > 1 else image)
+
+
+def _write_image(builder: Builder, message: ImageMessage) -> None:
+    """Inverse of _read_image; raises ValueError if the array is not what its encoding says."""
+    image = message.image
+    dtype, channels = image_layout(message.encoding)
+    shape = image.shape[:2] + ((channels,) if channels > 1 else ())
+    if image.dtype != dtype or image.shape != shape or len(shape) < 2:
+        expected = f"{dtype} (H, W, {channels})" if channels > 1 else f"{dtype} (H, W)"
+        raise ValueError(f"a {message.encoding} image is {expected}, not {image.dtype} {image.shape}")
+    height, width = image.shape[:2]
+    builder.header(message.stamp, message.frame_id)
+    builder.scalar("I", height)
+    builder.scalar("I", width)
+    builder.string(message.encoding)
+    builder.scalar("B", sys.byteorder == "big")
+    builder.scalar("I", width * channels * dtype.itemsize)
+    builder.scalar("I", image.nbytes)
+    builder.raw(image)
+
+
+def _read_compressed_image(cursor: Cursor) -> CompressedImageMessage:
+    """Read a sensor_msgs/CompressedImage, without decompressing it; its data is a view of the message."""
+    stamp, frame_id = cursor.header()
+    format = cursor.string("format")
+    data = cursor.array(np.uint8, cursor.scalar("I", "the length of data"), "data")
+    return CompressedImageMessage(stamp, frame_id, format, data)
+
+
+def _write_compressed_image(builder: Builder, message: CompressedImageMessage) -> None:
+    builder.header(message.stamp, message.frame_id)
+    builder.string(message.format)
+    builder.scalar("I", len(message.data))
+    builder.raw(message.data)
+
+
+def _read_camera_info(cursor: Cursor) -> CameraInfoMessage:
+    """Read a sensor_msgs/CameraInfo."""
+    stamp, frame_id = cursor.header()
+    height, width = cursor.scalar("I", "height"), cursor.scalar("I", "width")
+    model = cursor.string("distortion_model")
+    count = cursor.scalar("I", "the length of d")
+    lengths = {"d": count, "k": 9, "r": 9, "p": 12}
+    d, k, r, p = (cursor.array("<f8", length, name).astype(np.float64) for name, length in lengths.items())
+    binning = cursor.scalar("I", "binning"), cursor.scalar("I", "binning")
+    x, y, roi_height, roi_width = (cursor.scalar("I", "roi") for _ in range(4))
+    roi = x, y, roi_height, roi_width, bool(cursor.scalar("B", "roi.do_rectify"))
+    return CameraInfoMessage(stamp, frame_id, height, width, model, d, k, r, p, binning, roi)
+
+
+def _write_camera_info(builder: Builder, message: CameraInfoMessage) -> None:
+    """Inverse of _read_camera_info; raises ValueError if k, r or p has the wrong length."""
+    for name, length in (("k", 9), ("r", 9), ("p", 12)):
+        if np.size(getattr(message, name)) != length:
+            raise ValueError(f"{name} has {np.size(getattr(message, name))} elements; expected {length}")
+    builder.header(message.stamp, message.frame_id)
+    builder.scalar("I", message.height)
+    builder.scalar("I", message.width)
+    builder.string(message.distortion_model)
+    builder.scalar("I", np.size(message.d))
+    for matrix in (message.d, message.k, message.r, message.p):
+        builder.doubles(matrix)
+    for value in (*message.binning, *message.roi[:4]):
+        builder.scalar("I", value)
+    builder.scalar("B", message.roi[4])
+
 
 _READERS: dict[str, Callable[[Cursor], Any]] = {
-    EVENT_ARRAY: read_event_array,
-    EVENT_PACKET: read_packet,
-    FORMER_EVENT_PACKET: read_packet,
-    IMAGE: read_image,
-    CAMERA_INFO: read_camera_info,
+    EVENT_ARRAY: _read_event_array,
+    EVENT_PACKET: _read_packet,
+    IMAGE: _read_image,
+    COMPRESSED_IMAGE: _read_compressed_image,
+    CAMERA_INFO: _read_camera_info,
 }
+_READERS |= {name: _READERS[kind] for name, kind in EVENT_TYPES.items()}
 _WRITERS: dict[str, Callable[[Builder, Any], None]] = {
-    EVENT_ARRAY: write_event_array,
-    EVENT_PACKET: write_packet,
-    IMAGE: write_image,
-    CAMERA_INFO: write_camera_info,
+    EVENT_ARRAY: _write_event_array,
+    EVENT_PACKET: _write_packet,
+    IMAGE: _write_image,
+    COMPRESSED_IMAGE: _write_compressed_image,
+    CAMERA_INFO: _write_camera_info,
 }
-DECODED = frozenset(_READERS)  # the message types that can be decoded
+DECODED = frozenset(_READERS)  # names of the message types that can be decoded
 
 
 class Codec:
-    """Bytes of messages <-> messages, in one serialization."""
+    """Encodes and decodes messages in one serialization."""
 
     def __init__(self, format: Format) -> None:
         self._format = format
 
     def decode(self, kind: str, data: Bytes) -> Any:
-        """The message in these bytes (bytes-like, or a uint8 array); `kind` is its type, one of DECODED.
+        """Return the message in these bytes; `kind` is its type, one of DECODED.
 
-        Raises DecodeError if the bytes are no such message.
+        Raises:
+            EmptyMessageError: a message of events has none, and a sensor of 0x0 pixels.
+            DecodeError: the bytes are no such message.
         """
         cursor = Cursor(data, self._format)
         message = _READERS[kind](cursor)
@@ -56,19 +229,19 @@ class Codec:
         return message
 
     def encode(self, message: Message) -> bytes:
-        """Inverse of decode; raises ValueError if something does not fit its field, or is not what it should be."""
+        """Inverse of decode; raises ValueError if a value does not fit its field or has the wrong shape."""
         builder = Builder(self._format)
         _WRITERS[KINDS[type(message)]](builder, message)
         return builder.bytes()
 
     def decode_stamp(self, data: Bytes) -> int:
-        """The header stamp in nanoseconds of any message that begins with a std_msgs/Header; the rest is not read."""
+        """Return the header stamp (ns) of a message that begins with a std_msgs/Header; the rest is not read."""
         return Cursor(data, self._format).header()[0]
 
 
-# In CDR an event needs 13 bytes and starts at an even one, its time at a multiple of four. The first lies four-aligned
-# and the second 14 bytes on; there time needs two bytes of padding before it, and every further event lies 16 bytes on.
-# A view of 16-byte records that begins one byte before the second event ends with the last event's polarity.
+# In CDR an event takes 13 bytes; it starts at an even byte and its time at a multiple of four. The first event is
+# 4-aligned. The second starts 14 bytes on, so its time needs two bytes of padding, and all further events are 16 bytes
+# apart. A view of 16-byte records that begins one byte before the second event ends with the polarity of the last one.
 cdr = Codec(
     Format(
         aligned=True,
@@ -81,6 +254,15 @@ cdr = Codec(
     )
 )
 _packed = record_dtype((0, 2, 4, 8, 12), 13, "<u4")
+# ROS 1 does not ask for UTF-8, so that bytes are kept.
 ros1 = Codec(
-    Format(aligned=False, nul_terminated=False, header_seq=True, seconds="I", event_records=(_packed, _packed))
+    Format(
+        aligned=False,
+        nul_terminated=False,
+        header_seq=True,
+        seconds="I",
+        event_records=(_packed, _packed),
+        decode_errors="surrogateescape",
+        encode_errors="surrogateescape",
+    )
 )

@@ -1,4 +1,4 @@
-"""event_camera_msgs/EventPacket <-> events: its encodings, and what belongs to a stream of packets and not to one."""
+"""event_camera_msgs/EventPacket <-> events: the encodings, and the state that a stream of packets has."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import DecodeError
-from ..events import NO_TRIGGERS
+from ..events import NO_TRIGGERS, NS
+from .codec import Codec
 from .evt3 import Evt3Decoder, Evt3Encoder
-from .host_clock import HostClock
-from .libcaer_cmp import LibcaerCmpDecoder, LibcaerCmpEncoder
-from .messages import EventMessage, PacketMessage
-from .pairs import LibcaerDecoder, LibcaerEncoder, MonoDecoder, MonoEncoder
+from .libcaer import LibcaerCmpDecoder, LibcaerCmpEncoder, LibcaerDecoder, LibcaerEncoder
+from .mono import MonoDecoder, MonoEncoder
+from .ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage, PacketMessage
+from .serialization import Bytes
 
 EVENT_TIMES = "sensor", "host"
-_LAST_TIME_BASE = 1 << 62  # ns, 146 years; what is added to it still fits int64
-_LARGEST_GAP = 1 << 20  # packets, hours of them; what is further apart are two streams
+_LAST_TIME_BASE = 1 << 62  # ns, 146 years; a time added to it still fits int64
+_LARGEST_GAP = 1 << 20  # packets, hours of them; a larger gap separates two streams
+_MAX_DRIFT = 1e-4  # of the sensor's clock; slow enough to average the jitter of the stamps
+_CLOCK_JUMP_NS = NS  # an offset that changes by more than this was set anew
 
 
 class _Decoder(Protocol):
@@ -51,8 +54,13 @@ ENCODINGS = tuple(_ENCODERS)
 
 @dataclass
 class PacketCounts:
-    """What was missing or left out: packets that did not come, by the gaps in `seq`; events whose place or time was not
-    told yet (at the beginning, and after a gap); words of no known code.
+    """What a stream of packets lacks.
+
+    Attributes:
+        missing_packets: packets that did not arrive, by the gaps in `seq`.
+        unplaced_events: events dropped because their coordinate or time was not known yet, at the beginning and after
+            a gap.
+        unknown_words: words skipped because their code is unknown.
     """
 
     missing_packets: int = 0
@@ -60,24 +68,24 @@ class PacketCounts:
     unknown_words: int = 0
 
     def __str__(self) -> str:
-        """What there was of these, in words; empty if there was nothing."""
-        told = {
+        """Return the counts above 0 in words; empty if there are none."""
+        names = {
             "packets missing": self.missing_packets,
-            "events of packets left out, whose place or time was not told": self.unplaced_events,
-            "words of no known code": self.unknown_words,
+            "events dropped whose place or time was not known yet": self.unplaced_events,
+            "words of unknown code": self.unknown_words,
         }
-        return ", ".join(f"{n} {what}" for what, n in told.items() if n)
+        return ", ".join(f"{n} {what}" for what, n in names.items() if n)
 
 
 class PacketDecoder:
-    """Decodes one camera's packets in turn.
+    """Decodes the packets of one camera in turn.
 
-    A `seq` that goes back, or another encoding, begins a new stream. After a gap in `seq` no place or time of before is
-    relied upon. Publishers that do not count (all `seq` equal) are taken to lose nothing.
+    A `seq` that goes back, or another encoding, begins a new stream. After a gap in `seq`, no coordinate or time from
+    before it is used. A publisher that does not count (all `seq` are equal) loses nothing.
 
     Args:
-        event_time: "sensor" for the camera's own time, "host" for that moved to the packets' stamps (see HostClock).
-        counts: goes on counting there.
+        event_time: "sensor" for the camera's own clock, "host" for times moved to the packets' stamps (see HostClock).
+        counts: where to continue counting.
     """
 
     def __init__(self, event_time: str = "sensor", counts: PacketCounts | None = None) -> None:
@@ -89,9 +97,13 @@ class PacketDecoder:
         self._seq = 0
 
     def decode(self, packet: PacketMessage) -> EventMessage:
-        """The packet's events; DecodeError if they cannot be decoded: the next packet then begins after a gap."""
+        """Return the packet's events.
+
+        Raises:
+            DecodeError: they cannot be decoded. For the next packet, this is a gap.
+        """
         refusal = _refusal(packet)
-        self._go_on_to(packet, bool(refusal))
+        self._advance(packet, bool(refusal))
         if refusal:
             raise DecodeError(refusal)
         decoder = self._decoder
@@ -111,8 +123,8 @@ class PacketDecoder:
             return EventMessage(*head, events, triggers=triggers)  # the packet has other times
         return EventMessage(*head, events, packet, triggers)
 
-    def _go_on_to(self, packet: PacketMessage, refused: bool) -> None:
-        """Take note of a packet's place in its stream. One that is refused did come, and is not missing."""
+    def _advance(self, packet: PacketMessage, refused: bool) -> None:
+        """Move to a packet's place in its stream. A packet that is refused did arrive, and is not missing."""
         gap = packet.seq - self._seq - 1
         follows = self._encoding is not None and -1 <= gap <= _LARGEST_GAP
         if follows and (refused or packet.encoding == self._encoding):
@@ -120,7 +132,7 @@ class PacketDecoder:
             if gap > 0 or refused:
                 self._decoder.lose()
         elif refused:
-            return  # of a stream that nothing else is known of
+            return  # of a stream of which nothing else is known
         else:
             self._encoding, self._decoder = packet.encoding, _DECODERS[packet.encoding]()
             self._host_clock = HostClock()
@@ -128,19 +140,80 @@ class PacketDecoder:
 
 
 def _refusal(packet: PacketMessage) -> str:
-    """Why a packet cannot be decoded, by what it says of itself; empty if it can."""
+    """Return why the fields of a packet make it undecodable; empty if they do not."""
     if packet.encoding not in _DECODERS:
-        return f"encoding {packet.encoding!r} is not known; known are {', '.join(_DECODERS)}"
+        return f"unknown encoding {packet.encoding!r}; expected {', '.join(_DECODERS)}"
     if packet.time_base > _LAST_TIME_BASE:
         return f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}"
     return ""
 
 
-def part_of(message: EventMessage, wanted: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> EventMessage:
-    """The message with only those of its events (N,) where `wanted` is true, and these triggers; a packet is encoded
-    anew.
+class HostClock:
+    """Moves a stream from the sensor's clock to the host's, by the stamps that the host gave to packets.
 
-    Raises ValueError if its encoding cannot tell the times of this part, which may be if they go back.
+    The first events of packets then lie around the packets' stamps. The offset between the clocks changes by at most
+    100 us a second, so that time never goes back because of it. If it is off by more than a second, it changes at once.
+    """
+
+    def __init__(self) -> None:
+        self._offset: int | None = None  # at the time `_since`, from which it changes at `_rate`
+        self._since = 0
+        self._rate = 0.0
+
+    def to_host(self, t: np.ndarray, stamp: int) -> None:
+        """Change the sensor times (N,) in ns of a packet with this stamp to host time, in place."""
+        if not len(t):
+            return
+        first = int(t[0])
+        if self._offset is not None:
+            self._offset += int(self._change(t[:1])[0])
+        if self._offset is None or abs(stamp - first - self._offset) > _CLOCK_JUMP_NS:
+            self._offset = stamp - first
+        self._since = first
+        self._rate = float(np.clip((stamp - first - self._offset) / NS, -_MAX_DRIFT, _MAX_DRIFT))
+        self.move(t)
+
+    def move(self, t: np.ndarray) -> None:
+        """Change sensor times (N,) in ns near those of the last packet to host time, in place."""
+        if self._offset is not None:
+            t += self._change(t) + self._offset
+
+    def _change(self, t: np.ndarray) -> np.ndarray:
+        """Return how much the offset has changed by these times. Without packets it stops after a second."""
+        return np.asarray(np.rint(np.clip(t - self._since, 0, NS) * self._rate).astype(np.int64))
+
+
+class EventStream:
+    """Decodes the messages of one topic of events, of any accepted type.
+
+    Args:
+        kind: the type of the messages, one of EVENT_TYPES.
+        codec: their serialization.
+        event_time: clock of packets, "sensor" or "host" (see PacketDecoder). Times of an EventArray stay as they are.
+        counts: where to continue counting.
+    """
+
+    def __init__(self, kind: str, codec: Codec, event_time: str = "sensor", counts: PacketCounts | None = None) -> None:
+        self._kind, self._codec = EVENT_TYPES[kind], codec
+        self._packets = PacketDecoder(event_time, counts)
+
+    def decode(self, data: Bytes) -> EventMessage:
+        """Return the events of a message.
+
+        Raises:
+            EmptyMessageError: it has neither events nor a sensor size, and can be skipped.
+            DecodeError: the bytes are no message of this type, or its events cannot be decoded.
+        """
+        message = self._codec.decode(self._kind, data)
+        events: EventMessage = message if self._kind == EVENT_ARRAY else self._packets.decode(message)
+        return events
+
+
+def part_of(message: EventMessage, wanted: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> EventMessage:
+    """Return the message with the events (N,) where `wanted` is true, and these triggers; a packet is encoded again.
+
+    Raises:
+        ValueError: its encoding cannot hold the times of this part, which can happen if they go back.
     """
     part = replace(message, events=message.events[wanted], packet=None, triggers=triggers)
     if message.packet is None:
@@ -156,7 +229,7 @@ class PacketEncoder:
         self._encoder = _ENCODERS[encoding]()
 
     def encode(self, message: EventMessage, seq: int) -> PacketMessage:
-        """A packet of the message's events; ValueError if the encoding cannot hold them exactly."""
+        """Return a packet of the message's events; raises ValueError if the encoding cannot hold them exactly."""
         data, time_base = self._encoder.encode_packet(message.events, message.triggers)
         raw = np.frombuffer(data, np.uint8)
         head = message.stamp, message.frame_id, message.height, message.width

@@ -1,7 +1,7 @@
-"""Prophesee's EVT 3.0 as event_camera_msgs carries it: what comes from the sensor, 16-bit words, little endian.
+"""Prophesee's EVT 3.0 as event_camera_msgs carries it: the sensor's own 16-bit words, little-endian.
 
-https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html. The time has 24 bits of microseconds, so that it comes
-round every 16.8 s. Roll-overs are counted from the first packet on: time begins somewhere in the first 16.8 s.
+https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html. The time has 24 bits of microseconds and rolls over
+every 16.8 s. Roll-overs are counted from the first packet, so that a stream begins somewhere in its first 16.8 s.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..events import NO_TRIGGERS
-from .bits import as_words, whole_microseconds
-from .word_stream import PAYLOAD, STEP_BACK, Layout, WordDecoder, encode_words
+from .word_stream import PAYLOAD, STEP_BACK, Layout, WordDecoder, as_words, encode_words, whole_microseconds
 
 TIME_HIGH = 0x8
 LAYOUT = Layout(
@@ -23,34 +22,35 @@ LAYOUT = Layout(
     vector_base=0x3,
     vectors={0x4: 12, 0x5: 8},
     trigger=0xA,
-    ignored=(0x7, 0xE, 0xF),  # continued (4 bits), others, continued (12 bits)
+    ignored=(0x7, 0x9, 0xE, 0xF),  # continued (4 bits), padding, others, continued (12 bits)
 )
 PERIOD_NS = (1 << 24) * 1000
-_FILLER = (PAYLOAD + 1) // 2  # steps of the time's upper half that are told apart from a step back
+_FILLER = (PAYLOAD + 1) // 2  # steps of the time's upper half that cannot be taken for a step back
 
 
 class Evt3Decoder(WordDecoder):
-    """Decodes one camera's packets in turn."""
+    """Decodes the packets of one camera in turn."""
 
     def __init__(self) -> None:
         super().__init__(LAYOUT)
 
     def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
-        """Events (N,) of a packet's bytes (uint8), in sensor time; `time_base` has no meaning in this encoding."""
+        """Return the events (N,) of a packet's bytes (uint8), in sensor time. `time_base` is not used."""
         return self.decode(as_words(data, np.uint16))
 
 
 class Evt3Encoder:
-    """Encodes one stream of events. Each packet can be decoded by itself, but for the roll-overs of its time."""
+    """Encodes one stream of events. Each packet can be decoded by itself, except for the roll-overs of its time."""
 
     def __init__(self) -> None:
         self._high: int | None = None
 
     def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-        """(bytes, time_base) of events (N,) and triggers (M,) of TRIGGER_DTYPE, each in time order.
+        """Return (bytes, time_base) of events (N,) and triggers (M,) of TRIGGER_DTYPE, each in time order.
 
-        Raises ValueError if a time is not of whole microseconds or goes back by more than 41 ms, if a coordinate has
-        more than 11 bits, or a trigger's number more than 4.
+        Raises:
+            ValueError: a time is not a whole number of microseconds or goes back by more than 41 ms, a coordinate has
+                more than 11 bits, or the number of a trigger more than 4.
         """
         words: list[np.ndarray] = []
         cuts = np.searchsorted(events["t"], triggers["t"])
@@ -77,10 +77,10 @@ class Evt3Encoder:
         return [self._fillers(us), np.array([high, low, (LAYOUT.trigger << 12) | (number << 8) | int(trigger["p"])])]
 
     def _fillers(self, us: np.ndarray) -> np.ndarray:
-        """Words that lead the time to the first of these events; a pause could hide a roll-over."""
+        """Return words that advance the time to the first of these events; else a pause could hide a roll-over."""
         highs = us >> 12
         before = int(highs[0]) if self._high is None else self._high
         if np.diff(highs, prepend=before).min() < -STEP_BACK:
-            raise ValueError(f"time goes back by more than {STEP_BACK * 4.096:.0f} ms, which evt3 cannot tell")
+            raise ValueError(f"time goes back by more than {STEP_BACK * 4.096:.0f} ms, which evt3 cannot hold")
         self._high = int(highs[-1])
-        return (np.arange(before + _FILLER, int(highs[0]), _FILLER) & PAYLOAD) | (TIME_HIGH << 12)
+        return np.asarray((np.arange(before + _FILLER, int(highs[0]), _FILLER) & PAYLOAD) | (TIME_HIGH << 12))

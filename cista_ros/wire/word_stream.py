@@ -1,9 +1,9 @@
 """Streams of 16-bit words, as EVT3 and libcaer_cmp use them, decoded without a loop over words.
 
-A word is a 4-bit code and 12 bits of payload. Most words only set a part of what is known of the next events: the upper
-or lower half of the time, the coordinate that is held, the base of a vector. An event comes of an address word (one
-pixel) or of each bit that is set in a vector word. So every event takes each of its parts from the last word before it
-that set that part: the numbers of events between such words tell how often their values are to be repeated.
+A word is a 4-bit code and 12 bits of payload. Most words only set a part of the next events: the upper or lower half of
+the time, the held coordinate, the base of a vector. Events come from address words (one pixel each) and from vector
+words (one for each bit that is set). Every event takes each of its parts from the last word before it that set that
+part. So the number of events between two such words is the number of times to repeat the value of the first.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import DecodeError
 from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, concatenate
 
 ADDRESS, POLARITY, PAYLOAD = 0x7FF, 0x800, 0xFFF
-US = 1000  # nanoseconds of a step of the time's lower half
-_BLOCK = 1 << 15  # words worked on at once, so that what comes in between stays in the processor's cache
-# The upper half of the time may step back by so much (it does, by bit errors); a larger step back is a roll-over.
+US = 1000  # nanoseconds in a step of the lower half of the time
+_BLOCK = 1 << 15  # words decoded at once, so that temporary arrays stay in the CPU cache
+# The upper half of the time may step back by this much (bit errors make it do so); a larger step is a roll-over.
 STEP_BACK = 10
-_FARTHEST = 0xFFF0  # where vectors end that go on without a new base: on no sensor, and still a uint16
+_FARTHEST = 0xFFF0  # limit for vectors that continue without a new base: outside every sensor, and still a uint16
 _ONES = np.array([bin(n).count("1") for n in range(PAYLOAD + 1)], np.int64)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The codes of an encoding. One coordinate is held until it is set anew; the other comes with each event."""
+    """The codes of an encoding. One coordinate is held until it is set again; the other comes with each event."""
 
     time_high: int
     time_low: int
@@ -37,21 +38,21 @@ class Layout:
     own: str  # the other one
     address_own: int  # emits an event
     vector_base: int  # of the event's own coordinate
-    vectors: Mapping[int, int]  # code -> pixels: emits an event for each bit set, and moves the base on by so many
-    trigger: int = 16  # an edge on an external input: bits 8-11 its number, bit 0 the level after it; 16: none
-    ignored: tuple[int, ...] = ()  # codes that are known and tell of no pixel
-    from_zero: bool = False  # time begins at zero and never rolls over; else it is unknown until both halves have come
+    vectors: Mapping[int, int]  # code -> pixels: emits an event for each bit set, and advances the base by the pixels
+    trigger: int = 16  # an edge on an external input: bits 8-11 are its number, bit 0 the level after it; 16: none
+    ignored: tuple[int, ...] = ()  # known codes that concern no pixel
+    from_zero: bool = False  # time starts at zero and never rolls over; else it is unknown until both halves were read
 
     @cached_property
     def widths(self) -> npt.NDArray[np.int64]:
-        """The pixels of a vector by code (16,); 0 for all other words."""
+        """Pixels of a vector by code (16,); 0 for all other words."""
         widths = np.zeros(16, np.int64)
         widths[list(self.vectors)] = list(self.vectors.values())
         return widths
 
     @cached_property
     def unknown(self) -> npt.NDArray[np.bool_]:
-        """Whether a code is none of these (16,)."""
+        """Whether a code is unknown (16,)."""
         unknown = np.ones(16, np.bool_)
         addresses = self.address_held, self.address_own, self.vector_base
         unknown[[self.time_high, self.time_low, *addresses, *self.vectors, *self.ignored]] = False
@@ -60,11 +61,11 @@ class Layout:
 
 
 class WordDecoder:
-    """Decodes one stream of words, cut into pieces anywhere.
+    """Decodes one stream of words, in pieces that end anywhere.
 
     Attributes:
-        unplaced_events: how many were left out because no word had told their place or time yet.
-        unknown_words: how many words were skipped because their code is none of the layout's.
+        unplaced_events: number of events dropped because no word had set their coordinate or time yet.
+        unknown_words: number of words skipped because their code is unknown.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -79,12 +80,12 @@ class WordDecoder:
         self._triggers: list[np.ndarray] = []
 
     def lose(self) -> None:
-        """Words are missing here: what they may have set is unknown. Roll-overs go on being counted."""
+        """Forget what missing words may have set. Counting of roll-overs continues."""
         self._has_high = self._timed = False
         self._held = self._base = None
 
     def decode(self, words: npt.NDArray[np.uint16], origin: int = 0) -> np.ndarray:
-        """Events (N,) of EVENT_DTYPE; `origin` is the time in ns at which the time's roll-overs began."""
+        """Return events (N,) of EVENT_DTYPE; `origin` is the time (ns) from which roll-overs are counted."""
         return concatenate([self._decode(words[at : at + _BLOCK], origin) for at in range(0, len(words), _BLOCK)])
 
     def take_triggers(self) -> np.ndarray:
@@ -102,8 +103,8 @@ class WordDecoder:
         held, low, high = (
             np.flatnonzero(codes == code) for code in (layout.address_held, layout.time_low, layout.time_high)
         )
-        so_far = others - np.arange(len(others))  # how many events up to each of the other words
-        at: slice | npt.NDArray[np.int64] = slice(len(singles))  # where the events of single addresses go
+        so_far = others - np.arange(len(others))  # number of events before each of the other words
+        at: slice | npt.NDArray[np.int64] = slice(len(singles))  # indices of the events of address words
         vectors = None
         total = len(singles)
         if len(held) + len(low) + len(high) < len(others) and (vectors := self._vectors(codes, payloads)):
@@ -142,15 +143,15 @@ class WordDecoder:
         return events[known:]
 
     def _known_place(self, held: np.ndarray, so_far: np.ndarray, total: int) -> int:
-        """From which event on the held coordinate is known."""
+        """Return the first event whose held coordinate is known."""
         if self._held is not None:
             return 0
         return int(so_far[held[0]]) if len(held) else total
 
     def _timed_from(self, low: np.ndarray, high: np.ndarray, words: int) -> int:
-        """From which word on the time is known: the first lower half behind an upper half.
+        """Return the first word from which the time is known: the first lower half that follows an upper half.
 
-        -1 if it was known before the first of these words; their number if it is not known after the last.
+        It is -1 if the time was known before, and `words`, their number, if it is not known after the last.
         """
         if self._timed:
             return -1
@@ -168,9 +169,9 @@ class WordDecoder:
         return _spread(values, so_far, total)
 
     def _unwrap(self, payloads: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The time's upper half, with roll-overs, and which words change it (n,).
+        """Return the upper half of the time with roll-overs (n + 1,), and the words that change it (n,).
 
-        It is given as before the first word and after each of those n (n + 1,). Sensors repeat it far more often.
+        The first value is the one before all words. Sensors repeat the upper half far more often than it changes.
         """
         before = self._high or 0
         previous = before & PAYLOAD
@@ -188,7 +189,7 @@ class WordDecoder:
         return values, changes
 
     def _vectors(self, codes: np.ndarray, payloads: np.ndarray) -> Vectors | None:
-        """Take up the words that are about vectors, and count those of unknown codes."""
+        """Return the words that concern vectors, if there are any, and count unknown words."""
         layout = self._layout
         at = np.flatnonzero((codes != layout.address_held) & (codes != layout.time_low) & (codes != layout.time_high))
         self.unknown_words += int(np.count_nonzero(layout.unknown[codes[at]]))
@@ -196,10 +197,10 @@ class WordDecoder:
         if not len(at):
             return None
         is_base, widths, payloads = codes[at] == layout.vector_base, layout.widths[codes[at]], payloads[at]
-        passed = np.cumsum(widths) - widths  # pixels of all vectors before this word
+        passed = np.cumsum(widths) - widths  # pixels of all vectors before each word
         bases = np.concatenate(([self._base or 0], (payloads[is_base] & ADDRESS) - passed[is_base]))
         polarities = np.concatenate(([self._base_p], (payloads[is_base] & POLARITY) != 0))
-        latest = np.cumsum(is_base)  # which of these bases is that of this word
+        latest = np.cumsum(is_base)  # index of the base of each word
         first = np.minimum(bases[latest] + passed, _FARTHEST)
         masks = payloads & ((1 << widths) - 1)
         wanted = ~is_base
@@ -214,7 +215,7 @@ class WordDecoder:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vector words (M,): which words they are, coordinate and polarity of their first bit, and which bits are set."""
+    """Vector words (M,): their indices, coordinate and polarity of their first bit, and the bits that are set."""
 
     at: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -222,7 +223,7 @@ class Vectors:
     masks: npt.NDArray[np.int64]
 
     def write(self, so_far: np.ndarray, own: np.ndarray, p: np.ndarray) -> None:
-        """Write coordinates and polarities to where their events belong; `so_far` counts events up to each word."""
+        """Write the coordinates and polarities of the events. `so_far` is the number of events up to each word."""
         set_bits = np.unpackbits(self.masks.astype("<u2").view(np.uint8), bitorder="little")
         bits = np.flatnonzero(set_bits.view(np.bool_))
         words, bits = bits >> 4, bits & 15
@@ -234,7 +235,7 @@ class Vectors:
 
 
 def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
-    """Each event's value (total,): values[0] before the first of n words, values[i] after the i-th.
+    """Return the value of each event (total,): values[0] before the first of n words, values[i] after the i-th.
 
     `so_far` (n,) is the number of events up to each of these words.
     """
@@ -246,10 +247,12 @@ def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
 
 
 def encode_words(layout: Layout, events: np.ndarray, us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-    """The words (N,) of events (at least one) at these microseconds, of which 24 bits are kept; no vectors.
+    """Return the words (N,) of events (at least one) at these microseconds, of which 24 bits are kept; no vectors.
 
-    The first event is preceded by all that a decoder must know, the others by what changes. Raises ValueError if a
-    coordinate has more than 11 bits.
+    Before the first event come all words that a decoder needs, before the others those that change.
+
+    Raises:
+        ValueError: a coordinate has more than 11 bits.
     """
     held, own = events[layout.held], events[layout.own]
     if max(held.max(), own.max()) > ADDRESS:
@@ -265,3 +268,24 @@ def encode_words(layout: Layout, events: np.ndarray, us: npt.NDArray[np.int64]) 
         np.not_equal(values[1:], values[:-1], out=wanted[1:, column])
     words[:, 3] = own | (events["p"] * np.uint16(POLARITY)) | (layout.address_own << 12)
     return words[wanted]
+
+
+def as_words(data: npt.NDArray[np.uint8], dtype: npt.DTypeLike) -> np.ndarray:
+    """Return bytes (N,) as little-endian words (N / itemsize,), a view where possible.
+
+    Raises:
+        DecodeError: the last word is incomplete.
+    """
+    dtype = np.dtype(dtype)
+    if len(data) % dtype.itemsize:
+        raise DecodeError(f"events has {len(data)} bytes; expected a multiple of {dtype.itemsize}: the packet is cut")
+    words = data.view(dtype.newbyteorder("<"))
+    return np.require(words, dtype, "A")
+
+
+def whole_microseconds(t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return nanoseconds (N,) as microseconds; raises ValueError if one has a fraction."""
+    us = t // 1000
+    if (us * 1000 != t).any():
+        raise ValueError("a time that is not a whole number of microseconds")
+    return us

@@ -21,7 +21,7 @@ from cista_ros.events import concatenate, make_events
 from cista_ros.networks import save_network
 from cista_ros.recordings import open_recording
 from cista_ros.wire import ros1
-from cista_ros.wire.messages import EventMessage, ImageMessage
+from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 H, W, T0 = 20, 24, 1_700_000_000_000_000_000
 MS = 1_000_000

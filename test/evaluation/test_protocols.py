@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, ICASSP2022_CLAHE, EvaluationError
-from cista_ros.wire.messages import NS
+from cista_ros.events import NS
 
 START = 1_468_939_993 * NS
 

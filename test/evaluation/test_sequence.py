@@ -16,10 +16,10 @@ from cista_ros.events import concatenate, no_events
 from cista_ros.networks import Conventions, load_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
 from cista_ros.recordings import open_recording
-from cista_ros.recordings.conversion import convert
+from cista_ros.recordings.convert import convert
 from cista_ros.windows import Window
 from cista_ros.wire.event_packet import PacketEncoder
-from cista_ros.wire.messages import EventMessage, ImageMessage
+from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -29,7 +29,7 @@ TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
 MOST_SECONDS = 30  # for one input, on a busy machine
 MOST_BYTES = {"messages": 512, "packets": 512, "ecd": 1024, "configs": 2048, "bags": 512, "checkpoints": 512}
 # Where what is compared guides the fuzzer too. Not where arrays are: of those atheris 3.0 never frees the result.
-COMPARISONS = "rosbags", "cista_ros.wire.cursor", "cista_ros.wire.bodies", "cista_ros.wire.codec", "cista_ros.training"
+COMPARISONS = "rosbags", "cista_ros.wire.serialization", "cista_ros.wire.codec", "cista_ros.training"
 MODES = "fuzz", "coverage"
 
 

@@ -14,7 +14,7 @@ from cista_ros.errors import DecodeError
 from cista_ros.node.images import time_message, to_compressed, to_grey, to_message
 from cista_ros.tone_map import to_mono8, to_mono16
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import IMAGE
+from cista_ros.wire.ros_types import IMAGE
 
 SHOWN = np.linspace(0, 1, 15, dtype=np.float32).reshape(3, 5)
 
@@ -96,7 +96,7 @@ def test_data_of_another_size_than_declared_is_an_error(change):
 
 
 def test_an_unknown_encoding_is_an_error():
-    with pytest.raises(DecodeError, match="image encoding 'jpeg' is not known"):
+    with pytest.raises(DecodeError, match="unknown image encoding 'jpeg'"):
         to_grey(Image(encoding="jpeg"))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cista_ros.errors import MissingPackageError
 from cista_ros.node.message_types import message_class
-from cista_ros.wire.messages import EVENT_TYPES
+from cista_ros.wire.ros_types import EVENT_TYPES
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from cista_ros.events import make_events
 from cista_ros.wire import cdr, ros1
-from cista_ros.wire.messages import KINDS, CameraInfoMessage, EventMessage, ImageMessage
+from cista_ros.wire.ros_types import KINDS, CameraInfoMessage, EventMessage, ImageMessage
 
 NS = 10**9
 HEIGHT, WIDTH = 18, 24

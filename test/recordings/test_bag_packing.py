@@ -12,7 +12,7 @@ from makers import event_messages, random_events, with_topics, write_bag
 from cista_ros.errors import RecordingError
 from cista_ros.recordings import bag_packing, open_recording
 from cista_ros.recordings.bag_packing import unpack
-from cista_ros.wire.messages import EVENT_ARRAY
+from cista_ros.wire.ros_types import EVENT_ARRAY
 
 ROWS = with_topics(event_messages(random_events(300)))
 FORMATS = {

@@ -10,7 +10,7 @@ from makers import NS, T0, frames, random_events, text_of, write_text, write_zip
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import ecd_text, open_recording
-from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS = random_events(3000)
 CONVERTERS = pytest.mark.parametrize("layout", ["folder", "zip", "zip_below"])

@@ -6,9 +6,9 @@ import pytest
 from cista_ros.errors import RecordingError
 from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
 from cista_ros.recordings import open_recording
-from cista_ros.recordings.conversion import convert
-from cista_ros.recordings.writing import write_recording
-from cista_ros.wire.messages import EventMessage, ImageMessage
+from cista_ros.recordings.convert import convert
+from cista_ros.recordings.write import write_recording
+from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 US = 1000
 HEADERS = {

@@ -23,7 +23,7 @@ from makers import (
 
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
-from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS, FRAMES = random_events(3000), frames(20)
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "recordings"

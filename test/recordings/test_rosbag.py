@@ -11,7 +11,7 @@ from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr, ros1
 from cista_ros.wire.event_packet import PacketEncoder
-from cista_ros.wire.messages import EventMessage
+from cista_ros.wire.ros_types import EventMessage
 
 KINDS = pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
 EVENTS = random_events(3000)
@@ -129,11 +129,8 @@ def test_a_bag_that_was_played_in_a_loop_comes_back_whole(tmp_path):
 @KINDS
 def test_a_bag_without_events_topic(kind, tmp_path):
     message = error_of(bag(tmp_path, with_topics((), frames(1)), kind))
-    assert message == (
-        "no topic of type dvs_msgs/msg/EventArray or event_camera_msgs/msg/EventPacket or "
-        "event_array_msgs/msg/EventArray; the recording has "
-        "/dvs/camera_info (sensor_msgs/msg/CameraInfo), /dvs/image_raw (sensor_msgs/msg/Image)"
-    )
+    assert message.startswith("no topic of events")
+    assert "/dvs/camera_info (sensor_msgs/msg/CameraInfo), /dvs/image_raw (sensor_msgs/msg/Image)" in message
 
 
 @KINDS

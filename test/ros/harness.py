@@ -38,7 +38,7 @@ from cista_ros.reconstructor import Reconstructor
 from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import EventMessage
+from cista_ros.wire.ros_types import EventMessage
 
 ROOT = Path(__file__).parents[2]
 H, W, MS = 20, 24, 1_000_000

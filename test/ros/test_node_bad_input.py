@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from cista_ros.tone_map import to_mono8
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import EventMessage
+from cista_ros.wire.ros_types import EventMessage
 
 FIRST = cut(stream())[0]
 GOOD = cdr.encode(FIRST)

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from cista_ros.events import concatenate
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import CAMERA_INFO, EVENT_ARRAY, IMAGE, EventMessage
+from cista_ros.wire.ros_types import CAMERA_INFO, EVENT_ARRAY, IMAGE, EventMessage
 
 EVENTS = random_events(2000, duration=600 * MS)
 FRAMES = frames(12)

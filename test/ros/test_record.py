@@ -69,7 +69,7 @@ def test_an_image_that_cannot_be_shown_is_told_and_counted_and_the_rest_recorded
     assert recorder.stop() == 0, recorder.err
     report = json.loads((tmp_path / "record.json").read_text())
     assert (report["malformed_messages"], [i["stamp_ns"] for i in report["images"]]) == (4, [2])
-    assert "Skipped an image: image encoding 'rgb9' is not known" in recorder.err
+    assert "Skipped an image: unknown image encoding 'rgb9'" in recorder.err
 
 
 def test_events_are_drawn_at_the_size_of_images_that_are_smaller_than_the_sensor(client, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cista_ros.wire import cdr
-from cista_ros.wire.messages import EventMessage, PacketMessage
+from cista_ros.wire.ros_types import EventMessage, PacketMessage
 
 ENCODINGS = "", "evt2", "evt4", "EVT3", "libcaer", "mono", "libcaer_cmp", "\x01", "a" * 1000
 

@@ -27,7 +27,7 @@ from cista_ros.node.message_types import message_class
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr
 from cista_ros.wire.event_packet import PacketEncoder
-from cista_ros.wire.messages import EVENT_ARRAY, EVENT_PACKET, EventMessage
+from cista_ros.wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage
 
 SAMPLE = Path(cista_ros.__file__).parent / "samples" / "landscape.bag"
 # Of COUNTS, int64 each. A message is counted as begun before it is published, and as sent after: in between SIGKILL

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from cista_ros.events import EVENT_DTYPE
-from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage, PacketMessage, image_layout
+from cista_ros.wire.ros_types import (
+    CameraInfoMessage,
+    CompressedImageMessage,
+    EventMessage,
+    ImageMessage,
+    PacketMessage,
+    image_layout,
+)
 
 INTERFACES = Path(__file__).parents[2] / "msg"
 NS = 10**9
@@ -62,6 +69,12 @@ def image_messages(draw):
 
 
 @st.composite
+def compressed_image_messages(draw):
+    data = np.frombuffer(draw(st.binary(max_size=9)), np.uint8)
+    return CompressedImageMessage(draw(stamps), draw(frame_ids), draw(st.sampled_from(("png", ""))), data)
+
+
+@st.composite
 def camera_info_messages(draw):
     def matrix(length):
         numbers = st.floats(allow_nan=False, width=64)
@@ -97,6 +110,9 @@ def to_rosbags(message, ros1=False):
         name, image = "sensor_msgs/msg/Image", message.image
         step, data = image.strides[0], np.frombuffer(image.tobytes(), np.uint8)
         return types[name](header(), *image.shape[:2], message.encoding, 0, step, data), name
+    if isinstance(message, CompressedImageMessage):
+        name = "sensor_msgs/msg/CompressedImage"
+        return types[name](header(), message.format, message.data), name
     name = "sensor_msgs/msg/CameraInfo"
     roi = types["sensor_msgs/msg/RegionOfInterest"](*message.roi)
     matrices = message.d, message.k, message.r, message.p

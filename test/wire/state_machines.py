@@ -56,7 +56,7 @@ class Evt3:
             elif code == 0xA:
                 if self.low is not None:
                     self.triggers.append((self.now(), payload >> 8, bool(payload & 1)))
-            elif code not in (0x7, 0xE, 0xF):
+            elif code not in (0x7, 0x9, 0xE, 0xF):
                 self.unknown += 1
         return events
 

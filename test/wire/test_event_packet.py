@@ -13,7 +13,7 @@ from cista_ros.errors import DecodeError
 from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
 from cista_ros.wire import cdr, word_stream
 from cista_ros.wire.event_packet import ENCODINGS, PacketDecoder, PacketEncoder
-from cista_ros.wire.messages import EVENT_PACKET, EventMessage, PacketMessage
+from cista_ros.wire.ros_types import EVENT_PACKET, EventMessage, PacketMessage
 
 US = 1000
 # Words of a code and a payload; all codes come up, the known ones of EVT3 more often than the others.
@@ -103,6 +103,13 @@ def test_vectors_go_on_where_the_last_one_ended():
     events = PacketDecoder().decode(packet(words)).events
     assert events["x"].tolist() == [100, 111, 112, 113, 5, 127]
     assert events["p"].tolist() == [True, True, True, True, False, True]
+
+
+def test_evt3_padding_words_are_ignored():
+    """Lucid's Triton2 EVS pads with 0x9999."""
+    decoder = PacketDecoder()
+    assert len(decoder.decode(packet([*START, X, 0x9999, X | 1, 0x9999])).events) == 2
+    assert vars(decoder.counts) == {"missing_packets": 0, "unplaced_events": 0, "unknown_words": 0}
 
 
 def test_evt3_time_rolls_over_every_16_8_s_and_may_step_back_a_little():
@@ -217,11 +224,11 @@ def test_triggers_move_to_host_time_with_the_events():
     ("encoding", "x", "t", "expected"),
     [
         ("evt3", 2048, [0], "a word holds at most 2047"),
-        ("evt3", 0, [1], "whole microseconds"),
+        ("evt3", 0, [1], "whole number of microseconds"),
         ("evt3", 0, [50_000_000, 0], "goes back by more than 41 ms"),
         ("libcaer_cmp", 0, [0, 17 * 10**9], "more than 16.8 s"),
-        ("libcaer_cmp", 0, [0, 1], "whole microseconds"),
-        ("libcaer", 0, [0, 1], "differ by a part of a microsecond"),
+        ("libcaer_cmp", 0, [0, 1], "whole number of microseconds"),
+        ("libcaer", 0, [0, 1], "differ by a fraction of a microsecond"),
         ("libcaer", 40_000, [0], "more than 15 bits"),
         ("libcaer", 0, [0, 3 * 10**12], "more than 2147.5 s"),
         ("mono", 0, [0, 5 * 10**9], "more than 4.3 s"),
@@ -237,7 +244,7 @@ def test_what_an_encoding_cannot_hold_is_not_encoded(encoding, x, t, expected):
 
 
 def test_an_unknown_encoding_is_named():
-    with pytest.raises(DecodeError, match="encoding 'evt9' is not known; known are evt3, libcaer, libcaer_cmp, mono"):
+    with pytest.raises(DecodeError, match="unknown encoding 'evt9'; expected evt3, libcaer, libcaer_cmp, mono"):
         PacketDecoder().decode(packet([], encoding="evt9"))
 
 

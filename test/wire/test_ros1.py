@@ -4,7 +4,7 @@ from samples import assert_same, typestore
 
 from cista_ros.events import make_events
 from cista_ros.wire import ros1
-from cista_ros.wire.messages import EVENT_ARRAY, EventMessage
+from cista_ros.wire.ros_types import EVENT_ARRAY, EventMessage
 
 
 def test_reads_the_documented_bytes():

@@ -17,7 +17,7 @@ from source import Source, patched
 from cista_ros.errors import RecordingError
 from cista_ros.recordings import open_recording
 from cista_ros.wire.event_packet import PacketEncoder
-from cista_ros.wire.messages import EventMessage, ImageMessage
+from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 MODULES = (
     "cista_ros.recordings.rosbag",

@@ -17,14 +17,15 @@ from files import Folder
 from source import Source, patched
 
 from cista_ros.errors import DecodeError, RecordingError
+from cista_ros.events import NS
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.event_text import format_events, parse, read_blocks
-from cista_ros.wire.messages import NS, EventMessage
+from cista_ros.wire.ros_types import EventMessage
 
 MODULES = (
     "cista_ros.recordings.ecd_text",
     "cista_ros.recordings.event_text",
-    "cista_ros.recordings.picture_file",
+    "cista_ros.recordings.image_file",
     "cista_ros.recordings.recording",
 )
 _EVENTS = b"1.000000001 3 4 1\n1.1 0 0 0\n1.2 23 17 1\n3.5 2 2 0\n"

@@ -9,14 +9,16 @@ import numpy as np
 from source import Source, patched
 
 from cista_ros.errors import DecodeError
-from cista_ros.events import EVENT_DTYPE
+from cista_ros.events import EVENT_DTYPE, NS
 from cista_ros.wire import cdr, ros1
 from cista_ros.wire.codec import DECODED
-from cista_ros.wire.messages import (
+from cista_ros.wire.ros_types import (
+    COMPRESSED_IMAGE,
+    EVENT_ARRAY,
     EVENT_PACKET,
-    FORMER_EVENT_PACKET,
-    NS,
+    EVENT_TYPES,
     CameraInfoMessage,
+    CompressedImageMessage,
     EventMessage,
     ImageMessage,
     Message,
@@ -26,10 +28,9 @@ from cista_ros.wire.messages import (
 
 MODULES = (
     "cista_ros.wire.codec",
-    "cista_ros.wire.cursor",
-    "cista_ros.wire.bodies",
-    "cista_ros.wire.event_records",
-    "cista_ros.wire.messages",
+    "cista_ros.wire.serialization",
+    "cista_ros.wire.event_array",
+    "cista_ros.wire.ros_types",
 )
 KINDS = sorted(DECODED)
 ENCODINGS = ("mono8", "mono16", "bgr8", "rgba16", "bayer_rggb8", "32FC1", "64FC2", "8SC3")
@@ -68,13 +69,13 @@ def build(kind: str, source: Source) -> Message:
     stamp = source.number(4) % 2**31 * NS + source.number(4) % NS
     frame_id = source.take(source.below(9)).decode(errors="ignore").replace("\0", "")
     height, width = 1 + source.number(source.pick((1, 2))), 1 + source.number(1)
-    if kind == "dvs_msgs/msg/EventArray":
+    if EVENT_TYPES.get(kind) == EVENT_ARRAY:
         events = np.zeros(source.below(9), EVENT_DTYPE)
         for i in range(len(events)):
             t = source.number(4) % 2**31 * NS + source.number(4) % NS
             events[i] = t, source.number(2), source.number(2), source.number() & 1
         return EventMessage(stamp, frame_id, height, width, events)
-    if kind in (EVENT_PACKET, FORMER_EVENT_PACKET):
+    if EVENT_TYPES.get(kind) == EVENT_PACKET:
         data = np.frombuffer(source.take(source.below(40)), np.uint8)
         head = stamp, frame_id, height, width
         return PacketMessage(*head, source.number(8), source.number(8), source.pick(("evt3", "mono", "")), data)
@@ -84,6 +85,9 @@ def build(kind: str, source: Source) -> Message:
         shape = 1 + height % 5, 1 + width % 5, channels
         image = np.resize(np.frombuffer(source.take(20) or b"\0", np.uint8), shape).astype(dtype)
         return ImageMessage(stamp, frame_id, encoding, image if channels > 1 else image[..., 0])
+    if kind == COMPRESSED_IMAGE:
+        data = np.frombuffer(source.take(source.below(40)), np.uint8)
+        return CompressedImageMessage(stamp, frame_id, source.pick(("png", "jpeg", "")), data)
     numbers = np.arange(30.0) + source.number()
     d, k, r, p = numbers[: source.below(7)], numbers[:9], numbers[9:18], numbers[18:30]
     binning, roi = (source.number(), source.number()), (source.number(4), 0, height, width, bool(source.number() & 1))

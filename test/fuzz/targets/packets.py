@@ -15,16 +15,14 @@ from cista_ros.event_filter import EventFilter
 from cista_ros.events import in_order, inside
 from cista_ros.wire import word_stream
 from cista_ros.wire.event_packet import ENCODINGS, PacketDecoder, PacketEncoder
-from cista_ros.wire.messages import EventMessage, PacketMessage
+from cista_ros.wire.ros_types import EventMessage, PacketMessage
 
 MODULES = (
     "cista_ros.wire.event_packet",
     "cista_ros.wire.word_stream",
     "cista_ros.wire.evt3",
-    "cista_ros.wire.libcaer_cmp",
-    "cista_ros.wire.pairs",
-    "cista_ros.wire.bits",
-    "cista_ros.wire.host_clock",
+    "cista_ros.wire.libcaer",
+    "cista_ros.wire.mono",
     "cista_ros.event_filter",
 )
 BLOCKS = 7, 1 << 17  # words worked on at once: nothing may depend on where a block ends

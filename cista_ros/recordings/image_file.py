@@ -21,7 +21,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-def decode_picture(data: bytes) -> np.ndarray:
+def decode_image(data: bytes) -> np.ndarray:
     """The image (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, channels as OpenCV has them (BGR, BGRA).
 
     Raises DecodeError if the bytes are no whole PNG or JPEG, or have more than MAX_PIXELS pixels.

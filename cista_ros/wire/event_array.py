@@ -1,7 +1,6 @@
-"""Serialized events (x, y, sec, nsec, polarity) <-> the event array, without a loop over events.
+"""Events of dvs_msgs/EventArray, serialized as (x, y, sec, nsec, polarity) <-> the event array.
 
-Fields go through plain columns: numpy copies from one strided field to another several times slower than by way of a
-contiguous array.
+Fields are copied through contiguous columns: numpy copies from one strided field to another several times slower.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import DecodeError
-from ..events import EVENT_DTYPE
-from .messages import NS
+from ..events import EVENT_DTYPE, NS
 
-_BLOCK = 8192  # events worked on at once, so that the columns in between stay in the processor's cache
+_BLOCK = 8192  # events processed at once, so that the temporary columns stay in the CPU cache
 
 
 def record_dtype(offsets: Sequence[int], itemsize: int, seconds: str) -> np.dtype:
-    """A view of serialized events: where x, y, sec, nsec and p lie in a record of `itemsize` bytes."""
+    """Return the dtype of a serialized event: offsets of x, y, sec, nsec and p in a record of `itemsize` bytes."""
     return np.dtype(
         {
             "names": ["x", "y", "sec", "nsec", "p"],
@@ -30,10 +28,10 @@ def record_dtype(offsets: Sequence[int], itemsize: int, seconds: str) -> np.dtyp
 
 
 def unpack_events(*parts: np.ndarray) -> np.ndarray:
-    """The events (N,) of EVENT_DTYPE in consecutive arrays of records.
+    """Return the events (N,) of EVENT_DTYPE in consecutive arrays of records. Any polarity byte but 0 is true.
 
-    Any polarity byte but 0 counts as true. Raises DecodeError if a time stamp has 1e9 nanoseconds or more: it was not
-    written by a ROS time, so that nothing around it can be trusted either.
+    Raises:
+        DecodeError: a time stamp has 1e9 nanoseconds or more. No ROS time does, so the bytes are no events.
     """
     events = np.empty(sum(map(len, parts)), EVENT_DTYPE)
     start = 0
@@ -54,9 +52,10 @@ def unpack_events(*parts: np.ndarray) -> np.ndarray:
 
 
 def pack_events(events: np.ndarray, dtype: np.dtype, write: Callable[[np.ndarray], object]) -> None:
-    """Serialize events (N,) as records of `dtype`, handing arrays of records to `write`, which must copy them.
+    """Serialize events (N,) as records of `dtype`; `write` is called with arrays of records, which it must copy.
 
-    Raises ValueError if a time stamp does not fit the format's 32-bit seconds.
+    Raises:
+        ValueError: a time stamp does not fit the 32-bit seconds of the format.
     """
     limits = np.iinfo(dtype["sec"])
     scratch = np.zeros(min(len(events), _BLOCK), dtype)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RecordingError
+from ..events import NS
 from ..wire.event_packet import ENCODINGS, PacketEncoder
 from ..wire.evt3 import PERIOD_NS
-from ..wire.messages import NS, CameraInfoMessage, EventMessage, ImageMessage, Message, PacketMessage
+from ..wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage, Message, PacketMessage
 from .recording import Recording
-from .writing import EVENTS_ONLY, write_recording
+from .write import EVENTS_ONLY, write_recording
 
 EVENTS_AS = ("keep", "dvs_msgs", *ENCODINGS)
 _LONGEST_NS = 4 * NS  # what every encoding holds in one packet

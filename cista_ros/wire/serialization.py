@@ -1,6 +1,6 @@
-"""Reading and writing the scalars, strings and arrays of a message, with bounds checks and alignment.
+"""Read and write the scalars, strings and arrays of a message, with bounds checks and alignment.
 
-ROS 1 and ROS 2 write the same fields in the same order; `Format` holds all that differs.
+ROS 1 and ROS 2 write the same fields in the same order; a `Format` holds all that differs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DecodeError
-from .messages import NS
+from ..events import NS
 
 Bytes = bytes | bytearray | memoryview | np.ndarray  # an ndarray must be contiguous uint8
 
@@ -24,20 +24,22 @@ _SCALARS = {code: struct.Struct("<" + code) for code in "BiIQ"}
 class Format:
     """How a serialization lays out its fields."""
 
-    aligned: bool  # each number lies at a multiple of its size
-    nul_terminated: bool  # strings end in a NUL that their length counts
+    aligned: bool  # each number is aligned to a multiple of its size
+    nul_terminated: bool  # strings end in a NUL, which their length counts
     header_seq: bool  # std_msgs/Header begins with a uint32 sequence number
     seconds: str  # struct code of a time's seconds: "i" or "I"
     event_records: tuple[np.dtype, np.dtype]  # of the first dvs_msgs/Event in a sequence, and of all others
-    encapsulation: bytes = b""  # what a message begins with; alignment counts from after it
-    padding: int = 0  # how many bytes may follow a message
+    decode_errors: str = "replace"  # what happens to bytes that are not UTF-8, as bytes.decode() knows it
+    encode_errors: str = "replace"
+    encapsulation: bytes = b""  # the first bytes of a message; alignment counts from their end
+    padding: int = 0  # bytes that may follow a message
 
 
 class Cursor:
-    """Reads a message's little-endian fields front to back; raises DecodeError where the bytes end too early."""
+    """Reads the little-endian fields of a message in turn; raises DecodeError where the bytes end too early."""
 
     def __init__(self, data: Bytes, format: Format) -> None:
-        self._data = memoryview(data).cast("B")
+        self._data = memoryview(data.data if isinstance(data, np.ndarray) else data).cast("B")
         self.format = format
         self._origin = self._at = len(format.encapsulation)
         if format.encapsulation:
@@ -45,7 +47,7 @@ class Cursor:
 
     @property
     def left(self) -> int:
-        """How many bytes are left."""
+        """Number of bytes left."""
         return len(self._data) - self._at
 
     def _take(self, size: int, alignment: int, what: str) -> int:
@@ -59,12 +61,13 @@ class Cursor:
         return self._at - size
 
     def scalar(self, code: str, what: str) -> int:
-        """One number of the struct format `code`; `what` names it in errors."""
+        """Read a number of the struct format `code`; `what` names it in errors."""
         unpacker = _SCALARS[code]
-        return unpacker.unpack_from(self._data, self._take(unpacker.size, unpacker.size, what))[0]
+        value: int = unpacker.unpack_from(self._data, self._take(unpacker.size, unpacker.size, what))[0]
+        return value
 
     def string(self, what: str) -> str:
-        """A UTF-8 string behind its uint32 length."""
+        """Read a string and the uint32 length before it. Bytes that are not UTF-8 are no error (see Format)."""
         length = self.scalar("I", f"the length of {what}")
         terminated = self.format.nul_terminated
         if terminated and length == 0:
@@ -73,13 +76,10 @@ class Cursor:
         text = bytes(self._data[at : at + length])
         if terminated and text[-1]:
             raise DecodeError(f"{what} does not end in NUL")
-        try:
-            return (text[:-1] if terminated else text).decode()
-        except UnicodeDecodeError:
-            raise DecodeError(f"{what} is not UTF-8") from None
+        return (text[:-1] if terminated else text).decode(errors=self.format.decode_errors)
 
-    def array(self, dtype: np.dtype | str, count: int, what: str) -> np.ndarray:
-        """A view (count,) of the next elements; nothing is allocated, so that no declared length can exhaust memory."""
+    def array(self, dtype: npt.DTypeLike, count: int, what: str) -> np.ndarray:
+        """Return a view (count,) of the next elements. Nothing is allocated, whatever the length."""
         dtype = np.dtype(dtype)
         if not count:
             return np.empty(0, dtype)
@@ -88,7 +88,7 @@ class Cursor:
         return np.frombuffer(self._data, dtype, count, at)
 
     def header(self) -> tuple[int, str]:
-        """std_msgs/Header: (stamp in nanoseconds, frame_id)."""
+        """Read a std_msgs/Header: (stamp in nanoseconds, frame_id)."""
         if self.format.header_seq:
             self.scalar("I", "header.seq")
         sec = self.scalar(self.format.seconds, "header.stamp")
@@ -98,7 +98,7 @@ class Cursor:
         return sec * NS + nsec, self.string("header.frame_id")
 
     def finish(self) -> None:
-        """Raise DecodeError if more bytes are left than may be."""
+        """Raise DecodeError if more bytes are left than the format allows."""
         if self.left > (padding := self.format.padding):
             raise DecodeError(f"{self.left} bytes follow the end of the message; expected at most {padding}")
 
@@ -107,19 +107,18 @@ def _check_encapsulation(kind: bytes) -> None:
     if len(kind) < 4:
         raise DecodeError(f"{len(kind)} bytes are too few for a ROS 2 message")
     if kind[:2] == b"\0\0":
-        raise DecodeError("the message is big-endian CDR; only little-endian CDR is read")
+        raise DecodeError("the message is big-endian CDR; only little-endian CDR is supported")
     if kind[:2] != b"\0\1":
-        raise DecodeError(f"the encapsulation is {kind[:2].hex()}; expected 0001, little-endian plain CDR")
+        raise DecodeError(f"the encapsulation is {kind[:2].hex()}; expected 0001 (little-endian plain CDR)")
 
 
 class Builder:
-    """Writes a message's little-endian fields front to back, as a Cursor of the same format reads them."""
+    """Writes the little-endian fields of a message in turn, as a Cursor of the same format reads them."""
 
     def __init__(self, format: Format) -> None:
         self.format = format
         self._origin = len(format.encapsulation)
-        # BytesIO hands over what it gathered without another copy, which for a megabyte of events costs more than
-        # their serialization.
+        # BytesIO.getvalue() does not copy; for a megabyte of events a copy costs more than the serialization.
         self._out = BytesIO()
         self._out.write(format.encapsulation)
 
@@ -129,7 +128,7 @@ class Builder:
             self._out.write(bytes(-(self._out.tell() - self._origin) % alignment))
 
     def scalar(self, code: str, value: int) -> None:
-        """One number of the struct format `code`."""
+        """Write a number of the struct format `code`; raises ValueError if it does not fit."""
         packer = _SCALARS[code]
         self.align(packer.size)
         try:
@@ -138,24 +137,24 @@ class Builder:
             raise ValueError(f"{value} does not fit its field: {err}") from None
 
     def string(self, text: str) -> None:
-        """A UTF-8 string behind its uint32 length."""
-        raw = text.encode() + b"\0" * self.format.nul_terminated
+        """Write a string and the uint32 length before it."""
+        raw = text.encode(errors=self.format.encode_errors) + b"\0" * self.format.nul_terminated
         self.scalar("I", len(raw))
         self._out.write(raw)
 
     def doubles(self, values: npt.ArrayLike) -> None:
-        """The elements of a float64 array, without a length."""
+        """Write the elements of a float64 array, without a length."""
         raw = np.ascontiguousarray(values, "<f8").tobytes()
         if raw:
             self.align(8)
             self._out.write(raw)
 
     def raw(self, values: np.ndarray) -> None:
-        """The bytes of an array as they lie in memory, rows first."""
-        self._out.write(np.ascontiguousarray(values).view(np.uint8))
+        """Write the bytes of an array as they lie in memory, in C order."""
+        self._out.write(np.ascontiguousarray(values).view(np.uint8).data)
 
     def header(self, stamp: int, frame_id: str) -> None:
-        """std_msgs/Header; ROS 1's sequence number is written as 0."""
+        """Write a std_msgs/Header; the sequence number of ROS 1 is 0."""
         if self.format.header_seq:
             self.scalar("I", 0)
         sec, nsec = divmod(stamp, NS)
@@ -164,5 +163,5 @@ class Builder:
         self.string(frame_id)
 
     def bytes(self) -> bytes:
-        """What was written."""
+        """Return what was written."""
         return self._out.getvalue()

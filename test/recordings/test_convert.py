@@ -9,10 +9,10 @@ from makers import NS, T0, frames, random_events, with_topics, write_any, write_
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
-from cista_ros.recordings.conversion import convert
-from cista_ros.recordings.writing import write_recording
+from cista_ros.recordings.convert import convert
+from cista_ros.recordings.write import write_recording
 from cista_ros.wire.event_packet import ENCODINGS, PacketEncoder
-from cista_ros.wire.messages import EventMessage, ImageMessage
+from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 EVENTS = random_events(3000)
 EVENTS["t"] = EVENTS["t"] // 1000 * 1000

@@ -18,12 +18,12 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ..errors import RecordingError
+from ..events import NS
 from ..wire import Codec, cdr, ros1
-from ..wire.messages import (
+from ..wire.ros_types import (
     EVENT_ARRAY,
     EVENT_PACKET,
     KINDS,
-    NS,
     CameraInfoMessage,
     EventMessage,
     ImageMessage,

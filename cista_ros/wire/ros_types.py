@@ -1,4 +1,4 @@
-"""The messages that we read and write, free of ROS: plain values and numpy arrays."""
+"""The messages that are read and written, free of ROS: plain values and numpy arrays, and the names of their types."""
 
 from __future__ import annotations
 
@@ -11,19 +11,33 @@ import numpy.typing as npt
 from ..errors import DecodeError
 from ..events import NO_TRIGGERS
 
-NS = 1_000_000_000
-
 EVENT_ARRAY, EVENT_PACKET = "dvs_msgs/msg/EventArray", "event_camera_msgs/msg/EventPacket"
-FORMER_EVENT_PACKET = "event_array_msgs/msg/EventArray"  # what EventPacket was called before 2023
-IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
-EVENT_TYPES = EVENT_ARRAY, EVENT_PACKET, FORMER_EVENT_PACKET
+IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+
+# Names of the event types that are accepted, and the type of ours that has the same fields in the same order.
+EVENT_TYPES = {
+    EVENT_ARRAY: EVENT_ARRAY,
+    "prophesee_event_msgs/msg/EventArray": EVENT_ARRAY,
+    "dv_ros_msgs/msg/EventArray": EVENT_ARRAY,
+    "dv_ros2_msgs/msg/EventArray": EVENT_ARRAY,
+    EVENT_PACKET: EVENT_PACKET,
+    "event_array_msgs/msg/EventArray": EVENT_PACKET,  # the name of EventPacket before 2023
+}
+# ROS 1's md5 sum of EVENT_ARRAY. It covers the fields and not the package, so that it identifies the layout.
+EVENT_ARRAY_MD5 = "5e8beee5a6c107e504c2e78903c224b8"
+
+
+class EmptyMessageError(DecodeError):
+    """A message of events that has none, and a sensor of no pixels: drivers send one before the camera is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class PacketMessage:
-    """event_camera_msgs/EventPacket: data (N,) uint8 in one of several encodings, stamp in nanoseconds of host time.
+    """event_camera_msgs/EventPacket: data (N,) uint8 in one of several encodings.
 
-    `seq` counts packets; `time_base` is nanoseconds of sensor time, in the encodings that use it.
+    `stamp` is nanoseconds of host time; `seq` counts packets; `time_base` is nanoseconds of sensor time, in the
+    encodings that use it.
     """
 
     stamp: int
@@ -40,8 +54,8 @@ class PacketMessage:
 class EventMessage:
     """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels; stamp in nanoseconds.
 
-    `packet` holds the same events, if they were decoded from one and their times are still those of the packet.
-    `triggers` (M,) of TRIGGER_DTYPE are the edges on external inputs that came with the events; dvs_msgs has none.
+    `packet` is the packet that the events were decoded from, if there is one and their times are still its own.
+    `triggers` (M,) of TRIGGER_DTYPE are the edges on external inputs between the events; dvs_msgs has none.
     """
 
     stamp: int
@@ -55,15 +69,25 @@ class EventMessage:
 
 @dataclass(frozen=True, slots=True)
 class ImageMessage:
-    """sensor_msgs/Image: image (H, W) or (H, W, C), its dtype and C given by `encoding`; stamp in nanoseconds.
+    """sensor_msgs/Image: image (H, W) or (H, W, C); `encoding` gives its dtype and C; stamp in nanoseconds.
 
-    A decoded image is a read-only view of the message's bytes where that is possible.
+    A decoded image is a read-only view of the message's bytes where possible.
     """
 
     stamp: int
     frame_id: str
     encoding: str
     image: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class CompressedImageMessage:
+    """sensor_msgs/CompressedImage: data (N,) uint8 of an image file; stamp in nanoseconds."""
+
+    stamp: int
+    frame_id: str
+    format: str
+    data: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +110,12 @@ class CameraInfoMessage:
     roi: tuple[int, int, int, int, bool] = field(default=(0, 0, 0, 0, False))
 
 
-Message = EventMessage | PacketMessage | ImageMessage | CameraInfoMessage
+Message = EventMessage | PacketMessage | ImageMessage | CompressedImageMessage | CameraInfoMessage
 KINDS: dict[type, str] = {
     EventMessage: EVENT_ARRAY,
     PacketMessage: EVENT_PACKET,
     ImageMessage: IMAGE,
+    CompressedImageMessage: COMPRESSED_IMAGE,
     CameraInfoMessage: CAMERA_INFO,
 }
 
@@ -100,9 +125,10 @@ _CHANNELS = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
 
 
 def image_layout(encoding: str) -> tuple[np.dtype, int]:
-    """The dtype (native byte order) and the number of channels of a sensor_msgs/image_encodings name.
+    """Return the dtype (native byte order) and the number of channels of a sensor_msgs/image_encodings name.
 
-    Raises DecodeError for an encoding that is not known.
+    Raises:
+        DecodeError: the encoding is unknown.
     """
     if match := _NAMED.fullmatch(encoding):
         return np.dtype(f"u{int(match['bits']) // 8}"), _CHANNELS.get(match["name"], 1)
@@ -110,6 +136,6 @@ def image_layout(encoding: str) -> tuple[np.dtype, int]:
         kind = {"U": "u", "S": "i", "F": "f"}[match["kind"]]
         return np.dtype(f"{kind}{int(match['bits']) // 8}"), int(match["channels"] or 1)
     raise DecodeError(
-        f"image encoding {encoding!r} is not known; known are mono, rgb, bgr, rgba, bgra and bayer_* of 8 or "
-        "16 bits, and 8UC1, 16SC2, 32FC1 and the like"
+        f"unknown image encoding {encoding!r}; expected mono, rgb, bgr, rgba, bgra or bayer_* of 8 or 16 bits, or one "
+        "like 8UC1, 16SC2, 32FC1"
     )
