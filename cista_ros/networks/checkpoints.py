@@ -22,7 +22,7 @@ from .converters.keys import without_memory
 from .models import make_kind
 from .network import Conventions, Network, check_switches
 from .shipped import find_weights
-from .torch_files import NUMBERS, plain_tensors, read_torch_file
+from .torch_files import NUMBERS, Inert, plain_tensors, read_torch_file
 
 FORMAT = "cista_ros/1"
 
@@ -83,7 +83,7 @@ def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
 
 def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     try:
-        content = read_torch_file(path)
+        content = read_torch_file(path, unknown_classes=True)
     except ValueError as error:
         raise CheckpointError(
             f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})"
@@ -104,7 +104,10 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
 
 
 def _conventions(name: str, content: dict[str, Any]) -> Conventions:
-    """What the published weights expect, as their authors and EVREAL evaluate them; told by what the file says."""
+    """Return what the published weights expect, as their authors and EVREAL evaluate them, by marks in the file."""
+    # Stoffregen et al. (E2VID+, FireNet+) save their ConfigParser; rpg_e2vid's `config`, if any, is a plain dictionary.
+    if name == "pie-net" or isinstance(content.get("config"), Inert):
+        return Conventions(normalise=False)
     if name == "e2vid" and "arch" in content:  # rpg_e2vid's own; the CISTA paper's say no more than epoch, state_dict
         return Conventions(robust=True)
     if name == "spade-e2vid" and "state_dict" not in content:

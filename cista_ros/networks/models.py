@@ -10,9 +10,10 @@ from .cista_lstc import CistaLstc, CistaLstcConfig
 from .e2vid import E2vid, E2vidConfig
 from .firenet import Firenet, FirenetConfig
 from .network import Network
+from .pie_net import PIE_NET_LITE, PieNet, PieNetConfig
 from .spade_e2vid import SpadeE2vid, SpadeE2vidConfig
 
-NetworkConfig = CistaConfig | CistaLstcConfig | E2vidConfig | FirenetConfig | SpadeE2vidConfig
+NetworkConfig = CistaConfig | CistaLstcConfig | E2vidConfig | FirenetConfig | PieNetConfig | SpadeE2vidConfig
 
 # Kind of network, as files name it -> (class, its configuration).
 KINDS: dict[str, tuple[type[Network], type[Any]]] = {
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[type[Network], type[Any]]] = {
     "cista-lstc": (CistaLstc, CistaLstcConfig),
     "e2vid": (E2vid, E2vidConfig),
     "firenet": (Firenet, FirenetConfig),
+    "pie-net": (PieNet, PieNetConfig),
     "spade-e2vid": (SpadeE2vid, SpadeE2vidConfig),
 }
 
@@ -27,6 +29,7 @@ KINDS: dict[str, tuple[type[Network], type[Any]]] = {
 MODELS: dict[str, NetworkConfig] = {
     **VARIANTS,
     **{name: configuration() for name, (_, configuration) in KINDS.items() if name != "cista"},
+    "pie-net-lite": PIE_NET_LITE,
 }
 
 

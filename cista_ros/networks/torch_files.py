@@ -14,25 +14,68 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 # What weights are made of; for other kinds (truth values, complex numbers, 8 bits) torch has not even equality always.
 NUMBERS = frozenset((torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64))
 
 
-def read_torch_file(path: Path) -> Any:
-    """What a file of torch.save holds, on the CPU.
+MAX_UNKNOWN_CLASSES = 100
 
+
+class Inert:
+    """Stands for an object of an unknown class. It keeps nothing of what the file says about it, and runs nothing."""
+
+    def __new__(cls, *_: Any) -> Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def read_torch_file(path: Path, unknown_classes: bool = False) -> Any:
+    """Return the content of a file of torch.save, with all tensors on the CPU.
+
+    Args:
+        unknown_classes: read files that hold objects of other programs' classes, each as an `Inert`. Nothing of those
+            classes is imported or run. Python's builtins, and modules that torch blocks, are refused all the same.
     Raises:
-        ValueError: it cannot be read, is no such file, or holds other than plain values; the message says which.
+        ValueError: the file is damaged, is not of torch.save, or holds refused objects; the message is one line.
     """
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        return torch.load(_stored(path) if is_zip else path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
-        code = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-        why = f"it holds objects of another program, {code[1]}, whose code is not run" if code else type(error).__name__
-        raise ValueError(why) from None
+    names: list[str] = []
+    while True:
+        try:
+            with safe_globals([(Inert, name) for name in names]):
+                return _load(path)
+        except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
+            unknown = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+            name = unknown[1] if unknown else ""
+            if unknown_classes and "." in name and name not in names and len(names) < MAX_UNKNOWN_CLASSES:
+                names.append(name)
+            elif name:
+                raise ValueError(f"it holds objects of another program ({name}), whose code is not run") from None
+            elif blocked := re.search(r"unsupported GLOBAL (\S+) whose module", str(error)):
+                raise ValueError(f"it holds objects that could run code ({blocked[1]})") from None
+            else:
+                raise ValueError(_explain(error)) from None
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    return torch.load(_stored(path) if is_zip else path, map_location="cpu", weights_only=True)
+
+
+def _explain(error: Exception) -> str:
+    """Return what is wrong with a file, in words; the name of the error if its kind says no more."""
+    if isinstance(error, EOFError) or "unexpected EOF" in str(error):
+        return "it is truncated or empty"
+    if isinstance(error, zipfile.BadZipFile):
+        return "it is a damaged or truncated archive"
+    return type(error).__name__
 
 
 def plain_tensors(values: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import cista, e2vid, firenet, spade_e2vid
+from . import cista, e2vid, firenet, pie_net, spade_e2vid
 
 # Each has NAME, recognises(weights) -> bool and read(weights) -> (network of shapes only, weights by our names).
-CONVERTERS: tuple[ModuleType, ...] = (cista, e2vid, firenet, spade_e2vid)
+CONVERTERS: tuple[ModuleType, ...] = (cista, e2vid, firenet, pie_net, spade_e2vid)
