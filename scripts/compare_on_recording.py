@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import torch
 
+from cista_ros.evaluation.metrics import ssim
 from cista_ros.event_filter import EventFilter
 from cista_ros.networks import find_weights, load_network
 from cista_ros.pipeline import reconstruct_recording
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.recordings import open_recording
 from cista_ros.tone_map import equalise, to_mono8
-from cista_ros.training.losses import ssim
 from cista_ros.util.drawing import draw_events
 from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import StampWindows

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
     from ..evaluation.jobs import Job, Outcome
 
 
+class RestClips(str, Enum):
+    """Which recordings end in the rest test."""
+
+    all = "all"
+    first = "first"
+    none = "none"
+
+
 class ProtocolName(str, Enum):
     """The protocols by name."""
 
     icassp2022 = "icassp2022"
     icassp2022_clahe = "icassp2022-clahe"
     evreal = "evreal"
+    real = "real"
 
 
 def evaluate(
@@ -46,6 +55,13 @@ def evaluate(
     squeeze: Annotated[
         tuple[Path, Path] | None,
         typer.Option(help="Keras backbone (.h5) and LPIPS heads (.pth), for 'LPIPS-squeeze (Keras weights)'."),
+    ] = None,
+    rest: Annotated[
+        RestClips, typer.Option(help="Protocol real: recordings after which a camera at rest is simulated.")
+    ] = RestClips.all,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Image of the pixels that count (not zero): FILE or SEQUENCE=FILE; repeatable."),
     ] = None,
     events_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear events.")] = None,
     frames_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear images.")] = None,
@@ -75,12 +91,13 @@ def evaluate(
     if figures:
         new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
     chosen = PROTOCOLS[protocol.value]
-    if paper and chosen.cuts:
+    if paper and not chosen.name.startswith("icassp2022"):
         raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022; those of {chosen.name} are not")
     sequences = _sequences(recordings)
+    masks = _masks(mask or [], sequences)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
     models = {method: model_of(load_network(file)) for method, file in methods.items()}
-    metrics = find_metrics((chosen.lpips,), squeeze)
+    metrics = find_metrics(chosen.metrics, squeeze)
     todo = [
         Job(
             recording=recording,
@@ -94,8 +111,10 @@ def evaluate(
             pictures=None if video else sheets,
             events_topic=events_topic,
             frames_topic=frames_topic,
+            rest=rest is RestClips.all or (rest is RestClips.first and i == 0),
+            mask=masks.get(sequence),
         )
-        for sequence, recording in sequences.items()
+        for i, (sequence, recording) in enumerate(sequences.items())
         for method, file in methods.items()
     ]
     console = Console(stderr=True)
@@ -159,6 +178,21 @@ def _methods(wanted: Sequence[str]) -> dict[str, Path]:
     if not methods:
         raise EvaluationError(f"--weights {','.join(wanted)!r}: expected a name or a file")
     return methods
+
+
+def _masks(wanted: Sequence[str], sequences: dict[str, Path]) -> dict[str, Path]:
+    """Sequence -> mask, of "FILE" and "SEQUENCE=FILE". EvaluationError for unknown sequences and missing files."""
+    from ..evaluation.protocols import EvaluationError
+
+    masks: dict[str, Path] = {}
+    for word in wanted:
+        sequence, _, file = word.rpartition("=") if not Path(word).is_file() else ("", "", word)
+        if not Path(file).is_file():
+            raise EvaluationError(f"--mask {word}: no such file")
+        if sequence and sequence not in sequences:
+            raise EvaluationError(f"--mask {word}: no sequence {sequence!r}; there are {', '.join(sequences)}")
+        masks |= dict.fromkeys([sequence] if sequence else sequences, Path(file))
+    return masks
 
 
 def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:

@@ -15,6 +15,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
+
 from .. import __version__
 from ..errors import CistaError
 from ..util.atomic import sha256_of
@@ -26,7 +29,7 @@ from .results import Result, forget_result, read_result, write_result
 if TYPE_CHECKING:
     from .sequence import Comparison
 
-FORMAT = 3  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
+FORMAT = 4  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Job:
         protocol: its name.
         folder: where results are written.
         pictures: how many frames of the sequence are kept as pictures; None for all.
+        rest: run the protocol's rest test, if it has one.
+        mask: image file of the pixels that count (not zero); None for the protocol's own.
     """
 
     recording: Path
@@ -52,6 +57,8 @@ class Job:
     pictures: int | None = 4
     events_topic: str | None = None
     frames_topic: str | None = None
+    rest: bool = True
+    mask: Path | None = None
 
     def settings(self) -> dict[str, Any]:
         """All that the numbers and pictures depend on, as plain JSON. CistaError or OSError for missing files."""
@@ -60,6 +67,7 @@ class Job:
         content["recording"] = _identity(self.recording)
         content["weights"] = sha256_of(self.weights)
         content["metrics"] = [*self.metrics.keys, *map(sha256_of, self.metrics.squeeze or ())]
+        content["mask"] = self.mask and sha256_of(self.mask)
         return content
 
 
@@ -92,17 +100,24 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
         return finished
     from ..networks import load_network
     from ..recordings import open_recording
+    from .rest import run_rest_test
     from .sequence import compare_sequence
 
     forget_result(job.folder, job.sequence, job.method)
     network = load_network(job.weights)
     with open_recording(job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic) as recording:
-        comparison = compare_sequence(recording, job.sequence, network, PROTOCOLS[job.protocol], job.device)
+        protocol = PROTOCOLS[job.protocol]
+        mask = (
+            read_mask(job.mask, recording)
+            if job.mask
+            else protocol.mask(job.sequence, recording.height, recording.width)
+        )
+        comparison = compare_sequence(recording, job.sequence, network, protocol, job.device)
         plan = comparison.plan
-        scorer = Scorer(job.metrics) if plan else None
+        scorer = Scorer(job.metrics, mask) if plan else None
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
         kept_in = pictures_of(job.folder, job.protocol)
-        pictures = PictureFolder(kept_in, job.sequence, job.method, recording.height, recording.width)
+        pictures = PictureFolder(kept_in, job.sequence, job.method, protocol.view)
         rows: list[dict[str, float]] = []
         unscored = 0
         for one in comparison.images:
@@ -124,20 +139,38 @@ def run_job(job: Job, progress: Progress | None = None) -> Result:
             rows.append(row)
             if progress:
                 progress(len(rows))
-    if not rows:
-        raise EvaluationError(f"{job.sequence}: no image came of it")
+        if not rows:
+            raise EvaluationError(f"{job.sequence}: the recording gave no image")
+        rest = {}
+        if plan and protocol.rest and job.rest:
+            rest = run_rest_test(comparison.reconstructor, recording, mask)
     result = Result(
         job.sequence,
         job.method,
         rows,
-        job.metrics.keys if plan else [],
+        list(job.metrics.keys) if plan else [],
         _note(comparison, rows, str(recording.packet_counts)),
         unscored,
         pictures.stamps,
+        rest,
         settings,
     )
     write_result(job.folder, result)
     return result
+
+
+def read_mask(path: Path, height: int, width: int) -> np.ndarray:
+    """Read an image file of a sensor's size as bool (H, W): the pixels that are not zero count."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise EvaluationError(f"{path}: not an image file")
+    if image.shape != (height, width):
+        raise EvaluationError(
+            f"{path}: the mask has {image.shape[1]}x{image.shape[0]} pixels, expected the sensor's {width}x{height}"
+        )
+    if not image.any():
+        raise EvaluationError(f"{path}: every pixel of the mask is zero, so that none counts")
+    return image > 0
 
 
 def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from ..tone_map import to_mono8
 from ..util.atomic import write_whole
 from ..util.drawing import draw_events
+from .metrics import VIEWS
 from .protocols import EvaluationError, Plan
 from .sequence import Compared
 
@@ -47,9 +48,8 @@ def picture_path(pictures: Path, sequence: str, kind: str, stamp: int) -> Path:
 class PictureFolder:
     """Writes the pictures of one method on one sequence below `pictures`, the folder of one protocol."""
 
-    def __init__(self, pictures: Path, sequence: str, method: str, height: int, width: int) -> None:
-        self.pictures, self.sequence, self.method = pictures, sequence, method
-        self.size = height, width
+    def __init__(self, pictures: Path, sequence: str, method: str, view: str) -> None:
+        self.pictures, self.sequence, self.method, self.view = pictures, sequence, method, view
         self.stamps: list[int] = []
         for old in picture_path(pictures, sequence, method, 0).parent.glob("*.png"):
             old.unlink()
@@ -57,9 +57,11 @@ class PictureFolder:
     def write(self, compared: Compared) -> None:
         """Keep the image, the frame if there is one, and the events."""
         assert compared.image is not None
-        shown = {self.method: to_mono8(compared.image), EVENTS: draw_events(compared.events, *self.size)}
+        truth = compared.image if compared.truth is None else compared.truth
+        image, frame = VIEWS[self.view](compared.image, truth, None)
+        shown = {self.method: to_mono8(image), EVENTS: draw_events(compared.events, *image.shape)}
         if compared.truth is not None:
-            shown[FRAME] = to_mono8(compared.truth)
+            shown[FRAME] = to_mono8(frame)
         for kind, picture in shown.items():
             path = picture_path(self.pictures, self.sequence, kind, compared.stamp)
             ok, content = cv2.imencode(".png", picture)

@@ -48,38 +48,44 @@ class Protocol:
 
     Attributes:
         name: as printed in every table.
-        tone_map: of both images, before they are compared.
-        gaussian_ssim: SSIM under a Gaussian (sigma 1.5, no sample covariance), else under a 7x7 uniform window.
-        lpips: LPIPS's network, alex or vgg.
+        summary: in words, what is scored and how.
+        metrics: keys of metrics.METRICS, in the order of the tables; the first one's view is also shown in pictures.
         max_events: of one network step, as Reconstructor takes it; None for the paper's limit.
-        empty_steps: a frame that no event precedes is a network step on an empty grid; else the last image stands.
+        empty_steps: a frame that no event precedes is a network step on an empty grid; else the last image stays.
         zero_padding: grids are extended by zeros to the multiple that EVREAL gives each network.
         native_scaling: images of weights that say so are stretched between their 1st and 99th percentile.
-        counts: frames scored of sequences of that name.
-        cuts: seconds of sequences of that name that are scored.
+        rest: the rest test follows the last event (rest.py).
+        counts: number of frames scored, of sequences of that name.
+        cuts: seconds that are scored, of sequences of that name.
+        first_columns: first column that counts, of sequences of that name (sensors with pixels of another kind).
     """
 
     name: str
-    tone_map: str
-    gaussian_ssim: bool
-    lpips: str
+    summary: str
+    metrics: tuple[str, ...]
     max_events: int | None
     empty_steps: bool
     zero_padding: bool
     native_scaling: bool
+    rest: bool = False
     counts: Mapping[str, int] | None = None
     cuts: Mapping[str, tuple[float, float]] | None = None
+    first_columns: Mapping[str, int] | None = None
+
+    @property
+    def view(self) -> str:
+        """The view of metrics.VIEWS that pictures are shown in."""
+        return self.metrics[0].partition(":")[2]
 
     @property
     def description(self) -> str:
         """One line that says what numbers of this protocol mean."""
-        images = {"none": "images as they are", "equalise": "both images stretched and histogram-equalised"}
-        ssim = "Gaussian, σ 1.5" if self.gaussian_ssim else "7×7 uniform"
-        frames = "time cuts of EVREAL" if self.cuts else f"first {PAPER_FRAMES} frames of each sequence"
-        return (
-            f"protocol {self.name}: {frames}; {images.get(self.tone_map, f'both images by {self.tone_map}')}; "
-            f"SSIM {ssim}; LPIPS {self.lpips}; means weighted by frames"
-        )
+        return f"protocol {self.name}: {self.summary}; means weighted by frames"
+
+    def mask(self, sequence: str, height: int, width: int) -> np.ndarray | None:
+        """Return the pixels (H, W) of a sequence that count; None for all."""
+        first = (self.first_columns or {}).get(sequence)
+        return None if first is None else np.broadcast_to(np.arange(width) >= first, (height, width))
 
     def plan(self, sequence: str, stamps: np.ndarray, origin: int) -> Plan:
         """Choose among the frames of a recording.
@@ -134,28 +140,55 @@ ECD_SEQUENCES = (
     "poster_6dof", "boxes_6dof", "calibration", "shapes_6dof", "slider_depth", "dynamic_6dof", "office_zigzag",
 )  # fmt: skip
 
+_FRAMES = f"first {PAPER_FRAMES} frames of each sequence"
+_PAPER_METRICS = ("mse", "psnr", "ssim_7x7", "lpips_vgg", "lpips_squeeze_keras", "temporal")
+
 ICASSP2022 = Protocol(
     name="icassp2022",
-    tone_map="equalise",
-    gaussian_ssim=False,
-    lpips="vgg",
+    summary=f"{_FRAMES}; both images stretched and histogram-equalised; SSIM 7×7 uniform; LPIPS vgg",
+    metrics=tuple(f"{metric}:equalised" for metric in _PAPER_METRICS),
     max_events=None,
     empty_steps=False,
     zero_padding=False,
     native_scaling=False,
     counts={**dict.fromkeys(_SIX_DOF, PAPER_FRAMES), "office_zigzag": 247, "slider_depth": 84},
 )
+# The code that the paper's comparison builds on equalises in tiles, where the paper says no more than "equalisation".
+ICASSP2022_CLAHE = replace(
+    ICASSP2022,
+    name="icassp2022-clahe",
+    summary=f"{_FRAMES}; both images stretched and equalised in tiles (CLAHE); SSIM 7×7 uniform; LPIPS vgg",
+    metrics=tuple(f"{metric}:clahe" for metric in _PAPER_METRICS),
+)
 EVREAL = Protocol(
     name="evreal",
-    tone_map="none",
-    gaussian_ssim=True,
-    lpips="alex",
+    summary="time cuts of EVREAL; images as they are; SSIM Gaussian, σ 1.5, v1 with a data range of 2 and v2 of 1;"
+    " LPIPS alex",
+    metrics=(
+        *("mse:raw", "psnr:raw", "ssim_evreal_v1:raw", "ssim_evreal_v2:raw"),
+        *("lpips_alex:raw", "lpips_squeeze_keras:raw", "temporal:raw"),
+    ),
     max_events=UNSPLIT,
     empty_steps=True,
     zero_padding=True,
     native_scaling=True,
     cuts={**dict.fromkeys(_SIX_DOF, (5.0, 20.0)), "office_zigzag": (5.0, 12.0), "slider_depth": (1.0, 2.5)},
 )
-# The code that the paper's comparison builds on equalises in tiles, where the paper says no more than "equalisation".
-ICASSP2022_CLAHE = replace(ICASSP2022, name="icassp2022-clahe", tone_map="clahe")
-PROTOCOLS = {protocol.name: protocol for protocol in (ICASSP2022, ICASSP2022_CLAHE, EVREAL)}
+# For choosing and reporting weights on short real clips.
+REAL = Protocol(
+    name="real",
+    summary=f"{_FRAMES}; raw: images as they are; affine: a·image + b fitted to each frame (structure alone); equalised"
+    " and clahe: both images stretched, then equalised; SSIM Gaussian, σ 1.5 (raw: that of EVREAL v2)",
+    metrics=(
+        *(f"{metric}:{view}" for view in ("raw", "affine", "equalised", "clahe") for metric in ("mse", "ssim")),
+        "ssim_evreal_v1:raw",
+    ),
+    max_events=None,
+    empty_steps=False,
+    zero_padding=False,
+    native_scaling=False,
+    rest=True,
+    # Barranco's evbench recordings (DAVIS240b): the left 20 columns of this sensor are pixels of another kind.
+    first_columns={f"real_evbench_{i}": 20 for i in range(1, 10)},
+)
+PROTOCOLS = {protocol.name: protocol for protocol in (ICASSP2022, ICASSP2022_CLAHE, EVREAL, REAL)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MEAN, PAPER_MEAN = "mean", "mean of the paper's seven"
-PAPER_METRICS = ("mse", "psnr", "ssim_uniform", "lpips_vgg")
+PAPER_METRICS = ("mse:equalised", "psnr:equalised", "ssim_7x7:equalised", "lpips_vgg:equalised")
 
 # Model, as cista_ros names it -> its name in the paper.
 PAPER_NAMES = {

@@ -34,6 +34,7 @@ class Result:
         note: what of the protocol the recording could not give, and events that were not used.
         unscored: frames that the protocol wants scored and that no image could be had for.
         pictures: stamps (ns) of the frames whose pictures were kept.
+        rest: what rest.run_rest_test returns; empty if the protocol has no rest test.
         settings: all that the numbers depend on; a result of other settings is made anew.
     """
 
@@ -44,6 +45,7 @@ class Result:
     note: str = ""
     unscored: int = 0
     pictures: list[int] = field(default_factory=list)
+    rest: dict[str, dict[str, float]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
     def values(self, key: str) -> list[float]:

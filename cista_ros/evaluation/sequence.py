@@ -34,7 +34,7 @@ _GREY = ("mono", "8UC", "16UC")
 
 @dataclass(frozen=True)
 class Compared:
-    """An image and the frame of its time, as the protocol shows both: float32 (H, W) in [0, 1].
+    """An image and the frame of its time, both float32 (H, W) in [0, 1], before the metrics' views.
 
     index: of the frame among the recording's (of the image, where there are no frames); truth: None where the recording
     has no frames; image: None where no event had come yet; steps and milliseconds: of the network, 0 where it had
@@ -54,10 +54,14 @@ class Compared:
 class Comparison:
     """A recording's images beside its frames.
 
-    plan: what the protocol does with it; None if it has no frames. counts: what became of its events, complete once the
-    images were consumed. images: those that the protocol scores, in turn; consuming them does the work.
+    Attributes:
+        reconstructor: makes the images.
+        plan: what the protocol does with the recording; None if it has no frames.
+        counts: what became of its events, complete once the images are consumed.
+        images: those that the protocol scores, in order; consuming them does the work.
     """
 
+    reconstructor: Reconstructor
     plan: Plan | None
     counts: FilterCounts
     images: Iterator[Compared]
@@ -69,10 +73,8 @@ def network_of(protocol: Protocol, network: Network) -> Network:
 
 
 def image_tone_map(protocol: Protocol, network: Network) -> ToneMap:
-    """How the protocol shows a network's images."""
-    if protocol.native_scaling and network.conventions.robust:
-        return RobustStretch(rate=1)
-    return make_tone_map(protocol.tone_map)
+    """Return what the protocol does to a network's images first, before the metrics' views."""
+    return RobustStretch(rate=1) if protocol.native_scaling and network.conventions.robust else make_tone_map("none")
 
 
 def compare_sequence(
@@ -94,15 +96,15 @@ def compare_sequence(
         device,
         tone_map=image_tone_map(protocol, network),
         max_events=protocol.max_events,
-        runtime="eager",
+        runtime="auto",
+        precision="fp32",
     )
     event_filter = EventFilter(recording.height, recording.width)
     if recording.frames_topic is None and not len(recording.frame_stamps()):
-        return Comparison(None, event_filter.counts, _without_frames(recording, sequence, event_filter, images))
+        return Comparison(images, None, event_filter.counts, _without_frames(recording, sequence, event_filter, images))
     plan = protocol.plan(sequence, recording.frame_stamps(), recording.start)
-    return Comparison(
-        plan, event_filter.counts, _with_frames(recording, sequence, plan, protocol, event_filter, images)
-    )
+    with_frames = _with_frames(recording, sequence, plan, protocol, event_filter, images)
+    return Comparison(images, plan, event_filter.counts, with_frames)
 
 
 def _without_frames(
@@ -158,9 +160,9 @@ def _with_frames(
             waiting.append(Compared(plan.first + i, window.stamp, window.events, shown, None, steps, milliseconds))
         # A frame may be recorded some time after the events of its own time.
         while waiting and waiting[0].stamp in frames:
-            yield _joined(waiting.pop(0), frames, protocol, recording, sequence)
+            yield _joined(waiting.pop(0), frames, recording, sequence)
     while waiting and waiting[0].stamp in frames:
-        yield _joined(waiting.pop(0), frames, protocol, recording, sequence)
+        yield _joined(waiting.pop(0), frames, recording, sequence)
     if waiting:
         raise EvaluationError(f"{sequence}: frame {waiting[0].index} is announced by its stamp, but was not found")
     if not overlap:
@@ -201,9 +203,7 @@ def _check_finite(picture: Frame, sequence: str, index: int) -> None:
         raise EvaluationError(f"{sequence}: the network's image {index} has values that are not finite")
 
 
-def _joined(
-    compared: Compared, frames: dict[int, list[ImageMessage]], protocol: Protocol, recording: Recording, sequence: str
-) -> Compared:
+def _joined(compared: Compared, frames: dict[int, list[ImageMessage]], recording: Recording, sequence: str) -> Compared:
     same_stamp = frames[compared.stamp]
     frame = same_stamp.pop(0)
     if not same_stamp:
@@ -214,8 +214,7 @@ def _joined(
             f"{sequence}: frame {compared.index} is of {frame.image.shape[1]}x{frame.image.shape[0]} pixels,"
             f" the events of {size[1]}x{size[0]}"
         )
-    truth = make_tone_map(protocol.tone_map)(grey(frame))
-    return replace(compared, truth=truth)
+    return replace(compared, truth=grey(frame))
 
 
 def grey(frame: ImageMessage) -> np.ndarray:

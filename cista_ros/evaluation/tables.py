@@ -170,10 +170,8 @@ def _paper_means(keys: Sequence[str], methods: Mapping[str, Model]) -> list[Mean
 
 
 def _columns(protocol: Protocol, metrics: MetricChoice) -> list[str]:
-    ssim = "ssim_gaussian" if protocol.gaussian_ssim else "ssim_uniform"
-    wanted = ["mse", "psnr", ssim, f"lpips_{protocol.lpips}", "lpips_squeeze_keras", "temporal"]
-    there = {*metrics.keys, f"lpips_{protocol.lpips}"}
-    return [key for key in wanted if key in there]
+    """The protocol's metrics, but for LPIPS-squeeze where it was not asked for."""
+    return [key for key in protocol.metrics if key in metrics.keys or key in dict(metrics.missing)]
 
 
 def _notes(
@@ -231,9 +229,23 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "frames": len(r.rows),
                 "milliseconds": plain(r.mean("milliseconds")),
                 "means": {key: plain(r.mean(key)) for key in r.metrics},
+                "rest": r.rest,
             }
             for r in summary.results
         ],
+        "rest": rest_means(summary.results),
         "failures": [{"sequence": f.sequence, "method": f.method, "reason": f.reason} for f in summary.failures],
         "notes": summary.notes,
     }
+
+
+def rest_means(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]:
+    """The rest test: method -> kind of rest -> "correlation" and "contrast", means over sequences."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for method in dict.fromkeys(r.method for r in results if r.rest):
+        tests = [r.rest for r in results if r.method == method and r.rest]
+        found[method] = {
+            label: {key: sum(t[label][key] for t in tests) / len(tests) for key in tests[0][label]}
+            for label in tests[0]
+        }
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .metrics import METRICS
 from .published import MEAN, PAPER_MEAN
-from .tables import MeanRow, Summary, Table
+from .tables import MeanRow, Summary, Table, rest_means
 
 # Characters that LaTeX takes for commands, or that its usual fonts lack.
 _TEX = str.maketrans(
@@ -94,6 +94,13 @@ def as_markdown(summary: Summary) -> str:
         for i, row in enumerate(grid.rows):
             cells = [f"**{text}**" if (i, j) in grid.best else text for j, text in enumerate(row)]
             lines.append(_line([f"*{cells[0]}*", *cells[1:]] if i in grid.means else cells))
+        parts.append("\n".join(lines))
+    if rest := rest_means(summary.results):
+        labels = list(next(iter(rest.values())))
+        lines = [_line(["correlation (contrast left) after 2 s of noise only", *labels])]
+        lines.append("|---|" + "---:|" * len(labels))
+        for method, values in rest.items():
+            lines.append(_line([method, *(f"{v['correlation']:.3f} ({v['contrast']:.0%})" for v in values.values())]))
         parts.append("\n".join(lines))
     if summary.notes:
         parts.append("\n".join(f"- {note}" for note in summary.notes))

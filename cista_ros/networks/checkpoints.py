@@ -88,7 +88,9 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
         raise CheckpointError(
             f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})"
         ) from None
-    published = content.get("state_dict", content) if isinstance(content, dict) else None
+    published = content.get("state_dict", content) if isinstance(content, dict) else content
+    if isinstance(published, Inert):
+        raise CheckpointError(f"{path}: holds an object of {published.of}, expected a dictionary of tensors")
     if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
     for layout in CONVERTERS:

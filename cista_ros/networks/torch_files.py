@@ -24,7 +24,9 @@ MAX_UNKNOWN_CLASSES = 100
 
 
 class Inert:
-    """Stands for an object of an unknown class. It keeps nothing of what the file says about it, and runs nothing."""
+    """Stands for an object of the class `of`, unknown here. It keeps nothing of the file's, and runs nothing."""
+
+    of = ""
 
     def __new__(cls, *_: Any) -> Inert:
         return super().__new__(cls)
@@ -45,22 +47,19 @@ def read_torch_file(path: Path, unknown_classes: bool = False) -> Any:
     Raises:
         ValueError: the file is damaged, is not of torch.save, or holds refused objects; the message is one line.
     """
-    names: list[str] = []
+    unknown: dict[str, type[Inert]] = {}
     while True:
         try:
-            with safe_globals([(Inert, name) for name in names]):
+            with safe_globals([(kind, name) for name, kind in unknown.items()]):
                 return _load(path)
         except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
-            unknown = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-            name = unknown[1] if unknown else ""
-            if unknown_classes and "." in name and name not in names and len(names) < MAX_UNKNOWN_CLASSES:
-                names.append(name)
-            elif name:
-                raise ValueError(f"it holds objects of another program ({name}), whose code is not run") from None
-            elif blocked := re.search(r"unsupported GLOBAL (\S+) whose module", str(error)):
-                raise ValueError(f"it holds objects that could run code ({blocked[1]})") from None
-            else:
+            found = re.search(r"(?i)unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+) whose", str(error))
+            name = found[1] or found[2] if found else ""
+            if not name:
                 raise ValueError(_explain(error)) from None
+            if not unknown_classes or "." not in name or found[2] or len(unknown) >= MAX_UNKNOWN_CLASSES:
+                raise ValueError(f"it holds objects of another program ({name}), whose code is not run") from None
+            unknown[name] = type("Inert", (Inert,), {"of": name})
 
 
 def _load(path: Path) -> Any:

@@ -7,31 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..evaluation.metrics import ssim
 from .config import LossConfig
 
 Distance = Callable[[Tensor, Tensor], Tensor]
-
-
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of images (M, 1, H, W) in [0, 1] -> (M,).
-
-    Gaussian window 11x11, sigma 1.5, no sample covariance, K1 = 0.01, K2 = 0.03; only where the window fits.
-    """
-    moments = torch.cat((a, b, a * a, b * b, a * b))
-    # The filter as two matrix products: thirty times as fast on a CPU as convolutions of one channel.
-    moments = _gaussian(a.shape[-2], a) @ moments @ _gaussian(a.shape[-1], a).T
-    mean_a, mean_b, aa, bb, ab = moments.chunk(5)
-    product, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * product + c1) * (2 * (ab - product) + c2) / ((squares + c1) * (aa + bb - squares + c2))
-    return similarity.mean((1, 2, 3))
-
-
-def _gaussian(n: int, like: Tensor) -> Tensor:
-    """The matrix (n - 10, n) that filters n values with SSIM's window where it fits."""
-    offset = torch.arange(n, device=like.device) - torch.arange(n - 10, device=like.device).unsqueeze(1)
-    weights = torch.exp(-(offset - 5).to(like.dtype).square() / (2 * 1.5**2)) * ((offset >= 0) & (offset <= 10))
-    return weights / weights.sum(1, keepdim=True)
 
 
 def equalised(images: Tensor, levels: int = 32) -> Tensor:

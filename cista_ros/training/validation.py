@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..evaluation.metrics import ssim
 from ..networks import Network, make_network
 from ..simulation.pictures import Pictures
 from ..simulation.sequences import Sequences, SimulationConfig, simulate
 from ..tone_map import equalise
 from ..voxel_grid import normalise
 from .config import TrainingConfig
-from .losses import Distance, ssim
+from .losses import Distance
 
 SEED = 20_220_522
 

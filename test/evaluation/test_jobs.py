@@ -30,6 +30,7 @@ from cista_ros.networks import save_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
 from cista_ros.wire.event_packet import PacketEncoder
 
+KEYS = MetricChoice(("mse:equalised", "ssim_7x7:equalised", "temporal:equalised"))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -38,15 +39,13 @@ def job(tmp_path):
     torch.manual_seed(0)
     save_network(Firenet(FirenetConfig(channels=4)), tmp_path / "net.safetensors")
     recording = write_any(tmp_path, "ros1", random_events(900), frames(12))
-    return Job(
-        recording, "made", tmp_path / "net.safetensors", "net", "icassp2022", MetricChoice(), tmp_path / "out", "cpu"
-    )
+    return Job(recording, "made", tmp_path / "net.safetensors", "net", "icassp2022", KEYS, tmp_path / "out", "cpu")
 
 
 def test_a_result_has_a_row_for_each_frame_and_pictures_of_some(job):
     result = run_job(job)
     assert [row["index"] for row in result.rows] == list(range(12))[-len(result.rows) :]
-    assert set(result.metrics) == {"mse", "psnr", "ssim_uniform", "ssim_gaussian", "temporal"}
+    assert set(result.metrics) == set(KEYS.keys)
     assert len(result.pictures) == 4 and sum(row["events"] for row in result.rows) <= 900
     pictures = pictures_of(job.folder, "icassp2022")
     for kind in (FRAME, "net"):
@@ -84,7 +83,7 @@ def test_a_result_without_its_last_file_is_made_anew_and_equal(job):
     table, about = result_paths(job.folder, "made", "net")
     before = [line.split(",")[6:] for line in table.read_text().splitlines()]
     about.unlink()
-    assert [row["mse"] for row in run_job(job).rows] == [row["mse"] for row in first.rows]
+    assert [row["mse:equalised"] for row in run_job(job).rows] == [row["mse:equalised"] for row in first.rows]
     assert [line.split(",")[6:] for line in table.read_text().splitlines()] == before
 
 
@@ -97,7 +96,9 @@ def test_a_failed_sequence_is_named_and_the_others_give_the_same_in_any_process(
     assert "damaged.bag: cannot be read as a bag" in outcomes["damaged"].reason and not outcomes["damaged"].details
     assert "gone.bag" in outcomes["gone"].reason
     alone = run_job(replace(job, folder=tmp_path / "alone"))
-    assert [row["ssim_uniform"] for row in outcomes["made"].rows] == [row["ssim_uniform"] for row in alone.rows]
+    assert [row["ssim_7x7:equalised"] for row in outcomes["made"].rows] == [
+        row["ssim_7x7:equalised"] for row in alone.rows
+    ]
     assert not result_paths(job.folder, "damaged", "net")[1].exists()
 
 
@@ -140,7 +141,7 @@ def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
     path = write_bag(tmp_path / "blind.bag", with_topics(event_messages(random_events(900))))
     result = run_job(replace(job, recording=path, sequence="blind"))
     assert result.metrics == [] and len(result.rows) == 6 and "no camera frames" in result.note
-    assert "mse" not in result.rows[0] and len(result.pictures) == 4
+    assert "mse:equalised" not in result.rows[0] and len(result.pictures) == 4
 
 
 def test_frames_after_the_last_event_are_told(job, tmp_path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, ICASSP2022_CLAHE, EvaluationError
+from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, ICASSP2022_CLAHE, REAL, EvaluationError
 from cista_ros.events import NS
 
 START = 1_468_939_993 * NS
@@ -65,5 +65,11 @@ def test_each_protocol_says_what_its_numbers_mean():
         "protocol icassp2022: first 550 frames of each sequence; both images stretched and histogram-equalised; "
         "SSIM 7×7 uniform; LPIPS vgg; means weighted by frames"
     )
-    assert "both images by clahe" in ICASSP2022_CLAHE.description
-    assert "time cuts of EVREAL; images as they are; SSIM Gaussian, σ 1.5; LPIPS alex" in EVREAL.description
+    assert "CLAHE" in ICASSP2022_CLAHE.description
+    assert "time cuts of EVREAL; images as they are; SSIM Gaussian, σ 1.5" in EVREAL.description
+
+
+def test_the_sensor_columns_of_another_kind_are_masked_in_the_real_protocol():
+    mask = REAL.mask("real_evbench_1", 180, 190)
+    assert mask.shape == (180, 190) and not mask[:, :20].any() and mask[:, 20:].all()
+    assert REAL.mask("mine", 180, 190) is None and EVREAL.mask("real_evbench_1", 180, 190) is None

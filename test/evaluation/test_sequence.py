@@ -9,7 +9,7 @@ import torch
 from recordings.makers import HEIGHT, NS, T0, WIDTH, event_messages, frames, random_events, with_topics, write_bag
 
 from cista_ros.errors import CistaError
-from cista_ros.evaluation.metrics import MetricChoice, Scorer
+from cista_ros.evaluation.metrics import Scorer, find_metrics
 from cista_ros.evaluation.protocols import EVREAL, ICASSP2022, EvaluationError
 from cista_ros.evaluation.sequence import compare_sequence, every_stamp
 from cista_ros.events import concatenate, no_events
@@ -46,15 +46,15 @@ def test_scores_of_both_protocols_equal_an_independent_computation_frame_by_fram
         expected = independent.evreal(network, events, images, 16 if "firenet" in weights else 8)
     with open_recording(slider_bag) as recording:
         compared = compare_sequence(recording, "slider_depth_start", network, protocol, "cpu").images
-        scorer = Scorer(MetricChoice())
+        scorer = Scorer(find_metrics(protocol.metrics, None))
         found = [(c.stamp, scorer.score(c.image, c.truth)) for c in compared if c.image is not None]
     assert [stamp for stamp, _ in found] == [stamp for stamp, _ in expected]
     assert len(found) == 4
-    ssim = "ssim_gaussian" if protocol is EVREAL else "ssim_uniform"
+    ssim, view = ("ssim_evreal_v2", "raw") if protocol is EVREAL else ("ssim_7x7", "equalised")
     for (_, ours), (_, theirs) in zip(found, expected, strict=True):
-        assert ours["mse"] == pytest.approx(theirs["mse"], rel=1e-4)
-        assert ours["psnr"] == pytest.approx(theirs["psnr"], abs=1e-3)
-        assert ours[ssim] == pytest.approx(theirs["ssim"], abs=1e-4)
+        assert ours[f"mse:{view}"] == pytest.approx(theirs["mse"], rel=1e-4)
+        assert ours[f"psnr:{view}"] == pytest.approx(theirs["psnr"], abs=1e-3)
+        assert ours[f"{ssim}:{view}"] == pytest.approx(theirs["ssim"], abs=1e-4)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from published_networks import firenet_shapes, random_weights
 from safetensors.torch import load_file, save_file
 
 from cista_ros.errors import CheckpointError
@@ -103,11 +104,32 @@ def test_foreign_torch_files_are_refused_and_never_run(tmp_path, capsys, write):
     assert "a pickle was run" not in capsys.readouterr().out
 
 
-def test_what_pickled_objects_are_of_is_told(tmp_path):
+def test_objects_of_unknown_classes_beside_the_weights_are_left_out(tmp_path):
     """As in the files of FireNet+ and E2VID+, which hold a parse_config.ConfigParser."""
-    torch.save({"config": SimpleNamespace(a=1), "state_dict": {"a": torch.zeros(1)}}, tmp_path / "plus.pth")
-    with pytest.raises(CheckpointError, match=r"holds objects of another program, types.SimpleNamespace, whose code"):
-        load_network(tmp_path / "plus.pth")
+    weights = random_weights(firenet_shapes())
+    torch.save({"config": SimpleNamespace(a=1), "state_dict": weights}, tmp_path / "plus.pth")
+    network = load_network(tmp_path / "plus.pth")
+    assert network.name == "firenet" and not network.conventions.normalise
+
+
+@pytest.mark.parametrize("content", [SimpleNamespace(a=1), {"state_dict": SimpleNamespace(a=torch.zeros(1))}])
+def test_objects_of_unknown_classes_in_place_of_weights_are_named(tmp_path, content):
+    torch.save(content, tmp_path / "whole.pth")
+    with pytest.raises(CheckpointError, match=r"whole.pth: .*types.SimpleNamespace") as caught:
+        load_network(tmp_path / "whole.pth")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("left", [0, 20, 0.5, 0.99])
+def test_truncated_files_are_said_to_be_truncated(tmp_path, old, left):
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": random_weights(firenet_shapes())}, path, _use_new_zipfile_serialization=not old)
+    content = path.read_bytes()
+    path.write_bytes(content[: left if isinstance(left, int) else int(left * len(content))])
+    with pytest.raises(CheckpointError, match=r"truncated") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_of_another_network_are_named_as_such(tmp_path):

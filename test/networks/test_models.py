@@ -14,6 +14,7 @@ from cista_ros.networks.cista import VARIANTS, Cista
 from cista_ros.networks.cista_lstc import CistaLstc, CistaLstcConfig
 from cista_ros.networks.e2vid import E2vid, E2vidConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
+from cista_ros.networks.pie_net import PieNetConfig
 from cista_ros.networks.spade_e2vid import SpadeE2vid, SpadeE2vidConfig
 from cista_ros.reconstructor import Reconstructor
 
@@ -101,7 +102,8 @@ def test_the_reconstructor_follows_the_conventions_of_the_weights():
 
 
 def test_names_make_networks_and_other_names_are_listed():
-    assert list(MODELS) == ["cista", "cista-d", "cista-tc", "cista-lstc", "e2vid", "firenet", "spade-e2vid"]
+    papers = ["cista", "cista-d", "cista-tc"]
+    assert list(MODELS) == [*papers, "cista-lstc", "e2vid", "firenet", "pie-net", "spade-e2vid", "pie-net-lite"]
     assert make_network("firenet").name == "firenet"
     with pytest.raises(ValueError, match="'unet' is not one of cista, "):
         make_network("unet")
@@ -115,6 +117,9 @@ def test_names_make_networks_and_other_names_are_listed():
         (lambda: SpadeE2vidConfig(bins=2), "bins must be at least 3"),
         (lambda: CistaLstcConfig(channels=7), "channels must be even"),
         (lambda: FirenetConfig(channels=0), "channels must be a whole number"),
+        (lambda: PieNetConfig(pools=(2, 2)), "4 channels do not fit 2 encoders"),
+        (lambda: PieNetConfig(channels=(8, 16, 24, 30)), "multiples of 4"),
+        (lambda: PieNetConfig(channels=8), "channels must be whole numbers"),
     ],
 )
 def test_configurations_that_cannot_be_are_refused(make, text):

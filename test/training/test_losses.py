@@ -7,8 +7,9 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from cista_ros.evaluation.metrics import ssim
 from cista_ros.training.config import LossConfig
-from cista_ros.training.losses import SequenceLoss, equalised, fitted, last_told, ssim
+from cista_ros.training.losses import SequenceLoss, equalised, fitted, last_told
 
 T, N, SIDE = 5, 2, 24
 
