@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..event_filter import EventFilter
-from ..events import make_events
+from ..events import NS, make_events
 from ..pipeline import read_windows
 from ..reconstructor import Reconstructor
 from ..recordings import Recording
 from ..window_maker import WindowMaker
 from ..windows import StampWindows
-from ..events import NS
 from .metrics import bounding_box, correlation
 
 WINDOW_NS, WINDOWS = 33_000_000, 60  # 1.98 s
