@@ -1,4 +1,8 @@
-"""What tests share: the data that lie beside the checkout (skipped, saying so, where they do not)."""
+"""Fixtures for all tests.
+
+Some tests also use recordings and weights outside the repository, in ../shared/data, and skip that part without them.
+The fixtures `released_weights` and `recording_bag` add a variant made from the package's own weights and sample.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ import torch
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file: reference.py …
-# Examples have no deadline: a busy machine is no failure.
+# No deadline per example: a busy machine is not a failure.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+NS = 10**9
 
 
 def shared(name: str) -> Path:
@@ -25,12 +30,12 @@ def shared(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_file():
-    """`shared` for tests: with several conftest.py, which of them an import finds depends on what ran before."""
+    """Return `shared`. A fixture, because with several conftest.py an import may find the wrong one."""
     return shared
 
 
 @pytest.fixture(scope="session")
-def released_weights() -> Path:
+def authors_weights() -> Path:
     """The CISTA-TC weights that the paper's authors published."""
     return shared("weights/authors-cista-tc.pth.tar")
 
@@ -41,9 +46,67 @@ def slider_bag() -> Path:
     return shared("recordings/slider_depth_start.bag")
 
 
+@pytest.fixture(scope="session")
+def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped weights cista-tc as a file in the layout of the authors' weights."""
+    from reference import authors_layout
+
+    from cista_ros.networks import find_weights, load_network
+
+    path = tmp_path_factory.mktemp("weights") / "cista-tc.pth.tar"
+    torch.save({"epoch": 0, "state_dict": authors_layout(load_network(find_weights("cista-tc")).state_dict())}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sample_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 0.2 s of the package's sample recording: events, 5 frames, camera info."""
+    import cista_ros
+    from cista_ros.recordings import open_recording
+    from cista_ros.recordings.writing import write_recording
+    from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+
+    path = tmp_path_factory.mktemp("recording") / "sample.bag"
+    (sample,) = (Path(cista_ros.__file__).parent / "samples").glob("*.bag")
+    with open_recording(sample) as source:
+        messages = list(source.read())
+        end = messages[0].received + NS // 5
+        topics = {
+            EventMessage: source.events_topic,
+            ImageMessage: source.frames_topic,
+            CameraInfoMessage: source.camera_info_topic,
+        }
+        with write_recording(path, "ros1", topics=topics) as writer:
+            for recorded in messages:
+                if recorded.received <= end:
+                    writer.write(recorded.received, recorded.message)
+    return path
+
+
+@pytest.fixture(scope="session", params=["own", "authors"])
+def released_weights(request: pytest.FixtureRequest) -> Path:
+    """CISTA-TC weights in the layout that the paper's authors published: the shipped ones, and theirs."""
+    path: Path = request.getfixturevalue(f"{request.param}_weights")
+    return path
+
+
+@pytest.fixture(scope="session", params=["sample", "slider"])
+def recording_bag(request: pytest.FixtureRequest) -> Path:
+    """A recording with events and 5 frames: simulated, and real."""
+    path: Path = request.getfixturevalue(f"{request.param}_bag")
+    return path
+
+
+@pytest.fixture(params=[("sample", "own"), ("slider", "authors")], ids="-".join)
+def bag_and_weights(request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """The recordings of `recording_bag`, each with one of `released_weights`."""
+    bag, weights = request.param
+    return request.getfixturevalue(f"{bag}_bag"), request.getfixturevalue(f"{weights}_weights")
+
+
 @pytest.fixture
 def small_network():
-    """A CISTA-TC with few channels and random, repeatable weights: quick, and still all of its parts."""
+    """A small CISTA-TC with all its parts and repeatable random weights."""
     from cista_ros.networks import Cista, CistaConfig
 
     torch.manual_seed(1)
@@ -52,7 +115,7 @@ def small_network():
 
 @pytest.fixture
 def one_thread(monkeypatch):
-    """For networks too small to gain by threads, which wait for each other on a busy machine; also in processes."""
+    """Use one thread, also in subprocesses: small networks gain nothing from several, which wait for each other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = torch.get_num_threads()
     torch.set_num_threads(1)

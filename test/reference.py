@@ -1,12 +1,44 @@
-"""CISTA-TC written a second time, in float64 numpy, from the paper's equations and the authors' key names alone."""
+"""An independent CISTA-TC in float64 numpy, from the paper's equations and the authors' key names alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
+# Module names of the package -> those of the authors' code.
+_AUTHORS_NAMES = {
+    "events_head": "We.conv2d",
+    "image_head": "Wi.conv2d",
+    "fusion": "W0.conv2d",
+    "first_code": "P0.conv2d",
+    "attend_previous": "one_conv_for_prev.conv2d",
+    "attend_current": "one_conv_for_cur.conv2d",
+    "dictionary": "Dg.conv.conv2d",
+    "memory.gates": "Dg.recurrent_block.Gates",
+    "upsampled": "upsamp_conv.conv2d",
+    "prediction": "final_conv.conv2d",
+}
+
+
+def authors_layout(weights: dict, iterations: int = 5) -> dict:
+    """Return weights of a CISTA-TC with a shared block under the authors' key names, the block once per iteration."""
+    theirs = {}
+    for key, value in weights.items():
+        module, _, leaf = key.rpartition(".")
+        if module in _AUTHORS_NAMES:
+            theirs[f"{_AUTHORS_NAMES[module]}.{leaf}"] = value
+            continue
+        part = key.removeprefix("blocks.0.")
+        for k in range(iterations):
+            if part == "alpha":
+                theirs[f"alpha.{k}"] = value
+            else:
+                name = "Lambda" if part == "theta" else f"{module[-1]}.conv2d.{leaf}"
+                theirs[f"lista_blocks.{k}.{name}"] = value
+    return theirs
+
 
 def voxel_grid(x, y, t, p, height, width, bins=5):
-    """Plain loop over events, after the formula of the paper's reference [16]."""
+    """Loop over the events, by the formula of the paper's reference [16]."""
     grid = np.zeros((bins, height, width))
     span = int(t[-1]) - int(t[0])
     for i in range(len(t)):
@@ -31,7 +63,7 @@ def sigmoid(v):
 
 
 def doubled(image):
-    """(C, h, w) -> (C, 2h, 2w), bilinear, pixel centres at half-integers, edges held."""
+    """Double (C, h, w) to (C, 2h, 2w): bilinear, pixel centres at half-integers, edges repeated."""
     for axis in (1, 2):
         n = image.shape[axis]
         where = np.clip((np.arange(2 * n) + 0.5) / 2 - 0.5, 0, n - 1)
@@ -43,7 +75,7 @@ def doubled(image):
 
 
 class ReferenceCistaTC:
-    """One sequence, of even size; `step(grid) -> image`."""
+    """Reconstructs one sequence of even size: `step(grid) -> image`."""
 
     def __init__(self, released: dict) -> None:
         self.w = {key: value.numpy().astype(np.float64) for key, value in released.items()}

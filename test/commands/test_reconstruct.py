@@ -134,13 +134,12 @@ def test_pictures_are_the_tone_mapped_floats_and_the_video_shows_them(cista, tmp
         assert [round(float(f.time), 3) for f in file.decode(video=0)] == [0, 0.04, 0.08, 0.12]
 
 
-def test_real_recording_and_released_weights_give_the_images_of_an_independent_computation(
-    cista, tmp_path, slider_bag, released_weights
-):
-    done = cista(slider_bag, "-o", tmp_path, "--weights", released_weights, "--windows", "frames", "--float")
+def test_recording_and_released_weights_give_the_images_of_an_independent_computation(cista, tmp_path, bag_and_weights):
+    recording_bag, released_weights = bag_and_weights
+    done = cista(recording_bag, "-o", tmp_path, "--weights", released_weights, "--windows", "frames", "--float")
     assert done.returncode == 0, done.stderr
     floats = np.load(tmp_path / "frames.npz")
-    with open_recording(slider_bag) as recording:
+    with open_recording(recording_bag) as recording:
         stamps = recording.frame_stamps()
         events = concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)])
     network = reference.ReferenceCistaTC(

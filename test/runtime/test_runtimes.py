@@ -129,9 +129,9 @@ def test_bf16_stays_within_one_grey_level_over_200_steps_if_auto_selects_it(weig
 
 @needs_compiler
 @needs_bf16
-def test_auto_rejects_bf16_for_weights_with_growing_errors(released_weights, monkeypatch):
+def test_auto_rejects_bf16_for_weights_with_growing_errors(authors_weights, monkeypatch):
     monkeypatch.setattr(choice, "has_matrix_unit", lambda: True)
-    runtime, note = make_runtime("auto", load_network(released_weights), 20, 24, CPU, "auto")
+    runtime, note = make_runtime("auto", load_network(authors_weights), 20, 24, CPU, "auto")
     assert (runtime.name, runtime.precision) == ("winograd", "fp32")
     assert "not native bf16: images differed by" in note
 
