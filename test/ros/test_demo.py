@@ -7,11 +7,12 @@ import json
 import cv2
 import numpy as np
 import pytest
-from harness import MS, T0, H, W, cut, free_domain, offline, stream
+from harness import MS, T0, H, W, cut, offline, stream
 from recordings.makers import write_bag
 
 from cista_ros.commands.demo import DemoError, _sustained_rate
 from cista_ros.commands.main import app
+from cista_ros.node.process import free_domain
 from cista_ros.tone_map import to_mono8
 
 
