@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
@@ -278,7 +279,7 @@ class Player(Node):
         return {f"{space.rstrip('/')}/{name}" for name, space in self.get_node_names_and_namespaces()}
 
     def _close_window(self, name: str) -> None:
-        client = self.create_client(Trigger, f"{name}/reset")
+        client: Any = self.create_client(Trigger, f"{name}/reset")
         if client.wait_for_service(STEP_S):
             self._watch.reports[name].unchanged = 0
             client.call_async(Trigger.Request())
@@ -330,6 +331,8 @@ class Player(Node):
     def _publisher(self, topic: str, kind: str) -> Publisher:
         if topic not in self._topics:
             overrides = QoSOverridingOptions.with_default_policies()
-            publisher = self.create_publisher(message_class(kind), topic, QOS, qos_overriding_options=overrides)
+            publisher: Publisher = self.create_publisher(
+                message_class(kind), topic, QOS, qos_overriding_options=overrides
+            )
             self._topics[topic] = publisher
         return self._topics[topic]

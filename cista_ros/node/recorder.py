@@ -116,7 +116,7 @@ class Recorder(Node):
         self._timer = self.create_timer(LOOK_EVERY_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def done(self, idle: float) -> bool:
-        """Return whether nothing arrived for this many seconds and the node has no work left."""
+        """Return whether nothing arrived for this many seconds and the node, if it reports, has no work left."""
         quiet = self.last_arrival is not None and time.monotonic() - self.last_arrival > idle
         return quiet and self.diagnostics.get("pending_events", "0") == "0"
 
