@@ -63,9 +63,9 @@ setup(
     entry_points={
         "console_scripts": [
             "cista = cista_ros.commands.main:main",
-            "play = cista_ros.node.play:main",
-            "record = cista_ros.node.record:main",
-            "reconstruct = cista_ros.node.reconstruct:main",
+            "play = cista_ros.node.programs:play",
+            "record = cista_ros.node.programs:record",
+            "reconstruct = cista_ros.node.programs:reconstruct",
         ],
     },
     python_requires=">=3.10",

@@ -1,17 +1,18 @@
-"""Events on a topic, or of a bag, become images: the node, and where asked for the player and a viewer."""
+"""Events on a topic, or from a recording, become images: the node, and if asked for the player and a viewer.
+
+Everything that can be missing is looked up before a process starts: launch abandons running processes when a later
+action of the same list fails. A process that fails ends the launch with exit code 1.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import (
-    DeclareLaunchArgument,
-    EmitEvent,
-    OpaqueFunction,
-    RegisterEventHandler,
-)
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.events.process import ProcessExited
@@ -19,87 +20,204 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-EVENTS_TOPIC = "/dvs/events"
-BOOLEANS = ("true", "false")
+PACKAGE = "cista_ros"
+DRIVER_TOPIC = "/event_camera/events"
+BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+# Which arguments are parameters of the node, with their types. Empty: as in params_file.
+PARAMETERS = {
+    "weights": str,
+    "device": str,
+    "fps": float,
+    "frame_id": str,
+    "camera_info_url": str,
+    "autostart": bool,
+    "lazy": bool,
+}
+# For a recording, where no image may be left out and nothing is late. The player waits for the node instead.
+RECORDING_DEFAULTS = {"max_queued_windows": 100_000}
 
 
-def _fail_with(event: ProcessExited) -> None:
-    """Make `ros2 launch` end, with exit code 1, because a process failed."""
-    if event.returncode:
-        raise RuntimeError(f"{event.process_name} ended with exit code {event.returncode}")
+class Arguments:
+    """The values of the launch arguments."""
+
+    def __init__(self, context: LaunchContext) -> None:
+        self._context = context
+
+    def text(self, name: str) -> str:
+        """Return an argument as it was given."""
+        return LaunchConfiguration(name).perform(self._context)
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean argument."""
+        text = self.text(name)
+        if text.lower() not in BOOLEANS:
+            raise ValueError(f"{name}: {text!r} is not a boolean; expected true or false")
+        return BOOLEANS[text.lower()]
+
+    def number(self, name: str) -> float:
+        """Return a positive number."""
+        text = self.text(name)
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name}: {text!r} is not a positive number")
+        return value
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the node's parameters that were given."""
+        read = {str: self.text, bool: self.flag, float: self.number}
+        given = {name: read[kind](name) for name, kind in PARAMETERS.items() if self.text(name)}
+        # As text, even where YAML would read a number.
+        return {name: ParameterValue(value, value_type=PARAMETERS[name]) for name, value in given.items()}
 
 
-def _on_bag_end(event: ProcessExited, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    _fail_with(event)
-    return [EmitEvent(event=Shutdown(reason="the bag has ended"))]
+def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
+    """Return a handler for the end of a process: an error if it failed, else `then`."""
+
+    def on_exit(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        # A viewer need not end cleanly on Ctrl-C; our own processes do.
+        if event.returncode and not (context.is_shutdown and event.returncode < 0):
+            raise RuntimeError(f"{failure}: exit code {event.returncode}")
+        return then
+
+    return on_exit
 
 
-def _on_node_end(event: ProcessExited, _context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    _fail_with(event)
-    return [EmitEvent(event=Shutdown(reason="the node has ended"))]
+def _player(arguments: Arguments, bag: str, namespace: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
+    """Return the player of a recording, and its topics and sensor size."""
+    from cista_ros.recordings import open_recording
+
+    topic = arguments.text("events_topic")
+    with open_recording(bag, events_topic=arguments.text("bag_topic") or None) as recording:
+        facts = {
+            "events": topic or recording.events_topic,
+            "camera_info": recording.camera_info_topic,
+            "width": recording.width,
+            "height": recording.height,
+        }
+        recorded = recording.events_topic, recording.camera_info_topic, recording.frames_topic
+    remappings = []
+    if topic and topic != recorded[0]:
+        beside = topic[: topic.rfind("/") + 1]
+        moved = topic, f"{beside}camera_info", f"{beside}image_raw"
+        remappings = [(old, new) for old, new in zip(recorded, moved, strict=True) if old]
+        facts["camera_info"] = moved[1]
+    options = [bag, "--rate", arguments.text("rate"), "--wait-for-images"]
+    options += ["--events-topic", recorded[0]]
+    options += ["--loop"] if arguments.flag("loop") else []
+    options += ["--clock"] if arguments.flag("use_sim_time") else []
+    node = Node(
+        package=PACKAGE,
+        executable="play",
+        name="cista_play",
+        namespace=namespace,
+        arguments=options,
+        remappings=remappings,
+        additional_env=environment,
+        output="screen",
+    )
+    return node, facts
+
+
+def _environment(large_messages: bool) -> dict[str, str]:
+    """Return the processes' environment: they end with this one, and with the Fast DDS profile for large messages."""
+    environment = {"CISTA_PARENT_PID": str(os.getpid())}
+    if large_messages:
+        profile = str(Path(get_package_share_directory(PACKAGE), "config", "fastdds_large_messages.xml"))
+        # The first name since Kilted, the second before.
+        environment |= dict.fromkeys(("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"), profile)
+    return environment
 
 
 def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
-
-    def flag(name: str) -> bool:
-        return value(name).lower() == "true"
-
-    events_topic, namespace = value("events_topic"), value("namespace")
-    # With the slash, if there is one: beside a relative topic is another such.
-    beside = events_topic[: events_topic.rfind("/") + 1]
-    # As text, even where YAML would read a number.
-    overrides = {name: ParameterValue(value(name), value_type=str) for name in ("weights", "device") if value(name)}
+    arguments = Arguments(context)
+    bag, params_file = arguments.text("bag"), arguments.text("params_file")
+    exit_on_end, view, loop = map(arguments.flag, ("exit_on_end", "view", "loop"))
+    arguments.number("rate")
+    if view:
+        get_package_prefix("rqt_image_view")
+    if params_file and not Path(params_file).is_file():
+        raise FileNotFoundError(f"params_file: {params_file} does not exist")
+    if exit_on_end and (loop or not bag):
+        raise ValueError(f"exit_on_end: there is no end {'with loop:=true' if loop else 'without bag:=FILE'}")
+    namespace = arguments.text("namespace")
+    environment = _environment(arguments.flag("large_messages"))
+    defaults: dict[str, Any] = {}
+    overrides = {**arguments.parameters(), "use_sim_time": arguments.flag("use_sim_time")}
+    events = arguments.text("events_topic") or DRIVER_TOPIC
+    # Beside a relative topic is another relative one.
+    camera_info = f"{events[: events.rfind('/') + 1]}camera_info"
+    player = None
+    if bag:
+        player, recorded = _player(arguments, bag, namespace, environment)
+        events, camera_info = recorded["events"], recorded["camera_info"] or camera_info
+        defaults = RECORDING_DEFAULTS
+        overrides |= {"sensor_width": recorded["width"], "sensor_height": recorded["height"]}
+        overrides.setdefault("lazy", False)
     node = Node(
-        package="cista_ros",
+        package=PACKAGE,
         executable="reconstruct",
         name="cista_reconstruct",
         namespace=namespace,
-        parameters=[value("params_file"), {**overrides, "use_sim_time": flag("use_sim_time")}],
-        remappings=[("events", events_topic), ("events/camera_info", f"{beside}camera_info")],
+        # Later ones win.
+        parameters=[*filter(None, (defaults, params_file)), overrides],
+        remappings=[("events", events), ("events/camera_info", camera_info)],
+        additional_env=environment,
         output="screen",
     )
-    actions: list[LaunchDescriptionEntity] = [node]
-    if bag := value("bag"):
-        arguments = [bag, "--rate", value("rate")]
-        arguments += ["--loop"] if flag("loop") else []
-        arguments += ["--clock"] if flag("use_sim_time") else []
-        arguments += ["--wait-for-images"] if flag("exit_on_end") else []
-        # Only a bag with several cameras needs to be told which.
-        arguments += ["--events-topic", events_topic] if events_topic != EVENTS_TOPIC else []
-        player = Node(package="cista_ros", executable="play", name="cista_play", arguments=arguments, output="screen")
-        actions.append(player)
-        if flag("exit_on_end"):
-            for action, on_end in ((player, _on_bag_end), (node, _on_node_end)):
-                actions.append(RegisterEventHandler(OnProcessExit(target_action=action, on_exit=on_end)))
-    if flag("view"):
+    end: list[LaunchDescriptionEntity] = [EmitEvent(event=Shutdown(reason="the recording has become images"))]
+    handlers = [(node, "the node failed", [EmitEvent(event=Shutdown(reason="the node has ended"))])]
+    if player:
+        handlers.append((player, "the player failed", end if exit_on_end else []))
+    if view:
         image = f"/{namespace}/image_raw".replace("//", "/")
-        actions.append(Node(package="rqt_image_view", executable="rqt_image_view", arguments=[image]))
-    return actions
+        viewer = Node(
+            package="rqt_image_view", executable="rqt_image_view", arguments=[image], additional_env=environment
+        )
+        handlers.append((viewer, "the viewer failed", []))
+    return [
+        *(
+            RegisterEventHandler(OnProcessExit(target_action=a, on_exit=_end_with(text, then)))
+            for a, text, then in handlers
+        ),
+        *(action for action, _, _ in handlers),
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The arguments, and what they ask for."""
-    params_file = Path(get_package_share_directory("cista_ros"), "config", "reconstruct.yaml")
+    """Return the arguments, and the processes that they ask for."""
 
-    def argument(name: str, default: str, description: str, flag: bool = False) -> DeclareLaunchArgument:
-        choices = {"choices": BOOLEANS} if flag else {}
-        return DeclareLaunchArgument(name, default_value=default, description=description, **choices)
+    def argument(name: str, default: str, description: str) -> DeclareLaunchArgument:
+        return DeclareLaunchArgument(name, default_value=default, description=description)
 
     return LaunchDescription(
         [
-            argument("bag", "", "Recording to play (ROS 1 bag, rosbag2, ECD text); none: events come from elsewhere."),
+            argument(
+                "bag", "", "Recording to play, in any format of `cista reconstruct`. Empty: events from a camera."
+            ),
             argument("rate", "1.0", "Playback speed, times real time."),
-            argument("loop", "false", "Play the bag again and again.", flag=True),
-            argument("exit_on_end", "false", "End everything when the bag has become images, or failed.", flag=True),
-            argument("weights", "", "Name of shipped weights, or a file; none: as in params_file."),
-            argument("device", "", "auto, cpu, cuda or cuda:N; none: as in params_file."),
-            argument("events_topic", EVENTS_TOPIC, "Topic of the events (EventArray or EventPacket)."),
-            argument("namespace", "cista", "Namespace of the node and of its images."),
-            argument("params_file", str(params_file), "YAML file with the node's parameters."),
-            argument("use_sim_time", "false", "Take time from /clock; the player publishes it.", flag=True),
-            argument("view", "false", "Open rqt_image_view on the images.", flag=True),
+            argument("loop", "false", "Play the recording again and again."),
+            argument("exit_on_end", "false", "End when the recording has become images."),
+            argument("bag_topic", "", "Events topic in the recording, if it has more than one."),
+            argument("events_topic", "", f"Events topic. Empty: as in the recording, else {DRIVER_TOPIC}."),
+            argument("namespace", "cista", "Namespace of the node and its images."),
+            argument("params_file", "", "YAML file with parameters of the node, such as config/reconstruct.yaml."),
+            argument("weights", "", "Name of shipped weights, or a file. Empty: as in params_file."),
+            argument("device", "", "auto, cpu, cuda or cuda:N. Empty: as in params_file."),
+            argument("fps", "", "Images per second of event time. Empty: as in params_file."),
+            argument("frame_id", "", "frame_id of the images. Empty: that of the events."),
+            argument("camera_info_url", "", "Calibration file as a URL (file:// or package://). Empty: none."),
+            argument("autostart", "", "Configure and activate the node. Empty: as in params_file."),
+            argument(
+                "lazy",
+                "",
+                "Run only while images have a subscriber. Empty: false with a recording, else as in params_file.",
+            ),
+            argument("use_sim_time", "false", "Take time from /clock, which the player publishes."),
+            argument("large_messages", "false", "Use the Fast DDS profile for images and events over 0.5 MB."),
+            argument("view", "false", "Open rqt_image_view on the images."),
             OpaqueFunction(function=_actions),
         ]
     )

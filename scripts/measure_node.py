@@ -73,7 +73,7 @@ def measure(
         parameters["max_queued_windows"] = queue
     assignments = [word for k, v in parameters.items() for word in ("-p", f"{k}:={v}")]
     topics = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
-    command = [sys.executable, "-m", "cista_ros.node.reconstruct", "--ros-args", *topics, *assignments]
+    command = [sys.executable, "-m", "cista_ros.node.programs", "reconstruct", "--ros-args", *topics, *assignments]
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node("measure", context=context)

@@ -1,113 +1,319 @@
-"""The node `cista_play`: a recording published in its own time, as raw bytes, events and frames and camera_info."""
+"""The node `cista_play`: publishes a recording in its own time, when the nodes that reconstruct it are ready."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rosgraph_msgs.msg import Clock
+from std_srvs.srv import Trigger
 
-from ..errors import RecordingError
+from ..errors import DecodeError, RecordingError
 from ..recordings import Recorded, Recording
 from ..wire import cdr
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
-from .completion import Completion
 from .images import time_message
-from .message_types import message_class
-from .process import STEP_S, Spinner
-from .stop import Stop
+from .message_types import from_bytes, message_class
+from .process import STEP_S, Spinner, Stop
 
-# Reliable and deep: large messages, and bursts when the playback is fast, must not be lost.
+# Reliable and deep: large messages, and bursts at high rates, must not be lost.
 QOS = QoSProfile(depth=100)
 CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
+# Between a subscription that the publisher knows and a publisher that the subscription knows.
+MATCHING_S = 0.2
+LOG_EVERY_S = 5.0
+REPORT_SUFFIX = ": reconstruction"
+# A report is a second old: at 30 windows/s this bounds what waits for a node to about two seconds of playback.
+MAX_QUEUED_WINDOWS = 30
+MAX_QUEUED_EVENTS = 1 << 22
+# A node whose reports do not change for this long while it has work to do never finishes it.
+STUCK_S = 120.0
+# Reports come once a second. Messages that have not arrived after this many of them were lost.
+LOST_REPORTS = 5
+
+
+class Report:
+    """What one reconstruction node last reported on /diagnostics about its work."""
+
+    def __init__(self) -> None:
+        self.state = self.ready_for = ""
+        self.messages = 0  # that the node received
+        self.pending = self.open = self.queued = 0
+        self.unchanged = 0  # reports in a row that say the same as the one before
+        self.changed = time.monotonic()
+
+    def update(self, values: dict[str, str]) -> None:
+        """Take the values of a new report."""
+        before = vars(self).copy()
+
+        def number(key: str) -> int:
+            return int(values[key]) if values.get(key, "").isdecimal() else 0
+
+        self.state, self.ready_for = values.get("state", ""), values.get("ready_for", "")
+        self.messages, self.queued = number("messages"), number("queued_windows")
+        self.pending, self.open = number("pending_events"), number("open_events")
+        if vars(self) == before:
+            self.unchanged += 1
+        else:
+            self.unchanged, self.changed = 0, time.monotonic()
+
+
+class NodeWatch:
+    """Knows the reconstruction nodes that subscribe to a topic, by the ROS graph and their reports on /diagnostics."""
+
+    def __init__(self, node: Node, publisher: Publisher) -> None:
+        self._node, self._publisher = node, publisher
+        self._malformed = 0
+        self.reports: dict[str, Report] = {}
+        self.received = 0  # reports
+        self._subscription = node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, 100, raw=True
+        )
+
+    def subscribers(self) -> list[str]:
+        """Return the full names of all nodes that subscribe to the topic."""
+        infos = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
+        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
+
+    def nodes(self, size: str = "") -> dict[str, Report]:
+        """Return the reports of the active reconstruction nodes on the topic that are ready for this size, if given."""
+        found = self.subscribers()
+        return {
+            name: report
+            for name, report in self.reports.items()
+            if report.state == "active" and size in ("", report.ready_for) and name in found
+        }
+
+    def matched(self) -> bool:
+        """Return whether the publisher is connected to every subscription that it can serve."""
+        infos = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
+        served = [i for i in infos if qos_check_compatible(QOS, i.qos_profile)[0] != QoSCompatibility.ERROR]
+        return self._publisher.get_subscription_count() >= len(served)
+
+    def _on_diagnostics(self, data: bytes) -> None:
+        try:
+            message = from_bytes(DiagnosticArray, data)
+        except DecodeError as error:
+            self._malformed += 1
+            self._node.get_logger().warning(
+                f"Skipped {self._malformed} malformed diagnostics so far: {error}", throttle_duration_sec=LOG_EVERY_S
+            )
+            return
+        for status in message.status:
+            if status.name.endswith(REPORT_SUFFIX):
+                report = self.reports.setdefault(status.name.removesuffix(REPORT_SUFFIX), Report())
+                report.update({item.key: item.value for item in status.values})
+                self.received += 1
 
 
 class Player(Node):
     """Publishes a recording on the topics that it was recorded from.
 
     Args:
-        recording: what to play.
-        rate: times real time.
+        recording: the recording.
+        rate: speed, times real time.
         clock: also publish /clock.
+        keep_pace: pause while a reconstruction node falls behind.
         stop: once set, every method returns early.
     """
 
-    def __init__(self, recording: Recording, rate: float, clock: bool, stop: Stop) -> None:
+    def __init__(self, recording: Recording, rate: float, clock: bool, keep_pace: bool, stop: Stop) -> None:
         super().__init__("cista_play")
-        self._recording, self._rate, self._stop = recording, rate, stop
+        self._recording, self._rate, self._keep_pace, self._stop = recording, rate, keep_pace, stop
         self._spinner = Spinner(self)
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._topics: dict[str, Publisher] = {}
-        # event_array_msgs is history: what was recorded under that name goes out under the present one.
-        self._publisher(recording.events_topic, EVENT_ARRAY if recording.events_type == EVENT_ARRAY else EVENT_PACKET)
+        # event_array_msgs is the former name of event_camera_msgs.
+        kind = EVENT_ARRAY if recording.events_type == EVENT_ARRAY else EVENT_PACKET
+        self._events = self._publisher(recording.events_topic, kind)
         if recording.frames_topic:
             self._publisher(recording.frames_topic, IMAGE)
+        self._watch = NodeWatch(self, self._events)
         self.counts = {"messages": 0, "events": 0, "images": 0}
+        self._event_messages = 0
+        # By node: how many messages it had received, less those that were published, when it was first seen active.
+        self._offsets: dict[str, int] = {}
+        self._reports_seen = 0
 
-    def wait_for_subscribers(self, wanted: int) -> None:
-        """Return once so many subscribe the events."""
-        events = self._topics[self._recording.events_topic]
-        while events.get_subscription_count() < wanted and not self._stop.is_set():
-            self.get_logger().info(
-                f"Waiting for {wanted} subscribers of {events.topic_name}", throttle_duration_sec=2.0, skip_first=True
-            )
+    def wait_for_subscribers(self, nodes: int, ready: bool, subscribers: int) -> None:
+        """Return when the events topic has enough subscribers, all of which are connected.
+
+        Args:
+            nodes: number of active reconstruction nodes.
+            ready: count only nodes that are ready for the sensor size of the recording.
+            subscribers: number of subscribers of any kind.
+        """
+        size = f"{self._recording.width}x{self._recording.height}" if ready else ""
+        logged = time.monotonic()
+        while not self._stop.is_set():
+            found = self._watch.subscribers()
+            if (
+                len(self._watch.nodes(size)) >= nodes
+                and len(found) >= subscribers
+                and self._events.get_subscription_count() >= max(nodes, subscribers)
+                and self._watch.matched()
+            ):
+                break
+            if time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
+                self.get_logger().info(self._missing(nodes, size, subscribers, found))
             self._spinner.once(0.05)
-        if wanted:
-            # They were discovered by us; a moment later we are by them.
-            time.sleep(0.2)
+        if nodes or subscribers:
+            time.sleep(MATCHING_S)
+        self._note_new_nodes()
+
+    def _missing(self, nodes: int, size: str, subscribers: int, found: list[str]) -> str:
+        """Return what the player waits for, and what there is."""
+        topic, reports = self._events.topic_name, self._watch.reports
+        if len(self._watch.nodes(size)) < nodes:
+            states = [
+                f"{name} is {report.state}"
+                + ("" if name in found else f" and not subscribed to {topic}")
+                + (f", not ready for {size}" if size not in ("", report.ready_for) else "")
+                for name, report in reports.items()
+            ]
+            others = ", ".join(sorted(set(found) - set(reports)))
+            states += [f"other subscribers: {others}"] if others else []
+            wanted = "an active reconstruction node" if nodes == 1 else f"{nodes} active reconstruction nodes"
+            return f"Waiting for {wanted} on {topic} ({'; '.join(states) or 'no subscribers'})"
+        if len(found) < subscribers:
+            return f"Waiting for {subscribers} subscribers on {topic} ({', '.join(found) or 'none'})"
+        return f"Waiting for connections to the subscribers on {topic} ({', '.join(found)})"
+
+    def _note_new_nodes(self) -> None:
+        """Remember how far nodes are that became active, and tell what they missed."""
+        for name, report in self._watch.nodes().items():
+            if name not in self._offsets:
+                self._offsets[name] = report.messages - self._event_messages
+                if self._event_messages:
+                    self.get_logger().warning(
+                        f"{name} became active late: {self._event_messages} messages with events were published before"
+                    )
 
     def play(self, start: float | None, end: float | None) -> None:
         """Publish the recording once, in its own time, from `start` to `end` in seconds since its start.
 
         Raises:
-            RecordingError: a message cannot be read, or not be sent (ROS 1 knows later times), or there is none between
-                start and end.
+            RecordingError: a message cannot be read or published, or there is none between start and end.
         """
-        began, first = time.monotonic(), None
+        due: float | None = None
+        last = 0
         for recorded in self._recording.read(start, end):
             if self._stop.is_set():
                 return
-            first = recorded.received if first is None else first
+            due = time.monotonic() if due is None else due + (recorded.received - last) / 1e9 / self._rate
+            last = recorded.received
             try:
-                self._wait_until(began + (recorded.received - first) / 1e9 / self._rate, recorded.received)
+                self._wait_until(due, recorded.received)
+                due += self._pause_for_nodes()
                 self._publish(recorded)
-            except (ValueError, AssertionError) as error:  # by our codec; by rclpy, of /clock
+            except (ValueError, AssertionError) as error:  # from our codec, and from rclpy for /clock
                 raise RecordingError(
-                    f"{self._recording.path}: a message on {recorded.topic} cannot be sent: {error}"
+                    f"{self._recording.path}: cannot publish a message on {recorded.topic}: {error}"
                 ) from None
-        if first is None:
-            raise RecordingError(f"{self._recording.path}: nothing was recorded between --start and --end")
+        if due is None:
+            raise RecordingError(f"{self._recording.path}: no message between --start and --end")
 
     def finish(self) -> None:
-        """Wait until every subscriber has what was published."""
+        """Wait until every subscriber has received what was published."""
         deadline = time.monotonic() + ACKNOWLEDGED_S
         for publisher in self._topics.values():
             while not self._stop.is_set() and not publisher.wait_for_all_acked(Duration(seconds=STEP_S)):
                 if time.monotonic() > deadline:
-                    self.get_logger().warning(f"Not all of {publisher.topic_name} was acknowledged.")
+                    self.get_logger().warning(f"Not every subscriber acknowledged all of {publisher.topic_name}")
                     break
 
-    def wait_for_images(self) -> None:
-        """Wait until the reconstruction nodes that subscribe the events have made their images of them."""
-        completion = Completion(self, self._topics[self._recording.events_topic].topic_name)
-        while not self._stop.is_set() and (names := completion.waits_for()):
-            if completion.is_stuck():
-                self.get_logger().warning(f"Not waiting any longer for {', '.join(sorted(names))}")
-                return
+    def wait_for_images(self) -> bool:
+        """Wait until the reconstruction nodes have made images of all events that they received.
+
+        A window that is still open is closed by the node's service ~/reset.
+
+        Returns:
+            False if a node did not receive all messages, or stopped working.
+        """
+        complete = True
+        done: set[str] = set()
+        closed: set[str] = set()
+        logged = time.monotonic()
+        for report in self._watch.reports.values():
+            report.unchanged = 0
+        while not self._stop.is_set():
+            self._note_new_nodes()
+            waiting = {name: report for name, report in self._watch.nodes().items() if name not in done}
+            for name in self._offsets.keys() - waiting.keys() - done - self._nodes_in_graph():
+                done.add(name)
+                complete = False
+                self.get_logger().error(f"{name} ended before it made images of all events")
+            if not waiting:
+                break
+            for name, report in waiting.items():
+                missing = self._event_messages - (report.messages - self._offsets[name])
+                idle = report.unchanged >= (1 if missing <= 0 else LOST_REPORTS) and report.pending == report.open
+                if idle and report.open and name not in closed:
+                    closed.add(name)
+                    self._close_window(name)
+                elif idle and not report.open:
+                    done.add(name)
+                    if missing > 0:
+                        complete = False
+                        self.get_logger().error(f"{name} did not receive {missing} of {self._event_messages} messages")
+                elif time.monotonic() - report.changed > STUCK_S:
+                    done.add(name)
+                    complete = False
+                    self.get_logger().error(f"{name} makes no progress; {report.pending} events are in no image yet")
+            if time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
+                left = [f"{name} has {r.queued} windows and {r.pending} events left" for name, r in waiting.items()]
+                self.get_logger().info(f"Waiting for images: {', '.join(left)}")
             self._spinner.once(STEP_S)
+        return complete
+
+    def _nodes_in_graph(self) -> set[str]:
+        return {f"{space.rstrip('/')}/{name}" for name, space in self.get_node_names_and_namespaces()}
+
+    def _close_window(self, name: str) -> None:
+        client: Any = self.create_client(Trigger, f"{name}/reset")
+        if client.wait_for_service(STEP_S):
+            self._watch.reports[name].unchanged = 0
+            client.call_async(Trigger.Request())
 
     def _wait_until(self, due: float, stamp: int) -> None:
         while (wait := due - time.monotonic()) > 0 and not self._stop.is_set():
-            self._tell_time(stamp - round(wait * self._rate * 1e9))
+            self._publish_clock(stamp - round(wait * self._rate * 1e9))
             self._spinner.once(min(wait, CLOCK_STEP_S if self._clock_publisher else STEP_S))
-        self._tell_time(stamp)
+        self._publish_clock(stamp)
 
-    def _tell_time(self, stamp: int) -> None:
+    def _pause_for_nodes(self) -> float:
+        """Wait while a node is behind; return for how many seconds."""
+        self._spinner.once(0.0)
+        if self._reports_seen == self._watch.received:
+            return 0.0
+        self._reports_seen = self._watch.received
+        self._note_new_nodes()
+        began = time.monotonic()
+        while self._keep_pace and not self._stop.is_set() and (behind := self._nodes_behind()):
+            self.get_logger().warning(
+                f"Playing slower than rate {self._rate:g}: {', '.join(behind)} is behind",
+                throttle_duration_sec=LOG_EVERY_S,
+            )
+            self._spinner.once(STEP_S)
+        return time.monotonic() - began
+
+    def _nodes_behind(self) -> list[str]:
+        return [
+            name
+            for name, report in self._watch.nodes().items()
+            if report.queued > MAX_QUEUED_WINDOWS or report.pending - report.open > MAX_QUEUED_EVENTS
+        ]
+
+    def _publish_clock(self, stamp: int) -> None:
         if self._clock_publisher:
             self._clock_publisher.publish(Clock(clock=time_message(stamp)))
 
@@ -119,11 +325,14 @@ class Player(Node):
         self.counts["messages"] += 1
         if isinstance(message, EventMessage):
             self.counts["events"] += len(message.events)
+            self._event_messages += 1
         self.counts["images"] += isinstance(message, ImageMessage)
 
     def _publisher(self, topic: str, kind: str) -> Publisher:
         if topic not in self._topics:
             overrides = QoSOverridingOptions.with_default_policies()
-            publisher = self.create_publisher(message_class(kind), topic, QOS, qos_overriding_options=overrides)
+            publisher: Publisher = self.create_publisher(
+                message_class(kind), topic, QOS, qos_overriding_options=overrides
+            )
             self._topics[topic] = publisher
         return self._topics[topic]

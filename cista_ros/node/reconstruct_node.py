@@ -32,8 +32,8 @@ from .parameters import (
     declare_settings,
     faster_settings,
 )
+from .process import Stop
 from .reporter import REPORT_S, Reporter, Situation
-from .stop import Stop
 from .worker import Worker, free_memory
 
 WAIT_STEP_S = 0.005

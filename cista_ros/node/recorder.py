@@ -1,34 +1,101 @@
-"""The node `cista_record`: images, and the events that made them, from topics into a folder, with latencies."""
+"""The node `cista_record`: writes images, and the events behind them, from topics into a folder, with latencies."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from pathlib import Path
 
 import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import Image
 
 from ..errors import DecodeError
-from ..events import binned, inside
+from ..events import binned, concatenate, in_order, inside
 from ..util.atomic import write_text, write_whole
 from ..util.drawing import draw_events
 from ..wire.event_packet import PacketCounts
+from .backlog import MAX_WAITING_EVENTS
 from .event_subscription import EventSubscription
 from .images import to_grey
 from .message_types import from_bytes
-from .waiting_events import WaitingEvents
+
+# What a node may queue, and as much again for its open window and the one in its network: 540 MB.
+MAX_EVENTS = 2 * MAX_WAITING_EVENTS
+MAX_MESSAGES = 100_000  # with few events each; a message takes some hundred bytes besides them
+LOOK_EVERY_S = 0.05
+LOG_EVERY_S = 5.0
+
+
+class WaitingEvents:
+    """Events of messages, each with its arrival time, until an image takes them.
+
+    Attributes:
+        dropped: number of events that no image takes: the oldest beyond the bounds, and those of an earlier stream
+            when time goes back.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._messages: deque[tuple[np.ndarray, float]] = deque()
+        self._events = 0
+        self._dropped_until: int | None = None  # time of the last event dropped for the bounds
+
+    def __len__(self) -> int:
+        return self._events
+
+    def add(self, events: np.ndarray, arrival: float) -> None:
+        """Append the events of a message, at least one."""
+        messages = self._messages
+        if not in_order(events):
+            events = events[np.argsort(events["t"], kind="stable")]
+        if messages and events["t"][0] < messages[-1][0]["t"][-1]:
+            # A new stream: no image of the earlier one will come.
+            self.dropped += self._events
+            messages.clear()
+            self._events, self._dropped_until = 0, None
+        messages.append((events, arrival))
+        self._events += len(events)
+        while len(messages) > 1 and (self._events > MAX_EVENTS or len(messages) > MAX_MESSAGES):
+            oldest, _ = messages.popleft()
+            self._events -= len(oldest)
+            self.dropped += len(oldest)
+            self._dropped_until = int(oldest["t"][-1])
+
+    def take(self, stamp: int) -> tuple[np.ndarray, float | None]:
+        """Remove and return the events up to a time, and the arrival time of the first message with a later one.
+
+        The arrival time is None if there is no such message yet, or if it was dropped.
+        """
+        messages, taken = self._messages, []
+        while messages and messages[0][0]["t"][-1] <= stamp:
+            taken.append(messages.popleft()[0])
+        arrived = None
+        if messages:
+            events, arrival = messages[0]
+            n = int(np.searchsorted(events["t"], stamp, "right"))
+            if n:
+                taken.append(events[:n])
+                messages[0] = events[n:], arrival
+            arrived = None if self._dropped_until is not None and self._dropped_until > stamp else arrival
+        shown = concatenate(taken)
+        self._events -= len(shown)
+        return shown, arrived
 
 
 class Recorder(Node):
-    """Writes OUT/frames/%08d.png and OUT/events/%08d.png (what happened since the image before), and OUT/record.json.
+    """Writes OUT/frames/%08d.png, OUT/events/%08d.png (the events since the previous image) and OUT/record.json.
 
-    An image's latency runs from the arrival here of the message that ends its window (the first with a later event) to
-    the image's arrival; a window that ends because no message came has none.
+    It subscribes to the events only when the images have a publisher, so that whoever waits for its subscription to the
+    events also waits until it can receive the images.
+
+    An image's latency is the time from the arrival of the message that ends its window (the first with a later event)
+    to the arrival of the image. A window that ends because no message came has no latency.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,12 +109,14 @@ class Recorder(Node):
         self.last_arrival: float | None = None
         self._waiting = WaitingEvents()
         self._width = 0  # of the sensor
-        self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
+        self._subscription: EventSubscription | None = None
         self.create_subscription(Image, "image_raw", self._on_image, 100, raw=True)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, raw=True)
+        # Steady, because simulated time may stand still.
+        self._timer = self.create_timer(LOOK_EVERY_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def done(self, idle: float) -> bool:
-        """Whether nothing has come for so many seconds and the node says that it has nothing left to do."""
+        """Return whether nothing arrived for this many seconds and the node, if it reports, has no work left."""
         quiet = self.last_arrival is not None and time.monotonic() - self.last_arrival > idle
         return quiet and self.diagnostics.get("pending_events", "0") == "0"
 
@@ -65,14 +134,19 @@ class Recorder(Node):
         }
         write_text(self._folder / "record.json", json.dumps(report, indent=1))
 
+    def _look(self) -> None:
+        if self.count_publishers("image_raw"):
+            self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
+            self.destroy_timer(self._timer)
+
     def _on_events(self, data: bytes) -> None:
         self.last_arrival = time.monotonic()
         self.messages += 1
+        assert self._subscription
         try:
             message = self._subscription.decode(data)
         except DecodeError as error:
-            self.malformed += 1
-            self.get_logger().warning(f"Skipped a message of events: {error}", throttle_duration_sec=5.0)
+            self._skip("a message with events", error)
             return
         self.events += len(message.events)
         self._width = message.width
@@ -81,8 +155,8 @@ class Recorder(Node):
             self._waiting.add(message.events, self.last_arrival)
             if self._waiting.dropped > dropped:
                 self.get_logger().warning(
-                    f"{self._waiting.dropped} events so far are in no drawing: no image came for them",
-                    throttle_duration_sec=5.0,
+                    f"No image came for {self._waiting.dropped} events so far; they are not drawn",
+                    throttle_duration_sec=LOG_EVERY_S,
                 )
 
     def _on_image(self, data: bytes) -> None:
@@ -91,8 +165,7 @@ class Recorder(Node):
             message = from_bytes(Image, data)
             grey = to_grey(message)
         except DecodeError as error:
-            self.malformed += 1
-            self.get_logger().warning(f"Skipped an image: {error}", throttle_duration_sec=5.0)
+            self._skip("an image", error)
             return
         stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
         events, arrived = self._waiting.take(stamp)
@@ -104,7 +177,7 @@ class Recorder(Node):
         self.images.append({"stamp_ns": stamp, "events": len(events), "latency_ms": latency})
 
     def _draw(self, events: np.ndarray, height: int, width: int) -> np.ndarray:
-        """The events at an image's size, also where `downscale` made that smaller than the sensor."""
+        """Return a drawing of the events, (height, width, 3), also for images that `downscale` made smaller."""
         coarse = binned(events, max(1, round(self._width / width)))
         return draw_events(coarse[inside(coarse, height, width)], height, width)
 
@@ -115,9 +188,12 @@ class Recorder(Node):
         try:
             message = from_bytes(DiagnosticArray, data)
         except DecodeError as error:
-            self.malformed += 1
-            self.get_logger().warning(f"Skipped diagnostics: {error}", throttle_duration_sec=5.0)
+            self._skip("diagnostics", error)
             return
         for status in message.status:
             if status.name.endswith(": reconstruction"):
                 self.diagnostics = {item.key: item.value for item in status.values}
+
+    def _skip(self, what: str, error: DecodeError) -> None:
+        self.malformed += 1
+        self.get_logger().warning(f"Skipped {what}: {error}", throttle_duration_sec=LOG_EVERY_S)

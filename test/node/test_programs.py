@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from cista_ros.node import play
+from cista_ros.node import process, programs
 
 # A signal at the moment at which rclpy begins to be loaded.
 SIGNALLED = """
@@ -18,8 +19,9 @@ class AtRclpy:
         if name == "rclpy":
             os.kill(os.getpid(), signal.{number})
 sys.meta_path.insert(0, AtRclpy())
-from cista_ros.node.{program} import main
-main({arguments})
+from cista_ros.node.programs import PROGRAMS
+sys.argv[1:] = {arguments}
+PROGRAMS["{program}"]()
 """
 
 
@@ -39,10 +41,62 @@ def test_a_signal_while_rclpy_is_loaded_ends_a_program_in_order(program, argumen
         ("--rate", "fast", "fast is not a number of 0 or more"),
         ("--start", "-1", "-1 is not a number of 0 or more"),
         ("--end", "inf", "inf is not a number of 0 or more"),
-        ("--wait-for-subscribers", "1.5", "1.5 is not a whole number of 0 or more"),
+        ("--wait-for-subscribers", "1.5", "1.5 is not an integer of 0 or more"),
     ],
 )
-def test_a_number_that_the_player_cannot_take_is_refused_with_what_was_expected(option, given, reason, capsys):
+def test_a_number_that_the_player_cannot_take_is_refused_with_what_was_expected(
+    option, given, reason, capsys, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", ["play", "a.bag", f"{option}={given}"])
     with pytest.raises(SystemExit, match="2"):
-        play.main(["a.bag", f"{option}={given}"])
+        programs.play()
     assert capsys.readouterr().err.splitlines()[-1] == f"play: error: argument {option}: {reason}"
+
+
+@pytest.mark.parametrize(
+    "arguments, code, text", [(["my.bag"], 2, "unexpected argument my.bag"), (["--help"], 0, "bag:=")]
+)
+def test_the_node_refuses_arguments_with_the_command_that_is_meant_and_has_help(arguments, code, text):
+    command = [sys.executable, "-m", "cista_ros.node.programs", "reconstruct", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == code
+    assert text in said and "ros2 launch cista_ros reconstruct.launch.py" in said
+
+
+def test_a_program_ends_when_its_parent_is_killed():
+    """Also when the parent has no time to end it."""
+    code = (
+        "import subprocess, sys, time, os\n"
+        "os.environ['CISTA_PARENT_PID'] = str(os.getpid())\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time\\n"
+        "from cista_ros.node.process import stop_on_signals\\nstop = stop_on_signals()\\nprint(1, flush=True)\\n"
+        "while not stop.is_set(): time.sleep(0.01)'], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\nprint(child.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{child}") and "\nState:\tZ" not in _status(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _status(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return file.read()
+    except OSError:
+        return "\nState:\tZ"
+
+
+def test_domains_are_never_those_that_people_pick_and_never_the_same():
+    domains = [process.free_domain() for _ in range(10)]
+    assert len(set(domains)) == 10
+    assert all(101 < domain < 232 for domain in domains)
+    command = "from cista_ros.node.process import free_domain; print(*(free_domain() for _ in range(10)))"
+    others = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
+    assert not {str(domain) for domain in domains} & set(others)

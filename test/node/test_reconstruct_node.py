@@ -16,8 +16,8 @@ from cista_ros.networks import save_network
 from cista_ros.node import image_source, reconstruct_node
 from cista_ros.node.backlog import Job
 from cista_ros.node.image_source import ImageSource, load
+from cista_ros.node.process import Stop
 from cista_ros.node.reconstruct_node import ReconstructNode
-from cista_ros.node.stop import Stop
 
 
 @pytest.fixture

@@ -49,7 +49,9 @@ def full_weights(tmp_path_factory):
 
 @pytest.fixture
 def client():
-    from harness import Client, free_domain
+    from harness import Client
+
+    from cista_ros.node.process import free_domain
 
     client = Client(free_domain())
     yield client
@@ -59,7 +61,9 @@ def client():
 @pytest.fixture(scope="session")
 def shared(small_weights):
     """A client and a node that several tests use one after the other; see `node`."""
-    from harness import Client, free_domain
+    from harness import Client
+
+    from cista_ros.node.process import free_domain
 
     client = Client(free_domain())
     defaults = {"period": 0.02, "idle_timeout": 0.3, "max_queued_windows": 1000}

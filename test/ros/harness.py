@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +31,7 @@ from std_srvs.srv import Trigger
 from cista_ros.event_filter import EventFilter
 from cista_ros.events import make_events
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
+from cista_ros.node.process import PARENT_VARIABLE
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import PeriodWindows
@@ -47,31 +45,10 @@ T0 = 1_700_000_000_000_000_000
 PATIENCE_S = 90
 ASK_AGAIN_S = 5
 TOPICS = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
-_tries = count(os.getpid())
-_claims: deque[socket.socket] = deque(maxlen=8)
 
 
-def free_domain() -> int:
-    """A ROS domain id that nobody on this machine uses, claimed until its first participant is there."""
-    while True:
-        domain = 1 + next(_tries) * 7 % 100
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            claim.bind(f"\0cista_ros-test-domain-{domain}")
-        except OSError:
-            claim.close()
-            continue
-        _claims.append(claim)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # Where the first participant of a domain listens (DDSI-RTPS 2.2, 9.6.1.1).
-                probe.bind(("", 7400 + 250 * domain + 10))
-            except OSError:
-                continue
-            return domain
-
-
-def environment(domain: int, **more: str) -> Counts:
+def environment(domain: int, **more: str) -> dict[str, str]:
+    """Return the environment of a process in a ROS domain that no other machine sees, which ends with this one."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     ours = {
         "ROS_DOMAIN_ID": str(domain),
@@ -80,6 +57,7 @@ def environment(domain: int, **more: str) -> Counts:
         "PYTHONPATH": path,
         "OMP_NUM_THREADS": "1",
         "ROS_HOME": tempfile.gettempdir(),
+        PARENT_VARIABLE: str(os.getpid()),
     }
     return {**os.environ, **ours, **more}
 
@@ -135,7 +113,8 @@ def _text(file) -> str:
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    return ["-m", f"cista_ros.node.{name}", *map(str, arguments)]
+    """Return the command line, after Python, of a program of the package."""
+    return ["-m", "cista_ros.node.programs", name, *map(str, arguments)]
 
 
 class Counts(dict):
@@ -175,11 +154,12 @@ class Client:
         self.processes.append(process)
         return process
 
-    def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), **env: str) -> Process:
-        """Start the reconstruction node and wait until both sides know each other's topics."""
+    def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), active: bool = True, **env: str) -> Process:
+        """Start the reconstruction node and wait until both sides know each other's topics, if it is to be active."""
         options = [word for assignment in parameters for word in ("-p", assignment)]
         process = self.start(*module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), **env)
-        self.until_ready(process)
+        if active:
+            self.until_ready(process)
         return process
 
     def until_ready(self, process: Process, name: str = "/cista_reconstruct") -> None:
@@ -205,9 +185,12 @@ class Client:
         """Let callbacks run until a condition holds; fails, with what the processes said, if it never does."""
         deadline = time.monotonic() + seconds
         while not condition():
-            said = "\n".join(f"[{p.popen.poll()}] {p.out[-3000:]} {p.err[-3000:]}" for p in self.processes)
-            assert time.monotonic() < deadline, f"never happened; {len(self.images)} images; processes said:\n{said}"
+            assert time.monotonic() < deadline, self._situation()
             self.executor.spin_once(timeout_sec=0.02)
+
+    def _situation(self) -> str:
+        logs = "\n".join(f"[{p.popen.poll()}] {p.out[-3000:]} {p.err[-3000:]}" for p in self.processes)
+        return f"timed out with {len(self.images)} images; processes logged:\n{logs}"
 
     def call(self, kind, name: str, request):
         client = self.node.create_client(kind, name)

@@ -45,7 +45,7 @@ def test_the_player_sends_packets_as_they_were_recorded_and_the_node_uses_every_
     got = []
     client.node.create_subscription(event_camera_msgs.EventPacket, TOPIC, got.append, QoSProfile(depth=1000), raw=True)
     node = start_node(client, small_weights[0], "downscale:=4", "period:=0.1", "max_queued_windows:=100")
-    player = client.start(*module("play", path, "--rate", 4, "--wait-for-subscribers", 2))
+    player = client.start(*module("play", path, "--rate", 4, "--wait-for-nodes", 1, "--wait-for-subscribers", 2))
     client.until(lambda: player.popen.poll() is not None)
     counts = client.counts(lambda c: c["received_events"] == 343_474 and c["pending_events"] == 0)
     assert player.wait() == 0, player.err

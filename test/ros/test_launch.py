@@ -6,11 +6,12 @@ from importlib.util import find_spec
 
 import pytest
 from dvs_msgs.msg import EventArray
-from harness import MS, Client, cut, free_domain, offline, pixels, stream, values
+from harness import MS, Client, cut, offline, pixels, stream, values
 from rcl_interfaces.srv import GetParameters
 from recordings.makers import write_bag
 from sensor_msgs.msg import Image
 
+from cista_ros.node.process import free_domain
 from cista_ros.tone_map import to_mono8
 from cista_ros.windows import PeriodWindows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import MS, W, cut, offline, pixels, stamp_of, stream
+from harness import MS, W, cut, module, offline, pixels, stamp_of, stream
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -134,8 +134,7 @@ def test_a_broken_camera_info_does_not_end_the_node(node):
 def test_another_type_on_the_topic_is_reported(client, small_weights):
     client.node.create_publisher(Image, "/dvs/wrong", 10)
     process = client.start(
-        "-m",
-        "cista_ros.node.reconstruct",
+        *module("reconstruct"),
         "--ros-args",
         "-r",
         "events:=/dvs/wrong",

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from harness import MS, ROOT, Process, cut, free_domain, module, offline, pixels, save_random, stream
+from harness import MS, ROOT, Process, cut, module, offline, pixels, save_random, stream
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 
 from cista_ros.node.parameters import Settings
+from cista_ros.node.process import free_domain
 from cista_ros.tone_map import to_mono8
 from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr

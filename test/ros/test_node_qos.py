@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from harness import TOPICS, Client, cut, free_domain, module, stream
+from harness import TOPICS, Client, cut, module, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
+from cista_ros.node.process import free_domain
 from cista_ros.wire import cdr
 
 BEST_EFFORT = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)

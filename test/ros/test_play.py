@@ -47,6 +47,11 @@ class Listener:
         return concatenate([message.events for message in self.events])
 
 
+def play(path, *options):
+    """Return the command that plays to any subscriber, not only to a reconstruction node."""
+    return module("play", path, "--wait-for-nodes", 0, "--wait-for-subscribers", 1, *options)
+
+
 def stamp_of_time(time) -> int:
     return time.sec * 10**9 + time.nanosec
 
@@ -59,7 +64,7 @@ def counts_of(process) -> dict[str, int]:
 def test_all_events_frames_and_camera_infos_arrive_equal_and_in_order(client, tmp_path, kind):
     path = write_any(tmp_path, kind, EVENTS, FRAMES)
     listener = Listener(client)
-    player = client.start(*module("play", path, "--rate", 5, "--json"))
+    player = client.start(*play(path, "--rate", 5, "--json"))
     client.until(lambda: player.popen.poll() is not None)
     client.until(lambda: len(listener.infos) == len(listener.frames) == len(FRAMES))
     assert player.wait() == 0, player.err
@@ -74,9 +79,9 @@ def test_all_events_frames_and_camera_infos_arrive_equal_and_in_order(client, tm
 
 def test_nothing_is_published_before_a_subscriber_comes_and_nothing_is_lost_then(client, tmp_path):
     path = write_any(tmp_path, "ros1", EVENTS)
-    player = client.start(*module("play", path, "--rate", 1000, "--wait-for-subscribers", 2))
+    player = client.start(*play(path, "--rate", 1000, "--wait-for-subscribers", 2))
     first = Listener(client)
-    client.until(lambda: "Waiting for 2 subscribers of /dvs/events" in player.err)
+    client.until(lambda: "Waiting for 2 subscribers on /dvs/events (/test_client)" in player.err)
     assert not first.events
     second = Listener(client)
     client.until(lambda: player.popen.poll() is not None)
@@ -88,7 +93,7 @@ def test_nothing_is_published_before_a_subscriber_comes_and_nothing_is_lost_then
 def test_rate_stretches_time(client, tmp_path):
     path = write_any(tmp_path, "ros1", EVENTS)
     listener = Listener(client)
-    player = client.start(*module("play", path, "--rate", 0.4))
+    player = client.start(*play(path, "--rate", 0.4))
     client.until(lambda: player.popen.poll() is not None)
     # 1.5 s; what comes late makes it no shorter than this, unless the machine stood still.
     assert listener.arrivals[-1] - listener.arrivals[0] > 0.9
@@ -97,7 +102,7 @@ def test_rate_stretches_time(client, tmp_path):
 def test_loop_plays_again_until_a_signal(client, tmp_path):
     path = write_any(tmp_path, "ros1", EVENTS)
     listener = Listener(client)
-    player = client.start(*module("play", path, "--rate", 20, "--loop", "--json"))
+    player = client.start(*play(path, "--rate", 20, "--loop", "--json"))
     client.until(lambda: len(listener.events) > 70)
     assert player.stop(signal.SIGINT) == 0
     assert "Traceback" not in player.err
@@ -109,7 +114,7 @@ def test_loop_plays_again_until_a_signal(client, tmp_path):
 def test_start_and_end_cut_exactly(client, tmp_path):
     path = write_any(tmp_path, "ros1", EVENTS, FRAMES)
     listener = Listener(client)
-    player = client.start(*module("play", path, "--rate", 5, "--start", 0.2, "--end", 0.35))
+    player = client.start(*play(path, "--rate", 5, "--start", 0.2, "--end", 0.35))
     client.until(lambda: player.popen.poll() is not None and len(listener.frames) == 3)
     start = min(int(EVENTS["t"][0]), T0)
     inside = (EVENTS["t"] >= start + 200 * MS) & (EVENTS["t"] < start + 350 * MS)
@@ -134,28 +139,81 @@ def test_a_node_on_simulated_time_lives_in_the_recordings_time(client, small_wei
     assert node.stop() == 0
 
 
-def test_it_can_wait_until_its_events_are_images(client, full_weights, tmp_path):
-    path = write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream(6000))])
-    process = client.start_node(f"weights:={full_weights}", "period:=0.002", "max_queued_windows:=1000")
-    player = client.start(*module("play", path, "--rate", 5, "--wait-for-images"))
+@pytest.fixture
+def small_bag(tmp_path):
+    return write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream(6000))])
+
+
+def test_it_waits_for_an_active_node_whoever_else_subscribes_and_then_for_its_images(client, small_weights, small_bag):
+    Listener(client)
+    player = client.start(*module("play", small_bag, "--rate", 5, "--wait-for-images"))
+    waiting = "Waiting for an active reconstruction node on /dvs/events (other subscribers: /test_client)"
+    client.until(lambda: waiting in player.err)
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.002", "max_queued_windows:=1000")
     client.until(lambda: player.popen.poll() is not None)
     assert player.wait() == 0, player.err
     assert process.stop() == 0
     assert "6000 used for 100 images, 0 dropped, 0 pending" in process.err
 
 
-def test_diagnostics_that_are_none_do_not_end_its_wait_for_images(client, tmp_path):
-    path = write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream())])
+def test_a_node_that_is_not_active_is_named_and_waited_for(client, small_weights, small_bag):
+    process = client.start_node(
+        f"weights:={small_weights[0]}", "period:=0.002", "max_queued_windows:=1000", "autostart:=false", active=False
+    )
+    player = client.start(*module("play", small_bag, "--wait-for-images"))
+    client.until(lambda: "/cista_reconstruct is unconfigured and not subscribed to /dvs/events" in player.err)
+    assert client.transition("configure") and client.transition("activate")
+    client.until(lambda: player.popen.poll() is not None)
+    assert player.wait() == 0, player.err
+    assert process.stop() == 0
+    assert "6000 used for 100 images, 0 dropped, 0 pending" in process.err
+
+
+def test_playback_slows_down_for_a_node_that_falls_behind(client, full_weights, small_bag):
+    process = client.start_node(
+        f"weights:={full_weights}", "period:=0.0005", "max_queued_windows:=100000", "runtime:=eager"
+    )
+    rows = [(m.stamp, "/dvs/events", m) for m in cut(stream(20_000, 3.0))]
+    long_bag = write_bag(small_bag.with_name("long.bag"), rows)
+    player = client.start(*module("play", long_bag, "--rate", 2, "--wait-for-images"))
+    client.until(lambda: "Playing slower than rate 2: /cista_reconstruct is behind" in player.err)
+    player.stop()
+    assert process.stop() == 0
+
+
+def test_a_window_that_nothing_closes_is_closed_at_the_end(client, small_weights, small_bag):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.15", "idle_timeout:=0.0")
+    player = client.start(*module("play", small_bag, "--rate", 5, "--wait-for-images"))
+    client.until(lambda: player.popen.poll() is not None)
+    assert player.wait() == 0, player.err
+    assert process.stop() == 0
+    assert "6000 used for 2 images, 0 dropped, 0 pending" in process.err
+
+
+def test_a_node_that_joins_late_is_told_what_it_missed_and_one_that_dies_fails_the_player(
+    client, small_weights, small_bag
+):
+    rows = [(m.stamp, "/dvs/events", m) for m in cut(stream(20_000, 3.0))]
+    long_bag = write_bag(small_bag.with_name("long.bag"), rows)
+    player = client.start(*play(long_bag, "--rate", 0.05, "--wait-for-images"))
+    listener = Listener(client)
+    client.until(lambda: len(listener.events) > 3)
+    process = client.start_node(f"weights:={small_weights[0]}")
+    client.until(lambda: "/cista_reconstruct became active late: " in player.err)
+    process.stop(signal.SIGKILL)
+    player.stop()
+
+
+def test_malformed_diagnostics_are_skipped(client, small_bag):
     Listener(client)
     client.node.destroy_subscription(next(s for s in client.node.subscriptions if s.topic_name == "/diagnostics"))
     diagnostics = client.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-    player = client.start(*module("play", path, "--rate", 5, "--wait-for-images"))
-    # It may be that this node is one that reconstructs: it waits for 3 s.
+    player = client.start(*play(small_bag, "--rate", 0.2, "--wait-for-images"))
     client.until(diagnostics.get_subscription_count)
     diagnostics.publish(b"\0\1\0\0 no diagnostics")
     client.until(lambda: player.popen.poll() is not None)
     assert player.wait() == 0, player.err
-    assert "Skipped diagnostics (1 so far): no DiagnosticArray" in player.err
+    assert "Skipped 1 malformed diagnostics so far" in player.err
 
 
 def test_bad_input_ends_with_code_2_and_one_clear_line(client, tmp_path):
@@ -170,16 +228,15 @@ def test_bad_input_ends_with_code_2_and_one_clear_line(client, tmp_path):
         (tmp_path / "none.bag",): "none.bag: no such file or folder",
         (cut,): "cut.bag: cannot be read as a bag",
         (empty,): "topic /dvs/events holds no event",
-        (after_2038,): "late.bag: a message on /dvs/events cannot be sent: 2147483648 does not fit its field",
-        (after_2038, "--clock"): "late.bag: a message on /dvs/events cannot be sent: ",
+        (after_2038,): "late.bag: cannot publish a message on /dvs/events: 2147483648 does not fit",
+        (after_2038, "--clock"): "late.bag: cannot publish a message on /dvs/events: ",
         (good, "--events-topic", "/left/events"): "no topic /left/events (events_topic)",
-        (good, "--start", 100): "nothing was recorded between --start and --end",
+        (good, "--start", 100): "no message between --start and --end",
         (good, "--rate", 0): "argument --rate: 0 is not a positive number",
         (good, "--start", -1): "argument --start",
         (good, "--wait-for-subscribers", -1): "argument --wait-for-subscribers",
     }
-    # What is given last holds.
-    processes = [client.start(*module("play", "--wait-for-subscribers", 0, *arguments)) for arguments in bad]
+    processes = [client.start(*module("play", "--wait-for-nodes", 0, *arguments)) for arguments in bad]
     for process, reason in zip(processes, bad.values(), strict=True):
         assert process.wait() == 2, process.err
         assert reason in process.err.splitlines()[-1]

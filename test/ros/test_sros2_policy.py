@@ -7,10 +7,12 @@ from collections import defaultdict
 from xml.etree import ElementTree
 
 import pytest
-from harness import MS, ROOT, Client, Process, free_domain, module
+from harness import MS, ROOT, Client, Process, module
 from rclpy.utilities import get_rmw_implementation_identifier
 from recordings.makers import frames, random_events, write_any
 from sensor_msgs.msg import CameraInfo
+
+from cista_ros.node.process import free_domain
 
 POLICY = ROOT / "config" / "sros2_policy.xml"
 # A service that every node has since Jazzy; and what the player subscribes to when the bag has ended (here it is played

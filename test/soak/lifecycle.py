@@ -14,10 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import Client, free_domain, offline, save_random, stream
+from harness import Client, offline, save_random, stream
 from test_node_lifecycle import FAST, cycle, start
 
 from cista_ros.networks import load_network
+from cista_ros.node.process import free_domain
 
 
 def main(times: int, weights: str | None) -> int:

@@ -25,13 +25,14 @@ import numpy as np
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import TOPICS, Process, free_domain, module, stamp_of, values
+from harness import TOPICS, Process, module, stamp_of, values
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from traffic import read_counts
 
 from cista_ros.benchmark.machine import describe_machine
+from cista_ros.node.process import free_domain
 
 NODE = "/cista_reconstruct"
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ def test_threads_sleep_unless_the_user_says_otherwise(monkeypatch, set_by_user, 
     assert os.environ["OMP_WAIT_POLICY"] == expected
 
 
-@pytest.mark.parametrize("program", ["cista_ros.commands.main", "cista_ros.node.reconstruct"])
+@pytest.mark.parametrize("program", ["cista_ros.commands.main", "cista_ros.node.programs"])
 def test_no_program_imports_torch_before_it_could_say_so(program):
     if program.startswith("cista_ros.node"):
         pytest.importorskip("rclpy")

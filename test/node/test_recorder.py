@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cista_ros.events import make_events
-from cista_ros.node import waiting_events as module
-from cista_ros.node.waiting_events import WaitingEvents
+from cista_ros.node import recorder as module
+from cista_ros.node.recorder import WaitingEvents
 
 
 def message(*t):
