@@ -32,6 +32,8 @@ def read_header(file: IO[bytes], path: Path) -> Header:
     Raises RecordingError if there is no header, or if it does not end.
     """
     head = file.read(_LONGEST)
+    if not head:
+        raise RecordingError(f"{path}: the file is empty")
     fields: dict[str, str] = {}
     at = 0
     while head[at : at + 2] == b"% ":

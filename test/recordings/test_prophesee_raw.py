@@ -173,7 +173,7 @@ def test_the_size_of_the_sensor_is_that_of_the_camera(tmp_path, header, size):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "no header"),
+        (b"", "is empty"),
         (b"\x00\x01" * 50, "no header"),
         (b"% evt 2.0", "the header does not end"),
         (b"% evt 2.0\n% end\n", "holds no event"),
