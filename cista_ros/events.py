@@ -15,6 +15,7 @@ from .errors import EventError
 NS = 1_000_000_000  # nanoseconds per second
 # 16 bytes an event, aligned: four to a cache line, and no field straddles one.
 EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
+EVENT_BYTES = np.dtype((np.void, EVENT_DTYPE.itemsize))
 
 # A pulse on an external input: its number, and True for a rising edge.
 TRIGGER_DTYPE = np.dtype([("t", np.int64), ("id", np.uint8), ("p", np.bool_)], align=True)
@@ -38,7 +39,10 @@ def concatenate(chunks: Sequence[np.ndarray]) -> np.ndarray:
     """Join event arrays in order; a single chunk is returned as it is, without a copy."""
     if len(chunks) == 1:
         return chunks[0]
-    return np.concatenate(chunks) if chunks else no_events()
+    if not chunks:
+        return no_events()
+    # As opaque bytes, which numpy copies twice as fast as fields.
+    return np.concatenate([chunk.view(EVENT_BYTES) for chunk in chunks]).view(EVENT_DTYPE)
 
 
 def inside(events: np.ndarray, height: int, width: int) -> npt.NDArray[np.bool_]:

@@ -64,7 +64,7 @@ def sample_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import cista_ros
     from cista_ros.recordings import open_recording
     from cista_ros.recordings.writing import write_recording
-    from cista_ros.wire.messages import CameraInfoMessage, EventMessage, ImageMessage
+    from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
     path = tmp_path_factory.mktemp("recording") / "sample.bag"
     (sample,) = (Path(cista_ros.__file__).parent / "samples").glob("*.bag")

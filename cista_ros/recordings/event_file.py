@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from ..errors import RecordingError
+from ..errors import CistaError, RecordingError
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, PacketMessage
@@ -28,6 +29,7 @@ CHUNK_NS = NS // 30  # what a driver sends in one message
 CHUNK_EVENTS = 200_000
 DISORDER_NS = 10_000_000  # events that are late by less than this are sorted into their place
 _MEASURED = 5_000_000  # events that are searched for the largest coordinates
+_MOST_BLOCKS = 1000  # joined before they are sorted and cut
 _READ_BYTES = 1 << 20
 # Sensors of the cameras on the market, as (width, height).
 SENSORS = ((128, 128), (240, 180), (304, 240), (320, 240), (320, 320), (346, 260), (640, 480), (1280, 720))
@@ -141,7 +143,7 @@ class EventFile(Recording):
     def _chunks(self) -> Iterator[Block]:
         """The events in time order, as far as they are late by less than DISORDER_NS, cut to short chunks."""
         pending, triggers = no_events(), NO_TRIGGERS
-        for block in self._blocks():
+        for block in _joined(self._blocks()):
             pending, triggers = concatenate([pending, block.events]), np.concatenate([triggers, block.triggers])
             if not in_order(pending):
                 order = np.argsort(pending["t"], kind="stable")
@@ -157,9 +159,13 @@ class EventFile(Recording):
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Turn an OSError into a RecordingError."""
+        """Turn what reading raises into a RecordingError that names the file."""
         try:
             yield
+        except CistaError as error:
+            if isinstance(error, RecordingError) and str(error).startswith(str(self.path)):
+                raise
+            raise RecordingError(f"{self.path}: {error}") from None
         except OSError as error:
             raise RecordingError(f"{self.path}: cannot be read: {error}") from error
 
@@ -168,6 +174,20 @@ def read_words(file: IO[bytes], itemsize: int) -> Iterator[bytes]:
     """Read the rest of a file in blocks of whole words; the last block may end in a part of one."""
     while data := file.read(_READ_BYTES // itemsize * itemsize):
         yield data
+
+
+def _joined(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Join blocks to some that are long enough to work on."""
+    parts: list[Block] = []
+    count = 0
+    for block in chain(blocks, [None]):
+        if block is not None:
+            parts.append(block)
+            count += len(block.events)
+        if parts and (block is None or count >= CHUNK_EVENTS or len(parts) >= _MOST_BLOCKS):
+            events = concatenate([part.events for part in parts])
+            yield Block(events, np.concatenate([part.triggers for part in parts]))
+            parts, count = [], 0
 
 
 def _given(message: EventMessage) -> EventMessage:

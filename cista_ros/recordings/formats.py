@@ -60,12 +60,17 @@ def _is_dat(path: Path, head: bytes) -> bool:
     return _is_prophesee(head, (b"% Data file", b"% Version ", b"% Width ", b"% Height "))
 
 
+def _is_aedat4(path: Path, head: bytes) -> bool:
+    return head.startswith(b"#!AER-DAT4")
+
+
 # Asked in this order.
 FORMATS = (
     Format("ROS bag (.bag, .mcap, .db3, or a rosbag2 folder)", "rosbag", (".bag", ".mcap", ".db3"), _is_rosbag),
     Format("ECD text (a folder with events.txt, or its .zip)", "ecd_text", (".zip",), _is_text),
     Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw", (".raw",), _is_raw),
     Format("Prophesee DAT (.dat)", "prophesee_dat", (".dat",), _is_dat),
+    Format("AEDAT4 (.aedat4)", "aedat4", (".aedat4",), _is_aedat4),
 )
 
 

@@ -1,0 +1,198 @@
+"""AEDAT4, iniVation's format: packets of events, frames and triggers, each a compressed FlatBuffer.
+
+https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-4.0.html. Times are the host's:
+microseconds since 1970. The format is read here, not by PyPI's `aedat`, which ends the process on damaged files.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..errors import CistaError, RecordingError
+from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
+from ..wire.ros_types import ImageMessage
+from .bag_packing import LZ4FrameDecompressor, unpack, zstd
+from .event_file import FRAMES_TOPIC, Block, EventFile
+from .flatbuffer import Table, read_root
+from .recording import Item, ReadOptions
+
+T = TypeVar("T")
+MAGIC = b"#!AER-DAT4.0\r\n"
+_LONGEST_HEADER = 1 << 24
+_EVENTS, _FRAMES, _TRIGGERS = "EVTS", "FRME", "TRIG"  # identifiers of streams
+_UNPACKERS: dict[int, Callable[[], Any] | None] = {
+    0: None,
+    1: LZ4FrameDecompressor,
+    2: LZ4FrameDecompressor,
+    3: zstd.ZstdDecompressor,
+    4: zstd.ZstdDecompressor,
+}
+# Types of triggers: (input, rising edge). A pulse (3) has no falling edge; others are about the camera itself.
+_EDGES = {1: (0, True), 2: (0, False), 3: (0, True), 4: (1, True), 5: (1, False)}
+_IMAGE_LAYOUTS = {0: ("mono8", 1), 16: ("bgr8", 3), 24: ("bgra8", 4)}  # by OpenCV's type
+
+
+class _Stream(NamedTuple):
+    kind: str
+    name: str
+    width: int
+    height: int
+
+
+def open_file(path: Path, options: ReadOptions) -> Aedat4Recording:
+    """Open an AEDAT4 file; raises RecordingError."""
+    return Aedat4Recording(path, options)
+
+
+class Aedat4Recording(EventFile):
+    """An AEDAT4 file. With several streams of events or frames, topics are named after them."""
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__(path, options)
+        with self._reading():
+            self._read_header()
+        self._events_id = self._choose(_EVENTS, options.events_topic, "events_topic")
+        if self._events_id is None:
+            kinds = ", ".join(f"{s.name} ({s.kind})" for s in self._streams.values()) or "no stream"
+            raise RecordingError(f"{path}: no stream of events; the file has {kinds}")
+        self._frames_id = self._choose(_FRAMES, options.frames_topic, "frames_topic")
+        chosen = self._streams[self._events_id]
+        self.width, self.height = chosen.width, chosen.height
+        if self._count(_EVENTS) > 1:
+            self.events_topic = chosen.name
+        if self._frames_id is not None:
+            several = self._count(_FRAMES) > 1
+            self.frames_topic = self._streams[self._frames_id].name if several else FRAMES_TOPIC
+        read = {self._events_id, self._frames_id}
+        self.other_topics = tuple(
+            stream.name for i, stream in self._streams.items() if i not in read and stream.kind != _TRIGGERS
+        )
+        self._finish_open()
+
+    def _read_header(self) -> None:
+        with self.path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise RecordingError(f"{self.path}: does not begin with {MAGIC!r}")
+            prefix = file.read(4)
+            size = int.from_bytes(prefix, "little")
+            if size > _LONGEST_HEADER:
+                raise RecordingError(f"{self.path}: its header would have {size} bytes")
+            data = prefix + file.read(size)
+        if len(data) < 4 + size or len(prefix) < 4:
+            raise RecordingError(f"{self.path}: ends within its header")
+        self._data_at = len(MAGIC) + len(data)
+        header = read_root(data, b"IOHE")
+        compression = header.number(0, "i")
+        if compression not in _UNPACKERS:
+            raise RecordingError(f"{self.path}: compression {compression}; expected none, LZ4 or zstd")
+        self._unpacker = _UNPACKERS[compression]
+        end = header.number(1, "q", -1)
+        self._data_end = end if end > 0 else self.path.stat().st_size
+        self._streams = _streams_of(header.text(2), self.path)
+
+    def _count(self, kind: str) -> int:
+        return sum(stream.kind == kind for stream in self._streams.values())
+
+    def _choose(self, kind: str, name: str | None, argument: str) -> int | None:
+        """The stream of a kind, by name if there are several; None if there is none."""
+        found = {i: stream.name for i, stream in self._streams.items() if stream.kind == kind}
+        if len(found) < 2:
+            return next(iter(found), None)
+        chosen = [i for i, stream_name in found.items() if stream_name == name]
+        if not chosen:
+            raise RecordingError(
+                f"{self.path}: several streams: {', '.join(found.values())}; name one ({argument}=...)"
+            )
+        return chosen[0]
+
+    def _blocks(self) -> Iterator[Block]:
+        decoders: dict[int | None, Callable[[bytes], Block]] = {
+            i: _triggers_of for i, stream in self._streams.items() if stream.kind == _TRIGGERS
+        }
+        decoders[self._events_id] = _events_of
+        return self._packets(decoders)
+
+    def _frames(self) -> Iterator[Item]:
+        for frame in self._packets({self._frames_id: partial(read_root, identifier=b"FRME")}):
+            stamp = frame.number(0, "q") * 1000
+            yield Item(stamp, self.frames_topic or "", stamp, partial(self._image, frame, stamp))
+
+    def _image(self, frame: Table, stamp: int) -> ImageMessage:
+        with self._reading():
+            kind, width, height = frame.number(5, "b"), frame.number(6, "h"), frame.number(7, "h")
+            pixels = frame.vector(10, np.uint8)
+        if kind not in _IMAGE_LAYOUTS:
+            raise RecordingError(f"{self.path}: a frame of OpenCV type {kind}; expected 8-bit gray, BGR or BGRA")
+        encoding, channels = _IMAGE_LAYOUTS[kind]
+        if min(width, height) < 1 or len(pixels) != width * height * channels:
+            raise RecordingError(f"{self.path}: a frame of {width}x{height} {encoding} has {len(pixels)} bytes")
+        image = pixels.reshape(height, width) if channels == 1 else pixels.reshape(height, width, channels)
+        return ImageMessage(stamp, "", encoding, image)
+
+    def _packets(self, decoders: Mapping[int | None, Callable[[bytes], T]]) -> Iterator[T]:
+        """What the packets of some streams, by number, are decoded to, up to where the file ends or is cut."""
+        with self.path.open("rb") as file:
+            length = file.seek(0, 2)
+            file.seek(at := self._data_at)
+            end = min(length, self._data_end)
+            while at < end:
+                head = file.read(8)
+                stream, size = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:], "little", signed=True)
+                if len(head) < 8 or at + 8 + size > length:
+                    self._note(f"the file ends within a packet: its last {length - at} bytes are ignored")
+                    return
+                if size < 0:
+                    raise RecordingError(f"{self.path}: a packet of {size} bytes at byte {at}")
+                if stream in decoders:
+                    data = file.read(size)
+                    try:
+                        decoded = decoders[stream](unpack(self._unpacker, data) if self._unpacker else data)
+                    except (CistaError, RuntimeError, zstd.ZstdError) as error:
+                        raise RecordingError(f"{self.path}: the packet at byte {at}: {error}") from None
+                    yield decoded
+                at += 8 + size
+                file.seek(at)
+
+
+def _streams_of(text: str, path: Path) -> dict[int, _Stream]:
+    """The streams by their number, from the XML of the header."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise RecordingError(f"{path}: its header declares XML entities, which AEDAT4 has not")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise RecordingError(f"{path}: its header is not XML: {error}") from None
+    streams = {}
+    for node in root.iterfind("node[@name='outInfo']/node"):
+        number, values = node.get("name", ""), {attr.get("key"): attr.text or "" for attr in node.iter("attr")}
+        sizes = [values.get(key, "0") for key in ("sizeX", "sizeY")]
+        if not all(t.isascii() and t.isdigit() and len(t) < 6 for t in (number, *sizes)):
+            raise RecordingError(
+                f"{path}: its header describes stream {number!r} of {sizes[0]!r} x {sizes[1]!r} pixels"
+            )
+        name = "/" + values.get("originalOutputName", f"stream_{number}")
+        streams[int(number)] = _Stream(values.get("typeIdentifier", ""), name, int(sizes[0]), int(sizes[1]))
+    names = [stream.name for stream in streams.values()]
+    return {i: s if names.count(s.name) == 1 else s._replace(name=f"{s.name}_{i}") for i, s in streams.items()}
+
+
+def _events_of(data: bytes) -> Block:
+    packet = read_root(data, b"EVTS")
+    events = packet.vector(0, EVENT_BYTES).copy().view(EVENT_DTYPE)  # the layout of the format's own struct
+    events["t"] *= 1000
+    events["p"] = events["p"].view(np.uint8) != 0
+    return Block(events)
+
+
+def _triggers_of(data: bytes) -> Block:
+    triggers = [
+        (trigger.number(0, "q") * 1000, trigger.number(1, "b")) for trigger in read_root(data, b"TRIG").tables(0)
+    ]
+    edges = [(t, *_EDGES[kind]) for t, kind in triggers if kind in _EDGES]
+    return Block(no_events(), np.array(edges, TRIGGER_DTYPE))
