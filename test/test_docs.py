@@ -1,0 +1,33 @@
+"""The documentation: named files exist, and the code of the README runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = "benchmarks|cista_ros|config|docs|examples|launch|msg|test"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_named_file_exists(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if not link.startswith("http")]
+    paths = re.findall(rf"`((?:{FOLDERS})/[\w./-]*(?:/|\.\w+))`", text)
+    names = [page.parent / link for link in links] + [ROOT / path for path in paths if "NAME" not in path]
+    assert not [str(name) for name in names if not name.exists()]
+
+
+def test_the_python_code_of_the_readme_prints_images_of_the_sample() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(code.splitlines()) == 3
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert len(lines) >= 20
+    assert all(line.endswith("(180, 240)") for line in lines)
