@@ -19,6 +19,8 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autoclass_content = "both"
 add_module_names = False
+napoleon_use_ivar = True
+default_role = "literal"  # `name` in docstrings
 
 html_theme = "furo"
 html_title = f"cista_ros {release}"
