@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -31,3 +32,12 @@ def test_the_python_code_of_the_readme_prints_images_of_the_sample() -> None:
     lines = run.stdout.splitlines()
     assert len(lines) >= 20
     assert all(line.endswith("(180, 240)") for line in lines)
+
+
+def test_the_option_tables_are_those_of_the_commands() -> None:
+    spec = importlib.util.spec_from_file_location("options", ROOT / "docs/options.py")
+    options = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(options)
+    page = options.PAGE.read_text()
+    assert options.updated(page) == page, "run `python docs/options.py`"
+    assert set(options.commands()) <= {match["command"] for match in options.BLOCK.finditer(page)}
