@@ -114,6 +114,18 @@ def small_network():
 
 
 @pytest.fixture
+def gpu():
+    """A CUDA GPU: the machine's, or else the stand-in, which is returned."""
+    from cuda_standin import stand_in
+
+    if torch.cuda.is_available():
+        yield None
+        return
+    with stand_in() as gpu:
+        yield gpu
+
+
+@pytest.fixture
 def one_thread(monkeypatch):
     """Use one thread, also in subprocesses: small networks gain nothing from several, which wait for each other."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
