@@ -14,6 +14,7 @@ from .benchmark import benchmark
 from .convert import convert
 from .cost import cost
 from .demo import demo
+from .doctor import doctor
 from .evaluate import evaluate
 from .groups import command_group
 from .reconstruct import reconstruct
@@ -37,6 +38,7 @@ app.command(short_help="Write a recording in another format.")(convert)
 app.command(short_help="Score networks on recordings with camera frames.")(evaluate)
 app.command(short_help="Measure networks: size, operations, memory, time.")(cost)
 app.command(short_help="Time the ways to run a network against each other.")(benchmark)
+app.command(short_help="Describe this machine and test each part.")(doctor)
 app.add_typer(ecd.app, name="ecd", short_help="List and get the Event Camera Dataset.")
 app.command(short_help="Simulate an event camera before a moving scene.")(simulate)
 app.command(short_help="Train a network on simulated sequences.")(train)

@@ -70,6 +70,16 @@ def test_a_network_whose_first_step_differs_is_refused():
     assert runtime.name == "eager" and "not cuda-graph fp32: " in note
 
 
+def test_a_network_that_waits_for_the_gpu_runs_eagerly(small_network, monkeypatch):
+    forward = type(small_network).forward
+    waiting = lambda self, voxel, state=None: forward(self, voxel + 0 * voxel.sum().item(), state)  # noqa: E731
+    monkeypatch.setattr(type(small_network), "forward", waiting)
+    with pytest.raises(RuntimeUnavailableError, match="cannot capture cista: CUDA error"):
+        make_runtime("cuda-graph", small_network.to(CUDA), H, W, CUDA)
+    runtime, note = make_runtime("auto", small_network, H, W, CUDA)
+    assert runtime.name == "eager" and "cannot capture" in note
+
+
 def test_clipping_and_larger_windows_change_in_the_middle_of_a_sequence():
     expected, graph = reconstructor("eager"), reconstructor("cuda-graph")
     for i, events in enumerate(windows(6)):
@@ -173,6 +183,19 @@ class TestStandIn:
             reconstructor.reconstruct(next(windows(1)))
         reconstructor.clip_hot_pixels = False
         assert reconstructor.reconstruct(next(windows(1))).image.std() > 0
+
+    def test_out_of_memory_in_the_first_capture_is_one_line(self, small_network, monkeypatch):
+        forward = type(small_network).forward
+
+        def exhausted(network, voxel, state=None):
+            if capture := self.gpu.capture():
+                capture.valid = False
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 byte.")
+            return forward(network, voxel, state)
+
+        monkeypatch.setattr(type(small_network), "forward", exhausted)
+        with pytest.raises(DeviceError, match=r"out of memory on cuda at 60x44 pixels .*1 byte"):
+            make_runtime("cuda-graph", small_network.to(CUDA), H, W, CUDA)
 
     def test_memory_is_freed_with_the_runtime(self, small_network):
         network = small_network.to(CUDA)

@@ -1,0 +1,297 @@
+"""Report what this machine offers to cista_ros, and test each part of it for a few seconds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..errors import CistaError
+from ..networks import find_weights, load_network
+from ..networks.shipped import choose_weights
+from ..reconstructor import Reconstructor, choose_device
+from ..recordings import FORMATS, open_recording
+from ..runtime import RUNTIMES, make_runtime
+from ..runtime.choice import has_matrix_unit
+from ..runtime.native.library import compiler_name
+from ..util.cache import cache_folder
+from ..wire.ros_types import EventMessage
+from .machine import processor_name
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "landscape.bag"
+SIZE, SMALL = (180, 240), (48, 64)  # height, width
+ROS_TIMEOUT_S = 30
+ROS_VARIABLES = ("ROS_DISTRO", "RMW_IMPLEMENTATION", "ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+# The name since Kilted, and before.
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "CYCLONEDDS_URI")
+MESSAGES = ("dvs_msgs", "event_camera_msgs", "sensor_msgs", "diagnostic_msgs")
+# A publisher and a subscriber of this process, which exchange one message on this machine only.
+ROS_TEST = """
+import time, rclpy
+from rclpy.utilities import get_rmw_implementation_identifier as rmw
+from std_msgs.msg import String
+rclpy.init(); node = rclpy.create_node("cista_doctor"); seen = []
+node.create_subscription(String, "cista_doctor", seen.append, 1)
+publisher = node.create_publisher(String, "cista_doctor", 1); end = time.monotonic() + 20
+while not seen and time.monotonic() < end:
+    publisher.publish(String(data="hello")); rclpy.spin_once(node, timeout_sec=0.1)
+print("received" if seen else "lost", rmw())
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Result of one self-test: `passed` is None if it does not apply here."""
+
+    name: str
+    passed: bool | None
+    detail: str
+    seconds: float
+
+
+def describe(device_name: str = "auto") -> dict[str, dict[str, Any]]:
+    """Return what is installed and selected: section -> item -> value."""
+    device = choose_device(device_name)
+    return {
+        "cista_ros": _package(),
+        "processor": _processor(),
+        "torch": _torch(),
+        "compiler": _compiler(),
+        "ROS 2": _ros(),
+        "recordings": {"formats": [format.name for format in FORMATS]},
+        "optional packages": _extras(),
+        "auto": _auto(device),
+    }
+
+
+def _package() -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "folder": str(Path(__file__).parents[1]),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> dict[str, Any]:
+    return {
+        "model": processor_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "vector units": torch.backends.cpu.get_cpu_capability(),
+        "bf16 matrix unit": has_matrix_unit(),
+        "memory": _memory(),
+        "load average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+    }
+
+
+def _memory() -> str:
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return "unknown"
+    total, free = (int(re.search(rf"{name}:\s+(\d+)", text)[1]) / 2**20 for name in ("MemTotal", "MemAvailable"))  # type: ignore[index]
+    return f"{free:.1f} of {total:.1f} GiB available"
+
+
+def _torch() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "CUDA build": torch.version.cuda or "none",
+    }
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(i)
+        found[f"GPU {i}"] = f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"
+    driver = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    found["GPU driver"] = driver.splitlines()[0] if driver else "none"
+    if driver and not torch.cuda.is_available():
+        found["note"] = "a GPU driver is installed, but torch finds no GPU: install torch's CUDA build for this driver"
+    return found
+
+
+def _compiler() -> dict[str, Any]:
+    name = compiler_name()
+    path = shutil.which(name)
+    if path is None:
+        return {"C++": f"no {name} (Debian, Ubuntu: apt install g++)"}
+    return {"C++": f"{path}, {(_output(path, '--version').splitlines() or ['unknown version'])[0]}"}
+
+
+def _output(*command: str) -> str:
+    """Return the output of a command, or "" if it does not exist or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _ros() -> dict[str, Any]:
+    if find_spec("rclpy") is None:
+        return {"rclpy": "not installed or not sourced; commands work without it, the node does not"}
+    found: dict[str, Any] = {"distribution": _distribution(), "rclpy": _version("rclpy")}
+    folders = [Path(p, "share/ament_index/resource_index/rmw_typesupport") for p in _prefixes()]
+    names = sorted({file.name for folder in folders if folder.is_dir() for file in folder.iterdir()})
+    found["middleware installed"] = [name for name in names if name != "rmw_implementation"] or "unknown"
+    found |= {name: os.environ[name] for name in ROS_VARIABLES if os.environ.get(name)}
+    profiles = {name: os.environ[name] for name in PROFILE_VARIABLES if os.environ.get(name)}
+    found |= profiles or {"profile": "none (large images: see docs/howto/view_images.md)"}
+    found["messages"] = {name: find_spec(name) is not None for name in MESSAGES}
+    return found
+
+
+def _prefixes() -> list[str]:
+    return [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+
+
+def _distribution() -> str:
+    if name := os.environ.get("ROS_DISTRO"):
+        return name
+    for distribution in metadata.distributions():
+        if match := re.fullmatch(r"ros-([a-z]+)-rclpy", distribution.metadata["Name"] or ""):
+            return f"{match[1]} (wheels)"
+    return "unknown (ROS_DISTRO is not set)"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "installed, version unknown"
+
+
+def _extras() -> dict[str, str]:
+    """The packages of the extras in setup.py: name -> version, or how to install it."""
+    try:
+        requirements = metadata.requires("cista_ros") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    found: dict[str, str] = {}
+    for requirement in requirements:
+        name = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"extra == [\"']([\w-]+)[\"']", requirement)
+        if not name or not extra or extra[1] == "test":
+            continue
+        try:
+            found[name[0]] = metadata.version(name[0])
+        except metadata.PackageNotFoundError:
+            found[name[0]] = f"not installed ({extra[1]}: pip install {name[0]})"
+    return found
+
+
+def _auto(device: torch.device) -> dict[str, Any]:
+    """What `auto` selects for device, weights and runtime, and why."""
+    name, why = choose_weights("auto", device)
+    network = load_network(find_weights(name)).to(device)
+    _, note = make_runtime("auto", network, *SIZE, device, "auto")
+    unavailable = {}
+    for runtime in RUNTIMES[1:]:
+        try:
+            make_runtime(runtime, network, *SMALL, device)
+        except CistaError as error:
+            unavailable[runtime] = str(error)
+    return {"device": str(device), "weights": why, "runtime": note, "unavailable runtimes": unavailable}
+
+
+def self_test(device_name: str = "auto") -> list[Check]:
+    """Test each part for a few seconds."""
+    device = choose_device(device_name)
+    parts: dict[str, Callable[[], str | None]] = {
+        "recording": _test_recording,
+        "reconstruction": lambda: _test_reconstruction(device),
+        "exact runtime": lambda: _test_runtime(device),
+        "cache folder": _test_cache,
+        "ROS 2": _test_ros,
+    }
+    return [_check(name, test) for name, test in parts.items()]
+
+
+def _check(name: str, test: Callable[[], str | None]) -> Check:
+    began = time.perf_counter()
+    try:
+        detail = test()
+    except Exception as error:  # whatever is wrong with this machine is the result
+        return Check(name, False, f"{type(error).__name__}: {error}", time.perf_counter() - began)
+    return Check(name, None if detail is None else True, detail or "not installed", time.perf_counter() - began)
+
+
+def _events() -> tuple[np.ndarray, int, int]:
+    """Return events of the sample recording, and its height and width."""
+    with open_recording(SAMPLE) as recording:
+        messages = (item.message for item in recording.read(frames=False, camera_info=False))
+        events = [message.events for message in islice(messages, 5) if isinstance(message, EventMessage)]
+        return np.concatenate(events), recording.height, recording.width
+
+
+def _test_recording() -> str:
+    events, height, width = _events()
+    if not len(events):
+        raise CistaError("the sample recording has no events")
+    return f"read {len(events)} events of {width}x{height} pixels from the sample recording"
+
+
+def _test_reconstruction(device: torch.device) -> str:
+    events, height, width = _events()
+    reconstructor = Reconstructor.from_weights("auto", height, width, device)
+    reconstructor.reconstruct(events[:1000])
+    times = []
+    for part in np.array_split(events, 5):
+        began = time.perf_counter()
+        image = reconstructor.reconstruct(part, split=False).image
+        times.append(1e3 * (time.perf_counter() - began))
+    if not np.isfinite(image).all() or image.std() < 0.01:
+        raise CistaError("the image of the sample recording is empty")
+    return f"{float(np.median(times)):.1f} ms per image of {width}x{height} pixels"
+
+
+@torch.inference_mode()
+def _test_runtime(device: torch.device) -> str:
+    name, _ = choose_weights("auto", device)
+    network = load_network(find_weights(name)).to(device)
+    fast, note = make_runtime("auto", network, *SMALL, device, "fp32")
+    reference = make_runtime("eager", network, *SMALL, device)[0]
+    generator, worst = torch.Generator().manual_seed(0), 0.0
+    for _ in range(5):
+        grid = torch.randn(network.bins, *SMALL, generator=generator).to(device)
+        worst = max(worst, (fast.step(grid) - reference.step(grid)).abs().max().item())
+    if not worst < (1e-2 if device.type == "cuda" else 1e-4):  # TF32 on a GPU
+        raise CistaError(f"{note}: images differ by {worst:.1e} from the reference")
+    return f"{fast.name} differs by {worst:.0e} from the reference"
+
+
+def _test_cache() -> str:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"test")
+    return f"{folder} is writable"
+
+
+def _test_ros() -> str | None:
+    """Exchange a message in a process of its own, on this machine only."""
+    if find_spec("rclpy") is None:
+        return None
+    environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_LOCALHOST_ONLY": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ROS_TEST], capture_output=True, text=True, timeout=ROS_TIMEOUT_S, env=environment
+    )
+    if not done.stdout.startswith("received"):
+        reason = (done.stderr.strip().splitlines() or ["no message arrived"])[-1]
+        raise CistaError(f"cannot exchange a message: {reason}")
+    return f"exchanged a message with {done.stdout.split()[1]}"
