@@ -239,4 +239,4 @@ class Reconstructor:
         bins = self.network.bins
         if self.device.type == "cpu":
             return torch.from_numpy(voxel_grid(events, self.image_height, self.image_width, bins))
-        return voxel_grid_torch(*upload(events, self.device), self.image_height, self.image_width, bins)
+        return voxel_grid_torch(upload(events, self.device), self.image_height, self.image_width, bins)

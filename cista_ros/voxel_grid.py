@@ -3,9 +3,11 @@
 Each event adds its polarity (+1 or -1) to its pixel, split linearly between the two bins nearest in time:
 t* = (B - 1) (t - t0) / (tN - t0), shares 1 - (t* - floor t*) and t* - floor t* (Zhu et al. 2018; paper section 2.1).
 
-The shares are summed as whole multiples of 1 / (tN - t0), which float64 holds exactly: the sums do not depend on
+The shares are summed as whole multiples of 1 / (tN - t0), which float64 holds exactly. Hence the sums do not depend on
 the order of the events, numpy and torch agree to the bit on every device, and polarities that cancel leave a true
-zero, which matters because the normalisation below leaves zero cells out.
+zero, which matters because the normalisation skips zero cells.
+
+The formula exists twice: `voxel_grid` for numpy, several times faster on a CPU, and `voxel_grids` for batches in torch.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ BINS = 5
 
 
 def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) -> np.ndarray:
-    """Voxel grid of a window, by numpy.
+    """Return the voxel grid of a window, computed by numpy.
 
     Args:
         events: event array (N,) in time order, all inside the sensor.
@@ -27,7 +29,7 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
     Returns:
         float32 array (bins, height, width); all zero for no events.
     Raises:
-        ValueError: events far outside the sensor. (Untrusted events go through EventFilter first.)
+        ValueError: events outside the sensor's memory. (Untrusted events go through EventFilter first.)
     """
     pixels, n = height * width, len(events)
     if n == 0:
@@ -35,7 +37,7 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
     upper_share, unit = _time_in_bins(events["t"], bins)
     lower = np.floor_divide(upper_share, unit)
     index, share = np.empty((2, n), np.int64), np.empty((2, n))
-    # Whole numbers of one type until the end, and fields taken out first: numpy is slow where it must convert as well.
+    # Integers of one type until the end, and fields copied out first: numpy is slow if it converts while computing.
     upper_share -= lower * unit
     polarity = events["p"].astype(np.int64)
     polarity += polarity
@@ -50,78 +52,103 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
     lower *= pixels
     index[0] += lower
     np.add(index[0], pixels, out=index[1])
-    # One bin more than asked for takes the (zero) upper shares of the last bin.
+    # One extra bin takes the upper shares of the last bin, which are zero.
     sums = np.bincount(index.ravel(), share.ravel(), (bins + 1) * pixels)
     if len(sums) > (bins + 1) * pixels:
         raise ValueError(f"events outside the sensor of {width}x{height} pixels")
-    # Times the reciprocal, here as in torch: dividing every cell would take twice as long.
+    # Multiply by the reciprocal, here as in torch: dividing every cell takes twice as long.
     grid = np.empty(bins * pixels, np.float32)
     np.multiply(sums[: bins * pixels], 1 / unit, out=grid, casting="same_kind")
     return grid.reshape(bins, height, width)
 
 
-def upload(events: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Event array (N,) -> tensors t, x, y int64 and p bool, each (N,), on a device. 16 bytes an event travel."""
-    words = torch.from_numpy(np.ascontiguousarray(events).view(np.int64).reshape(-1, 2)).to(device)
-    rest = words[:, 1]
-    return words[:, 0], rest & 0xFFFF, (rest >> 16) & 0xFFFF, ((rest >> 32) & 1).bool()
+def upload(events: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an event array (N,) to a device as int64 (N, 2), in 16 bytes per event."""
+    return torch.from_numpy(np.ascontiguousarray(events).view(np.int64).reshape(-1, 2)).to(device)
 
 
-def voxel_grid_torch(t: Tensor, x: Tensor, y: Tensor, p: Tensor, height: int, width: int, bins: int = BINS) -> Tensor:
-    """Voxel grid on the device of its inputs: `voxel_grid` to the bit.
+def voxel_grid_torch(words: Tensor, height: int, width: int, bins: int = BINS, count: Tensor | None = None) -> Tensor:
+    """Return the voxel grid of one window on the device of its input, equal to `voxel_grid` to the bit.
 
     Args:
-        t: int64 (N,), nanoseconds from any origin, not decreasing; x, y: integer (N,); p: bool (N,).
+        words: int64 (M, 2), an event array as `upload` returns it.
+        count: int64 (), the number of leading rows that are events; None for all. No shape depends on it, and nothing
+            is read back to the host, as a CUDA graph requires.
     Returns:
         float32 tensor (bins, height, width).
     """
-    if len(t) == 0:
-        return torch.zeros(bins, height, width, device=t.device)
-    span = t[-1] - t[0]
-    # The two cases of _time_in_bins, chosen on the device so that nothing waits for it.
-    index_in_window = torch.arange(len(t), device=t.device)
-    unit = torch.where(span > 0, span, max(len(t) - 1, 1))
-    steps = torch.where(span > 0, t - t[0], index_in_window) * (bins - 1)
-    lower = torch.div(steps, unit, rounding_mode="floor")
-    polarity = torch.where(p, 1.0, -1.0).to(torch.float64)
-    upper_share = (steps - lower * unit) * polarity
-    index = lower * (height * width) + y.long() * width + x.long()
-    # One bin more than asked for takes the (zero) upper shares of the last bin.
-    grid = torch.zeros((bins + 1) * height * width, dtype=torch.float64, device=t.device)
-    grid.index_add_(0, index, polarity * unit - upper_share)
-    grid.index_add_(0, index + height * width, upper_share)
-    return (grid[: bins * height * width] * unit.double().reciprocal()).float().view(bins, height, width)
+    if not len(words):
+        return torch.zeros(bins, height, width, device=words.device)
+    t, rest = words[:, 0], words[:, 1]
+    index = torch.arange(len(words), device=words.device)
+    if count is None:
+        last, polarity = index[-1:], torch.ones_like(index)
+    else:
+        last, polarity = (count - 1).clamp(min=0).view(1), (index < count).long()
+    # An ignored row has polarity 0, and lies where the first event does.
+    t, index, pixel = t * polarity + t[0] * (1 - polarity), index * polarity, rest * polarity
+    return voxel_grids(
+        t,
+        pixel & 0xFFFF,
+        (pixel >> 16) & 0xFFFF,
+        (((rest >> 32) & 1) * 2 - 1) * polarity,
+        torch.zeros(1, dtype=torch.int64, device=words.device),
+        torch.cat([t[:1], t.gather(0, last)]).view(1, 2),
+        height,
+        width,
+        bins,
+        spread=(index, last.clamp(min=1)),
+    )[0]
 
 
-def voxel_grid_padded(words: Tensor, count: Tensor, height: int, width: int, bins: int = BINS) -> Tensor:
-    """The same of a buffer that is filled in part: its shapes tell nothing of the events, as a CUDA graph needs it.
+def voxel_grids(
+    t: Tensor,
+    x: Tensor,
+    y: Tensor,
+    polarity: Tensor,
+    window: Tensor,
+    times: Tensor,
+    height: int,
+    width: int,
+    bins: int = BINS,
+    spread: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return the voxel grids of several windows, whose events may come in any order.
 
     Args:
-        words: int64 (M, 2), event arrays as `upload` sends them; count: int64 (), how many of the M are events.
+        t, x, y: int64 (N,), nanoseconds and pixels. polarity: int64 (N,), 1, -1, or 0 for rows to ignore.
+        window: int64 (N,), the window of each event, or (1,) if all have the same.
+        times: int64 (W, 2), each window's first and last time.
+        spread: index int64 (N,) of each event in its window and last index (W,): where first and last time are equal,
+            events are spread evenly over the bins by index. Without it they fall into the first bin.
     Returns:
-        float32 tensor (bins, height, width), that of `voxel_grid` to the bit.
+        float32 tensor (W, bins, height, width).
     """
-    t, rest = words[:, 0], words[:, 1]
-    index_in_window = torch.arange(len(t), device=t.device)
-    valid = index_in_window < count
-    last = (count - 1).clamp(min=0)
-    span = t.gather(0, last.view(1))[0] - t[0]
-    unit = torch.where(span > 0, span, last.clamp(min=1))
-    # No torch.where with numbers: they would be copied to the GPU, which a graph cannot capture.
-    steps = torch.where(span > 0, t - t[0], index_in_window) * valid * (bins - 1)
-    lower = torch.div(steps, unit, rounding_mode="floor")
-    polarity = (((rest >> 32) & 1) * 2 - 1).to(torch.float64) * valid
-    upper_share = (steps - lower * unit) * polarity
-    pixel = ((rest >> 16) & 0xFFFF) * width + (rest & 0xFFFF)
-    index = lower * (height * width) + pixel * valid
-    grid = torch.zeros((bins + 1) * height * width, dtype=torch.float64, device=t.device)
-    grid.index_add_(0, index, polarity * unit - upper_share)
-    grid.index_add_(0, index + height * width, upper_share)
-    return (grid[: bins * height * width] * unit.double().reciprocal()).float().view(bins, height, width)
+    windows, cells = len(times), height * width
+    first = times[:, 0]
+    span = times[:, 1] - first
+    steps = t - first[window]
+    if spread is None:
+        unit = span.clamp(min=1)
+    else:
+        index, last = spread
+        unit = torch.where(span > 0, span, last)
+        steps = torch.where(span[window] > 0, steps, index)
+    steps = steps * (bins - 1)
+    unit_of = unit[window]
+    lower = torch.div(steps, unit_of, rounding_mode="floor")
+    upper_share = (steps - lower * unit_of) * polarity
+    # One extra bin takes the upper shares of the last bin, which are zero.
+    cell = (window * (bins + 1) + lower) * cells + y * width + x
+    grids = torch.zeros(windows * (bins + 1) * cells, dtype=torch.float64, device=t.device)
+    grids.index_add_(0, cell, (polarity * unit_of - upper_share).double())
+    grids.index_add_(0, cell + cells, upper_share.double())
+    grids = grids.view(windows, bins + 1, height, width)[:, :bins]
+    return (grids * unit.double().reciprocal().view(-1, 1, 1, 1)).float()
 
 
 def _time_in_bins(t: np.ndarray, bins: int) -> tuple[np.ndarray, int]:
-    """Integers (steps, unit) with t* = steps / unit. Events of a single time stamp are spread evenly by index."""
+    """Return integers (steps, unit) with t* = steps / unit; events with one time are spread evenly by index."""
     span = int(t[-1]) - int(t[0])
     if span > 0:
         return (t - t[0]) * (bins - 1), span
@@ -132,10 +159,10 @@ def normalise(grid: Tensor) -> Tensor:
     """Shift and scale each grid's non-zero cells to mean 0 and (biased) standard deviation 1; zero cells stay zero.
 
     Args:
-        grid: float tensor (..., B, H, W); each grid is normalised by itself.
+        grid: float tensor (..., B, H, W); each grid is normalised separately.
     """
     dims = (-3, -2, -1)
-    # 1 or 0 as floats: with booleans the same takes several times as long on a CPU.
+    # 1 or 0 as floats: booleans take several times as long on a CPU.
     filled = grid.sign().abs_()
     count = filled.sum(dims, keepdim=True).clamp(min=1)
     mean = grid.sum(dims, keepdim=True) / count
@@ -145,6 +172,6 @@ def normalise(grid: Tensor) -> Tensor:
 
 
 def clip_hot_pixels(grid: Tensor) -> Tensor:
-    """Limit every cell of (..., B, H, W) to +-25/B, so that a pixel that never stops firing cannot rule the scale."""
+    """Limit every cell of (..., B, H, W) to +-25/B, so that pixels that fire continuously do not dominate the scale."""
     limit = 25 / grid.shape[-3]
     return grid.clamp(-limit, limit)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cista_ros.events import make_events, no_events
-from cista_ros.voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_padded, voxel_grid_torch
+from cista_ros.voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch, voxel_grids
 
 H, W = 6, 9
 
@@ -31,7 +31,7 @@ def test_equals_a_plain_loop_over_the_events(events):
 
 @given(event_arrays(), st.integers(2, 9))
 def test_numpy_and_torch_agree_to_the_bit(events, bins):
-    by_torch = voxel_grid_torch(*upload(events, torch.device("cpu")), H, W, bins)
+    by_torch = voxel_grid_torch(upload(events, torch.device("cpu")), H, W, bins)
     assert by_torch.dtype == torch.float32
     np.testing.assert_array_equal(voxel_grid(events, H, W, bins), by_torch.numpy())
 
@@ -70,7 +70,7 @@ def test_events_of_one_stamp_are_spread_evenly_by_index():
 
 def test_no_events_make_an_empty_grid():
     assert not voxel_grid(no_events(), H, W).any()
-    assert not voxel_grid_torch(*upload(no_events(), torch.device("cpu")), H, W).any()
+    assert not voxel_grid_torch(upload(no_events(), torch.device("cpu")), H, W).any()
 
 
 def test_events_far_outside_the_sensor_do_not_vanish():
@@ -114,5 +114,24 @@ def test_a_partly_filled_buffer_gives_the_same_grid_whatever_lies_in_its_rest(co
     )
     events["t"][count:] = rng.integers(-(10**15), 10**15, n - count)
     words = torch.from_numpy(events.view(np.int64).reshape(-1, 2))
-    grid = voxel_grid_padded(words, torch.tensor(count), 6, 7)
+    grid = voxel_grid_torch(words, 6, 7, count=torch.tensor(count))
     np.testing.assert_array_equal(grid.numpy(), voxel_grid(events[:count], 6, 7))
+
+
+@given(st.lists(event_arrays(), min_size=1, max_size=4), st.randoms())
+def test_a_batch_in_any_order_equals_each_window_by_itself(windows, random):
+    windows = [w for w in windows if w["t"][0] < w["t"][-1]]
+    words = torch.cat([torch.empty(0, 2, dtype=torch.int64), *(upload(w, torch.device("cpu")) for w in windows)])
+    window = torch.repeat_interleave(
+        torch.arange(len(windows)), torch.tensor([len(w) for w in windows], dtype=torch.int64)
+    )
+    order = torch.tensor(random.sample(range(len(words)), len(words)), dtype=torch.int64)
+    words, window = words[order], window[order]
+    rest = words[:, 1]
+    times = torch.tensor([[w["t"][0], w["t"][-1]] for w in windows], dtype=torch.int64).view(-1, 2)
+    grids = voxel_grids(
+        words[:, 0], rest & 0xFFFF, (rest >> 16) & 0xFFFF, ((rest >> 32) & 1) * 2 - 1, window, times, H, W
+    )
+    assert grids.shape == (len(windows), 5, H, W)
+    for grid, events in zip(grids, windows, strict=True):
+        np.testing.assert_array_equal(grid.numpy(), voxel_grid(events, H, W))

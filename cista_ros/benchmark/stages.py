@@ -58,9 +58,9 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
         "message": lambda: cdr.encode(ImageMessage(0, "camera", "mono8", to_mono8(image))),
     }
     if device.type == "cuda":
-        columns = upload(events, device)
+        words = upload(events, device)
         stages["upload"] = lambda: upload(events, device)
-        stages["voxel grid"] = lambda: voxel_grid_torch(*columns, height, width)
+        stages["voxel grid"] = lambda: voxel_grid_torch(words, height, width)
     rows = []
     for name, run in stages.items():
         samples = []

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import RuntimeUnavailableError, is_out_of_memory
 from ..networks import Network
-from ..voxel_grid import clip_hot_pixels, normalise, voxel_grid_padded
+from ..voxel_grid import clip_hot_pixels, normalise, voxel_grid_torch
 from .base import Runtime, code_of, first_state
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -125,7 +125,7 @@ class CudaGraph(Runtime):
         return self._events_graph
 
     def _advance_by_events(self) -> None:
-        grid = voxel_grid_padded(self._words, self._count, self.height, self.width, self.bins)
+        grid = voxel_grid_torch(self._words, self.height, self.width, self.bins, self._count)
         if self._clip:
             grid = clip_hot_pixels(grid)
         self._advance(normalise(grid) if self._normalised else grid)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CistaError
-from .grids import voxel_grids
+from .grids import window_grids
 from .noise import background_activity, hot_pixel_events
 from .pictures import Pictures
 from .pixel import Events, PixelModel, expand, merge, pixel_runs
@@ -166,7 +166,7 @@ def simulate(
 ) -> Sequences:
     """Draw `count` scenes and cameras and simulate `windows` windows of each, on the pictures' device."""
     events, images, rests = simulate_events(pictures, config, count, windows, size, generator)
-    voxels = voxel_grids(events, count, windows, config.motion.renders, size, bins)
+    voxels = window_grids(events, count, windows, config.motion.renders, size, bins)
     return Sequences(voxels.transpose(0, 1), images.transpose(0, 1)[:, :, None], rests.T)
 
 

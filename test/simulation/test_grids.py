@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from cista_ros.events import check_events
-from cista_ros.simulation.grids import event_array, voxel_grids
+from cista_ros.simulation.grids import event_array, window_grids
 from cista_ros.simulation.pictures import Pictures
 from cista_ros.simulation.sequences import CameraConfig, MotionConfig, SimulationConfig, simulate, simulate_events
 from cista_ros.voxel_grid import voxel_grid
@@ -23,7 +23,7 @@ def test_both_ways_to_a_voxel_grid_agree_to_the_bit():
     config = SimulationConfig()
     renders = config.motion.renders
     events, _, _ = simulate_events(pictures(), config, COUNT, WINDOWS, SIZE, torch.Generator().manual_seed(3))
-    grids = voxel_grids(events, COUNT, WINDOWS, renders, SIZE, bins=5)
+    grids = window_grids(events, COUNT, WINDOWS, renders, SIZE, bins=5)
     compared = 0
     for n in range(COUNT):
         for window in range(WINDOWS):
@@ -38,7 +38,7 @@ def test_both_ways_to_a_voxel_grid_agree_to_the_bit():
 def test_a_window_without_events_is_all_zero():
     events, _, _ = simulate_events(pictures(), SimulationConfig(), 1, 2, SIZE, torch.Generator().manual_seed(3))
     none = type(events)(*(field[:0] for field in events))
-    assert not voxel_grids(none, 2, 3, 4, SIZE, bins=5).any()
+    assert not window_grids(none, 2, 3, 4, SIZE, bins=5).any()
 
 
 def test_the_same_seed_gives_the_same_sequences_and_another_seed_others():
