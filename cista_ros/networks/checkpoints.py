@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..util.atomic import write_whole
 from .converters import CONVERTERS
 from .converters.keys import without_memory
 from .models import make_kind
@@ -28,9 +29,10 @@ FORMAT = "cista_ros/1"
 
 
 def save_network(network: Network, path: str | Path, metadata: dict[str, str] | None = None) -> None:
-    """Write weights to a safetensors file, with the architecture (and any further text) in its metadata.
+    """Write weights to a safetensors file, with the architecture (and `metadata`) in its metadata.
 
-    What bfloat16 holds exactly is kept as bfloat16; loading makes it float32 again.
+    Values that bfloat16 represents exactly are stored as bfloat16; loading makes them float32 again. OSError names the
+    file.
     """
     header = {
         **(metadata or {}),
@@ -39,7 +41,9 @@ def save_network(network: Network, path: str | Path, metadata: dict[str, str] | 
         "config": json.dumps(asdict(network.config)),
         "conventions": json.dumps(asdict(network.conventions)),
     }
-    save_file({k: _compact(v.detach().contiguous().cpu()) for k, v in network.state_dict().items()}, path, header)
+    tensors = {k: _compact(v.detach().contiguous().cpu()) for k, v in network.state_dict().items()}
+    # safetensors' own save_file makes files that only their owner can read.
+    write_whole(Path(path), save(tensors, header))
 
 
 def _compact(values: Tensor) -> Tensor:
@@ -55,10 +59,25 @@ def load_network(path: str | Path) -> Network:
         CheckpointError: no such file or name, not weights, weights of another network, or values that are not finite.
     """
     path = find_weights(str(path))
+    if foreign := _foreign_content(path):
+        raise CheckpointError(f"{path}: {foreign}, not weights")
     network, weights = (_read_own if path.suffix == ".safetensors" else _read_published)(path)
     _check(path, network, weights)
     network.load_state_dict(weights, assign=True)
     return network.eval().requires_grad_(False)
+
+
+def _foreign_content(path: Path) -> str:
+    """Return what a file is that often comes in place of weights; empty if it is none of these."""
+    with path.open("rb") as file:
+        begin = file.read(512).lstrip().lower()
+    if not begin:
+        return "an empty file"
+    if begin.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "an HTML page, such as a download page"
+    if begin.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer (run `git lfs pull` in its repository)"
+    return ""
 
 
 def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
@@ -67,7 +86,7 @@ def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: not a safetensors file, or a truncated one ({error})") from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: its metadata does not say format={FORMAT}; not written by cista_ros")
     kind = metadata.get("network", "cista")  # files of before there were others do not say

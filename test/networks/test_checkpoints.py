@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 from types import SimpleNamespace
@@ -85,8 +86,42 @@ def write_list(path):
     torch.save({"state_dict": [1, 2]}, path)
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_weights_files_have_the_mode_that_the_umask_asks_for(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_network(Cista(CistaConfig(channels=4)), tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 @pytest.mark.parametrize("name", ["a.pth.tar", "a.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 4096, b"<!DOCTYPE html>" * 50, b"PK\x03\x04broken"])
+@pytest.mark.parametrize(
+    ("content", "stub"),
+    [
+        (b"\n<!DOCTYPE html><html>", "HTML page"),
+        (b"<html><body>404", "HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n", "git-lfs pointer"),
+        (b"", "empty file"),
+    ],
+)
+def test_what_often_comes_in_place_of_weights_is_recognised(tmp_path, name, content, stub):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{re.escape(name)}: .*{stub}"):
+        load_network(tmp_path / name)
+
+
+def test_half_a_weights_file_is_called_truncated(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_network(Cista(CistaConfig(channels=4)), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("name", ["a.pth.tar", "a.safetensors"])
+@pytest.mark.parametrize("content", [b"hello", b"\x00" * 4096, b"PK\x03\x04broken"])
 def test_files_that_are_no_checkpoints_are_named(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
