@@ -1,4 +1,4 @@
-"""The gate between what a message or file says and what the rest may rely on: events on the sensor, in time order."""
+"""Check events as they arrive: what passes is on the sensor and in time order."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import EventError
-from .events import concatenate, in_order, inside, no_events
+from .events import concatenate, in_order, inside, no_events, select
+from .noise_filter import NoiseFilter
 
-# Further back than this lies another time (a looped bag, a restarted camera), not a straggler.
+# Events further back than this belong to another time (a looped bag, a restarted camera), not to a straggler.
 JUMP_NS = 10_000_000
-# Further ahead than this a chunk must be confirmed by the next one.
+# A chunk further ahead than this must be confirmed by the next one.
 AHEAD_NS = 1_000_000_000
-# What lies so far ahead (36 years) is of another clock, whatever gaps are allowed; shares of such spans fit int64.
+# Events so far ahead (36 years) have another clock, whatever gaps are allowed. Such spans times 4 still fit int64.
 LONGEST_GAP_NS = 1 << 60
-# No event camera is smaller or larger than this; who says so is mistaken, and must not make us allocate for it.
+# No event camera is smaller or larger than this. Other sizes are errors, and nothing is allocated for them.
 MIN_SIDE, MAX_PIXELS = 16, 1 << 22
 
 
 @dataclass
 class FilterCounts:
-    """What became of the events that came in.
+    """What became of the events: received = accepted + outside + late + stray + hot + noise + held.
 
-    `received` is the sum of accepted, outside, late and stray, and of what is held. `time_jumps` counts the jumps back,
-    `gaps` those forward, by which a new stream began.
+    Attributes:
+        outside: outside the sensor.
+        late: older than accepted ones.
+        stray: with a time far from that of the messages around them.
+        hot: of hot pixels. noise: without support by a neighbour (see noise_filter).
+        reordered: moved when their message was sorted by time.
+        time_jumps, gaps: new streams after time jumped back, or ahead.
     """
 
     received: int = 0
@@ -32,6 +38,8 @@ class FilterCounts:
     outside: int = 0
     late: int = 0
     stray: int = 0
+    hot: int = 0
+    noise: int = 0
     reordered: int = 0
     time_jumps: int = 0
     gaps: int = 0
@@ -39,55 +47,66 @@ class FilterCounts:
 
 @dataclass(frozen=True)
 class Part:
-    """Usable events in time order, not before those of the part before unless they begin a new stream."""
+    """Events in time order, not before those of the previous part unless they begin a new stream."""
 
     events: np.ndarray
     begins_stream: bool
 
 
 class EventFilter:
-    """Checks arriving events of one sensor; drops what cannot be used, and counts it.
+    """Checks the events of one sensor, chunk by chunk; drops and counts those that cannot be used.
 
     - Events outside the sensor are dropped (`outside`).
-    - Time going back within a chunk: its events are sorted by time (`reordered` counts the chunk's events that moved).
-    - A chunk is where its median event is, so that no single wrong stamp moves it. One that lies more than 10 ms before
-      the newest event so far, or more than 1 s after it, is held until the next chunk: if that lies there too, or in a
-      third place, time has jumped; if it goes on where the stream was, what was held is dropped (`stray`).
-    - So is the smaller part of a chunk that comes after a pause of more than 10 ms within it, and a chunk after such a
-      pause that has less than half as many events as the one before.
-    - Time that has jumped back (`time_jumps`), or forward by more than `max_gap_ns` (`gaps`), begins a new stream:
-      whoever holds state must reset it.
+    - If time goes back within a chunk, the chunk is sorted by time (`reordered` counts the events that move).
+    - The median event decides where a chunk lies in time, so that a single wrong stamp does not move it. A chunk that
+      lies more than 10 ms before the newest event so far, or more than 1 s after it, is held until the next chunk. If
+      that one lies there too, or in a third place, time has jumped. If it continues where the stream was, the held
+      chunk is dropped (`stray`).
+    - The same holds for the smaller part of a chunk after a pause of more than 10 ms within it, and for a chunk after
+      such a pause that has less than half as many events as the one before.
+    - Time that has jumped back (`time_jumps`), or ahead by more than `max_gap_ns` (`gaps`), begins a new stream. State
+      that depends on earlier events must then be reset.
     - Other events older than the newest accepted one are dropped (`late`).
+    - The noise filter, if any, sees what is left (`hot`, `noise`).
 
     Args:
-        height, width: the sensor's size in pixels.
-        counts: to go on counting where another event_filter stopped.
-        max_gap_ns: see above; None if no jump forward begins a new stream (but one of LONGEST_GAP_NS).
+        height, width: sensor size in pixels.
+        counts: continue counting where another EventFilter stopped.
+        max_gap_ns: see above; None for no limit (except LONGEST_GAP_NS).
+        noise_filter: drops noise.
     Raises:
-        EventError: a sensor size that cannot be.
+        EventError: impossible sensor size.
     """
 
     def __init__(
-        self, height: int, width: int, counts: FilterCounts | None = None, max_gap_ns: int | None = None
+        self,
+        height: int,
+        width: int,
+        counts: FilterCounts | None = None,
+        max_gap_ns: int | None = None,
+        noise_filter: NoiseFilter | None = None,
     ) -> None:
         if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
             raise EventError(
-                f"a sensor of {width}x{height} pixels; expected {MIN_SIDE}x{MIN_SIDE} to {MAX_PIXELS} pixels in all"
+                f"impossible sensor size {width}x{height}: expected at least {MIN_SIDE}x{MIN_SIDE} and at most"
+                f" {MAX_PIXELS} pixels in total"
             )
         self.height, self.width = height, width
         self.counts = counts or FilterCounts()
         self.max_gap_ns = max_gap_ns
+        self.noise_filter = noise_filter
+        self._begins_stream = False  # with the next events that the noise filter keeps
         self._newest: int | None = None
         self._last_size = 0
         self._held = no_events()
 
     @property
     def held_events(self) -> int:
-        """How many events wait for the next chunk to confirm their time."""
+        """Number of events held until the next chunk confirms their time."""
         return len(self._held)
 
     def accept(self, events: np.ndarray) -> list[Part]:
-        """The usable events, in order; what is held may come with the next chunk."""
+        """Return the usable events, in order; held events are returned later, with the next chunk or `release`."""
         events = self._ordered(self._on_sensor(events))
         if not len(events):
             return []
@@ -114,18 +133,18 @@ class EventFilter:
         return [*parts, *self._place(events[:n])]
 
     def release(self) -> list[Part]:
-        """What is held, because nothing more is to come that could confirm it."""
+        """Return the held events: no further chunk will confirm their time."""
         held, self._held = self._held, no_events()
         return self._place(held) if len(held) else []
 
     def _is_doubtful(self, events: np.ndarray) -> bool:
-        """Whether a chunk lies elsewhere than the stream, or after a pause and is small."""
+        """Return whether a chunk lies elsewhere than the stream, or is small and follows a pause."""
         assert self._newest is not None
         small = 2 * len(events) < self._last_size
         return not self._continues(_middle(events)) or (small and events["t"][0] > self._newest + JUMP_NS)
 
     def _continues(self, middle: int) -> bool:
-        """Whether a chunk goes on where the stream is."""
+        """Return whether a chunk continues the stream."""
         assert self._newest is not None
         return self._newest - JUMP_NS <= middle <= self._newest + AHEAD_NS
 
@@ -145,19 +164,37 @@ class EventFilter:
         if not len(events):
             return []
         self._newest, self._last_size = int(events["t"][-1]), len(events)
-        counts.accepted += len(events)
         if self._newest - events["t"][0] <= longest:
-            return [Part(events, begins)]
+            return self._denoised([Part(events, begins)])
         gaps = np.flatnonzero(np.diff(events["t"]) > longest) + 1
         counts.gaps += len(gaps)
-        return [Part(part, begins or i > 0) for i, part in enumerate(np.split(events, gaps))]
+        return self._denoised([Part(part, begins or i > 0) for i, part in enumerate(np.split(events, gaps))])
+
+    def _denoised(self, parts: list[Part]) -> list[Part]:
+        noise_filter, counts = self.noise_filter, self.counts
+        if noise_filter:
+            hot, noise = noise_filter.hot, noise_filter.noise
+            left = []
+            for part in parts:
+                if part.begins_stream:
+                    noise_filter.reset()
+                    self._begins_stream = True
+                events = noise_filter(part.events)
+                if len(events):
+                    left.append(Part(events, self._begins_stream))
+                    self._begins_stream = False
+            counts.hot += noise_filter.hot - hot
+            counts.noise += noise_filter.noise - noise
+            parts = left
+        counts.accepted += sum(len(part.events) for part in parts)
+        return parts
 
     def _on_sensor(self, events: np.ndarray) -> np.ndarray:
         self.counts.received += len(events)
         on_sensor = inside(events, self.height, self.width)
         if on_sensor.all():
             return events
-        kept = events[on_sensor]
+        kept = select(events, on_sensor)
         self.counts.outside += len(events) - len(kept)
         return kept
 
@@ -174,7 +211,7 @@ def _middle(events: np.ndarray) -> int:
 
 
 def _before_pause(events: np.ndarray) -> int:
-    """How many events come before the first long pause in the chunk's second half; all if there is none."""
+    """Return how many events precede the first long pause in the chunk's second half; all without such a pause."""
     half = len(events) // 2
     pauses = np.flatnonzero(np.diff(events["t"][half:]) > JUMP_NS)
     return half + int(pauses[0]) + 1 if len(pauses) else len(events)

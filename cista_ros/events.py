@@ -50,6 +50,15 @@ def inside(events: np.ndarray, height: int, width: int) -> npt.NDArray[np.bool_]
     return (events["x"] < width) & (events["y"] < height)
 
 
+def select(events: np.ndarray, mask: npt.NDArray[np.bool_]) -> np.ndarray:
+    """Return the events where a mask (N,) is true: `events[mask]`, several times faster; uncopied if all are."""
+    indices = np.flatnonzero(mask)
+    if len(indices) == len(events):
+        return events
+    words = np.ascontiguousarray(events).view(np.int64).reshape(-1, 2)
+    return words.take(indices, 0).view(EVENT_DTYPE).reshape(-1)
+
+
 def binned(events: np.ndarray, factor: int) -> np.ndarray:
     """The events on a grid that is coarser by a whole factor: the pixels of each square of factor x factor are one."""
     if factor == 1:

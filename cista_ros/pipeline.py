@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from .errors import RecordingError
-from .event_filter import EventFilter
+from .event_filter import EventFilter, FilterCounts
 from .events import NS
+from .input_check import InputCheck
 from .networks import choose_weights, find_weights, load_network
 from .reconstructor import Frame, Reconstructor, choose_device
 from .recordings import Recording, open_recording
@@ -68,10 +69,14 @@ def reconstruct(
 
 
 def reconstruct_recording(
-    recording: Recording, reconstructor: Reconstructor, start: float | None = None, end: float | None = None
+    recording: Recording,
+    reconstructor: Reconstructor,
+    start: float | None = None,
+    end: float | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames of a recording's events from `start` to `end`, in seconds since the recording's start."""
-    for window in read_windows(recording, reconstructor.windows, start, end):
+    """Yield the frames of a recording's events; arguments and errors as for `read_windows`."""
+    for window in read_windows(recording, reconstructor.windows, start, end, on_warning=on_warning):
         yield reconstructor.make(window)
 
 
@@ -81,14 +86,20 @@ def read_windows(
     start: float | None = None,
     end: float | None = None,
     on_frame: Callable[[ImageMessage], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[Window]:
     """Yield the windows of a recording's events from `start` to `end`, in seconds since the recording's start.
 
     Args:
         on_frame: called with each camera frame of that time; without it no frame is decoded.
+        on_warning: called with each warning of an InputCheck.
     Raises:
-        RecordingError: the sensor size changes within the recording.
+        RecordingError: there is no event between start and end, the sensor size changes within the recording, or its
+            events are not in order of time.
     """
+    event_filter = windows.event_filter
+    check = InputCheck(recording.height, recording.width, event_filter.counts, event_filter.noise_filter)
+    messages = 0
     for recorded in recording.read(start, end, frames=on_frame is not None, camera_info=False):
         message = recorded.message
         if on_frame and isinstance(message, ImageMessage):
@@ -100,8 +111,40 @@ def read_windows(
                 f"{recording.path}: {recorded.topic} changes from {recording.width}x{recording.height}"
                 f" to {message.width}x{message.height} pixels"
             )
-        yield from windows.push(message.events, message.frame_id)
+        messages += len(message.events) > 0
+        for warning in check.observe(message.events) if on_warning else ():
+            on_warning(warning)  # type: ignore[misc]
+        closed = windows.push(message.events, message.frame_id)
+        _check_order(recording, event_filter.counts, messages)
+        yield from closed
+    if not event_filter.counts.received:
+        raise RecordingError(_nothing_selected(recording, start, end))
     yield from windows.flush()
+
+
+def _check_order(recording: Recording, counts: FilterCounts, messages: int) -> None:
+    """Raise RecordingError if time goes back so often that the events cannot be in order."""
+    shuffled = counts.time_jumps >= 20 and 4 * counts.time_jumps >= messages
+    if shuffled or (counts.time_jumps >= 3 and 2 * counts.reordered > counts.received):
+        raise RecordingError(
+            f"{recording.path}: the events are not in order of time: within {messages} messages or blocks time jumps"
+            f" back {counts.time_jumps} times, and {counts.reordered} of {counts.received} events are out of order;"
+            " sort them by time first"
+        )
+
+
+def _nothing_selected(recording: Recording, start: float | None, end: float | None) -> str:
+    """Return an error that says where the events are."""
+    stamps: list[int] = []
+    for recorded in recording.read(frames=False, camera_info=False):
+        if isinstance(recorded.message, EventMessage) and len(recorded.message.events):
+            t = recorded.message.events["t"]
+            stamps = [min([int(t[0]), *stamps[:1]]), max([int(t[-1]), *stamps[1:]])]
+    if not stamps:
+        return f"{recording.path}: {recording.events_topic} has no events"
+    first, last = ((stamp - recording.start) / NS for stamp in stamps)
+    span = f"{'the begin' if start is None else f'{start:g} s'} to {'the end' if end is None else f'{end:g} s'}"
+    return f"{recording.path}: no events from {span}: the events are from {first:.3f} s to {last:.3f} s"
 
 
 def choose_windows(

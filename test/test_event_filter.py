@@ -155,7 +155,7 @@ def test_two_cameras_of_other_clocks_on_one_topic_do_not_reset_each_other():
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 240), (15, 240), (65_535, 65_535)])
 def test_a_sensor_size_that_cannot_be_is_refused(size):
-    with pytest.raises(EventError, match=r"^a sensor of \d+x\d+ pixels; expected 16x16 to 4194304 pixels in all$"):
+    with pytest.raises(EventError, match=r"impossible sensor size \d+x\d+"):
         EventFilter(*size)
 
 
