@@ -75,9 +75,15 @@ def reconstruct_recording(
     end: float | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[Frame]:
-    """Yield the frames of a recording's events; arguments and errors as for `read_windows`."""
+    """Yield the frames of a recording's events; arguments and errors as for `read_windows`.
+
+    Raises:
+        RecordingError: also if there is no event between start and end.
+    """
     for window in read_windows(recording, reconstructor.windows, start, end, on_warning=on_warning):
         yield reconstructor.make(window)
+    if not reconstructor.windows.event_filter.counts.received:
+        raise RecordingError(_nothing_selected(recording, start, end))
 
 
 def read_windows(
@@ -94,8 +100,7 @@ def read_windows(
         on_frame: called with each camera frame of that time; without it no frame is decoded.
         on_warning: called with each warning of an InputCheck.
     Raises:
-        RecordingError: there is no event between start and end, the sensor size changes within the recording, or its
-            events are not in order of time.
+        RecordingError: the sensor size changes within the recording, or its events are not in order of time.
     """
     event_filter = windows.event_filter
     check = InputCheck(recording.height, recording.width, event_filter.counts, event_filter.noise_filter)
@@ -117,8 +122,6 @@ def read_windows(
         closed = windows.push(message.events, message.frame_id)
         _check_order(recording, event_filter.counts, messages)
         yield from closed
-    if not event_filter.counts.received:
-        raise RecordingError(_nothing_selected(recording, start, end))
     yield from windows.flush()
 
 

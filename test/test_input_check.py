@@ -14,7 +14,7 @@ def warnings(events, check=None, pieces=20):
     return [text for part in np.array_split(events, pieces) for text in check.observe(part)]
 
 
-@pytest.mark.parametrize("rate", [1e3, 1e5, 5e6])
+@pytest.mark.parametrize("rate", [1e3, 1e4, 1e5])
 @pytest.mark.parametrize(("factor", "name"), [(10**6, "microseconds"), (10**9, "nanoseconds")])
 def test_microseconds_and_nanoseconds_read_as_seconds_are_recognised(rate, factor, name):
     t = np.arange(2000) * (1e9 / rate)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..events import NS
 from ..recordings.write import RecordingWriter
 from ..tone_map import to_mono8
 from ..wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
-from .recording import NS, Frame
+from .recording import Frame
 
 # Times are counted from here: a stamp of zero means "unknown" to much of ROS.
 START_NS = NS

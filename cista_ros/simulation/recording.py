@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..events import no_events
+from ..events import NS, no_events
 from .grids import event_array
 from .pictures import Pictures
 from .pixel import PixelState, expand, merge, pixel_runs
 from .scene import Draw, Scenes
 from .sequences import SimulationConfig, draw_camera, draw_noise
 
-NS = 1_000_000_000
 SRGB = 2.2  # exponent from a video's pixel values to linear light, approximately
 MIDDLE_GREY = 0.18  # linear light of a well exposed video's mean
 
