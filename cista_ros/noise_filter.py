@@ -142,7 +142,8 @@ class FixedMask:
 
     def keep(self, events: np.ndarray) -> np.ndarray:
         """Return the mask (N,) of events to keep."""
-        return np.logical_not(self.mask[events["y"], events["x"]])
+        hot: np.ndarray = self.mask[events["y"], events["x"]]
+        return ~hot
 
 
 class NoiseFilter:

@@ -1,4 +1,4 @@
-"""`cista convert`: a recording into another format, or with another type of event messages."""
+"""`cista convert`: write a recording in another format, or with another type of event messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .options import EventsTopicOption, EventTime, EventTimeOption, FramesTopicOption, JsonOption
 
 if TYPE_CHECKING:
     from ..recordings.convert import Converted
@@ -47,13 +49,6 @@ class EventsAs(str, Enum):
     mono = "mono"
 
 
-class EventTime(str, Enum):
-    """Whose clock the times of event packets are."""
-
-    sensor = "sensor"
-    host = "host"
-
-
 def convert(
     source: Annotated[Path, typer.Argument(help="Recording of any readable format.")],
     output: Annotated[Path, typer.Argument(help="Recording to write; must not exist.")],
@@ -62,22 +57,22 @@ def convert(
         typer.Option(help="Default: by the suffix of OUTPUT (.bag, .mcap, .zip, .raw, .h5), else ros2 (sqlite3)."),
     ] = None,
     metadata_version: Annotated[
-        int, typer.Option(help="Of a rosbag2: 8, or 9 for Kilted and later.", min=8, max=9)
+        int, typer.Option(help="Metadata version of a rosbag2: 8, or 9 for Kilted and later.", min=8, max=9)
     ] = 8,
     events: Annotated[
-        EventsAs, typer.Option(help="In bags: as they are, dvs_msgs/EventArray, or EventPacket in an encoding.")
+        EventsAs,
+        typer.Option(help="Event messages in bags: unchanged, dvs_msgs/EventArray, or EventPacket in an encoding."),
     ] = EventsAs.keep,
     lossy: Annotated[
-        bool, typer.Option("--lossy", help="Change times that the encoding cannot hold, and tell how.")
+        bool, typer.Option("--lossy", help="Change times that the encoding cannot represent, and report how.")
     ] = False,
-    event_time: Annotated[
-        EventTime, typer.Option(help="Of event packets: the camera's clock, or the host's by their stamps.")
-    ] = EventTime.sensor,
-    events_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear events.")] = None,
-    frames_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear images.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    frames: Annotated[bool, typer.Option(help="Also write camera frames and camera infos.")] = True,
+    event_time: EventTimeOption = EventTime.sensor,
+    events_topic: EventsTopicOption = None,
+    frames_topic: FramesTopicOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write a recording anew: the same events, images and camera infos, streamed."""
+    """Write a recording in another format: the same events, images and camera infos, streamed."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -109,6 +104,7 @@ def convert(
             events_as=events.value,
             lossy=lossy,
             metadata_version=metadata_version,
+            frames=frames,
             on_message=on_message,
         )
     took = time.perf_counter() - began
@@ -128,7 +124,7 @@ def convert(
 
 
 def _changes(done: Converted) -> list[str]:
-    """How the output differs from the source, in words."""
+    """Return how the output differs from the source."""
     texts = {
         f"Left out: {', '.join(done.left_out_topics)}": bool(done.left_out_topics),
         f"Left out: {done.left_out_camera_infos} camera infos that calib.txt cannot hold": done.left_out_camera_infos,
@@ -141,7 +137,7 @@ def _changes(done: Converted) -> list[str]:
 
 
 def _check_name(output: Path, format: OutputFormat) -> None:
-    """Raise RecordingError where a name says another format than what is written: it could not be read back."""
+    """Raise RecordingError if the suffix belongs to another format: the file could not be read back."""
     from ..errors import RecordingError
 
     if format is OutputFormat.ros1 and output.suffix != ".bag":

@@ -1,4 +1,4 @@
-"""The folder that `cista reconstruct` writes: frames/*.png, frames.csv, frames.npz, and a video beside them."""
+"""The folder that `cista reconstruct` writes: frames/*.png, frames.csv, frames.npz, and a video."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from ..util.video import VideoWriter
 
 
 class FrameFolder:
-    """Writes pictures as they come; to be used as a context manager. Frames of an earlier run in it are removed.
+    """Writes frames as they come; a context manager. It deletes the frames of an earlier run.
 
     Args:
-        path: the folder, made if need be.
-        height, width: of the pictures.
-        floats: also write frames.npz: image float32 (N, H, W) before the tone map, stamp int64 (N,) in ns.
-        video: also write this MP4.
+        path: the folder, created if missing.
+        height, width: size of the frames.
+        npz: also write frames.npz: image float32 (N, H, W) before the tone map, stamp int64 (N,) in ns.
+        video: also write this MP4 file.
     """
 
-    def __init__(self, path: Path, height: int, width: int, floats: bool = False, video: Path | None = None) -> None:
+    def __init__(self, path: Path, height: int, width: int, npz: bool = False, video: Path | None = None) -> None:
         self.path, self.frames = path, path / "frames"
         self.count = 0
         self._shape = (height, width)
         self._stamps: list[int] = []
         self._open = ExitStack()
         self.frames.mkdir(parents=True, exist_ok=True)
-        # Before anything is removed: it may be that it cannot be written.
+        # Opened before anything is deleted: it may not be writable.
         self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
         with ExitStack() as failing:
             failing.callback(self._open.close)
-            self._begin(floats)
+            self._begin(npz)
             failing.pop_all()
 
-    def _begin(self, floats: bool) -> None:
+    def _begin(self, npz: bool) -> None:
         for old in [*self.frames.glob("[0-9]" * 8 + ".png"), self.path / "frames.csv", self.path / "frames.npz"]:
             old.unlink(missing_ok=True)
         self._csv_file = self._open.enter_context((self.path / "frames.csv").open("w", newline=""))
         self._csv = csv.writer(self._csv_file)
-        self._csv.writerow(["index", "stamp_ns", "events", "windows", "milliseconds"])
-        # How many pictures will come is not known: they wait in a file, not in memory, until the array can be written.
-        self._waiting = self._open.enter_context((self.path / "frames.npz.part").open("w+b")) if floats else None
+        self._csv.writerow(["index", "stamp_ns", "events", "steps", "milliseconds"])
+        # The number of frames is unknown: they wait in a file, not in memory, until the array can be written.
+        self._waiting = self._open.enter_context((self.path / "frames.npz.part").open("w+b")) if npz else None
 
     def __enter__(self) -> FrameFolder:
         return self
@@ -77,17 +77,18 @@ class FrameFolder:
         self._csv.writerow([self.count, frame.stamp, len(frame.events), frame.steps, f"{milliseconds:.3f}"])
         self._csv_file.flush()
         if self._waiting:
-            self._waiting.write(np.ascontiguousarray(frame.image, "<f4"))
+            self._waiting.write(np.ascontiguousarray(frame.image, "<f4").tobytes())
         if self._video:
             self._video.write(shown, frame.stamp)
         self._stamps.append(frame.stamp)
         self.count += 1
 
     def _named(self, failure: OSError) -> OSError:
-        """Python names a file that cannot be opened, but not one that cannot be written to."""
+        """Add the folder's name to an error of writing, which names no file."""
         return failure if failure.filename else OSError(failure.errno, failure.strerror, str(self.path))
 
     def _write_npz(self) -> None:
+        assert self._waiting
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, *self._shape)}
         self._waiting.seek(0)
         with zipfile.ZipFile(self.path / "frames.npz", "w") as archive:

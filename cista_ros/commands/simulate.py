@@ -1,4 +1,4 @@
-"""`cista simulate`: pictures, or a clip, in; a recording of events and frames out."""
+"""`cista simulate`: images or a video clip in, a recording of events and frames out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .options import DeviceOption, Range, range_option
 
-    from ..simulation.recording import Step
+if TYPE_CHECKING:
     from ..simulation.sequences import SimulationConfig
 
 
 class Format(str, Enum):
-    """What is written."""
+    """Formats that can be written."""
 
     ros1 = "ros1"
     ros2 = "ros2"
@@ -24,22 +23,29 @@ class Format(str, Enum):
     ecd_text = "ecd-text"
 
 
+_OBJECTS, _THRESHOLD = Range(0, 30), Range(0.15, 0.4)
+
+
 def simulate(
-    source: Annotated[Path, typer.Argument(help="Folder of pictures; with --video, a clip of a high frame rate.")],
+    source: Annotated[Path, typer.Argument(help="Folder of images, or with --video a clip with a high frame rate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Recording to write; must not exist.")],
     format: Annotated[Format | None, typer.Option(help="Default: ros1 for *.bag, else ros2.")] = None,
-    video: Annotated[bool, typer.Option("--video", help="SOURCE is a clip, not a folder of pictures.")] = False,
-    seconds: Annotated[float, typer.Option(help="Length; of a clip at most so much is used.", min=0.01)] = 5.0,
-    width: Annotated[int, typer.Option(help="Sensor; a clip keeps its own size.", min=16, max=4096)] = 240,
-    height: Annotated[int, typer.Option(min=16, max=4096)] = 180,
-    fps: Annotated[float, typer.Option(help="Camera frames a second.", min=0.1)] = 25.0,
-    speed: Annotated[float, typer.Option(help="Of the fastest point, pixels a second.", min=0.1, max=2000)] = 100.0,
-    pauses: Annotated[float | None, typer.Option(help="Seconds from one pause to the next.", min=0.1)] = None,
-    objects: Annotated[tuple[int, int], typer.Option(help="Fewest and most objects on 240x180.")] = (0, 30),
-    threshold: Annotated[tuple[float, float], typer.Option(help="Range of the contrast threshold.")] = (0.15, 0.4),
+    video: Annotated[bool, typer.Option("--video", help="SOURCE is a video clip, not a folder of images.")] = False,
+    seconds: Annotated[float, typer.Option(help="Length of the recording; at most that of the clip.", min=0.01)] = 5.0,
+    width: Annotated[int, typer.Option(help="Sensor width; a clip keeps its own size.", min=16, max=4096)] = 240,
+    height: Annotated[int, typer.Option(help="Sensor height.", min=16, max=4096)] = 180,
+    fps: Annotated[float, typer.Option(help="Camera frames per second.", min=0.1)] = 25.0,
+    speed: Annotated[
+        float, typer.Option(help="Speed of the fastest point in pixels per second.", min=0.1, max=2000)
+    ] = 100.0,
+    pauses: Annotated[
+        float | None, typer.Option(help="Mean seconds between pauses of the motion. Default: none.", min=0.1)
+    ] = None,
+    objects: Annotated[Range, range_option("Number of objects, on 240x180 pixels.")] = _OBJECTS,
+    threshold: Annotated[Range, range_option("Contrast threshold.")] = _THRESHOLD,
     noise: Annotated[bool, typer.Option(help="Background activity, leak and hot pixels.")] = True,
     seed: Annotated[int, typer.Option(help="The same seed gives the same recording.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "cpu",
+    device: DeviceOption = "cpu",
 ) -> None:
     """Simulate an event camera (ESIM's pixel) before a moving scene: events, frames, camera info as in ECD's bags."""
     import torch
@@ -48,16 +54,24 @@ def simulate(
 
     from ..reconstructor import choose_device
     from ..recordings.write import write_recording
+    from ..simulation.clip import ENOUGH_FPS, open_clip
     from ..simulation.export import write_frame
     from ..simulation.pictures import Pictures, load_pictures
-    from ..simulation.recording import Drive, record, scene_steps
+    from ..simulation.recording import Drive, clip_steps, record, scene_steps
 
     chosen = choose_device(device)
     config = _config(objects, threshold, noise)
     generator = torch.Generator(chosen).manual_seed(seed)
     format = format or (Format.ros1 if output.suffix == ".bag" else Format.ros2)
     if video:
-        steps = _clip(source, config, fps, seconds)
+        clip = open_clip(source, seconds)
+        if clip.rate < ENOUGH_FPS:
+            typer.echo(
+                f"Warning: {source} has {clip.rate:g} frames per second. Events between frames are interpolated,"
+                f" so fast motion looks wrong: use a clip with {ENOUGH_FPS} or more.",
+                err=True,
+            )
+        steps = clip_steps(clip.frames, config, fps)
         total = None
     else:
         pictures = Pictures(list(load_pictures(source).values()), chosen)
@@ -73,20 +87,15 @@ def simulate(
     console.print(f"{events} events and {frames} frames in {output}")
 
 
-def _config(objects: tuple[int, int], threshold: tuple[float, float], noise: bool) -> SimulationConfig:
+def _config(objects: Range, threshold: Range, noise: bool) -> SimulationConfig:
     from ..simulation.scene import SceneConfig
     from ..simulation.sequences import CameraConfig, SimulationConfig, check_ranges
 
-    camera = CameraConfig(threshold=threshold)
+    camera = CameraConfig(threshold=(threshold.low, threshold.high))
     if not noise:
-        camera = CameraConfig(threshold=threshold, leak_hz=(0, 0), noise_hz=(1e-12, 1e-12), hot_pixels=(0, 0))
-    config = SimulationConfig(SceneConfig(objects=objects), camera)
+        camera = CameraConfig(
+            threshold=(threshold.low, threshold.high), leak_hz=(0, 0), noise_hz=(1e-12, 1e-12), hot_pixels=(0, 0)
+        )
+    config = SimulationConfig(SceneConfig(objects=(int(objects.low), int(objects.high))), camera)
     check_ranges(config)
     return config
-
-
-def _clip(path: Path, config: SimulationConfig, fps: float, seconds: float) -> Iterator[Step]:
-    from ..simulation.clip import open_clip
-    from ..simulation.recording import clip_steps
-
-    return clip_steps(open_clip(path, seconds), config, fps)

@@ -43,6 +43,7 @@ def convert(
     events_as: str = "keep",
     lossy: bool = False,
     metadata_version: int = 8,
+    frames: bool = True,
     on_message: Callable[[int, int], None] = lambda received, events: None,
 ) -> Converted:
     """Write a recording anew in one of writing.FORMATS, under its own topics.
@@ -52,20 +53,21 @@ def convert(
             encoding packets. ECD text is text, and RAW is evt3.
         lossy: change times that the encoding cannot hold: nanoseconds below a microsecond are cut off, and those of
             evt3 begin in its first 16.8 s.
+        frames: also write frames and camera infos, if the format holds them.
         on_message: is told when each message was received (ns), and how many events have been written.
 
     Raises:
         RecordingError: the source cannot be read, the path exists, or something cannot be held by what is written.
     """
     done = Converted(left_out_topics=list(source.other_topics))
-    if format in EVENTS_ONLY:
+    others = frames and format not in EVENTS_ONLY
+    if not others:
         done.left_out_topics += [name for name in (source.frames_topic, source.camera_info_topic) if name]
     encoding = "evt3" if format == "raw" else events_as if format != "ecd-text" else ""
     encode = _Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
     topics |= {ImageMessage: source.frames_topic or "", CameraInfoMessage: source.camera_info_topic or ""}
     with write_recording(path, format, topics=topics, metadata_version=metadata_version, compression="lz4") as writer:
-        others = format not in EVENTS_ONLY
         for recorded in source.read(frames=others, camera_info=others):
             message = recorded.message
             try:

@@ -49,3 +49,13 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
         assert "Traceback" not in done.stderr
     assert there.read_text() == "precious"
     assert not (tmp_path / "out").exists()
+
+
+def test_frames_can_be_omitted(sample_bag, tmp_path):
+    done = run(sample_bag, tmp_path / "out.bag", "--no-frames", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["images"] == summary["camera_infos"] == 0 < summary["events"]
+    assert "/dvs/image_raw" in summary["left_out_topics"]
+    with open_recording(tmp_path / "out.bag") as recording:
+        assert recording.frames_topic is None and not len(recording.frame_stamps())

@@ -36,7 +36,7 @@ def test_an_array_that_does_not_fit_is_told_and_not_left(tmp_path, pictures):
     with (
         files_of_at_most(limit),
         pytest.raises(OSError, match=str(tmp_path)),
-        FrameFolder(tmp_path, *SIZE, floats=True) as folder,
+        FrameFolder(tmp_path, *SIZE, npz=True) as folder,
     ):
         for i in range(pictures):
             folder.write(picture(i), 1.0)

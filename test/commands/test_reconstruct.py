@@ -103,14 +103,14 @@ def rows(out):
 
 
 def test_one_image_for_each_camera_frame_that_new_events_precede(cista, tmp_path, bag, weights):
-    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--float", "--json")
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--npz", "--json")
     assert done.returncode == 0, done.stderr
     events, stamps = make_stream(), T0 + np.arange(0, 200, 40) * MS
     edges = np.searchsorted(events["t"], stamps, "right")
     table = rows(tmp_path / "out")
     assert [int(row["stamp_ns"]) for row in table] == stamps[1:].tolist(), "no event precedes the first frame"
     assert [int(row["events"]) for row in table] == np.diff(edges).tolist()
-    assert [int(row["windows"]) for row in table] == [round(n / 167) for n in np.diff(edges)]
+    assert [int(row["steps"]) for row in table] == [round(n / 167) for n in np.diff(edges)]
     floats = np.load(tmp_path / "out" / "frames.npz")
     assert floats["image"].dtype == np.float32
     assert floats["image"].shape == (4, H, W)
@@ -124,7 +124,7 @@ def test_one_image_for_each_camera_frame_that_new_events_precede(cista, tmp_path
 
 def test_pictures_are_the_tone_mapped_floats_and_the_video_shows_them(cista, tmp_path, bag, weights):
     video = tmp_path / "v.mp4"
-    done = cista(bag, "-o", tmp_path / "o", "--weights", weights, "--float", "--tone-map", "none", "--video", video)
+    done = cista(bag, "-o", tmp_path / "o", "--weights", weights, "--npz", "--tone-map", "none", "--video", video)
     assert done.returncode == 0, done.stderr
     floats = np.load(tmp_path / "o" / "frames.npz")["image"]
     pictures = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted((tmp_path / "o" / "frames").glob("*.png"))]
@@ -136,7 +136,7 @@ def test_pictures_are_the_tone_mapped_floats_and_the_video_shows_them(cista, tmp
 
 def test_recording_and_released_weights_give_the_images_of_an_independent_computation(cista, tmp_path, bag_and_weights):
     recording_bag, released_weights = bag_and_weights
-    done = cista(recording_bag, "-o", tmp_path, "--weights", released_weights, "--windows", "frames", "--float")
+    done = cista(recording_bag, "-o", tmp_path, "--weights", released_weights, "--windows", "frames", "--npz")
     assert done.returncode == 0, done.stderr
     floats = np.load(tmp_path / "frames.npz")
     with open_recording(recording_bag) as recording:
@@ -206,7 +206,7 @@ def test_frames_on_another_clock_than_the_events_do_not_make_one_window_of_every
 def test_a_video_that_cannot_be_written_leaves_the_earlier_frames_and_nothing_else(cista, tmp_path, bag, weights):
     cista(bag, "-o", tmp_path / "out", "--weights", weights)
     before = sorted(tmp_path.rglob("*"))
-    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--float", "--video", tmp_path / "none" / "v.mp4")
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--npz", "--video", tmp_path / "none" / "v.mp4")
     assert done.returncode == 2
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -231,7 +231,7 @@ def test_the_command_works_in_a_process_of_its_own(tmp_path, bag, weights):
 
 def test_frames_of_an_earlier_run_do_not_stay(cista, tmp_path, bag, weights):
     out = tmp_path / "out"
-    cista(bag, "-o", out, "--weights", weights, "--windows", "count", "--count", "100", "--float")
+    cista(bag, "-o", out, "--weights", weights, "--windows", "count", "--count", "100", "--npz")
     (out / "frames" / "mine.png").write_bytes(b"")
     cista(bag, "-o", out, "--weights", weights)
     assert len(list((out / "frames").glob("0*.png"))) == 4
@@ -241,7 +241,7 @@ def test_frames_of_an_earlier_run_do_not_stay(cista, tmp_path, bag, weights):
 
 def test_auto_says_what_it_chose_and_shows_what_the_reference_shows(cista, tmp_path, bag, weights):
     for runtime in ("auto", "eager"):
-        options = ("--float", "--json", "--runtime", runtime, "--precision", "fp32")
+        options = ("--npz", "--json", "--runtime", runtime, "--precision", "fp32")
         done = cista(bag, "-o", tmp_path / runtime, "--weights", weights, *options)
         assert done.returncode == 0, done.stderr
         chosen = json.loads(done.stdout)["runtime"]
@@ -257,7 +257,7 @@ def test_downscaled_pictures_are_smaller(cista, tmp_path, weights):
     large["x"], large["y"] = 3 * events["x"], 3 * events["y"]
     bag = write_bag(tmp_path / "large.bag", large, height=3 * H, width=3 * W)
     small = write_bag(tmp_path / "small.bag", events)
-    common = "--weights", weights, "--float", "--max-events", "500"
+    common = "--weights", weights, "--npz", "--max-events", "500"
     assert cista(bag, "-o", tmp_path / "a", "--downscale", "3", *common).returncode == 0
     assert cista(small, "-o", tmp_path / "b", *common).returncode == 0
     a, b = (np.load(tmp_path / name / "frames.npz")["image"] for name in "ab")
@@ -322,3 +322,83 @@ def test_bad_input_ends_with_one_clear_line_and_exit_code_2(cista, tmp_path, bag
     assert done.returncode == 2
     assert text in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+def test_images_at_given_times(cista, tmp_path, weights):
+    """Kalibr's recipe: the times of another camera's images, in nanoseconds or seconds, whatever frames there are."""
+    bag, stamps = write_bag(tmp_path / "b.bag", make_stream()), T0 + np.array([30, 60, 61, 150]) * MS
+    for name, text in (
+        ("ns.csv", "# stamp\n" + "".join(f"{stamp},\n" for stamp in stamps)),
+        ("s.txt", "".join(f"{stamp // 10**9}.{stamp % 10**9:09d}\n\n" for stamp in stamps)),
+    ):
+        (tmp_path / name).write_text(text)
+        done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--stamps", tmp_path / name, "--json")
+        assert done.returncode == 0, done.stderr
+        assert [int(row["stamp_ns"]) for row in rows(tmp_path / "out")] == stamps.tolist()
+        assert json.loads(done.stdout)["windows"] == "stamps"
+
+
+@pytest.mark.parametrize(
+    ("text", "stub"),
+    [("", "no time stamps"), ("5\nx\n", "line 2"), ("5\n4\n", "line 2"), ("1e30\n", "line 1"), (None, "no such file")],
+)
+def test_bad_stamp_files_are_named(cista, tmp_path, bag, weights, text, stub):
+    path = tmp_path / "stamps.txt"
+    if text is not None:
+        path.write_text(text)
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--stamps", path)
+    assert done.returncode == 2 and "stamps.txt" in done.stderr and stub in done.stderr
+
+
+def test_a_selection_without_events_says_when_the_events_are(cista, tmp_path, weights):
+    bag = write_bag(tmp_path / "b.bag", make_stream(), frame_every_ms=0)
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--start", "100", "--end", "110")
+    assert done.returncode == 2
+    assert "no events from 100 s to 110 s: the events are from 0.000 s to 0.200 s" in " ".join(done.stderr.split())
+
+
+def test_shuffled_events_stop_early(cista, tmp_path, weights):
+    events = make_stream(20_000, 2.0)
+    bag = tmp_path / "b.bag"
+    store = get_typestore(Stores.ROS1_NOETIC)
+    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
+    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
+    with Writer(bag) as writer:
+        topic = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
+        for i, part in enumerate(np.array_split(np.random.default_rng(0).permutation(events), 200)):
+            writer.write(topic, T0 + i * MS, ros1.encode(EventMessage(T0 + i * MS, "", H, W, part)))
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights)
+    assert done.returncode == 2 and "not in order of time" in " ".join(done.stderr.split())
+
+
+def test_times_in_microseconds_are_warned_about(cista, tmp_path, weights):
+    events = make_stream()
+    events["t"] = T0 + (events["t"] - T0) * 10**6
+    bag = tmp_path / "b.bag"
+    store = get_typestore(Stores.ROS1_NOETIC)
+    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
+    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
+    with Writer(bag) as writer:
+        topic = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
+        for i, part in enumerate(np.array_split(events, 20)):
+            writer.write(topic, T0 + i * MS, ros1.encode(EventMessage(T0 + i * MS, "", H, W, part)))
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--windows", "count")
+    assert "1e+06 times too large (microseconds read as seconds)" in " ".join(done.stderr.split())
+
+
+def test_hot_pixels_are_reported_then_learned_then_read_from_the_file(cista, tmp_path, weights):
+    t = T0 + np.arange(0, 10**9, 50_000)
+    hot = make_events(np.full(len(t), 3), np.full(len(t), 4), t, np.ones(len(t)))
+    events = np.concatenate([make_stream(5000, 1.0), hot])
+    bag = write_bag(tmp_path / "b.bag", events[np.argsort(events["t"], kind="stable")], frame_every_ms=0)
+    common = bag, "-o", tmp_path / "out", "--weights", weights, "--json"
+    done = cista(*common)
+    assert "1 hot pixels" in done.stderr and "--hot-pixel-mask" in done.stderr
+    done = cista(*common, "--hot-pixel-mask", "learn", "--noise-filter", "activity")
+    learned = json.loads(done.stdout)["events"]
+    assert learned["hot"] > 14_000 and learned["noise"] > 0 and "hot pixels" not in done.stderr
+    assert (tmp_path / "out" / "hot_pixels.txt").read_text().splitlines()[1:] == ["3 4"]
+    done = cista(*common, "--hot-pixel-mask", tmp_path / "out" / "hot_pixels.txt")
+    assert json.loads(done.stdout)["events"]["hot"] >= 20_000
+    done = cista(*common, "--hot-pixel-mask", tmp_path / "none.png")
+    assert done.returncode == 2 and "none.png" in done.stderr

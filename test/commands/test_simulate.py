@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -72,14 +73,39 @@ def test_a_clip_becomes_a_recording_of_its_size(tmp_path, monkeypatch, capsys):
     assert len(events_of(tmp_path / "ecd")) > 1000
 
 
+def test_a_raw_h264_stream_of_a_low_rate_is_read_and_warned_about(tmp_path, monkeypatch, capsys):
+    with av.open(str(tmp_path / "clip.h264"), "w", format="h264") as file:
+        stream = file.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for i in range(15):
+            image = np.zeros((32, 48), np.uint8)
+            image[:, i : i + 10] = 200
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="gray")))
+        file.mux(stream.encode())
+    code, said = cista(monkeypatch, capsys, "simulate", tmp_path / "clip.h264", "--video", "-o", tmp_path / "a.bag")
+    assert code == 0, said
+    assert "frames per second" in said and "200" in said
+    events = events_of(tmp_path / "a.bag")
+    assert len(events) > 500 and 0.3e9 < np.ptp(events["t"]) < 0.7e9
+
+
+@pytest.mark.parametrize("text", ["0.2,0.5", "0.3"])
+def test_ranges_are_written_as_help_shows_them(tmp_path, pictures, monkeypatch, capsys, text):
+    options = ("--seconds", 0.1, "--width", 32, "--height", 32, "--objects", "2,3", "--threshold", text)
+    code, said = cista(monkeypatch, capsys, "simulate", pictures, "-o", tmp_path / "a.bag", *options)
+    assert code == 0, said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere", "-o", "x.bag"], "nowhere: no such folder of pictures"),
         (["{empty}", "-o", "x.bag"], "holds no picture"),
         (["{pictures}", "-o", "{pictures}"], "exists already"),
-        (["{pictures}", "-o", "x.bag", "--threshold", "0.5", "0.1"], "camera.threshold: the lowest value 0.5 is above"),
-        (["{pictures}", "-o", "x.bag", "--threshold", "0", "0.1"], "camera.threshold must be above 0"),
+        (["{pictures}", "-o", "x.bag", "--threshold", "0.5,0.1"], "camera.threshold: the lowest value 0.5 is above"),
+        (["{pictures}", "-o", "x.bag", "--threshold", "0,0.1"], "camera.threshold must be above 0"),
+        (["{pictures}", "-o", "x.bag", "--threshold", "a,b"], "expected LOW,HIGH"),
+        (["{pictures}", "-o", "x.bag", "--threshold", "1,2,3"], "expected LOW,HIGH"),
         (["nowhere.mp4", "--video", "-o", "x.bag"], "nowhere.mp4: no such clip"),
         (["{pictures}", "-o", "x.bag", "--device", "tpu"], "device 'tpu' is not one of"),
     ],

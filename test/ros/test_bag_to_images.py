@@ -24,7 +24,7 @@ def reconstruct(recording, output, weights, *options):
     rows = list(csv.DictReader((output / "frames.csv").open()))
     images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((output / "frames").glob("*.png"))]
     assert len(rows) == len(images) > 0
-    return [int(row["stamp_ns"]) for row in rows], images, [int(row["windows"]) for row in rows]
+    return [int(row["stamp_ns"]) for row in rows], images, [int(row["steps"]) for row in rows]
 
 
 def play(client, recording, rate=1.0, **parameters):

@@ -22,7 +22,7 @@ PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
 SIZE_KB = 256
 COMMANDS = {
     "reconstruct": ("reconstruct", str(SAMPLE), "--weights", "cista-tc-small", "-o", "{}/out"),
-    "reconstruct --float": ("reconstruct", str(SAMPLE), "--weights", "cista-tc-small", "--float", "-o", "{}/out"),
+    "reconstruct --npz": ("reconstruct", str(SAMPLE), "--weights", "cista-tc-small", "--npz", "-o", "{}/out"),
     "reconstruct --video": (
         "reconstruct",
         str(SAMPLE),

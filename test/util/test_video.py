@@ -37,3 +37,11 @@ def test_odd_sizes_and_stamps_that_go_back_are_no_trouble(tmp_path):
 def test_a_video_without_pictures_is_closed_without_error(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 32, 48):
         pass
+
+
+def test_a_pause_of_hours_is_shortened(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", 32, 48) as video:
+        for stamp in (0, 7 * 3600 * 10**9, 400 * 365 * 24 * 3600 * 10**9 // 2):
+            video.write(np.zeros((32, 48), np.uint8), stamp)
+    with av.open(str(tmp_path / "v.mp4")) as file:
+        assert [float(frame.time) for frame in file.decode(video=0)] == [0, 10, 20]

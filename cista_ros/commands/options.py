@@ -1,0 +1,60 @@
+"""Options that several commands share: their types, help texts and parsers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class EventTime(str, Enum):
+    """Clock of the events of packets."""
+
+    sensor = "sensor"
+    host = "host"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The lowest and the highest value of an option, written LOW,HIGH."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:g},{self.high:g}"
+
+
+def parse_range(text: str | Range) -> Range:
+    """Parse `LOW,HIGH`, or a single number for both. typer.BadParameter for other texts."""
+    if isinstance(text, Range):  # a default
+        return text
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2):
+        raise typer.BadParameter(f"{text!r}: expected LOW,HIGH or one number, such as 0.2,0.5 or 0.3")
+    return Range(values[0], values[-1])
+
+
+EventTimeOption = Annotated[
+    EventTime, typer.Option(help="Clock of event packets: the camera's (sensor), or the host's by their stamps.")
+]
+EventsTopicOption = Annotated[
+    str | None, typer.Option(help="Events topic, if the recording has more than one.", metavar="TOPIC")
+]
+FramesTopicOption = Annotated[
+    str | None, typer.Option(help="Frames topic, if it is not clear from the events topic.", metavar="TOPIC")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+WeightsOption = Annotated[str, typer.Option(help="Name of shipped or downloaded weights, a file, or auto.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def range_option(help: str) -> typer.models.OptionInfo:
+    """Return the declaration of an option of type Range."""
+    option: typer.models.OptionInfo = typer.Option(parser=parse_range, metavar="LOW,HIGH", help=help)
+    return option
