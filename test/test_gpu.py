@@ -15,7 +15,7 @@ from cista_ros.errors import CistaError, DeviceError
 from cista_ros.events import make_events
 from cista_ros.networks import save_network
 from cista_ros.reconstructor import Reconstructor, choose_device
-from cista_ros.voxel_grid import upload, voxel_grid, voxel_grid_padded, voxel_grid_torch
+from cista_ros.voxel_grid import upload, voxel_grid, voxel_grid_torch
 
 CUDA = torch.device("cuda")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,12 +37,12 @@ def test_auto_selects_the_gpu(gpu):
 def test_voxel_grids_of_the_gpu_equal_those_of_the_cpu(gpu, count):
     events = random_events()[:count]
     expected = voxel_grid(events, 20, 24)
-    columns = upload(events, CUDA)
-    assert columns[0].device.type == "cuda"
-    assert np.array_equal(voxel_grid_torch(*columns, 20, 24).cpu().numpy(), expected)
+    uploaded = upload(events, CUDA)
+    assert uploaded.device.type == "cuda"
+    assert np.array_equal(voxel_grid_torch(uploaded, 20, 24).cpu().numpy(), expected)
     words = torch.zeros(600, 2, dtype=torch.int64)
     words[:count] = torch.from_numpy(events.view(np.int64).reshape(-1, 2))
-    grid = voxel_grid_padded(words.to(CUDA), torch.tensor(count, device=CUDA), 20, 24)
+    grid = voxel_grid_torch(words.to(CUDA), 20, 24, count=torch.tensor(count, device=CUDA))
     assert np.array_equal(grid.cpu().numpy(), expected)
 
 

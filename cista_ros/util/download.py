@@ -197,6 +197,7 @@ def _copy(answer: Any, part: Path, begin: int, total: int | None, progress: Prog
 def _read(answer: Any, address: str) -> bytes:
     # Beside the file that is written: only so is an OSError known to be of the network or of TLS, not of the disk.
     try:
-        return answer.read(CHUNK)
+        data: bytes = answer.read(CHUNK)
+        return data
     except (OSError, HTTPException) as error:
         raise DownloadError(f"{address}: broke off ({_text(error)}); run the command again to go on") from None
