@@ -63,7 +63,7 @@ def sample_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first 0.2 s of the package's sample recording: events, 5 frames, camera info."""
     import cista_ros
     from cista_ros.recordings import open_recording
-    from cista_ros.recordings.writing import write_recording
+    from cista_ros.recordings.write import write_recording
     from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
     path = tmp_path_factory.mktemp("recording") / "sample.bag"
