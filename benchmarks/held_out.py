@@ -1,9 +1,9 @@
-"""Scores of networks on simulated sequences made of pictures that no training here saw; a Markdown table.
+"""Score networks on simulated sequences of pictures that no training used; print a Markdown table.
 
-    python scripts/held_out_table.py PICTURES WEIGHTS … [--sequences 20] [--windows 100] [--size 128] [--drift]
+    python benchmarks/held_out.py PICTURES WEIGHTS … [--sequences 20] [--windows 100] [--size 128] [--drift]
 
-The networks run freely from nothing. --drift instead follows the error along one long sequence (--windows 1000), and
-how much contrast is left of a scene that has come to rest.
+With --drift, instead show the error along one long sequence (--windows 1000), and the contrast that remains after the
+scene has come to rest.
 """
 
 from __future__ import annotations

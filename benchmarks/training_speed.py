@@ -1,6 +1,6 @@
-"""How fast simulation and training are here: sequences per second, the share of each, and what fits into a time.
+"""Measure simulation and training: sequences per second, their shares of the time, iterations in a given time.
 
-python scripts/measure_training.py CONFIG PICTURES [--device cuda] [--set data.batch=64] [--iterations 10]
+python benchmarks/training_speed.py CONFIG PICTURES [--device cuda] [--set data.batch=64] [--iterations 10]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--minutes", type=float, default=25.0, help="what to plan for")
+    parser.add_argument("--minutes", type=float, default=25.0, help="time to plan for")
     parser.add_argument("--backbone", type=Path)
     parser.add_argument("--heads", type=Path)
     options = parser.parse_args()

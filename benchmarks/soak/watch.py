@@ -1,11 +1,4 @@
-"""What the soaks share: a reconstruction node, cameras before it, somebody who watches it, and the line of results.
-
-Each soak prints what it sees to stderr while it runs, and in the end one line of JSON to stdout: the machine, the
-command, what was sent, the node's last counts, and which of its criteria held. It ends with code 1 if one did not.
-
-With PREFER=1 in the environment the scheduler prefers nodes and cameras to whatever else runs, as a robot would: for a
-machine that has too much to do. Root may ask for that.
-"""
+"""Common parts of the soak tests: processes of the node and the camera, an observer of topics, and the result line."""
 
 from __future__ import annotations
 
@@ -37,12 +30,12 @@ from cista_ros.node.process import free_domain
 NODE = "/cista_reconstruct"
 HERE = Path(__file__).parent
 PREFER = bool(os.environ.get("PREFER"))
-PREFERENCE = -5  # as of nice, for a whole session
+PREFERENCE = -5  # like nice, for a whole session
 UNUSABLE = "outside", "late", "stray", "skipped", "discarded", "failed", "not_ready"
 
 
 class Watcher:
-    """Subscribes a node's images and diagnostics in this process, and keeps numbers of them."""
+    """Subscribe to a node's images and diagnostics in this process, and record statistics."""
 
     def __init__(self, domain: int, name: str = NODE, own_name: str = "watcher") -> None:
         self.context = rclpy.Context()
@@ -52,7 +45,7 @@ class Watcher:
         self.executor.add_node(self.node)
         self.name = name
         self.images = self.stamps_back = 0
-        self.latencies: list[float] = []  # ms from an image's stamp, the time of its last event, to its arrival here
+        self.latencies: list[float] = []  # ms from an image's stamp, its last event, to its arrival
         self.counts: dict[str, Any] = {}
         self.reports = 0
         self.levels = {"OK": 0, "WARN": 0, "ERROR": 0}
@@ -80,13 +73,13 @@ class Watcher:
                     self.errors.add(status.message)
 
     def spin(self, seconds: float) -> None:
-        """Let callbacks run for so long."""
+        """Run callbacks for some seconds."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.executor.spin_once(timeout_sec=left)
 
     def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> bool:
-        """Let callbacks run until a condition holds; whether it did in time."""
+        """Run callbacks until a condition holds; return whether it did in time."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
@@ -95,7 +88,7 @@ class Watcher:
         return True
 
     def settled(self, seconds: float = 60.0) -> bool:
-        """Wait until the node has nothing left to do, and says so twice."""
+        """Wait until two successive reports say that the node has nothing left to do."""
 
         def quiet() -> bool:
             seen = self.counts.get("messages"), self.reports
@@ -110,7 +103,7 @@ class Watcher:
         return False
 
     def call(self, kind: Any, name: str, request: Any, seconds: float = 60.0) -> Any:
-        """What a service answers; asked again where an answer got lost."""
+        """Return a service's response; ask again if it is lost."""
         client = self.node.create_client(kind, name)
         try:
             end = time.monotonic() + seconds
@@ -130,7 +123,7 @@ class Watcher:
 
 
 class Soak:
-    """A ROS domain of its own, on this machine only, with the processes of one soak."""
+    """The processes of one soak test, in a separate ROS domain on this machine only."""
 
     def __init__(self, folder: Path) -> None:
         Process.own_session = True
@@ -142,7 +135,7 @@ class Soak:
         self.load: list[float] = []
 
     def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), wait: bool = True, **env: str) -> Process:
-        """A reconstruction node; waits until it is active."""
+        """Start a reconstruction node and wait until it is active."""
         options = [word for assignment in parameters for word in ("-p", assignment)]
         process = Process(module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), self.domain, **env)
         self.processes.append(process)
@@ -155,7 +148,7 @@ class Soak:
         return process
 
     def start_camera(self, *arguments: Any, counts: str = "sent", **env: str) -> Process:
-        """A process of traffic.py; what it sent is in `sent()`."""
+        """Start traffic.py, which counts in `sent()`."""
         command = [str(HERE / "traffic.py"), str(self.folder / counts), *map(str, arguments)]
         process = Process(command, self.domain, **env)
         self.processes.append(process)
@@ -164,12 +157,12 @@ class Soak:
         return process
 
     def sent(self, counts: str = "sent") -> dict[str, int]:
-        """What the cameras sent, after all restarts."""
+        """Return what the cameras sent, over all restarts."""
         path = self.folder / counts
         return read_counts(path) if path.exists() else dict.fromkeys(("sent_events", "sent_messages"), 0)
 
     def spin_while(self, process: Process, each: Callable[[], None] = lambda: None, seconds: float = 10.0) -> None:
-        """Until a process has ended, calling `each` every so many seconds."""
+        """Run callbacks until a process ends, and call `each` periodically."""
         while process.popen.poll() is None:
             self.watcher.until(lambda: process.popen.poll() is not None, seconds)
             self.load.append(os.getloadavg()[0])
@@ -184,14 +177,14 @@ class Soak:
 
 
 def _prefer(process: Process) -> None:
-    """Have the scheduler prefer a process to the other programs of this machine, if PREFER is set; root may."""
+    """Let the scheduler prefer a process to other programs, if PREFER is set (needs root)."""
     if PREFER:
         Path(f"/proc/{process.popen.pid}/autogroup").write_text(str(PREFERENCE))
 
 
 @contextmanager
 def soak():
-    """A Soak in a folder of its own that goes with it."""
+    """A Soak in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         this = Soak(Path(folder))
         try:
@@ -201,7 +194,7 @@ def soak():
 
 
 def sample(process: Process) -> dict[str, float]:
-    """What a process holds."""
+    """Return the resources that a process holds."""
     return {
         "resident_mb": round(process.resident_mb(), 1),
         "threads": process.threads(),
@@ -210,7 +203,7 @@ def sample(process: Process) -> dict[str, float]:
 
 
 def ended_in_order(process: Process) -> bool:
-    """Stop a process by SIGINT: whether it ended with code 0, and without a traceback."""
+    """Stop a process with SIGINT; return whether it ended with code 0 and without a traceback."""
     return process.stop() == 0 and "Traceback" not in process.err
 
 
@@ -220,18 +213,18 @@ def quantiles(latencies: list[float]) -> list[float]:
 
 
 def slope(hours: list[float], numbers: list[float]) -> float:
-    """Least squares, per hour."""
+    """Return the least-squares slope per hour."""
     return round(float(np.polyfit(hours, numbers, 1)[0]), 2) if len(hours) > 2 else 0.0
 
 
 def accounted(counts: dict[str, Any]) -> bool:
-    """The identity of docs/topics.md: every event that came in is in an image, or dropped for a cause, or waits."""
+    """Return whether every received event is used, dropped for a reason, or pending."""
     gone = sum(counts[f"{cause}_events"] for cause in UNUSABLE)
     return counts["received_events"] == counts["used_events"] + gone + counts["pending_events"]
 
 
 def lost_by_cause(counts: dict[str, Any]) -> dict[str, int]:
-    """Everything in the node's counts that is a loss, where it is not 0."""
+    """Return the non-zero loss counts of the node."""
     names = [f"{cause}_events" for cause in UNUSABLE]
     names += ["unplaced_events", "lost_messages", "malformed_messages", "wrong_size_messages", "missing_packets"]
     names += ["unknown_words", "merged_windows", "skipped_windows", "failed_windows", "not_ready_windows"]
@@ -240,7 +233,7 @@ def lost_by_cause(counts: dict[str, Any]) -> dict[str, int]:
 
 
 def conclude(this: Soak, idea: str, held: dict[str, bool], **numbers: Any) -> int:
-    """Print the line of results; returns the exit code."""
+    """Print the result line; return the exit code."""
     counts = this.watcher.counts
     machine = describe_machine(torch.device("cpu"))
     load = this.load or list(os.getloadavg()[:1])
@@ -256,7 +249,7 @@ def conclude(this: Soak, idea: str, held: dict[str, bool], **numbers: Any) -> in
         "messages": counts.get("messages"),
         "images": counts.get("images"),
         "lost": lost_by_cause(counts) if counts else {},
-        # Of events that bear the time of day.
+        # Of events with wall-clock time.
         "latency_ms_p50_p95_max": quantiles([ms for ms in this.watcher.latencies if abs(ms) < 1e6]),
         "preferred": PREFER,
         **numbers,
@@ -268,5 +261,5 @@ def conclude(this: Soak, idea: str, held: dict[str, bool], **numbers: Any) -> in
 
 
 def say(**numbers: Any) -> None:
-    """A line to look at while it runs."""
+    """Print progress."""
     print(json.dumps(numbers), file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How far a reduced precision drifts from fp32, step by step: measure_drift.py RECORDING… [--weights …] [--json FILE].
+"""Measure the drift of a reduced precision from fp32: drift.py RECORDING… [--weights …] [--json FILE].
 
-Each recording's events are cut into so many windows of equal counts, which are reconstructed one after the other by two
-reconstructors, each with its own recurrent state.
+Cut the events of each recording into --steps windows of equal counts and reconstruct them with two reconstructors, each
+with its own recurrent state.
 """
 
 from __future__ import annotations

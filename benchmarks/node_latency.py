@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""How long the node takes from an event message to the image: measure_node.py [--runtime …] [--json FILE].
+"""Measure the time from event message to image: node_latency.py [--runtime …] [--json FILE].
 
-This process is the camera and the viewer; `reconstruct` runs in another. Every message bears the events of exactly one
-image (windows by count), so an image's stamp tells which message it came of. Measured is from before the message is
-published to when the image has arrived here, decoded by rclpy.
+This process is the camera and the viewer; the node runs in another. Every message holds the events of exactly one image
+(windows by count), so that the stamp of an image identifies its message. The time runs from before the message is
+published until the image has arrived here, decoded by rclpy.
 """
 
 from __future__ import annotations

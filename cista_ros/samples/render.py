@@ -1,8 +1,8 @@
-"""Draws pictures that may go anywhere, for the sample recording: a landscape with a house, balls, boards and words.
+"""Draw the pictures of the sample recording: a landscape with a house, balls, and words.
 
-    python scripts/render_pictures.py FOLDER
+    python cista_ros/samples/render.py FOLDER
 
-They come out of the formulas below and nothing else, the same at every run.
+They are computed from formulas only, and are the same at every run.
 """
 
 from __future__ import annotations

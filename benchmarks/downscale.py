@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What `downscale` costs in quality: measure_downscale.py RECORDING [--factor 2] [--json FILE] [--picture FILE].
+"""Measure the image quality with `downscale`: downscale.py RECORDING [--factor 2] [--json FILE] [--picture FILE].
 
-One recording with camera frames is reconstructed at full size and with its events binned, one image a frame. All are
-brought to the lower resolution (by areas) and compared there with the frames, after histogram equalisation of both.
+Reconstruct a recording with camera frames at full size and with binned events, one image per frame. Compare all with
+the frames at the lower resolution (area interpolation), after histogram equalisation of both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("recording", type=Path)
     parser.add_argument("--weights", default="cista-tc")
     parser.add_argument("--factor", type=int, default=2)
-    parser.add_argument("--skip", type=int, default=5, help="images before the first that counts")
+    parser.add_argument("--skip", type=int, default=5, help="images to skip before scoring")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()

@@ -1,10 +1,9 @@
-"""A camera in a process of its own, that sends as many events a second as it is told, in the time of this machine:
+"""A camera: a process that publishes events at a given rate, on this machine's clock.
 
-    python test/soak/traffic.py COUNTS [--rate EVENTS_A_SECOND] [--seconds S] …
+    python benchmarks/soak/traffic.py COUNTS [--rate EVENTS_PER_SECOND] [--seconds S] …
 
-The events are those of a recording (default: the sample), over and over, its time stretched so that the rate comes
-out; each bears the time that it is due at. What was sent stands in the file COUNTS at any time, also after SIGKILL, and
-goes on from there in the next process.
+It repeats the events of a recording (default: the sample) with its time scaled to the rate. The file COUNTS holds what
+was sent at any time, also after SIGKILL, and the next process continues from there.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
-from damage import damaged
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
@@ -27,11 +26,11 @@ from cista_ros.node.message_types import message_class
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr
 from cista_ros.wire.event_packet import PacketEncoder
-from cista_ros.wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage
+from cista_ros.wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, PacketMessage
 
 SAMPLE = Path(cista_ros.__file__).parent / "samples" / "landscape.bag"
-# Of COUNTS, int64 each. A message is counted as begun before it is published, and as sent after: in between SIGKILL
-# may come.
+ENCODINGS = "", "evt2", "evt4", "EVT3", "libcaer", "mono", "libcaer_cmp", "\x01", "a" * 1000
+# The int64 fields of COUNTS. A message counts as begun before it is published and as sent after, in case of SIGKILL.
 FIELDS = (
     "begun_messages",
     "begun_events",
@@ -44,20 +43,20 @@ FIELDS = (
 
 
 def counts_file(path: Path) -> np.memmap:
-    """The counts in this file; made of zeros if it is not there."""
+    """Map the counts in a file, which is created if needed."""
     if not path.exists():
         path.write_bytes(bytes(8 * len(FIELDS)))
     return np.memmap(path, np.int64, "r+")
 
 
 def read_counts(path: Path) -> dict[str, int]:
-    """What was sent so far, by name."""
+    """Return what was sent so far, by name."""
     return dict(zip(FIELDS, map(int, np.fromfile(path, np.int64)), strict=True))
 
 
 @dataclass
 class Loop:
-    """A recording's events without end, at a rate (events a second)."""
+    """The events of a recording, repeated without end, at a rate in events per second."""
 
     recording: Path
     rate: float
@@ -69,12 +68,12 @@ class Loop:
         events = concatenate([message.events for message in messages])
         self.events = events[np.argsort(events["t"], kind="stable")]
         t = self.events["t"] - self.events["t"][0]
-        # Whole microseconds, which every encoding holds.
+        # Whole microseconds, which every encoding can represent.
         self.length_ns = round(len(t) / self.rate * 1e6) * 1000
         self.events["t"] = (t * (self.length_ns / (t[-1] + 1))).astype(np.int64) // 1000 * 1000
 
     def between(self, start: int, end: int) -> np.ndarray:
-        """Events of the span [start, end) in ns since the first."""
+        """Return the events of [start, end), in ns since the first."""
         parts = []
         for turn in range(start // self.length_ns, (end - 1) // self.length_ns + 1):
             offset = turn * self.length_ns
@@ -86,11 +85,35 @@ class Loop:
 
 
 def encoder(encoding: str) -> Callable[[EventMessage], bytes]:
-    """Messages -> CDR bytes of dvs_msgs, or of event packets."""
+    """Return a function from messages to CDR bytes of dvs_msgs or event packets."""
     if encoding == "dvs_msgs":
         return cdr.encode
     packets, seq = PacketEncoder(encoding), iter(range(1 << 62))
     return lambda message: cdr.encode(packets.encode(message, next(seq)))
+
+
+def damaged(data: bytes, rng: np.random.Generator, empty: EventMessage) -> bytes:
+    """Return a message damaged in a random way: bits flipped, cut, bytes inserted, or random content."""
+    kind = int(rng.integers(5))
+    if kind == 0:
+        bits = np.frombuffer(data, np.uint8).copy()
+        # Half of the time in the header and the sizes.
+        where = rng.integers(0, len(bits) if rng.random() < 0.5 else min(64, len(bits)), int(rng.integers(1, 17)))
+        bits[where] ^= (1 << rng.integers(0, 8, len(where))).astype(np.uint8)
+        return bits.tobytes()
+    if kind == 1:
+        return data[: int(rng.integers(len(data)))]
+    if kind == 2:
+        at = int(rng.integers(len(data)))
+        return data[:at] + rng.bytes(int(rng.integers(1, 64))) + data[at:]
+    if kind == 3:
+        return data[:4] + rng.bytes(int(rng.integers(0, 4096)))
+    fields: dict[str, Any] = {"seq": int(rng.integers(1 << 62)), "time_base": int(rng.integers(1 << 62))}
+    words = np.frombuffer(rng.bytes(int(rng.integers(4096))), np.uint8)
+    packet = PacketMessage(
+        empty.stamp, "camera", empty.height, empty.width, encoding=str(rng.choice(ENCODINGS)), data=words, **fields
+    )
+    return cdr.encode(packet)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -106,7 +129,7 @@ def main(options: argparse.Namespace) -> None:
         time.sleep(0.02)
     step, turns = round(options.every_ms * 1e6), options.jumps or [0.0]
     began = time.monotonic()
-    # EVT3 knows no wall clock; time begins in its first 16.8 s.
+    # EVT3 has no wall clock; its time starts within 16.8 s.
     t0 = time.time_ns() if options.encoding in ("dvs_msgs", "mono") else 1_000_000
     for i in range(round(options.seconds * 1000 / options.every_ms)):
         due = began + (i + 1) * step / 1e9
