@@ -78,7 +78,7 @@ setup(
         "opencv-python-headless<5",
         "pyyaml",
         "rich",
-        "rosbags",
+        "rosbags>=0.11.9,<0.12",
         "safetensors",
         "torch",
         "typer>=0.12.4",  # the first version that supports `X | None`

@@ -66,7 +66,8 @@ def convert(
     encoding = "evt3" if format == "raw" else events_as if format != "ecd-text" else ""
     encode = _Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
-    topics |= {ImageMessage: source.frames_topic or "", CameraInfoMessage: source.camera_info_topic or ""}
+    frames_topic = (source.frames_topic or "").removesuffix("/compressed")  # images are written uncompressed
+    topics |= {ImageMessage: frames_topic, CameraInfoMessage: source.camera_info_topic or ""}
     with write_recording(path, format, topics=topics, metadata_version=metadata_version, compression="lz4") as writer:
         for recorded in source.read(frames=others, camera_info=others):
             message = recorded.message

@@ -24,7 +24,7 @@ from ..events import NS, concatenate, no_events
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, CameraInfoMessage, EventMessage, ImageMessage
 from .event_text import MAX_SECONDS, parse, read_blocks
-from .image_file import MAX_BYTES, decode_image
+from .image_file import MAX_BYTES, decode_image, encoding_of
 from .recording import Item, ReadOptions, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC, CAMERA_INFO_TOPIC = "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"
@@ -86,8 +86,7 @@ class EcdTextRecording(Recording):
         first = next((int(block["t"][0]) for block in self._blocks() if len(block)), None)
         if first is None:
             raise RecordingError(f"{self.path}: events.txt holds no event")
-        self.first_event = first
-        self.start = min([first, *(frame.stamp for frame in self._frames[:1])])
+        self._set_start(first, self._frames[0].stamp if self._frames else None)
         last = self._last_time()
         self.duration = None if last is None else (last - self.start) / NS
 
@@ -195,8 +194,7 @@ class EcdTextRecording(Recording):
             image = decode_image(raw)
         except DecodeError as error:
             raise RecordingError(f"{where} {error}") from None
-        encoding = {1: "mono", 3: "bgr", 4: "bgra"}[1 if image.ndim == 2 else image.shape[2]]
-        return ImageMessage(frame.stamp, "", f"{encoding}{image.dtype.itemsize * 8}", image)
+        return ImageMessage(frame.stamp, "", encoding_of(image), image)
 
     def _read_calibration(self) -> np.ndarray | None:
         lines = self._lines("calib.txt")

@@ -51,13 +51,11 @@ class EventFile(Recording):
         reordered: events that the last `read` sorted into their place so far.
     """
 
-    notes: list[str]
     reordered = 0
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self.options = path, options
         self.packet_counts = PacketCounts()
-        self.notes = []
         self.events_topic, self.events_type = EVENTS_TOPIC, EVENT_ARRAY
         self.frames_topic = self.camera_info_topic = None
         self.duration = None
@@ -80,8 +78,7 @@ class EventFile(Recording):
             if first is None:
                 raise RecordingError(f"{self.path}: holds no event")
             first_frame = next(self._frame_stamps(), None)
-        self.first_event = int(first[0])
-        self.start = self.first_event if first_frame is None else min(self.first_event, first_frame)
+        self._set_start(int(first[0]), first_frame)
         if last_event is not None:
             self.duration = (last_event - self.start) / NS
         names = {"events_topic": self.events_topic, "frames_topic": self.frames_topic}
@@ -103,13 +100,7 @@ class EventFile(Recording):
                     break
         fitting = [size for size in SENSORS if x < size[0] and y < size[1]]
         self.width, self.height = fitting[0] if fitting else (x + 1, y + 1)
-        self.notes.append(
-            f"sensor size not stated: assuming {self.width}x{self.height}, for coordinates up to x={x}, y={y}"
-        )
-
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+        self._note(f"sensor size not stated: assuming {self.width}x{self.height}, for coordinates up to x={x}, y={y}")
 
     def close(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What every recording offers, whatever its format: events and frames as a stream, cut to a span of time."""
+"""The interface of all recordings: events and frames as a stream, cut to a span of time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import numpy.typing as npt
 from ..errors import RecordingError
 from ..events import NS
 from ..wire.event_packet import PacketCounts, part_of
-from ..wire.ros_types import EventMessage, Message
+from ..wire.ros_types import EmptyMessageError, EventMessage, Message
 
-# After the events have passed the end of what is wanted, reading goes on for this long, since frames of before the end
-# may have been received later.
+# Reading continues for this long after the events have passed the requested end, since frames from before the end may
+# have been received later.
 _STRAGGLERS_NS = 2 * NS
+FRAMES_BEFORE_NS = NS  # how long before the events the frames may begin
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message not decoded yet: its header stamp in nanoseconds (0 for events) and the function that decodes it."""
+    """A message before decoding: its header stamp in nanoseconds (0 for events) and the function that decodes it.
+
+    The function may raise EmptyMessageError for a message that is to be skipped.
+    """
 
     received: int
     topic: str
@@ -52,26 +56,26 @@ class Item:
 class Recording(ABC):
     """Events, frames and camera infos of one event camera, streamed from a file; a context manager.
 
-    Memory does not grow with the length of the recording, apart from the reader's index of messages. Only one `read`
-    or `frame_stamps` may be under way at a time.
+    Memory does not grow with the length of the recording, apart from rosbags' index of the messages of a ROS 1 bag
+    (165 MB per million messages). Only one `read` or `frame_stamps` may be in progress at a time.
     """
 
     path: Path
     height: int  # of the sensor, in pixels
     width: int
     first_event: int  # ns
-    start: int  # ns; the earlier of the first event's time and the first frame's stamp
-    duration: float | None  # s, roughly, for progress bars; None where finding out would mean reading everything
+    start: int  # ns; origin of `read`: the first event, or the first frame if it is up to FRAMES_BEFORE_NS earlier
+    duration: float | None  # s, approximate, for progress bars; None if it would take reading everything
     events_topic: str
-    events_type: str  # one of EVENT_TYPES
-    frames_topic: str | None  # None: there are no frames, or it is not clear which of several topics has them
+    events_type: str  # EVENT_ARRAY or EVENT_PACKET
+    frames_topic: str | None  # None if there are no frames, or several topics may have them
     camera_info_topic: str | None
-    other_topics: tuple[str, ...] = ()  # that are not read
-    notes: Sequence[str] = ()  # what was assumed, or could not be read, so far
+    other_topics: tuple[str, ...] = ()  # topics that are not read
+    notes: Sequence[str] = ()  # what was assumed or could not be read so far, for the user
 
-    packet_counts: PacketCounts  # of event packets: what the last `read` has met with so far
+    packet_counts: PacketCounts  # of the event packets of the last `read` so far
 
-    _no_frames: str | None = None  # why frames cannot be had although there are some
+    _no_frames: str | None = None  # why it is not clear which topic has the frames
 
     def read(
         self,
@@ -83,14 +87,15 @@ class Recording(ABC):
     ) -> Iterator[Recorded]:
         """Iterate over the messages in the order in which they were received.
 
-        Only events, and frames and camera infos whose header stamps, with start <= (time - self.start) / 1e9 < end are
-        given out; None leaves that side open. A chunk of events is cut exactly, and left out if nothing of it remains.
-        Event packets between those that have events may have none.
-        With an `end`, reading stops two seconds (as received) after the events have passed it. With frames=False or
-        camera_info=False those messages are not decoded.
+        Args:
+            start, end: seconds since `self.start`. Only events, and frames and camera infos by their header stamps,
+                from `start` to before `end` are returned; None means no limit. A chunk of events is cut exactly, and
+                skipped if nothing remains. With an `end`, reading stops two seconds (of receive time) after the events
+                have passed it.
+            frames, camera_info: whether to decode these messages.
 
-        Raises RecordingError if a message or line cannot be read, or if frames are asked for and several topics have
-        some.
+        Raises:
+            RecordingError: a message or line cannot be read, or several topics may have the frames.
         """
         if frames:
             self._require_clear_frames()
@@ -98,9 +103,10 @@ class Recording(ABC):
         return self._cut(self._items(frames, camera_info), *self.span(start, end))
 
     def frame_stamps(self, start: float | None = None, end: float | None = None) -> npt.NDArray[np.int64]:
-        """Header stamps (N,) in nanoseconds of the frames within [start, end) seconds, without decoding any image.
+        """Return the header stamps (N,) in ns of the frames within [start, end) seconds, without decoding images.
 
-        Empty if the recording has no frames; raises RecordingError if several topics have some.
+        Raises:
+            RecordingError: several topics may have the frames.
         """
         self._require_clear_frames()
         first, past = self.span(start, end)
@@ -113,11 +119,22 @@ class Recording(ABC):
 
     @abstractmethod
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
-        """All messages in the order received, not decoded; frames and camera infos only if asked for."""
+        """Iterate over all messages in the order received, not decoded; frames and camera infos only if wanted."""
 
     @abstractmethod
     def _frame_stamps(self) -> Iterator[int]:
-        """The stamps of all frames; nothing if there are none."""
+        """Iterate over the stamps of all frames; nothing if there are none."""
+
+    def _set_start(self, first_event: int, first_frame: int | None) -> None:
+        """Set `first_event` and `start` (ns). Frames of another clock do not change the start."""
+        self.first_event = self.start = first_event
+        if first_frame is not None and first_event - FRAMES_BEFORE_NS <= first_frame < first_event:
+            self.start = first_frame
+
+    def _note(self, text: str) -> None:
+        """Add a note for the user, once."""
+        if text not in self.notes:
+            self.notes = [*self.notes, text]
 
     def _cut(self, items: Iterator[Item], first: int, past: int) -> Iterator[Recorded]:
         last_received = float("inf")
@@ -129,10 +146,15 @@ class Recording(ABC):
                 if first <= item.stamp < past:
                     yield Recorded(item.received, item.topic, item.decode())
                 continue
-            message = item.decode()
+            try:
+                message = item.decode()
+            except EmptyMessageError:
+                continue
+            if not isinstance(message, EventMessage):
+                raise TypeError(f"{self.path}: {item.topic} has a {type(message).__name__} among its events")
             t = message.events["t"]
             if len(t):
-                # A chunk of before the end tells that one after it was a stray.
+                # A chunk from before the end shows that one after it was out of order.
                 after = item.received + _STRAGGLERS_NS
                 last_received = min(last_received, after) if t[0] >= past else float("inf")
             wanted = (t >= first) & (t < past)
@@ -155,7 +177,7 @@ class Recording(ABC):
             ) from None
 
     def span(self, start: float | None, end: float | None) -> tuple[int, int]:
-        """The times in nanoseconds that `read` gives out: from the first to before the second."""
+        """Return the times (ns) that `read` covers: from the first to before the second."""
         limits = np.iinfo(np.int64)
         first = limits.min if start is None else self.start + round(start * NS)
         past = limits.max if end is None else self.start + round(end * NS)

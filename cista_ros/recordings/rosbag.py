@@ -2,121 +2,147 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import yaml
 from rosbags import rosbag1, rosbag2
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from ..errors import CistaError, DecodeError, RecordingError
 from ..events import NS
 from ..wire import cdr, ros1
 from ..wire.codec import DECODED
 from ..wire.event_packet import EventStream, PacketCounts
-from ..wire.ros_types import EVENT_TYPES, EventMessage
-from .bag_files import BagPath, check_files
-from .bag_packing import bound_chunks, bound_mcap, unpack_message
+from ..wire.ros_types import (
+    COMPRESSED_IMAGE,
+    EVENT_ARRAY,
+    EVENT_ARRAY_MD5,
+    EVENT_TYPES,
+    EmptyMessageError,
+    EventMessage,
+    ImageMessage,
+    Message,
+)
+from .image_file import decode_image_message
+from .mcap_scan import McapScan, is_cut
 from .recording import Item, ReadOptions, Recording
 from .topics import find_topics
 
 T = TypeVar("T")
+_SUFFIXES = {b"#ROSBAG ": ".bag", b"\x89MCAP0\r\n": ".mcap", b"SQLite f": ".db3"}
 
 
 def open_file(path: Path, options: ReadOptions) -> RosbagRecording:
     """Open a ROS 1 bag, a rosbag2 folder or one of its files; raises RecordingError."""
-    return RosbagRecording(
-        path,
-        events_topic=options.events_topic,
-        frames_topic=options.frames_topic,
-        event_time=options.event_time,
-    )
-
-
-def _is_ros1(path: Path) -> bool:
-    if path.is_dir():
-        return False
-    with path.open("rb") as file:
-        head = file.read(8)
-    return head == b"#ROSBAG " or (path.suffix == ".bag" and head[1:5] != b"MCAP")
+    return RosbagRecording(path, options)
 
 
 class RosbagRecording(Recording):
-    """A bag with a topic of one of EVENT_TYPES; `duration` is by receiving time, from the bag's index.
+    """A bag with a topic of events; `duration` is the time between its first and last message.
 
-    The readers are used directly, not through rosbags' AnyReader, which refuses bags without message definitions
-    (sqlite3 before Iron) and parses those of all topics.
+    rosbags' readers are used directly. Its AnyReader refuses bags without message definitions (sqlite3 before Iron),
+    and parses those of all topics.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        events_topic: str | None = None,
-        frames_topic: str | None = None,
-        event_time: str = "sensor",
-    ) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path = path
-        self._event_time = event_time
-        is_ros1 = _is_ros1(path)
-        self._wire = ros1 if is_ros1 else cdr
-        self._packed_messages = False
+        self._event_time = options.event_time
         self.packet_counts = PacketCounts()
         self._held = ExitStack()
+        self._readers: list[Any] = []  # rosbag1.Reader, rosbag2.Reader or McapScan, in time order
         try:
             with self._reading():
-                self._open((rosbag1 if is_ros1 else rosbag2).Reader)
-                self._find(events_topic, frames_topic)
+                is_ros1 = not path.is_dir() and _suffix(path) == ".bag"
+                self._wire = ros1 if is_ros1 else cdr
+                self._open()
+                self._find(options)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, reader: type[rosbag1.Reader | rosbag2.Reader]) -> None:
-        def scratch() -> Path:
-            return Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="cista-")))
+    def _open(self) -> None:
+        if self.path.is_file():
+            return self._open_file(self.path)
+        for file in self.path.iterdir():
+            if not file.resolve().is_relative_to(self.path.resolve()):
+                raise RecordingError(f"{file.name} is a link to {file.resolve()}, outside the recording")
+        about = _metadata(self.path)
+        files = sorted([*self.path.glob("*.mcap"), *self.path.glob("*.db3")], key=_number)
+        # `ros2 bag reindex` of Humble leaves storage_identifier empty, a recorder that was killed cuts the last file.
+        if files and (not about.get("storage_identifier") or (files[-1].suffix == ".mcap" and is_cut(files[-1]))):
+            for file in files:
+                self._open_file(file)
+            return None
+        for file in files:
+            _check_complete(file)
+        return self._add(rosbag2.Reader(self.path))
 
-        bound_mcap()
-        self._reader = reader(BagPath(check_files(self.path, scratch)))
-        self._reader.open()
-        self._held.callback(self._reader.close)
-        if isinstance(self._reader, rosbag1.Reader):
-            bound_chunks(self._reader)
-        elif self._reader.compression_mode == "message":
-            # rosbags is to hand the messages over as they lie in the file: they are unpacked here.
-            storage = self._reader.storage
-            storage.metadata = storage.metadata._replace(compression_mode=None)
-            self._packed_messages = True
+    def _open_file(self, file: Path) -> None:
+        suffix = _suffix(file)
+        if suffix == ".mcap" and is_cut(file):
+            scan = McapScan(file)
+            self._readers.append(scan)
+            self._note(
+                f"{file.name} is cut at byte {scan.read_to}; the {scan.duration / NS:.3f} s before that are read"
+                f" (`mcap recover {file.name} -o OUT.mcap` writes a complete file)"
+            )
+            return
+        if suffix == ".db3":
+            _check_complete(file)
+        if file.suffix != suffix:  # rosbags goes by the suffix
+            link = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="cista-"))) / f"recording{suffix}"
+            link.symlink_to(file.resolve())
+            file = link
+        self._add(rosbag1.Reader(file) if suffix == ".bag" else rosbag2.Reader(file))
 
-    def _find(self, events_topic: str | None, frames_topic: str | None) -> None:
-        types = {c.topic: c.msgtype for c in self._reader.connections}
-        if not all(isinstance(text, str) for text in (*types, *types.values())):
-            raise RecordingError("a topic's name or type is not text")
-        try:
-            topics = find_topics(types, events_topic, frames_topic)
-        except RecordingError as error:
-            raise RecordingError(f"{self.path}: {error}") from None
+    def _add(self, reader: rosbag1.Reader | rosbag2.Reader) -> None:
+        reader.open()
+        self._held.callback(reader.close)
+        self._readers.append(reader)
+
+    def _find(self, options: ReadOptions) -> None:
+        connections = [connection for reader in self._readers for connection in reader.connections]
+        self._types = {connection.topic: _type_of(connection) for connection in connections}
+        topics = find_topics(self._types, options.events_topic, options.frames_topic)
         self.events_topic, self.frames_topic, self.camera_info_topic = topics.events, topics.frames, topics.camera_info
-        self.events_type = types[topics.events]
+        self.events_type = EVENT_TYPES[self._types[topics.events]]
         read = self.events_topic, self.frames_topic, self.camera_info_topic
-        self.other_topics = tuple(sorted(types.keys() - set(read)))
+        self.other_topics = tuple(sorted(self._types.keys() - set(read)))
         self._no_frames = topics.unclear_frames and f"{self.path}: {topics.unclear_frames}"
+        if topics.note:
+            self._note(topics.note)
         first = self._first_events()
         self.height, self.width = first.height, first.width
-        self.first_event = int(first.events["t"][0])
-        self.start = min([self.first_event, *self._first_frame_stamp()])
-        self.duration = self._reader.duration / NS
+        self._set_start(int(first.events["t"][0]), next((i.stamp for i in self._topics(self.frames_topic)), None))
+        self._begin = min(reader.start_time for reader in self._readers)
+        end = max(reader.start_time + reader.duration for reader in self._readers)
+        self.duration = (end - self._begin) / NS
 
     def _first_events(self) -> EventMessage:
         for item in self._topics(self.events_topic):
-            message = item.decode()
-            if len(message.events):
+            try:
+                message = item.decode()
+            except EmptyMessageError:
+                continue
+            if isinstance(message, EventMessage) and len(message.events):
+                self._check_size(message)
                 return message
-        raise RecordingError(f"{self.path}: topic {self.events_topic} holds no event")
+        raise RecordingError(f"{self.path}: topic {self.events_topic} has no events")
 
-    def _first_frame_stamp(self) -> list[int]:
-        return [item.stamp for item, _ in zip(self._topics(self.frames_topic), range(1), strict=False)]
+    def _check_size(self, message: EventMessage) -> None:
+        x, y = int(message.events["x"].max()), int(message.events["y"].max())
+        if (x >= message.width or y >= message.height) and x < message.height and y < message.width:
+            self._note(
+                f"events up to x={x}, y={y} lie outside the {message.width}x{message.height} sensor of"
+                f" {self.events_topic}, but inside {message.height}x{message.width}: width and height may be swapped"
+            )
 
     def close(self) -> None:
         self._held.close()
@@ -129,45 +155,63 @@ class RosbagRecording(Recording):
         return (item.stamp for item in self._topics(self.frames_topic))
 
     def _topics(self, *wanted: str | None) -> Iterator[Item]:
-        connections = [c for c in self._reader.connections if c.topic in wanted and c.msgtype in DECODED]
-        if not connections:  # to rosbags an empty choice means all
-            return
-        seen = dict.fromkeys(wanted, 0)
-        streams = {kind: EventStream(kind, self._wire, self._event_time, self.packet_counts) for kind in EVENT_TYPES}
+        kinds = {topic: kind for topic, kind in self._types.items() if topic in wanted and kind in DECODED}
+        seen = dict.fromkeys(kinds, 0)
+        streams = {
+            topic: EventStream(kind, self._wire, self._event_time, self.packet_counts)
+            for topic, kind in kinds.items()
+            if kind in EVENT_TYPES
+        }
         with self._reading():
-            for connection, received, raw in self._reader.messages(connections):
-                if type(received) is not int or not isinstance(raw, bytes):
-                    raise RecordingError(f"a message of {connection.topic} is not bytes, or its time no whole number")
-                if self._packed_messages:
-                    raw = unpack_message(raw)
-                apply = partial(self._apply, connection.topic, seen[connection.topic], received, raw)
-                seen[connection.topic] += 1
-                stamp = 0 if connection.topic == self.events_topic else apply(self._wire.decode_stamp)
-                kind = connection.msgtype
-                decode = streams[kind].decode if kind in streams else partial(self._wire.decode, kind)
-                yield Item(received, connection.topic, stamp, partial(apply, decode))
+            for reader in self._readers:
+                connections = [c for c in reader.connections if c.topic in kinds]
+                if not connections:  # for rosbags, an empty list means all
+                    continue
+                for connection, received, raw in reader.messages(connections):
+                    topic = connection.topic
+                    apply = partial(self._apply, topic, seen[topic], received, raw)
+                    seen[topic] += 1
+                    if topic in streams:
+                        yield Item(received, topic, 0, partial(apply, streams[topic].decode))
+                    else:
+                        decode = partial(self._decode, kinds[topic])
+                        yield Item(received, topic, apply(self._wire.decode_stamp), partial(apply, decode))
+
+    def _decode(self, kind: str, raw: bytes) -> Message:
+        message: Any = self._wire.decode(kind, raw)
+        image: Message = decode_image_message(message) if kind == COMPRESSED_IMAGE else message
+        return image
 
     def _apply(self, topic: str, index: int, received: int, raw: bytes, decode: Callable[[bytes], T]) -> T:
-        """Decode a message, or raise RecordingError that says which one cannot be decoded."""
+        """Decode a message, or raise RecordingError that names it."""
         try:
-            return decode(raw)
+            message = decode(raw)
+        except EmptyMessageError:
+            raise
         except DecodeError as error:
-            after = (received - self._reader.start_time) / NS
+            after = (received - min(reader.start_time for reader in self._readers)) / NS
             raise RecordingError(
                 f"{self.path}: message {index} of {topic} ({after:.3f} s after the bag's start): {error}"
             ) from None
+        if isinstance(message, EventMessage | ImageMessage) and not message.frame_id.isascii():
+            self._check_frame_id(topic, message.frame_id)
+        return message
+
+    def _check_frame_id(self, topic: str, frame_id: str) -> None:
+        # What the codecs decode bytes to that are not UTF-8.
+        if any(c == "\ufffd" or "\udc80" <= c <= "\udcff" for c in frame_id):
+            self._note(f"the frame_id of messages on {topic} is not UTF-8")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Turn what rosbags raises into a RecordingError.
 
-        On damaged files it lets through errors of its parsers (struct, yaml, sqlite, lz4, zstd, assertions ...), so
-        that no list of types would be complete.
+        On damaged files, its parsers let many types of errors through (struct, yaml, sqlite, lz4, zstd, assertions).
         """
         try:
             yield
         except CistaError as error:
-            if str(error).startswith(f"{self.path}"):
+            if isinstance(error, EmptyMessageError) or str(error).startswith(f"{self.path}"):
                 raise
             raise RecordingError(f"{self.path}: {error}") from None
         except Exception as error:
@@ -179,5 +223,71 @@ class RosbagRecording(Recording):
             return reason
         if "not indexed" in reason:
             return f"it was not closed when it was recorded; run `rosbag reindex {self.path.name}`"
-        reindex = "rosbag reindex" if self._wire is ros1 else "ros2 bag reindex"
-        return f"{reason} (truncated or damaged? `{reindex} {self.path.name}` may save what is left)"
+        reindex = "rosbag reindex" if self.path.suffix == ".bag" else "ros2 bag reindex"
+        recover = " or `mcap recover`" if self.path.suffix == ".mcap" else ""
+        return f"{reason} (truncated or damaged? `{reindex} {self.path.name}`{recover} may save what is left)"
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix of a file by its content, or its own."""
+    with path.open("rb") as file:
+        return _SUFFIXES.get(file.read(8), path.suffix)
+
+
+def _number(file: Path) -> tuple[int, str]:
+    """Sort key for the files of a rosbag2: the number at the end of the name."""
+    match = re.search(r"_(\d+)$", file.stem)
+    return int(match[1]) if match else 0, file.name
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """Return the contents of metadata.yaml."""
+    try:
+        content = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:  # the last for odd scalars
+        raise RecordingError(f"metadata.yaml is not YAML: {error}") from None
+    about = content.get("rosbag2_bagfile_information") if isinstance(content, dict) else None
+    if not isinstance(about, dict):
+        raise RecordingError("metadata.yaml has no rosbag2_bagfile_information")
+    return about
+
+
+def _type_of(connection: Any) -> str:
+    """Return the type of a connection. A type with the fields of dvs_msgs/EventArray is that, whatever its name."""
+    name = str(connection.msgtype)
+    if name in DECODED or not name.endswith("/EventArray"):
+        return name
+    digest = connection.digest
+    if not isinstance(connection.owner, rosbag1.Reader):
+        store = get_typestore(Stores.ROS1_NOETIC)
+        try:
+            types = get_types_from_msg(connection.msgdef.data, name)
+            store.register({key: fields for key, fields in types.items() if key not in store.types})
+            digest = store.generate_msgdef(name)[1]
+        except Exception:  # no definition, or one that rosbags cannot parse
+            return name
+    return EVENT_ARRAY if digest == EVENT_ARRAY_MD5 else name
+
+
+def _check_complete(path: Path) -> None:
+    """Raise RecordingError if a .db3 file is shorter than its header says, or has unmerged messages beside it.
+
+    rosbags opens it as immutable. Without an error, the missing part of the last page then reads as zeros, and messages
+    in the write-ahead log are left out. Header fields: https://www.sqlite.org/fileformat2.html, section 1.3.
+    """
+    if path.suffix != ".db3":
+        return
+    with path.open("rb") as file:
+        header = file.read(100)
+    if len(header) == 100 and header.startswith(b"SQLite format 3\0"):
+        (page_size,), (pages,) = struct.unpack_from(">H", header, 16), struct.unpack_from(">I", header, 28)
+        expected = (65536 if page_size == 1 else page_size) * pages
+        counts_are_current = header[24:28] == header[92:96]
+        if counts_are_current and path.stat().st_size < expected:
+            raise RecordingError(f"{path}: truncated: it has {path.stat().st_size} of {expected} bytes")
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise RecordingError(
+            f"{path}: it was not closed when it was recorded: its last messages are still in {log.name}; "
+            f"run `sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'`"
+        )

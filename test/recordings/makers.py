@@ -55,12 +55,14 @@ def with_topics(events=(), images=()):
     return sorted(rows, key=lambda row: row[0])
 
 
-def write_bag(path, rows, kind="ros1", compression=None):
+def write_bag(path, rows, kind="ros1", compression=None, event_package="dvs_msgs"):
     """Write rows of (received, topic, message); a message may be (type, raw bytes). `kind` is one of FORMATS."""
     is_ros1 = kind == "ros1"
     store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
     for file in INTERFACES.glob("*/msg/*.msg"):
-        store.register(get_types_from_msg(file.read_text(), f"{file.parents[1].name}/msg/{file.stem}"))
+        package = file.parents[1].name.replace("dvs_msgs", event_package)
+        text = file.read_text().replace("dvs_msgs/", f"{event_package}/")
+        store.register(get_types_from_msg(text, f"{package}/msg/{file.stem}"))
     if is_ros1:
         writer = rosbag1.Writer(path)
         if compression:

@@ -1,0 +1,166 @@
+"""Read an MCAP file front to back, up to its end or to where it is cut, without the index at the end.
+
+A recorder that was killed leaves such a file. Record layout: https://mcap.dev/spec.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lz4.frame import LZ4FrameDecompressor
+
+from ..errors import RecordingError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAGIC = b"\x89MCAP0\r\n"
+_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
+_LARGEST_RECORD = 1 << 30  # bytes, also of a chunk that is decompressed
+_DECOMPRESSORS = {"lz4": LZ4FrameDecompressor, "zstd": zstd.ZstdDecompressor}
+
+
+class Channel(NamedTuple):
+    """A topic of the file, with the fields of rosbags' Connection that are used."""
+
+    id: int
+    topic: str
+    msgtype: str
+    digest: str = ""
+
+
+class _Record(NamedTuple):
+    kind: int
+    start: int
+    size: int  # as declared
+    data: bytes  # shorter if the file ends before
+
+
+def is_cut(path: Path) -> bool:
+    """Return whether an MCAP file lacks its end."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return False
+        return file.seek(0, 2) < 2 * len(MAGIC) or _last(file) != MAGIC
+
+
+def _last(file: BinaryIO) -> bytes:
+    file.seek(-len(MAGIC), 2)
+    return file.read()
+
+
+class McapScan:
+    """The messages of an MCAP file, as far as they are in the file. Messages of a chunk come in time order.
+
+    Attributes:
+        connections: the topics.
+        start_time, end_time: receive times (ns) of the first and last message.
+        read_to: the byte up to which records can be read.
+
+    Raises:
+        RecordingError, OSError: the file has no message, or cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.connections: list[Channel] = []
+        self._schemas: dict[int, str] = {}
+        self.read_to = len(MAGIC)
+        self.start_time, self.end_time = (1 << 63) - 1, -1
+        for _, received, _ in self.messages():
+            self.start_time, self.end_time = min(self.start_time, received), max(self.end_time, received)
+        if self.end_time < 0:
+            raise RecordingError(f"{path}: cut before the first message, at byte {path.stat().st_size}")
+
+    @property
+    def duration(self) -> int:
+        """Nanoseconds from the first to the last message."""
+        return self.end_time - self.start_time
+
+    def close(self) -> None:
+        """No-op: the file is open only while it is read."""
+
+    def messages(self, connections: Collection[Channel] = ()) -> Iterator[tuple[Channel, int, bytes]]:
+        """Yield (channel, receive time in ns, bytes) of these channels; of all if there are none."""
+        with self._path.open("rb") as file:
+            file.seek(len(MAGIC))
+            while record := _read_record(file):
+                whole = len(record.data) == record.size
+                if record.kind == _DATA_END:
+                    return
+                if record.kind == _CHUNK:
+                    inner = [message for part in _unpack(record.data) for message in self._take(part)]
+                    inner.sort(key=lambda message: message[1])
+                elif whole:
+                    inner = list(self._take(record))
+                else:
+                    inner = []
+                if whole or inner:
+                    self.read_to = max(self.read_to, record.start + 9 + len(record.data))
+                yield from (message for message in inner if not connections or message[0] in connections)
+
+    def _take(self, record: _Record) -> Iterator[tuple[Channel, int, bytes]]:
+        """Remember a schema or channel; yield a message. Other records and incomplete ones are skipped."""
+        data = record.data
+        if len(data) < record.size:
+            return
+        try:
+            if record.kind == _SCHEMA:
+                self._schemas[struct.unpack_from("<H", data)[0]] = _string(data, 2)[0]
+            elif record.kind == _CHANNEL:
+                number, schema = struct.unpack_from("<HH", data)
+                topic, _ = _string(data, 4)
+                if all(channel.id != number for channel in self.connections):
+                    self.connections.append(Channel(number, topic, self._schemas.get(schema, "")))
+            elif record.kind == _MESSAGE:
+                number, _, received, _ = struct.unpack_from("<HIQQ", data)
+                for channel in self.connections:
+                    if channel.id == number:
+                        yield channel, received, data[22:]
+        except (struct.error, UnicodeDecodeError):
+            raise RecordingError(f"{self._path}: damaged record at byte {record.start}") from None
+
+
+def _string(data: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from("<I", data, at)
+    return data[at + 4 : at + 4 + length].decode(), at + 4 + length
+
+
+def _read_record(file: BinaryIO) -> _Record | None:
+    start = file.tell()
+    head = file.read(9)
+    if len(head) < 9:
+        return None
+    kind, size = head[0], int.from_bytes(head[1:], "little")
+    if kind == 0 or size > _LARGEST_RECORD:
+        return None  # not a record: blocks of zeros follow the data where a file system lost its last writes
+    return _Record(kind, start, size, file.read(size))
+
+
+def _unpack(chunk: bytes) -> Iterator[_Record]:
+    """Yield the records in a chunk, as far as they can be decompressed."""
+    try:
+        (declared,) = struct.unpack_from("<Q", chunk, 16)
+        compression, at = _string(chunk, 28)
+    except (struct.error, UnicodeDecodeError):
+        return
+    data = chunk[at + 8 :]
+    if compression:
+        try:
+            start = _DECOMPRESSORS[compression]
+            data = start().decompress(data, max_length=min(declared, _LARGEST_RECORD))
+        except KeyError:
+            raise RecordingError(f"a chunk has unknown compression {compression!r}") from None
+        except (RuntimeError, zstd.ZstdError, EOFError):
+            return
+    at = 0
+    while at + 9 <= len(data):
+        size = int.from_bytes(data[at + 1 : at + 9], "little")
+        yield _Record(data[at], at, size, data[at + 9 : at + 9 + size])
+        at += 9 + size
