@@ -17,6 +17,8 @@ def open_recording(
     events_topic: str | None = None,
     frames_topic: str | None = None,
     event_time: str = "sensor",
+    time_unit: str | None = None,
+    columns: str | None = None,
 ) -> Recording:
     """Open a recording, whose format is detected by its content. Close it after use: it is a context manager.
 
@@ -24,6 +26,8 @@ def open_recording(
         events_topic: name of the events topic, if the recording has several.
         frames_topic: name of the frames topic, if it is not clear from the events topic.
         event_time: clock of the events of packets: "sensor" (the camera's) or "host" (the host's).
+        time_unit: of text, "s", "ms", "us" or "ns"; None detects it (see event_text.detect_layout).
+        columns: of text, their order such as "txyp" or "xypt" ("-" is a column to skip); None detects it.
 
     Raises:
         RecordingError: the path does not exist, is damaged, has an unknown format, or lacks the topics or any event.
@@ -32,4 +36,4 @@ def open_recording(
     if not path.exists():
         names = ", ".join(format.name for format in FORMATS)
         raise RecordingError(f"{path}: no such file or folder; expected {names}")
-    return find_format(path).open(path, ReadOptions(events_topic, frames_topic, event_time))
+    return find_format(path).open(path, ReadOptions(events_topic, frames_topic, event_time, time_unit, columns))

@@ -83,10 +83,11 @@ class EventFile(Recording):
             self.duration = (last_event - self.start) / NS
         names = {"events_topic": self.events_topic, "frames_topic": self.frames_topic}
         for argument, name in names.items():
+            option = f"--{argument.replace('_', '-')}"
             if getattr(self.options, argument) not in (None, name):
                 topics = ", ".join(filter(None, names.values()))
                 raise RecordingError(
-                    f"{self.path}: no topic {getattr(self.options, argument)} ({argument}); the recording has {topics}"
+                    f"{self.path}: no topic {getattr(self.options, argument)} ({option}); the recording has {topics}"
                 )
 
     def _measure_sensor(self) -> None:

@@ -1,11 +1,16 @@
-"""Events as text, a line "t x y p" each (the Event Camera Dataset's events.txt), without a loop over lines."""
+"""Events as text, one a line, in any order of columns and unit of time; without a Python loop over lines.
+
+Layouts seen in the field: "t x y p" in seconds (Event Camera Dataset, E2VID, v2e) and "x,y,p,t" in microseconds
+(Prophesee). Delimiters are blanks, tabs, commas and semicolons. Lines that begin with # or % are comments.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +18,176 @@ import numpy.typing as npt
 from ..errors import DecodeError
 from ..events import NS, make_events
 
-_LINE = re.compile(rb"(\d{1,10})\.\d+ (\d{1,5}) (\d{1,5}) [01]")
-_EXPECTED = "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
+UNITS = {"s": NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_NAMES = {
+    "t": ("t", "ts", "time", "timestamp", "timestamps"),
+    "x": ("x", "col", "column"),
+    "y": ("y", "row"),
+    "p": ("p", "pol", "polarity", "polarities"),
+}
+_UNIT_NAMES = {"s": "s", "sec": "s", "seconds": "s", "ms": "ms", "us": "us", "µs": "us", "ns": "ns"}
+_SIZE = re.compile(rb"(?:geometry|resolution|size)\s*[:=]?\s*(\d{1,5})\s*[,x ]\s*(\d{1,5})", re.IGNORECASE)
+_OTHER_BLANKS = b",", b";", b"\t", b"\r"
+_BLANKS = bytes.maketrans(b"".join(_OTHER_BLANKS), b"    ")
 _LONGEST_LINE = 4096  # bytes
-_LONGEST_BLANK = 1 << 20  # bytes between two events; what unpacks to nothing but blanks has no end
-_SEPARATORS = np.frombuffer(b".   \n", np.uint8)
-MAX_SECONDS, _MAX_COORDINATE = np.iinfo(np.int64).max // NS - 1, 2**16 - 1
-_POWERS_OF_TEN = 10 ** np.arange(10, dtype=np.int64)
+_LONGEST_BLANK = 1 << 20  # bytes between two events; a zip of blanks unpacks without end
+_MOST_DIGITS = 18
+_MAX_COORDINATE = 2**16 - 1
+MAX_SECONDS = np.iinfo(np.int64).max // NS - 1
+_POWERS_OF_TEN = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
+_FEWEST_PER_SECOND = 100  # an event camera reports more events than this
+_IN_ORDER = 0.9  # of the lines, by their time
 _BLOCK = 1 << 14  # events formatted at once
 _THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
 
 
-def read_blocks(file: BinaryIO, size: int = 1 << 18) -> Iterator[np.ndarray]:
-    """Yield the events (N,) of a text file in blocks of about `size` bytes; DecodeError names a line that is none."""
+@dataclass(frozen=True)
+class Layout:
+    """What the columns of a text file are.
+
+    Attributes:
+        columns: "t", "x", "y" and "p" in the order of the file; "-" is a column to skip. Further columns are ignored.
+        unit: unit of the time, one of UNITS.
+        header_lines: lines before the events.
+        size: (height, width) of the sensor, if the file states it.
+        guessed: what was not stated, in words; empty if everything was.
+    """
+
+    columns: str = "txyp"
+    unit: str = "s"
+    header_lines: int = 0
+    size: tuple[int, int] | None = None
+    guessed: str = ""
+
+
+def check_columns(columns: str) -> str:
+    """Return `columns` without separators; raises DecodeError unless each of t, x, y, p is in it once."""
+    columns = re.sub(r"[\s,]", "", columns)
+    if sorted(columns.replace("-", "")) != sorted("txyp"):
+        raise DecodeError(f"columns {columns!r}; expected t, x, y and p in the order of the file, - for others: txyp")
+    return columns
+
+
+def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = None) -> Layout:
+    """Return the layout of a text file by its first lines (whole ones); `columns` and `unit` are used where given.
+
+    The time of a file without a header is the column that hardly goes back, and the polarity one of 0 and 1 or of -1
+    and 1. Fractions are seconds. Whole numbers are microseconds, or nanoseconds if they are all multiples of 1000 or if
+    microseconds would mean fewer than 100 events a second.
+
+    Raises:
+        DecodeError: no line has four numbers, the order of the columns is not clear, or an argument is invalid.
+    """
+    # "time (us)" in a header is one name.
+    lines = [re.sub(rb"\s+([(\[])", rb"\1", line).translate(_BLANKS).split() for line in sample.splitlines()]
+    size = _SIZE.search(b"\n".join(line for line in sample.splitlines()[:20] if line[:1] in b"#%" and line))
+    height_width = (int(size[2]), int(size[1])) if size else None
+    start = 0
+    names: dict[str, int] = {}
+    name_unit = None
+    for fields in lines:
+        if fields and fields[0][:1] not in b"#%":
+            if _numbers(fields) is None:
+                names, name_unit = _named_columns(fields)
+                if not names:
+                    break
+            elif len(fields) == 2:
+                height_width = int(float(fields[1])), int(float(fields[0]))  # E2VID: "width height"
+            else:
+                break
+        start += 1
+    data = [fields for fields in lines[start:] if fields and fields[0][:1] not in b"#%"]
+    numbers = [_numbers(fields[:8]) for fields in data]
+    rows = np.array([row for row in numbers if row and len(row) == len(data[0][:8])])
+    if not len(rows) or not numbers[0] or rows.shape[1] < 4:
+        raise _no_event(start + 1, b" ".join(data[0]) if data else b"", Layout())
+    notes = []
+    if columns:
+        columns = check_columns(columns)
+    elif len(names) == 4:
+        order = {at: name for name, at in names.items()}
+        columns = "".join(order.get(i, "-") for i in range(max(order) + 1))
+    else:
+        columns = _guess_columns(rows)
+        notes += [f"columns {' '.join(columns)}"] * (columns != "txyp")
+    unit = unit or name_unit
+    if unit not in (None, *UNITS):
+        raise DecodeError(f"time unit {unit!r}; expected one of {', '.join(UNITS)}")
+    if not unit:
+        at = columns.index("t")
+        unit = _guess_unit(rows[:, at], any(_has_fraction(fields[at]) for fields in data))
+        notes += [f"time in {unit}"] * (unit != "s")
+    return Layout(columns, unit, start if names or height_width else 0, height_width, ", ".join(notes))
+
+
+def _numbers(fields: Sequence[bytes]) -> list[float] | None:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        return None
+
+
+def _named_columns(fields: Sequence[bytes]) -> tuple[dict[str, int], str | None]:
+    """Return the index of each column that a header names, and the unit of the time if the name has one."""
+    found: dict[str, int] = {}
+    unit = None
+    for i, field in enumerate(fields):
+        words = [word for word in re.split(r"[^\wµ]|_", field.decode(errors="replace").lower()) if word]
+        for name, synonyms in _NAMES.items():
+            if words and words[0] in synonyms and name not in found:
+                found[name] = i
+                if name == "t":
+                    unit = next((_UNIT_NAMES[word] for word in words[1:] if word in _UNIT_NAMES), None)
+                break
+    return found, unit
+
+
+def _guess_columns(rows: np.ndarray) -> str:
+    """Return the columns of rows (N, M) of numbers, of which the first four are taken."""
+    rows = rows[:, :4]
+    polarities = [i for i in (3, 2, 0, 1) if set(np.unique(rows[:, i]).tolist()) <= {-1.0, 0.0, 1.0}]
+    times = [i for i in (0, 3, 2, 1) if len(rows) == 1 or (np.diff(rows[:, i]) >= 0).mean() >= _IN_ORDER]
+    for t in sorted(times, key=lambda i: (rows[0, i] == rows[-1, i], i != 0)):
+        for p in polarities:
+            if p != t:
+                x, y = (i for i in range(4) if i not in (t, p))
+                return "".join(dict(zip((t, x, y, p), "txyp", strict=True))[i] for i in range(4))
+    raise DecodeError("the order of the columns is not clear; state it with --columns, such as txyp or xypt")
+
+
+def _has_fraction(field: bytes) -> bool:
+    return float(field) != int(float(field))
+
+
+def _guess_unit(t: np.ndarray, fractions: bool) -> str:
+    """Return the unit of times (N,), as detect_layout describes it."""
+    span = float(t[-1] - t[0])
+    if fractions:
+        return "s" if len(t) >= span else "us"  # less than an event a second
+    if t[-1] >= 1000 and not (t % 1000).any() and len(np.unique(t)) > 1:
+        return "ns"
+    if 1e18 <= t[0] < 5e18:  # an epoch
+        return "ns"
+    return "us" if len(t) * 1e6 >= span * _FEWEST_PER_SECOND or t[0] >= 1e15 else "ns"
+
+
+def read_blocks(
+    file: IO[bytes],
+    layout: Layout = Layout(),
+    size: int = 1 << 18,
+    on_cut: Callable[[int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the events (N,) of a text file in blocks of about `size` bytes.
+
+    `on_cut` is called with the number of an incomplete last line, which is then skipped; without it that is an error.
+
+    Raises:
+        DecodeError: a line is not an event; it names the line.
+    """
     line = 1
+    for _ in range(layout.header_lines):
+        file.readline(_LONGEST_LINE)
+        line += 1
     rest = b""
     blank = 0
     while block := file.read(size):
@@ -34,96 +195,173 @@ def read_blocks(file: BinaryIO, size: int = 1 << 18) -> Iterator[np.ndarray]:
         if not end:
             rest += block
             if len(rest) > _LONGEST_LINE:  # do not gather a file without line ends
-                raise _no_event(line, rest)
+                raise _no_event(line, rest, layout)
             continue
         text, rest = rest + block[:end], block[end:]
-        yield (events := parse(text, line))
+        yield (events := parse(text, line, layout))
         line += text.count(b"\n")
         blank = 0 if len(events) else blank + len(text)
         if blank > _LONGEST_BLANK:
-            raise DecodeError(f"line {line}: {blank} bytes without an event; {_EXPECTED}")
+            raise DecodeError(f"line {line}: {blank} bytes without an event")
     if rest:
-        yield parse(rest + b"\n", line)
+        try:
+            yield parse(rest + b"\n", line, layout)
+        except DecodeError:
+            if on_cut is None:
+                raise
+            on_cut(line)
 
 
-def parse(text: bytes, first_line: int = 1) -> np.ndarray:
-    """The events (N,) of whole lines; time is exact to the nanosecond (further decimals are cut off).
+def parse(text: bytes, first_line: int = 1, layout: Layout = Layout()) -> np.ndarray:
+    """Return the events (N,) of whole lines. Times are exact to the nanosecond; further decimals are cut off.
 
-    Blank lines, and tabs or several blanks instead of one, are accepted but slow. Raises DecodeError with the number
-    of the first line that is no event, `first_line` being that of the first one.
+    Numbers with an exponent are read as float64. Comments and blank lines are skipped.
+
+    Raises:
+        DecodeError: a line is not an event; `first_line` is the number of the first line.
     """
-    events = _parse_strict(text)
-    if events is not None:
-        return events
-    lines = [b" ".join(line.split()) for line in text.splitlines()]
-    for number, line in enumerate(lines, first_line):
-        if line and not _is_event(line):
-            raise _no_event(number, line)
-    events = _parse_strict(b"".join(line + b"\n" for line in lines if line))
-    assert events is not None, "both parsers accept the same lines"
-    return events
+    try:
+        return _parse(text, layout)
+    except DecodeError:
+        for number, line in enumerate(text.split(b"\n"), first_line):
+            try:
+                _parse(line + b"\n", layout)
+            except DecodeError:
+                raise _no_event(number, line, layout) from None
+        raise
 
 
-def _no_event(number: int, line: bytes) -> DecodeError:
-    return DecodeError(f"line {number}: {line[:60].decode(errors='replace')!r}; {_EXPECTED}")
+def _no_event(number: int, line: bytes, layout: Layout) -> DecodeError:
+    shown = line[:60].decode(errors="replace")
+    order = " ".join(layout.columns)
+    return DecodeError(
+        f"line {number}: {shown!r}; expected {order}: time in {layout.unit}, column, row, polarity 0 or 1"
+    )
 
 
-def _is_event(line: bytes) -> bool:
-    match = _LINE.fullmatch(line)
-    limits = MAX_SECONDS, _MAX_COORDINATE, _MAX_COORDINATE
-    return match is not None and all(int(n) <= most for n, most in zip(match.groups(), limits, strict=True))
+def _parse(text: bytes, layout: Layout) -> np.ndarray:
+    if b"#" in text or b"%" in text:
+        text = b"\n".join(line for line in text.split(b"\n") if line.lstrip()[:1] not in (b"#", b"%"))
+    if any(blank in text for blank in _OTHER_BLANKS):
+        text = text.translate(_BLANKS)
+    fields = _Fields(np.frombuffer(text, np.uint8))
+    counts = fields.counts
+    if counts.any() and counts[counts > 0].min() < len(layout.columns):
+        raise DecodeError("a line has too few fields")
+    first = (np.cumsum(counts) - counts)[counts > 0]
+    at = {name: first + layout.columns.index(name) for name in "txyp"}
+    x, y = fields.integers(at["x"]), fields.integers(at["y"])
+    p = fields.integers(at["p"], signed=True)
+    if (np.maximum(x, y) > _MAX_COORDINATE).any() or (np.abs(p) > 1).any():
+        raise DecodeError("a coordinate or a polarity is too large")
+    return make_events(x, y, fields.decimals(at["t"], UNITS[layout.unit]), p > 0)
 
 
-def _parse_strict(text: bytes) -> np.ndarray | None:
-    """The events, or None unless every line is exactly 's.f x y p\\n'."""
-    chars = np.frombuffer(text, np.uint8)
-    digits = chars - 48  # what is no digit wraps round to above 9
-    stops = np.flatnonzero(digits > 9)
-    if len(stops) % 5:
-        return None
-    stops = stops.reshape(-1, 5)
-    if not (chars[stops] == _SEPARATORS).all() or (len(stops) and stops[-1, -1] != len(chars) - 1):
-        return None
-    dot, after_t, after_x, after_y, end = np.ascontiguousarray(stops.T)
-    begin = np.concatenate(([0], end[:-1] + 1))
-    lengths = dot - begin, after_t - dot - 1, after_x - after_t - 1, after_y - after_x - 1, end - after_y - 1
-    for length, most in zip(lengths, (10, None, 5, 5, 1), strict=True):
-        if len(length) and (length.min() < 1 or (most and length.max() > most)):
-            return None
-    seconds = _integers(digits, dot, lengths[0])
-    x, y = _integers(digits, after_x, lengths[2]), _integers(digits, after_y, lengths[3])
-    p = digits[end - 1]
-    for values, most in ((seconds, MAX_SECONDS), (x, _MAX_COORDINATE), (y, _MAX_COORDINATE), (p, 1)):
-        if values.max(initial=0) > most:
-            return None
-    t = seconds * NS + _nanoseconds(digits, dot + 1, lengths[1])
-    return make_events(x, y, t, p)
+class _Fields:
+    """Numbers in text, as fields (M,) between blanks.
 
+    Attributes:
+        counts: fields in each line.
+    """
 
-def _integers(digits: npt.NDArray[np.uint8], end: np.ndarray, length: np.ndarray) -> npt.NDArray[np.int64]:
-    """The decimal numbers whose last digits lie before `end`."""
-    values = np.zeros(len(end), np.int64)
-    always = length.min(initial=10)
-    for place in range(int(length.max(initial=0))):
-        digit = digits[np.maximum(end - 1 - place, 0)].astype(np.int64)
-        digit *= _POWERS_OF_TEN[place]
-        values += digit if place < always else np.where(place < length, digit, 0)
-    return values
+    def __init__(self, chars: npt.NDArray[np.uint8]) -> None:
+        self._chars, self._digits = chars, chars - np.uint8(48)  # what is not a digit becomes larger than 9
+        stops = np.flatnonzero(self._digits > 9)
+        kinds = chars[stops]
+        is_blank = kinds <= 32
+        blanks = stops[is_blank]
+        if len(chars) and (not len(blanks) or blanks[-1] != len(chars) - 1):
+            raise DecodeError("the last line has no end")
+        begin = np.concatenate(([0], blanks[:-1] + 1))[: len(blanks)]
+        is_end = blanks > begin  # else it follows another blank
+        self._begin, self._end = begin[is_end], blanks[is_end]
+        fields = np.cumsum(is_end)  # up to each blank
+        self.counts = np.diff(fields[kinds[is_blank] == 10], prepend=0)
+        self._dot = self._end.copy()  # where the decimals begin
+        self._odd = np.zeros(len(self._end), np.bool_)  # whether a field has more than digits and a dot
+        within = np.flatnonzero(~is_blank)
+        if len(within):
+            blanks_before = within - np.arange(len(within))
+            owner = np.concatenate(([0], fields))[blanks_before]
+            is_dot = kinds[within] == 46
+            dots = stops[within[is_dot]]
+            self._dot[owner[is_dot][::-1]] = dots[::-1]  # the first one
+            is_dot[is_dot] = self._dot[owner[is_dot]] == dots
+            self._odd[owner[~is_dot]] = True
 
+    def integers(self, at: np.ndarray, signed: bool = False) -> npt.NDArray[np.int64]:
+        """Return the whole numbers in fields (N,)."""
+        if not self._odd[at].any() and (self._dot[at] == self._end[at]).all():
+            return self._whole(at)
+        values = self._floats(at)
+        if (values != np.rint(values)).any() or (not signed and (values < 0).any()):
+            raise DecodeError("not a whole number")
+        return values.astype(np.int64)
 
-def _nanoseconds(digits: npt.NDArray[np.uint8], begin: np.ndarray, length: np.ndarray) -> npt.NDArray[np.int64]:
-    """The decimals that begin at `begin`, in units of 1e-9; those after the ninth are cut off."""
-    values = np.zeros(len(begin), np.int64)
-    always = length.min(initial=9)
-    for place in range(min(9, int(length.max(initial=0)))):
-        digit = digits[np.minimum(begin + place, len(digits) - 1)].astype(np.int64)
-        digit *= _POWERS_OF_TEN[8 - place]
-        values += digit if place < always else np.where(place < length, digit, 0)
-    return values
+    def decimals(self, at: np.ndarray, unit: int) -> npt.NDArray[np.int64]:
+        """Return the times in fields (N,) of this unit (ns) as whole nanoseconds."""
+        odd = self._odd[at]
+        values = np.empty(len(at), np.int64)
+        if odd.any():
+            floats = self._floats(at[odd]) * unit
+            if (floats < 0).any() or (floats >= MAX_SECONDS * NS).any():
+                raise DecodeError("a time is out of range")
+            values[odd] = np.rint(floats)
+        plain = at[~odd] if odd.any() else at
+        whole = self._whole(plain)
+        if (whole > MAX_SECONDS * (NS // unit)).any():
+            raise DecodeError("a time is out of range")
+        places = len(str(unit)) - 1
+        plain_values = whole * unit + self._fraction(plain, places)
+        if odd.any():
+            values[~odd] = plain_values
+            return values
+        return plain_values
+
+    def _whole(self, at: np.ndarray) -> npt.NDArray[np.int64]:
+        """Return the digits before the dot as a number; at least one digit must be there."""
+        stop = self._dot[at]
+        length = stop - self._begin[at]
+        if len(at) and (length.min() < 1 or length.max() > _MOST_DIGITS + 1):
+            raise DecodeError("a number without digits, or with too many")
+        return self._sum(stop - 1, length, -1, 0)
+
+    def _fraction(self, at: np.ndarray, places: int) -> npt.NDArray[np.int64]:
+        """Return the first decimals, in units of the last of these places."""
+        begin = self._dot[at] + 1
+        length = np.clip(self._end[at] - begin, 0, places)
+        return self._sum(begin, length, 1, places - 1)
+
+    def _sum(self, at: np.ndarray, length: np.ndarray, step: int, power: int) -> npt.NDArray[np.int64]:
+        """Add up digits, from `at` on in one direction, by powers of ten from `power` on in the other."""
+        values = np.zeros(len(at), np.int64)
+        always = length.min(initial=_MOST_DIGITS + 1)
+        for place in range(int(length.max(initial=0))):
+            digit = self._digits.take(at + step * place, mode="clip").astype(np.int64)
+            digit *= _POWERS_OF_TEN[power - step * place]
+            values += digit if place < always else np.where(place < length, digit, 0)
+        return values
+
+    def _floats(self, at: np.ndarray) -> npt.NDArray[np.float64]:
+        """Return numbers in any notation."""
+        begin, length = self._begin[at], self._end[at] - self._begin[at]
+        widest = int(length.max(initial=1))
+        if widest > 64:
+            raise DecodeError("a number is too long")
+        places = np.arange(widest)
+        text = self._chars.take(begin[:, None] + places, mode="clip")
+        text[places >= length[:, None]] = 0
+        try:
+            values = np.ascontiguousarray(text).view(f"S{widest}").reshape(-1).astype(np.float64)
+        except ValueError:
+            raise DecodeError("not a number") from None
+        if not np.isfinite(values).all():
+            raise DecodeError("not a finite number")
+        return values
 
 
 def format_events(events: np.ndarray) -> Iterator[bytes]:
-    """Events (N,) as lines of text, in blocks; `parse` gives the same events back. ValueError for a time below 0."""
+    """Yield events (N,) as lines of text, in blocks; `parse` is the inverse. Raises ValueError for a time below 0."""
     for at in range(0, len(events), _BLOCK):
         block = events[at : at + _BLOCK]
         t = block["t"]
@@ -142,24 +380,24 @@ def _fixed(char: bytes, count: int) -> np.ndarray:
 
 
 def _seconds(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Their digits, behind zero bytes; in a block few differ."""
+    """Return their digits, after zero bytes; few differ in a block."""
     values, which = np.unique(seconds, return_inverse=True)
     return _right_aligned(values.tolist())[which]
 
 
 def _three_digit_groups(numbers: npt.NDArray[np.int64]) -> list[np.ndarray]:
-    """The nine digits of numbers below 1e9."""
+    """Return the nine digits of numbers below 1e9."""
     millions, rest = np.divmod(numbers.astype(np.uint32), np.uint32(1_000_000))
     return [_THREE_DIGITS[group] for group in (millions, *np.divmod(rest, np.uint32(1000)))]
 
 
 @cache
 def _coordinates() -> npt.NDArray[np.uint8]:
-    """The digits of each uint16 (65536, 5), behind zero bytes."""
+    """Return the digits of each uint16 (65536, 5), after zero bytes."""
     return _right_aligned(range(1 << 16))
 
 
 def _right_aligned(numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """The digits of numbers (N,) in rising order as (N, digits of the last), behind zero bytes."""
+    """Return the digits of ascending numbers (N,) as (N, digits of the last), after zero bytes."""
     digits = len(str(numbers[-1]))
     return np.frombuffer(b"".join((b"%d" % n).rjust(digits, b"\0") for n in numbers), np.uint8).reshape(-1, digits)

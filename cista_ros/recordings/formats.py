@@ -45,7 +45,9 @@ def _is_rosbag(path: Path, head: bytes) -> bool:
 
 
 def _is_text(path: Path, head: bytes) -> bool:
-    return head.startswith(b"PK\x03\x04") or (path / "events.txt").exists()
+    from .text import detect
+
+    return detect(path, head)
 
 
 def _is_prophesee(head: bytes, names: tuple[bytes, ...]) -> bool:
@@ -64,13 +66,14 @@ def _is_aedat4(path: Path, head: bytes) -> bool:
     return head.startswith(b"#!AER-DAT4")
 
 
+_TEXT = (".txt", ".csv", ".zip", ".gz")
 # Asked in this order.
 FORMATS = (
     Format("ROS bag (.bag, .mcap, .db3, or a rosbag2 folder)", "rosbag", (".bag", ".mcap", ".db3"), _is_rosbag),
-    Format("ECD text (a folder with events.txt, or its .zip)", "ecd_text", (".zip",), _is_text),
     Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw", (".raw",), _is_raw),
     Format("Prophesee DAT (.dat)", "prophesee_dat", (".dat",), _is_dat),
     Format("AEDAT4 (.aedat4)", "aedat4", (".aedat4",), _is_aedat4),
+    Format("text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text", _TEXT, _is_text),
 )
 
 

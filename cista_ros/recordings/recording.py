@@ -29,6 +29,8 @@ class ReadOptions:
     events_topic: str | None = None
     frames_topic: str | None = None
     event_time: str = "sensor"  # or "host"
+    time_unit: str | None = None  # of text: s, ms, us or ns
+    columns: str | None = None  # of text: their order, such as "txyp"; "-" is a column to skip
 
 
 @dataclass(frozen=True, slots=True)

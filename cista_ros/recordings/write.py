@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -30,8 +31,9 @@ from ..wire.ros_types import (
     Message,
     PacketMessage,
 )
-from .ecd_text import CAMERA_INFO_TOPIC, EVENTS_TOPIC, FRAMES_TOPIC, SIZE_FILE
+from .event_file import EVENTS_TOPIC, FRAMES_TOPIC
 from .event_text import format_events
+from .text import CAMERA_INFO_TOPIC, SIZE_FILE
 
 FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text", "raw")
 EVENTS_ONLY = ("raw",)  # formats without images and camera infos
@@ -113,13 +115,14 @@ def _open_bag(path: Path, format: str, version: int, compression: str) -> rosbag
         bag.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
         return bag
     plugin = rosbag2.StoragePlugin.MCAP if format == "ros2-mcap" else rosbag2.StoragePlugin.SQLITE3
-    return rosbag2.Writer(path, version=version, storage_plugin=plugin)
+    return rosbag2.Writer(path, version=cast(Literal[8, 9], version), storage_plugin=plugin)
 
 
 class _Bag(RecordingWriter):
     def __init__(self, bag: rosbag1.Writer | rosbag2.Writer, topics: Mapping[type, str]) -> None:
         is_ros1 = isinstance(bag, rosbag1.Writer)
-        self._bag, self._topics = bag, topics
+        self._bag: Any = bag  # the writers of both packages have the same methods
+        self._topics = topics
         self._wire: Codec = ros1 if is_ros1 else cdr
         self._store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
         for name, text in _EVENT_MSGS.items():

@@ -10,9 +10,7 @@ from makers import NS, random_events, text_of
 
 from cista_ros.errors import DecodeError
 from cista_ros.events import EVENT_DTYPE, concatenate, make_events
-from cista_ros.recordings.event_text import format_events, parse, read_blocks
-
-EXPECTED = "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
+from cista_ros.recordings.event_text import Layout, detect_layout, format_events, parse, read_blocks
 
 lines = st.lists(
     st.tuples(st.integers(0, 9_223_372_034), st.text("0123456789", min_size=1, max_size=12),
@@ -63,21 +61,103 @@ def test_other_white_space_is_read_too(text):
 
 @pytest.mark.parametrize(
     "line",
-    ["1.5 3 4", "1.5 3 4 1 7", "5 3 4 1", "1.5 3 4 2", "1.5 3 4 -1", "-1.5 3 4 1", "1.5 3.0 4 1", "1.5e0 3 4 1",
-     "1.5 65536 4 1", "1.5 3 70000 1", "9223372036.9 3 4 1", "nan 3 4 1", "240 180", "# t x y p", "1. 3 4 1",
-     ".5 3 4 1", "1,5 3 4 1", "\u00b2.5 3 4 1"],
+    ["1.5 3 4", "1.5 3 4 2", "-1.5 3 4 1", "1.5 3.5 4 1", "1.5 -3 4 1", "1.5 65536 4 1", "1.5 3 70000 1",
+     "9223372036.9 3 4 1", "1e11 3 4 1", "nan 3 4 1", "1e999 3 4 1", "240 180", "t x y p", ".5 3 4 1", "1,5 3 4 1",
+     "1.5.5 3 4 1", "1-5 3 4 1", "99999999999999999999999 3 4 1", "\u00b2.5 3 4 1"],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [16, 1 << 18])
 def test_a_line_that_is_no_event_is_named(line, size):
-    text = f"0.1 1 1 1\n0.2 1 1 1\n{line}\n0.3 1 1 1\n".encode()
+    text = f"0.1 1 1 1\n# comment\n{line}\n0.3 1 1 1\n".encode()
     with pytest.raises(DecodeError) as caught:
         list(read_blocks(io.BytesIO(text), size=size))
-    assert str(caught.value) == f"line 3: {line!r}; {EXPECTED}"
+    assert str(caught.value).startswith(f"line 3: {line!r}; expected t x y p")
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "expected"),
+    [
+        ("1,2,1,14\n3,4,-1,15\n", Layout("xypt", "us"), [(14_000, 1, 2, True), (15_000, 3, 4, False)]),
+        ("0.5;1;2;1\n0.6;3;4;0\n", Layout(), [(500_000_000, 1, 2, True), (600_000_000, 3, 4, False)]),
+        ("9 1 2 0 1.25\n", Layout("-xypt", "ms"), [(1_250_000, 1, 2, False)]),
+        ("7 1 2 1 1\n", Layout("txyp", "ns"), [(7, 1, 2, True)]),
+        ("0.0 1 2 1\n9.001e-06 3 4 0 1\n", Layout(), [(0, 1, 2, True), (9001, 3, 4, False)]),
+        ("1.4e-05 6.0e+01 9.000 1.0\n", Layout(), [(14_000, 60, 9, True)]),
+        ("#!text\n# t x y p\n0.5 1 2 1\n", Layout(), [(500_000_000, 1, 2, True)]),
+        ("1468939993067416019 1 2 1\n", Layout("txyp", "ns"), [(1_468_939_993_067_416_019, 1, 2, True)]),
+    ],
+)
+def test_layouts_of_the_field_are_parsed(text, layout, expected):
+    assert parse(text.encode(), layout=layout).tolist() == expected
+
+
+T_US = 1_468_939_993_067_416
+
+
+def sample(columns, times, separator=" ", head=""):
+    """Lines of 500 events of a 240x180 camera with these times, as text."""
+    rng = np.random.default_rng(0)
+    fields = {"t": times, "x": rng.integers(0, 240, 500), "y": rng.integers(0, 180, 500), "p": rng.integers(0, 2, 500)}
+    rows = zip(*(fields[name] for name in columns), strict=True)
+    return (head + "".join(separator.join(map(str, row)) + "\n" for row in rows)).encode()
+
+
+US = np.sort(np.random.default_rng(1).integers(0, 20_000, 500))  # 25 000 events a second
+SECONDS = [f"{us / 1e6:.6f}" for us in US]
+
+
+@pytest.mark.parametrize("separator", [" ", ",", ";", "\t", ", "])
+@pytest.mark.parametrize("columns", ["txyp", "xypt", "xytp", "ptxy"])
+@pytest.mark.parametrize(
+    ("times", "unit"),
+    [(SECONDS, "s"), (US, "us"), (US * 1000, "ns"), (US * 1000 + 7, "ns"), (US + T_US, "us"),
+     ((US + T_US) * 1000, "ns"), ((US + T_US) * 1000 + 7, "ns"), (US / 1.0, "us")],
+)  # fmt: skip
+def test_columns_and_unit_are_detected(times, unit, columns, separator):
+    layout = detect_layout(sample(columns, times, separator))
+    assert (layout.columns, layout.unit) == (columns, unit)
+    assert ("time in" in layout.guessed) == (unit != "s") and ("columns" in layout.guessed) == (columns != "txyp")
+
+
+@pytest.mark.parametrize(
+    ("head", "columns", "unit", "lines"),
+    [
+        ("t x y p\n", "txyp", "us", 1),
+        ("x,y,p,t\n", "xypt", "us", 1),
+        ("x,y,polarity,timestamp_ns\n", "xypt", "ns", 1),
+        ("timestamp (s),y,x,polarity\n", "tyxp", "s", 1),
+        ("# made by a simulator\nid x y pol ts[us]\n", "-xypt", "us", 2),
+    ],
+)
+def test_a_header_names_the_columns_and_the_unit(head, columns, unit, lines):
+    layout = detect_layout(sample(columns.replace("-", "p"), US, head=head))
+    assert (layout.columns, layout.unit, layout.header_lines) == (columns, unit, lines)
+
+
+def test_a_size_in_the_file_is_used():
+    assert detect_layout(sample("txyp", SECONDS, head="240 180\n")).size == (180, 240)
+    assert detect_layout(sample("xypt", US, ",", "%geometry:1280,720\n")).size == (720, 1280)
+
+
+def test_what_is_stated_is_not_guessed():
+    layout = detect_layout(sample("xypt", US), "x,y,p,t", "ms")
+    assert (layout.columns, layout.unit, layout.guessed) == ("xypt", "ms", "")
+    with pytest.raises(DecodeError, match="time unit 'h'"):
+        detect_layout(sample("txyp", US), unit="h")
+    for columns in ("txy", "txypp", "abcd"):
+        with pytest.raises(DecodeError, match="columns"):
+            detect_layout(sample("txyp", US), columns)
+
+
+def test_an_unclear_order_of_columns_is_an_error_that_names_the_option():
+    with pytest.raises(DecodeError, match="--columns"):
+        detect_layout(b"1 5 4 3\n0 3 2 9\n0 7 1 2\n")
 
 
 def test_a_file_cut_in_the_middle_of_a_line_is_refused():
     with pytest.raises(DecodeError, match=r"line 2: '0\.2 1'"):
         list(read_blocks(io.BytesIO(b"0.1 1 1 1\n0.2 1")))
+    cut = []
+    assert len(concatenate(list(read_blocks(io.BytesIO(b"0.1 1 1 1\n0.2 1"), on_cut=cut.append)))) == 1 and cut == [2]
 
 
 def test_a_file_without_lines_is_refused_and_not_gathered():

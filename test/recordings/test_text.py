@@ -1,5 +1,6 @@
-"""ECD text, as a folder and zipped: its chunks, its optional files, and everything that can be wrong with it."""
+"""Text, as a folder, a file and zipped: its chunks, its optional files, and everything that can be wrong with it."""
 
+import gzip
 import zipfile
 
 import cv2
@@ -9,7 +10,7 @@ from makers import NS, T0, frames, random_events, text_of, write_text, write_zip
 
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
-from cista_ros.recordings import ecd_text, open_recording
+from cista_ros.recordings import open_recording, text
 from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS = random_events(3000)
@@ -59,7 +60,7 @@ def test_a_zip_is_not_unpacked(folder):
 
 def test_chunks_last_a_thirtieth_of_a_second(folder):
     chunks = messages_of(folder, EventMessage)
-    assert len(chunks) == 30
+    assert 30 <= len(chunks) <= 31
     assert max(int(m.events["t"][-1] - m.events["t"][0]) for m in chunks) < NS // 30
     assert all(m.stamp == m.events["t"][0] for m in chunks)
 
@@ -119,16 +120,14 @@ def test_a_bad_line_is_named(folder, layout):
     lines = (folder / "events.txt").read_text().splitlines()
     lines[2000] = "1468939993.5 12 x 1"
     (folder / "events.txt").write_text("\n".join(lines))
-    assert error_of(as_layout(folder, layout), read=True) == (
-        "events.txt, line 2001: '1468939993.5 12 x 1'; "
-        "expected 't x y p': seconds with a decimal point, column, row, and 0 or 1"
-    )
+    error = error_of(as_layout(folder, layout), read=True)
+    assert error.startswith("events.txt, line 2001: '1468939993.5 12 x 1'; expected t x y p")
 
 
 @CONVERTERS
 def test_no_event(folder, layout):
     (folder / "events.txt").write_text("")
-    assert error_of(as_layout(folder, layout)) == "events.txt holds no event"
+    assert error_of(as_layout(folder, layout)) == "events.txt has no events"
 
 
 @CONVERTERS
@@ -152,7 +151,7 @@ def test_a_corrupt_image(folder, layout, content):
 def test_an_image_outside_the_recording_is_refused(folder, layout, name):
     cv2.imwrite(str(folder.parent / "secret.png"), np.zeros((18, 24), np.uint8))
     (folder / "images.txt").write_text(f"0.5 {name}\n")
-    assert error_of(as_layout(folder, layout)) == f"images.txt, line 1: {name} lies outside the recording"
+    assert error_of(as_layout(folder, layout)) == f"images.txt, line 1: {name} is outside the recording"
 
 
 @pytest.mark.parametrize(
@@ -175,22 +174,22 @@ def test_text_that_is_not_utf_8(folder):
 
 
 def test_a_topic_that_is_named_but_missing(folder):
-    there = "the recording has /dvs/events, /dvs/image_raw, /dvs/camera_info"
-    assert error_of(folder, events_topic="/events") == f"no topic /events (events_topic); {there}"
-    assert error_of(folder, frames_topic="/frames") == f"no topic /frames (frames_topic); {there}"
+    there = "the recording has /dvs/events, /dvs/image_raw"
+    assert error_of(folder, events_topic="/events") == f"no topic /events (--events-topic); {there}"
+    assert error_of(folder, frames_topic="/frames") == f"no topic /frames (--frames-topic); {there}"
     open_recording(folder, events_topic="/dvs/events", frames_topic="/dvs/image_raw").close()
 
 
 def test_a_file_that_is_no_zip(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip")
-    assert error_of(tmp_path / "a.zip") == "the archive cannot be read: File is not a zip file"
+    assert "not a zip file" in error_of(tmp_path / "a.zip")
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
 def test_a_truncated_zip(folder, share):
     path = as_layout(folder, "zip")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert error_of(path) == "the archive cannot be read: File is not a zip file"
+    assert "not a zip file" in error_of(path)
 
 
 def test_a_corrupt_zip(folder):
@@ -205,22 +204,21 @@ def test_a_corrupt_zip(folder):
 
 def test_a_zip_of_something_else(tmp_path):
     for names, found in (
-        (["readme.txt"], "no events.txt"),
-        (["a/b/events.txt"], "no events.txt"),
+        (["readme.txt", "notes.txt"], "no events.txt"),
+        (["a.csv", "b.csv"], "no events.txt"),
         (["a/events.txt", "b/events.txt"], "2 times events.txt"),
     ):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
             for name in names:
                 archive.writestr(name, "0.1 1 1 1\n")
-        expected = f"{found} in the archive; expected one, at its root or below one folder"
-        assert error_of(tmp_path / "a.zip") == expected
+        assert error_of(tmp_path / "a.zip").startswith(found)
 
 
 def test_a_link_out_of_a_folder_is_not_followed(folder):
     cv2.imwrite(str(folder.parent / "secret.png"), np.zeros((18, 24), np.uint8))
     (folder / "images" / "frame_00000001.png").unlink()
     (folder / "images" / "frame_00000001.png").symlink_to(folder.parent / "secret.png")
-    assert error_of(folder, read=True).endswith("frame_00000001.png (images.txt, line 2) lies outside the recording")
+    assert error_of(folder, read=True).endswith("frame_00000001.png (images.txt, line 2) is outside the recording")
 
 
 @pytest.mark.parametrize("name", ["../../outside.png", "/outside.png", "images/frame_00000000.png"])
@@ -255,8 +253,8 @@ def bomb(path, name, content):
 
 @pytest.fixture
 def small_limits(monkeypatch):
-    monkeypatch.setattr(ecd_text, "MAX_FRAMES", 1000)
-    monkeypatch.setitem(ecd_text._LONGEST, "images.txt", 64_000)
+    monkeypatch.setattr(text, "MAX_FRAMES", 1000)
+    monkeypatch.setitem(text._LONGEST, "images.txt", 64_000)
 
 
 @pytest.mark.parametrize(
@@ -285,4 +283,55 @@ def test_an_archive_of_blank_lines_ends(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("events.txt", "w") as file:
         for _ in range(8):
             file.write(b"\n" * (1 << 18))
-    assert "bytes without an event" in error_of(path)
+    assert "has no events" in error_of(path)
+
+
+@pytest.mark.parametrize("name", ["slider.txt", "slider.csv", "slider.txt.gz", "deep.ZIP", "one.zip", "events.txt"])
+def test_events_alone_in_a_file_of_any_name(name, tmp_path):
+    """E2VID's text: the first line is "width height"."""
+    content = ("240 180\n" + text_of(EVENTS)).encode()
+    path = tmp_path / name
+    if name.endswith("gz"):
+        path.write_bytes(gzip.compress(content))
+    elif name.lower().endswith("zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/b/c/events.txt" if name == "deep.ZIP" else "slider_depth.txt", content)
+    else:
+        path.write_bytes(content)
+    with open_recording(path) as recording:
+        assert (recording.height, recording.width) == (180, 240) and not recording.notes
+        np.testing.assert_array_equal(concatenate([r.message.events for r in recording.read()]), EVENTS)
+
+
+def test_the_path_of_events_txt_is_that_of_its_folder(folder):
+    with open_recording(folder / "events.txt") as recording:
+        assert len(recording.frame_stamps()) == 3
+
+
+def test_microseconds_are_not_read_as_seconds(tmp_path):
+    path = tmp_path / "metavision.csv"
+    rows = zip(*(EVENTS[name].tolist() for name in "xyp"), (EVENTS["t"] // 1000).tolist(), strict=True)
+    path.write_text("".join(f"{x},{y},{int(p)},{t}\n" for x, y, p, t in rows))
+    with open_recording(path) as recording:
+        events = concatenate([r.message.events for r in recording.read()])
+        assert "x y p t" in recording.notes[0] and "us" in recording.notes[0]
+    np.testing.assert_array_equal(events["t"], EVENTS["t"] // 1000 * 1000)
+    np.testing.assert_array_equal(events["x"], EVENTS["x"])
+    with open_recording(path, time_unit="ns", columns="xypt") as recording:
+        assert recording.first_event == EVENTS["t"][0] // 1000
+        assert not any("is read as" in note for note in recording.notes)
+
+
+def test_text_that_is_cut_in_a_line_is_read_up_to_it(folder):
+    raw = (folder / "events.txt").read_bytes()
+    (folder / "events.txt").write_bytes(raw[:-4])
+    with open_recording(folder) as recording:
+        events = concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)])
+        assert "cut in line 3000" in recording.notes[0]
+    np.testing.assert_array_equal(events, EVENTS[:-1])
+
+
+def test_an_unknown_sensor_size_is_the_smallest_usual_one_that_holds_the_events(tmp_path):
+    (tmp_path / "a.txt").write_text("0.1 300 200 1\n0.2 3 200 0\n")
+    with open_recording(tmp_path / "a.txt") as recording:
+        assert (recording.width, recording.height) == (304, 240) and "size" in recording.notes[0]

@@ -1,0 +1,301 @@
+"""Events as text: the Event Camera Dataset's layout (Mueggler et al. 2017), E2VID's and v2e's, and csv.
+
+A folder or zip holds events.txt, and optionally images.txt "t images/frame_00000000.png" with those images, calib.txt
+"fx fy cx cy k1 k2 p1 p2 k3", and size.txt "width height" of the sensor where nothing else states it. Their times are in
+seconds. A single file of any name holds events alone; a zip may hold such a file too. Zips are not unpacked to disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple, cast
+
+import numpy as np
+
+from ..errors import CistaError, DecodeError, RecordingError
+from ..events import NS
+from ..wire.ros_types import CameraInfoMessage, ImageMessage
+from .event_file import FRAMES_TOPIC, SENSORS, Block, EventFile
+from .event_text import MAX_SECONDS, Layout, detect_layout, parse, read_blocks
+from .image_file import MAX_BYTES, decode_image, encoding_of
+from .recording import Item, ReadOptions
+
+CAMERA_INFO_TOPIC = "/dvs/camera_info"
+SIZE_FILE = "size.txt"
+# An archive of a few bytes can unpack to any size; frames and calibration are limited to this.
+MAX_FRAMES = 1 << 20
+_LONGEST = {"images.txt": 64 * MAX_FRAMES}
+_LONGEST_OTHER = 4096
+_SAMPLE = 1 << 18  # bytes by which the layout is detected
+_MEASURED = 1_000_000  # events by which an unknown sensor size is measured
+_STAMP = re.compile(r"([0-9]{1,10})(?:\.([0-9]*))?")
+_OTHER_FILES = {"images.txt", "calib.txt", SIZE_FILE}
+
+
+class Frame(NamedTuple):
+    """A line of images.txt."""
+
+    stamp: int  # ns
+    name: str
+    line: int
+
+
+def detect(path: Path, head: bytes) -> bool:
+    """Return whether a path may be text with events."""
+    if path.is_dir():
+        return (path / "events.txt").exists()
+    if head.startswith(b"PK\x03\x04"):
+        with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+            return any(name.endswith((".txt", ".csv")) for name in archive.namelist())
+        return True  # damaged: the reader says how
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            with gzip.open(path, "rb") as file:
+                head = file.read(4096)
+        except (OSError, EOFError, zlib.error):
+            return path.suffixes[-2:-1] in ([".txt"], [".csv"])
+    with suppress(DecodeError):
+        return head.isascii() and bool(detect_layout(head[: head.rfind(b"\n") + 1]))
+    return False
+
+
+def open_file(path: Path, options: ReadOptions) -> TextRecording:
+    """Open a folder, zip or file of text; raises RecordingError."""
+    if path.name == "events.txt":
+        path = path.absolute().parent
+    return TextRecording(path, options)
+
+
+class TextRecording(EventFile):
+    """Text, under the topic names of the Event Camera Dataset's bags, with an empty frame_id.
+
+    The sensor size is the one in size.txt or in the header of the events, else that of the first image, else the
+    smallest usual size from 240x180 that the events fit on. Each frame has a camera info (if there are no frames, there
+    is one at the start). `duration` extends to the last event of a plain file, and to the last frame of a zip.
+    """
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__(path, options)
+        self._zip: zipfile.ZipFile | None = None
+        self._root: Path | zipfile.Path | None = path if path.is_dir() else None
+        self._events: Path | zipfile.Path = path / "events.txt" if path.is_dir() else path
+        with self._reading_file("the archive"):
+            if path.is_file() and zipfile.is_zipfile(path):
+                self._zip = zipfile.ZipFile(path)
+                self._root, self._events = _find_events(self._zip, path)
+            elif path.suffix.lower() == ".zip":
+                raise zipfile.BadZipFile("it is not a zip file, or its end is missing")
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._layout = self._detect_layout()
+        self._images = self._read_frames()
+        self.frames_topic = FRAMES_TOPIC if self._images else None
+        self._calibration = self._read_calibration()
+        self.camera_info_topic = None if self._calibration is None else CAMERA_INFO_TOPIC
+        size = self._read_size() or self._layout.size or self._first_image_size()
+        if size:
+            self.height, self.width = size
+        else:
+            self._measure_sensor()
+        self._finish_open(self._last_time())
+
+    def _detect_layout(self) -> Layout:
+        with self._reading_file(self._events.name), self._open_events() as file:
+            sample = file.read(_SAMPLE)
+            if len(sample) == _SAMPLE:
+                sample = sample[: sample.rfind(b"\n") + 1]
+            if not sample.strip():
+                raise RecordingError(f"{self.path}: {self._events.name} has no events")
+            layout = detect_layout(sample, self.options.columns, self.options.time_unit)
+        if layout.guessed:
+            self._note(f"{self._events.name} is read as {layout.guessed} (--columns and --time-unit state it)")
+        return layout
+
+    def _measure_sensor(self) -> None:
+        x = y = total = 0
+        for block in self._blocks():
+            if len(block.events):
+                x, y = max(x, int(block.events["x"].max())), max(y, int(block.events["y"].max()))
+            if (total := total + len(block.events)) >= _MEASURED:
+                break
+        sizes = [size for size in SENSORS if size[0] >= 240 and x < size[0] and y < size[1]]
+        self.width, self.height = sizes[0] if sizes else (x + 1, y + 1)
+        self._note(f"sensor size not stated ({SIZE_FILE} would): assuming {self.width}x{self.height}")
+
+    def close(self) -> None:
+        if self._zip:
+            self._zip.close()
+
+    def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
+        streams = [self._messages()]  # first among those of equal time
+        if frames:
+            streams.append(self._frames())
+        if camera_info and self._calibration is not None:
+            stamps = [frame.stamp for frame in self._images] or [self.start]
+            streams.append(
+                Item(t, CAMERA_INFO_TOPIC, t, partial(self._camera_info, t, self._calibration)) for t in stamps
+            )
+        with self._reading():
+            yield from heapq.merge(*streams, key=lambda item: item.received)
+
+    def _frames(self) -> Iterator[Item]:
+        return (Item(f.stamp, FRAMES_TOPIC, f.stamp, partial(self._image, f)) for f in self._images)
+
+    def _open_events(self) -> IO[bytes]:
+        if isinstance(self._events, Path):
+            with self._events.open("rb") as file:
+                packed = file.read(2) == b"\x1f\x8b"
+            if packed:
+                return cast(IO[bytes], gzip.open(self._events, "rb"))
+        return cast(IO[bytes], self._events.open("rb"))
+
+    def _blocks(self) -> Iterator[Block]:
+        with self._reading_file(self._events.name), self._open_events() as file:
+            yield from map(Block, read_blocks(file, self._layout, on_cut=self._on_cut))
+
+    def _on_cut(self, line: int) -> None:
+        self._note(f"{self._events.name} is cut in line {line}; the events before it are read")
+
+    def _last_time(self) -> int | None:
+        """Return the time (ns) at which the recording ends, as far as a few bytes tell."""
+        if not isinstance(self._events, Path) or self._events.suffix == ".gz":
+            return self._images[-1].stamp if self._images else None
+        with self._reading_file(self._events.name), self._events.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 4096))
+            lines = file.read().splitlines()
+        # Reading reports a bad last line, with its number.
+        with suppress(DecodeError):
+            events = parse(lines[-1] + b"\n", layout=self._layout)
+            return int(events["t"][-1]) if len(events) else None
+        return None
+
+    def _read_frames(self) -> list[Frame]:
+        frames: list[Frame] = []
+        for number, line in enumerate(self._lines("images.txt"), 1):
+            fields = line.split(maxsplit=1)
+            if not fields:
+                continue
+            stamp = _nanoseconds(fields[0])
+            if stamp is None or len(fields) < 2:
+                raise RecordingError(
+                    f"{self.path}: images.txt, line {number}: {line[:60]!r}; expected 't name': seconds and a file"
+                )
+            name = fields[1].strip()
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise RecordingError(f"{self.path}: images.txt, line {number}: {name} is outside the recording")
+            if len(frames) == MAX_FRAMES:
+                raise RecordingError(f"{self.path}: images.txt names more than {MAX_FRAMES} images")
+            frames.append(Frame(stamp, name, number))
+        return frames
+
+    def _first_image_size(self) -> tuple[int, int] | None:
+        if not self._images:
+            return None
+        height, width = self._image(self._images[0]).image.shape[:2]
+        return height, width
+
+    def _read_size(self) -> tuple[int, int] | None:
+        lines = self._lines(SIZE_FILE)
+        if not lines:
+            return None
+        numbers = lines[0].split()
+        if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and 0 < len(n) < 6 and int(n) for n in numbers):
+            raise RecordingError(f"{self.path}: {SIZE_FILE}: {lines[0][:60]!r}; expected 'width height' in pixels")
+        return int(numbers[1]), int(numbers[0])
+
+    def _image(self, frame: Frame) -> ImageMessage:
+        where = f"{self.path}: {frame.name} (images.txt, line {frame.line})"
+        assert self._root is not None, "only a folder or zip has images.txt"
+        file = self._root / frame.name
+        with self._reading_file(frame.name):
+            if not file.is_file():
+                raise RecordingError(f"{where} is missing")
+            # A link in a downloaded folder must not lead to other files of the user.
+            if isinstance(file, Path) and not file.resolve().is_relative_to(self.path.resolve()):
+                raise RecordingError(f"{where} is outside the recording")
+            raw = self._read(file, MAX_BYTES)
+        try:
+            image = decode_image(raw)
+        except DecodeError as error:
+            raise RecordingError(f"{where} {error}") from None
+        return ImageMessage(frame.stamp, "", encoding_of(image), image)
+
+    def _read_calibration(self) -> np.ndarray | None:
+        lines = self._lines("calib.txt")
+        if not lines:
+            return None
+        try:
+            numbers = np.array(" ".join(lines).split(), np.float64)
+        except ValueError:
+            numbers = np.empty(0)
+        if len(numbers) != 9:
+            raise RecordingError(f"{self.path}: calib.txt: {lines[0][:60]!r}; expected fx fy cx cy k1 k2 p1 p2 k3")
+        return numbers
+
+    def _camera_info(self, stamp: int, calibration: np.ndarray) -> CameraInfoMessage:
+        fx, fy, cx, cy = calibration[:4]
+        k = np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1])
+        p = np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0])
+        d, r = calibration[4:], np.eye(3).reshape(-1)
+        return CameraInfoMessage(stamp, "", self.height, self.width, "plumb_bob", d, k, r, p)
+
+    def _lines(self, name: str) -> list[str]:
+        if self._root is None or not (file := self._root / name).is_file():
+            return []
+        with self._reading_file(name):
+            return self._read(file, _LONGEST.get(name, _LONGEST_OTHER)).decode().splitlines()
+
+    def _read(self, file: Path | zipfile.Path, most: int) -> bytes:
+        with file.open("rb") as opened:
+            raw: bytes = opened.read(most + 1)
+        if len(raw) > most:
+            raise RecordingError(f"{self.path}: {file.name} has more than {most} bytes")
+        return raw
+
+    @contextmanager
+    def _reading_file(self, name: str) -> Iterator[None]:
+        """Turn the errors of damaged text and archives into a RecordingError."""
+        try:
+            yield
+        except DecodeError as error:
+            raise RecordingError(f"{self.path}: {name}, {error}") from None
+        except CistaError:
+            raise
+        except (OSError, UnicodeDecodeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RecordingError(f"{self.path}: {name} cannot be read: {error}") from error
+        except (NotImplementedError, RuntimeError) as error:  # another compression method; encrypted
+            raise RecordingError(f"{self.path}: {name} cannot be unpacked: {error}") from error
+
+
+def _nanoseconds(text: str) -> int | None:
+    """Return seconds with any number of decimals as nanoseconds; None if it is no such number, or too large."""
+    match = _STAMP.fullmatch(text)
+    if not match or int(match[1]) > MAX_SECONDS:
+        return None
+    return int(match[1]) * NS + int((match[2] or "")[:9].ljust(9, "0"))
+
+
+def _find_events(archive: zipfile.ZipFile, path: Path) -> tuple[zipfile.Path | None, zipfile.Path]:
+    """Return the folder of a recording in an archive (None if it is a file alone), and the file of its events."""
+    texts = [name for name in archive.namelist() if name.endswith((".txt", ".csv"))]
+    found = [name for name in texts if PurePosixPath(name).name == "events.txt"]
+    if len(found) == 1:
+        return zipfile.Path(archive, found[0].removesuffix("events.txt")), zipfile.Path(archive, found[0])
+    others = [name for name in texts if PurePosixPath(name).name not in _OTHER_FILES]
+    if not found and len(others) == 1:
+        return None, zipfile.Path(archive, others[0])
+    there = f"{len(found)} times events.txt" if found else f"no events.txt, and {len(others)} other text files"
+    raise RecordingError(f"{path}: {there} in the archive; expected one")
