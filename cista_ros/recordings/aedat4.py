@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import CistaError, RecordingError
 from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
 from ..wire.ros_types import ImageMessage
-from .bag_packing import LZ4FrameDecompressor, unpack, zstd
+from .decompression import LZ4FrameDecompressor, unpack, zstd
 from .event_file import FRAMES_TOPIC, Block, EventFile
 from .flatbuffer import Table, read_root
 from .recording import Item, ReadOptions

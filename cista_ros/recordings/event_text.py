@@ -81,7 +81,7 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
     # "time (us)" in a header is one name.
     lines = [re.sub(rb"\s+([(\[])", rb"\1", line).translate(_BLANKS).split() for line in sample.splitlines()]
     size = _SIZE.search(b"\n".join(line for line in sample.splitlines()[:20] if line[:1] in b"#%" and line))
-    height_width = (int(size[2]), int(size[1])) if size else None
+    height_width = (int(size[2]), int(size[1])) if size and int(size[1]) and int(size[2]) else None
     start = 0
     names: dict[str, int] = {}
     name_unit = None
@@ -91,8 +91,8 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
                 names, name_unit = _named_columns(fields)
                 if not names:
                     break
-            elif len(fields) == 2:
-                height_width = int(float(fields[1])), int(float(fields[0]))  # E2VID: "width height"
+            elif len(fields) == 2 and all(f.isdigit() and 0 < int(f) <= _MAX_COORDINATE for f in fields):
+                height_width = int(fields[1]), int(fields[0])  # E2VID: "width height"
             else:
                 break
         start += 1
@@ -115,16 +115,17 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
         raise DecodeError(f"time unit {unit!r}; expected one of {', '.join(UNITS)}")
     if not unit:
         at = columns.index("t")
-        unit = _guess_unit(rows[:, at], any(_has_fraction(fields[at]) for fields in data))
+        unit = _guess_unit(rows[:, at], bool((rows[:, at] != np.floor(rows[:, at])).any()))
         notes += [f"time in {unit}"] * (unit != "s")
     return Layout(columns, unit, start if names or height_width else 0, height_width, ", ".join(notes))
 
 
 def _numbers(fields: Sequence[bytes]) -> list[float] | None:
     try:
-        return [float(field) for field in fields]
+        numbers = [float(field) for field in fields]
     except ValueError:
         return None
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _named_columns(fields: Sequence[bytes]) -> tuple[dict[str, int], str | None]:
@@ -153,10 +154,6 @@ def _guess_columns(rows: np.ndarray) -> str:
                 x, y = (i for i in range(4) if i not in (t, p))
                 return "".join(dict(zip((t, x, y, p), "txyp", strict=True))[i] for i in range(4))
     raise DecodeError("the order of the columns is not clear; state it with --columns, such as txyp or xypt")
-
-
-def _has_fraction(field: bytes) -> bool:
-    return float(field) != int(float(field))
 
 
 def _guess_unit(t: np.ndarray, fractions: bool) -> str:
@@ -240,8 +237,11 @@ def _no_event(number: int, line: bytes, layout: Layout) -> DecodeError:
 
 
 def _parse(text: bytes, layout: Layout) -> np.ndarray:
+    if b"\0" in text:
+        raise DecodeError("a NUL")
     if b"#" in text or b"%" in text:
-        text = b"\n".join(line for line in text.split(b"\n") if line.lstrip()[:1] not in (b"#", b"%"))
+        text = text.translate(_BLANKS)
+        text = b"\n".join(line for line in text.split(b"\n") if line.lstrip(b" ")[:1] not in (b"#", b"%"))
     if any(blank in text for blank in _OTHER_BLANKS):
         text = text.translate(_BLANKS)
     fields = _Fields(np.frombuffer(text, np.uint8))
@@ -268,7 +268,7 @@ class _Fields:
         self._chars, self._digits = chars, chars - np.uint8(48)  # what is not a digit becomes larger than 9
         stops = np.flatnonzero(self._digits > 9)
         kinds = chars[stops]
-        is_blank = kinds <= 32
+        is_blank = (kinds == 32) | (kinds == 10)
         blanks = stops[is_blank]
         if len(chars) and (not len(blanks) or blanks[-1] != len(chars) - 1):
             raise DecodeError("the last line has no end")
@@ -294,7 +294,8 @@ class _Fields:
         if not self._odd[at].any() and (self._dot[at] == self._end[at]).all():
             return self._whole(at)
         values = self._floats(at)
-        if (values != np.rint(values)).any() or (not signed and (values < 0).any()):
+        lowest = -1 if signed else 0
+        if (values != np.rint(values)).any() or ((values < lowest) | (values > _MAX_COORDINATE)).any():
             raise DecodeError("not a whole number")
         return values.astype(np.int64)
 

@@ -6,19 +6,12 @@ A recorder that was killed leaves such a file. Record layout: https://mcap.dev/s
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from lz4.frame import LZ4FrameDecompressor
-
 from ..errors import RecordingError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from .decompression import LZ4FrameDecompressor, zstd
 
 MAGIC = b"\x89MCAP0\r\n"
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F

@@ -1,4 +1,4 @@
-"""What every input must keep to, beside the errors that it may end with: memory, also where an error hides its lack."""
+"""Limits that every input must keep: the errors it may end with, and memory, even if an error hides its lack."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 
 from cista_ros.errors import CistaError
 
-MOST_MB = 192  # that one small input may add to the most memory that the process ever had
+MOST_MB = 192  # that one small input may add to the peak memory of the process
 
 
 class Unbounded(AssertionError):
-    """An input that took far more memory than it has bytes, or asked for it."""
+    """An input that allocated far more memory than it has bytes, or tried to."""
 
 
 def expect(allowed: type[CistaError] | tuple[type[CistaError], ...], work: Callable[[], object]) -> CistaError | None:
-    """Do the work; the error that it ended with, if that is an allowed one and none that hides a lack of memory.
+    """Do the work and return the error it ended with, if that is allowed and does not hide a lack of memory.
 
-    All other errors are raised: they are finds.
+    All other errors are raised: they are bugs.
     """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     error: CistaError | None = None

@@ -1,10 +1,10 @@
-"""Fuzz one of the targets beside this file, and write down what came of it.
+"""Fuzz one of the targets in this folder and record the result.
 
     python test/fuzz/run.py TARGET [--minutes M] [--runs N]
 
-needs requirements-fuzz.txt. It begins with the committed corpus and what earlier runs found (build/fuzz/TARGET); an
-input that breaks a rule is kept there as crash-*, and ends the run. Otherwise the corpus is minimised, the coverage
-that it reaches in the modules aimed at is measured, and a line is written to benchmarks/soak/fuzz.json.
+needs requirements-fuzz.txt. It starts from the committed corpus and what earlier runs found (build/fuzz/TARGET). An
+input that breaks a rule is kept there as crash-*, and ends the run. Otherwise the corpus is minimised (--save writes it
+to corpus.zip), its coverage of the target's modules is measured, and a line is written to benchmarks/soak/fuzz.json.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings"), str(HERE.parent)]
-CORPUS = HERE / "corpus"
+CORPUS = HERE / "corpus.zip"
 RESULTS = ROOT / "benchmarks" / "soak" / "fuzz.json"
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
 MOST_SECONDS = 30  # for one input, on a busy machine
-MOST_BYTES = {"messages": 512, "packets": 512, "ecd": 1024, "configs": 2048, "bags": 512, "checkpoints": 512}
-# Where what is compared guides the fuzzer too. Not where arrays are: of those atheris 3.0 never frees the result.
-COMPARISONS = "rosbags", "cista_ros.wire.serialization", "cista_ros.wire.codec", "cista_ros.training"
+MOST_BYTES = {"messages": 512, "packets": 512, "text": 1024}
+# Modules whose comparisons guide the fuzzer too. Comparisons of arrays must not: atheris 3.0 never frees the result.
+COMPARISONS = "cista_ros.wire.serialization", "cista_ros.wire.codec"
 MODES = "fuzz", "coverage"
 
 
@@ -37,7 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--runs", type=int, default=-1, help="end after so many executions, if that is earlier")
+    parser.add_argument("--runs", type=int, default=-1, help="end after this many executions, if that is earlier")
+    parser.add_argument("--save", action="store_true", help="write the minimised corpus to corpus.zip")
     parser.add_argument("--child", choices=MODES, help=argparse.SUPPRESS)
     arguments, rest = parser.parse_known_args()
     if arguments.child == "fuzz":
@@ -47,11 +49,11 @@ def main() -> None:
     elif importlib.util.find_spec("atheris") is None:
         sys.exit("there is no atheris here: pip install -r requirements-fuzz.txt")
     else:
-        sys.exit(run(arguments.target, arguments.minutes, arguments.runs))
+        sys.exit(run(arguments.target, arguments.minutes, arguments.runs, arguments.save))
 
 
 def fuzz(target: str, options: list[str]) -> None:
-    """In a process of its own, since libFuzzer ends it."""
+    """Fuzz in this process, which libFuzzer ends."""
     import atheris
     from atheris.import_hook import AtherisMetaPathFinder
 
@@ -60,22 +62,22 @@ def fuzz(target: str, options: list[str]) -> None:
             self._trace_dataflow = fullname.startswith(COMPARISONS)
             return super().find_spec(fullname, *rest)
 
-    # The packages whose branches guide the fuzzer; after the built-in modules' finders.
-    sys.meta_path.insert(2, Finder({"cista_ros", "rosbags"}, set(), True, True))
+    # The packages whose branches guide the fuzzer; after the finders of built-in modules.
+    sys.meta_path.insert(2, Finder({"cista_ros"}, set(), True, True))
     module = importlib.import_module(f"targets.{target}")
     for seed in module.SEEDS:
-        module.check(seed)  # what is made or imported once counts for no input
+        module.check(seed)  # imports and caches must not count for an input
     atheris.Setup([str(ROOT / "build/fuzz" / target / "start"), *options], module.check)
     atheris.Fuzz()
 
 
 def coverage(target: str, corpus: Path) -> dict[str, str]:
-    """Per cent of the statements in each module aimed at that a corpus reaches."""
+    """Return the percentage of statements that a corpus reaches, by module of the target."""
     from coverage import Coverage
 
     module_names = importlib.import_module(f"targets.{target}").MODULES
     for name in [name for name in sys.modules if name.startswith(("cista_ros", "targets"))]:
-        del sys.modules[name]  # so that lines run at import are seen too
+        del sys.modules[name]  # so that lines executed at import count
     measured = Coverage(data_file=None, include=[str(ROOT / "cista_ros/*")])
     measured.start()
     check = importlib.import_module(f"targets.{target}").check
@@ -89,16 +91,35 @@ def coverage(target: str, corpus: Path) -> dict[str, str]:
     return reached
 
 
-def run(target: str, minutes: float, runs: int) -> int:
-    """Fuzz, minimise, measure, write down; 1 if something was found."""
+def inputs(target: str) -> dict[str, bytes]:
+    """Return the committed corpus of a target, by name."""
+    with zipfile.ZipFile(CORPUS) as archive:
+        names = [name for name in archive.namelist() if name.startswith(f"{target}/")]
+        return {name.partition("/")[2]: archive.read(name) for name in names}
+
+
+def save(target: str, folder: Path) -> None:
+    """Replace the committed corpus of a target by the files in a folder."""
+    kept = {name: inputs(name) for name in TARGETS}
+    kept[target] = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+    with zipfile.ZipFile(CORPUS, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, files in kept.items():
+            for file, content in files.items():
+                archive.writestr(zipfile.ZipInfo(f"{name}/{file}"), content, zipfile.ZIP_DEFLATED)
+
+
+def run(target: str, minutes: float, runs: int, keep: bool) -> int:
+    """Fuzz, minimise, measure and record; return 1 if a rule was broken."""
     work = ROOT / "build" / "fuzz" / target
     found = work / "corpus"
     found.mkdir(parents=True, exist_ok=True)
     module = importlib.import_module(f"targets.{target}")
     for i, seed in enumerate(module.SEEDS):
         (found / f"seed-{i:02d}").write_bytes(seed)
-    committed = CORPUS / target
-    committed.mkdir(parents=True, exist_ok=True)
+    committed = work / "committed"
+    committed.mkdir(exist_ok=True)
+    for name, content in inputs(target).items():
+        (committed / name).write_bytes(content)
     crashes = set(work.glob("crash-*"))
     began = time.time()
     log, code = _libfuzzer(
@@ -120,6 +141,8 @@ def run(target: str, minutes: float, runs: int) -> int:
     merged.mkdir()
     if not new:
         _libfuzzer(target, work, "-merge=1", str(merged), str(found), str(committed))
+        if keep:
+            save(target, merged)
     result = {
         "executions": _number(log, r"stat::number_of_executed_units:\s+(\d+)"),
         "minutes": round(spent, 1),
@@ -141,7 +164,7 @@ def run(target: str, minutes: float, runs: int) -> int:
 
 
 def _libfuzzer(target: str, work: Path, *options: str) -> tuple[str, int]:
-    # libFuzzer starts itself again for -merge, by what it takes for its own name.
+    # For -merge, libFuzzer starts itself again by its own name.
     start = work / "start"
     start.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" {target} --child fuzz "$@"\n')
     start.chmod(0o755)
@@ -159,7 +182,7 @@ def _coverage(target: str, corpus: Path) -> dict[str, str]:
 
 
 def _number(log: str, pattern: str) -> int:
-    """The last number of this kind in the log."""
+    """Return the last match in the log."""
     return int((re.findall(pattern, log) or ["0"])[-1])
 
 

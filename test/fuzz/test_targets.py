@@ -1,4 +1,4 @@
-"""Every fuzz target on its committed corpus, and briefly on changed inputs of it; longer by test/fuzz/run.py."""
+"""Each fuzz target on its committed corpus, and briefly on mutations of it. test/fuzz/run.py fuzzes for longer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings")]
-TARGETS = pytest.mark.parametrize("name", ["messages", "packets", "ecd", "bags", "checkpoints", "configs"])
+from run import inputs  # noqa: E402
+
+TARGETS = pytest.mark.parametrize("name", ["messages", "packets", "text"])
 
 
 def target(name):
@@ -22,7 +24,7 @@ def target(name):
 
 @pytest.fixture(autouse=True)
 def usual_blocks():
-    """The target for packets changes how many words are decoded at once."""
+    """Restore the number of words decoded at once, which the packets target changes."""
     from cista_ros.wire import word_stream
 
     before = word_stream._BLOCK
@@ -32,16 +34,16 @@ def usual_blocks():
 
 @TARGETS
 def test_the_committed_corpus_breaks_no_rule(name):
-    corpus = sorted((HERE / "corpus" / name).iterdir())
+    corpus = inputs(name)
     assert corpus
-    for file in corpus:
-        target(name).check(file.read_bytes())
+    for content in corpus.values():
+        target(name).check(content)
 
 
 @TARGETS
 def test_changed_inputs_break_no_rule(name):
     module = target(name)
-    seeds = module.SEEDS + [file.read_bytes() for file in (HERE / "corpus" / name).iterdir()]
+    seeds = [*module.SEEDS, *inputs(name).values()]
     change = st.tuples(st.integers(0, 2**16), st.integers(0, 255), st.booleans())
 
     @settings(max_examples=60, suppress_health_check=list(HealthCheck), database=None)
@@ -57,11 +59,11 @@ def test_changed_inputs_break_no_rule(name):
 
 
 def _more_than_ever_before():
-    """Bytes: what this process ever had, and 300 MB."""
+    """Return the peak memory of this process plus 300 MB, in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + (300 << 20)
 
 
-def test_a_target_tells_of_memory_that_is_asked_for_behind_an_error():
+def test_memory_that_an_error_hides_is_reported():
     from bounds import Unbounded, expect
 
     from cista_ros.errors import RecordingError

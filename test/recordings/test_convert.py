@@ -176,7 +176,7 @@ def test_the_real_twins_of_evt3_give_the_same_events_and_text_of_them_too(shared
     ("name", "count", "topic_type"),
     [
         ("libcaer_rollover", 334_331, "event_camera_msgs/msg/EventPacket"),
-        ("mono_tiny", 100, "event_array_msgs/msg/EventArray"),
+        ("mono_tiny", 100, "event_camera_msgs/msg/EventPacket"),
     ],
 )
 def test_real_packets_of_other_cameras_open(name, count, topic_type, shared_file):

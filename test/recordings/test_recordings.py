@@ -22,7 +22,7 @@ from makers import (
 )
 
 from cista_ros.events import concatenate
-from cista_ros.recordings import open_recording
+from cista_ros.recordings import event_file, open_recording
 from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS, FRAMES = random_events(3000), frames(20)
@@ -114,7 +114,7 @@ def test_a_recording_may_have_events_only(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap", "text", "zip"])
-def test_memory_does_not_grow_with_the_length(kind, tmp_path):
+def test_memory_does_not_grow_with_the_length(kind, tmp_path, monkeypatch):
     """A recording four times as long (of bags 13 or 16 MB) is read with the same peak of memory."""
 
     def peak(name, n):
@@ -136,6 +136,7 @@ def test_memory_does_not_grow_with_the_length(kind, tmp_path):
         assert total == n and largest <= 2000
         return peak
 
+    monkeypatch.setattr(event_file, "CHUNK_EVENTS", 10_000)
     n = 50_000 if kind in ("text", "zip") else 250_000
     short, long = peak("short", n), peak("long", 4 * n)
     assert long < 1.25 * short, (short, long)

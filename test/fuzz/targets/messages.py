@@ -1,6 +1,6 @@
-"""Messages of ROS 2 (CDR) and ROS 1: any bytes, and valid messages with a few places changed.
+"""Messages of ROS 2 (CDR) and ROS 1: arbitrary bytes, and valid messages with a few places changed.
 
-Whatever is decoded is encoded again and must be the same; what is valid must be decoded to what was encoded.
+A decoded message must survive encoding, and an encoded one decoding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SEEDS = [bytes([flags, kind]) + b"\x05" * 3 + bytes(range(1, 90)) for flags in r
 
 
 def check(data: bytes) -> None:
-    """Decode; DecodeError is all that may be raised."""
+    """Decode; only DecodeError may be raised."""
     source = Source(data)
     flags, kind = source.number(), source.pick(KINDS)
     codec = ros1 if flags & 1 else cdr
@@ -65,7 +65,7 @@ def check(data: bytes) -> None:
 
 
 def build(kind: str, source: Source) -> Message:
-    """A valid message of this type."""
+    """Return a valid message of this type."""
     stamp = source.number(4) % 2**31 * NS + source.number(4) % NS
     frame_id = source.take(source.below(9)).decode(errors="ignore").replace("\0", "")
     height, width = 1 + source.number(source.pick((1, 2))), 1 + source.number(1)
@@ -95,12 +95,12 @@ def build(kind: str, source: Source) -> Message:
 
 
 def is_array(value: object) -> bool:
-    """Whether it is an array."""
+    """Return whether a value is an array."""
     return isinstance(value, np.ndarray)
 
 
 def assert_same(one: Message, other: Message) -> None:
-    """Two messages are equal in every field; NaN equals itself."""
+    """Assert that two messages are equal in every field; NaN equals itself."""
     assert type(one) is type(other)
     for name in type(one).__slots__:
         a, b = getattr(one, name), getattr(other, name)

@@ -1,7 +1,7 @@
-"""Streams of event packets in every encoding, against the state machines of test/wire, and through the filter.
+"""Streams of event packets in every encoding, compared with the state machines of test/wire, and the event filter.
 
-Events, counts of what was left out, and what is carried from packet to packet must be the machines'; what the filter
-gives out lies on the sensor, in order, and is counted.
+Events, counts, and the state between packets must equal the machines'. The filter must return events on the sensor, in
+order, and account for all others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODULES = (
     "cista_ros.wire.mono",
     "cista_ros.event_filter",
 )
-BLOCKS = 7, 1 << 17  # words worked on at once: nothing may depend on where a block ends
+BLOCKS = 7, 1 << 15  # words decoded at once: nothing may depend on where a block ends
 _EVT3 = np.array(
     [0x8001, 0x6010, 0x0003, 0x2805, 0x3007, 0x4101, 0x50FF, 0x6020, 0x2009, 0x8FFF, 0x8000, 0xA000, 0x7001], "<u2"
 ).tobytes()
@@ -46,7 +46,7 @@ SEEDS = [
 
 
 def check(data: bytes) -> None:
-    """Decode several packets; DecodeError is all that may be raised."""
+    """Decode several packets; only DecodeError may be raised."""
     source = Source(data)
     flags, encoding = source.number(), source.pick(ENCODINGS)
     height, width = 16 + 4 * source.number(), 16 + 4 * source.number()
@@ -98,7 +98,7 @@ def _take_in(event_filter: EventFilter, message: EventMessage) -> None:
 
 
 def _encode_again(encoder: PacketEncoder, decoder: PacketDecoder, message: EventMessage, seq: int) -> None:
-    """What can be encoded is decoded to the same events (evt3: but for roll-overs of before)."""
+    """Assert that encoded events decode to the same (for evt3, except for earlier roll-overs)."""
     try:
         packet = encoder.encode(message, 0)
     except ValueError:
@@ -112,7 +112,7 @@ def _encode_again(encoder: PacketEncoder, decoder: PacketDecoder, message: Event
 
 
 class _Machine:
-    """The plain decoders, and the rules for gaps between packets as PacketDecoder's description has them."""
+    """The plain decoders, and PacketDecoder's documented rules for gaps between packets."""
 
     def __init__(self) -> None:
         self.missing = self.unplaced = self.unknown = 0
@@ -129,7 +129,7 @@ class _Machine:
         }
 
     def decode(self, packet: PacketMessage) -> list[tuple[int, int, int, bool]] | None:
-        """The packet's events; None if it cannot be decoded."""
+        """Return the packet's events; None if it cannot be decoded."""
         refused = packet.encoding not in ENCODINGS or packet.time_base > 1 << 62
         gap = packet.seq - self._seq - 1
         known = self._encoding is not None and gap >= -1
