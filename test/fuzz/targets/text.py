@@ -103,7 +103,7 @@ def _check_parser(text: bytes, block: int) -> None:
     wanted: list[tuple[int, int, int, bool]] | None = []
     for line in text.split(b"\n"):
         fields = line.translate(bytes.maketrans(b",;\t\r", b"    ")).split(b" ")
-        fields = [field for field in (part.strip() for part in fields) if field]
+        fields = [field for field in fields if field]
         if b"\0" not in line and (not fields or fields[0][:1] in (b"#", b"%")):
             continue
         if b"\0" in line or (event := _event(fields)) is None:
