@@ -102,7 +102,8 @@ def compare_sequence(
     event_filter = EventFilter(recording.height, recording.width)
     if recording.frames_topic is None and not len(recording.frame_stamps()):
         return Comparison(images, None, event_filter.counts, _without_frames(recording, sequence, event_filter, images))
-    plan = protocol.plan(sequence, recording.frame_stamps(), recording.start)
+    stamps = recording.frame_stamps()
+    plan = protocol.plan(sequence, stamps, min([recording.start, *stamps[:1].tolist()]))
     with_frames = _with_frames(recording, sequence, plan, protocol, event_filter, images)
     return Comparison(images, plan, event_filter.counts, with_frames)
 

@@ -5,11 +5,11 @@ import struct
 import lz4.frame
 import numpy as np
 import pytest
-from cista_ros.recordings.decompression import zstd
 
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate, make_events
 from cista_ros.recordings import open_recording
+from cista_ros.recordings.decompression import zstd
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 US = 1000
