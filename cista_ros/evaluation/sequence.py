@@ -131,7 +131,7 @@ def _with_frames(
         event_filter, partial(make_windower, "stamps", recording.height, recording.width, stamps=stamps)
     )
     frames: dict[int, list[ImageMessage]] = {}
-    start = None if plan.begin is None else max(0.0, (plan.begin - recording.start) / NS - 1e-3)
+    start = None if plan.begin is None else (plan.begin - recording.start) / NS - 1e-3
     end = (int(stamps[-1]) - recording.start) / NS + 1e-3
     wanted = set(plan.stamps[plan.scored].tolist())
 
