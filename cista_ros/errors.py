@@ -1,10 +1,10 @@
-"""The errors that this package raises on bad input; each message names what was wrong and what was expected."""
+"""Errors raised on bad input. Each message names what is wrong and what was expected."""
 
 
 class CistaError(Exception):
-    """Base of all errors caused by what a user, a file or a message gave us.
+    """Base of all errors caused by user input, files or messages.
 
-    Its text is one line whatever names it quotes: those of a file may hold line ends, or what a terminal obeys.
+    Its text is one printable line, even if it quotes a name with line ends or control characters.
     """
 
     def __str__(self) -> str:
@@ -12,34 +12,34 @@ class CistaError(Exception):
 
 
 class EventError(CistaError):
-    """Events that break the rules of an event array: outside the sensor, or going back in time."""
+    """Events outside the sensor or going back in time, or an impossible sensor."""
 
 
 class DecodeError(CistaError):
-    """Bytes that are not the message they claim to be."""
+    """Bytes that are not a message of their type."""
 
 
 class RecordingError(CistaError):
-    """A recording that is missing, damaged, or lacks what was asked for."""
+    """A recording that is missing, damaged, or lacks the requested data."""
 
 
 class CheckpointError(CistaError):
-    """A file that holds no weights, or the weights of another network."""
+    """A file without weights, or with those of another network."""
 
 
 class DeviceError(CistaError):
-    """A device that this machine does not have."""
+    """A device that this machine lacks, or whose memory does not suffice."""
 
 
 class RuntimeUnavailableError(CistaError):
-    """A way to run a network that is not installed, or that cannot run this network on this device."""
+    """A runtime that is not installed, or that cannot run this network on this device."""
 
 
 class MissingPackageError(CistaError):
-    """A package that is needed for what was asked, and is not installed."""
+    """A required package that is not installed."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of Python's, numpy's or torch's (which has a type for it on GPUs only) says so."""
+    """Return whether an error of Python, numpy or torch (which has a type for it on GPUs only) means so."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)

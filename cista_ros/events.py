@@ -1,4 +1,4 @@
-"""The event array: what an event camera reports, as one numpy struct array.
+"""The event array: a numpy struct array of the events that a camera reports.
 
 An event is (x, y, t, p): pixel column and row, time in int64 nanoseconds, polarity (True = brighter).
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from .errors import EventError
 
 NS = 1_000_000_000  # nanoseconds per second
-# 16 bytes an event, aligned: four to a cache line, and no field straddles one.
+# 16 bytes per event, aligned: four fit a cache line, and no field straddles two.
 EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
 EVENT_BYTES = np.dtype((np.void, EVENT_DTYPE.itemsize))
 
@@ -23,7 +23,7 @@ NO_TRIGGERS = np.empty(0, TRIGGER_DTYPE)
 
 
 def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
-    """Pack equally long columns into an event array: x, y in pixels, t in nanoseconds, p true for brighter."""
+    """Make an event array from columns (N,): x, y in pixels, t in nanoseconds, p true for brighter."""
     t = np.asarray(t)
     events = np.zeros(t.shape, EVENT_DTYPE)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
@@ -31,12 +31,12 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
 
 
 def no_events() -> np.ndarray:
-    """An event array of length 0."""
+    """Return an event array of length 0."""
     return np.empty(0, EVENT_DTYPE)
 
 
 def concatenate(chunks: Sequence[np.ndarray]) -> np.ndarray:
-    """Join event arrays in order; a single chunk is returned as it is, without a copy."""
+    """Join event arrays in order; a single one is returned without a copy."""
     if len(chunks) == 1:
         return chunks[0]
     if not chunks:
@@ -46,7 +46,7 @@ def concatenate(chunks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def inside(events: np.ndarray, height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Mask (N,) of the events that lie on a sensor of height x width pixels."""
+    """Return the mask (N,) of events on a sensor of height x width pixels."""
     return (events["x"] < width) & (events["y"] < height)
 
 
@@ -60,7 +60,7 @@ def select(events: np.ndarray, mask: npt.NDArray[np.bool_]) -> np.ndarray:
 
 
 def binned(events: np.ndarray, factor: int) -> np.ndarray:
-    """The events on a grid that is coarser by a whole factor: the pixels of each square of factor x factor are one."""
+    """Return the events on a grid coarser by a whole factor: each square of factor x factor pixels becomes one."""
     if factor == 1:
         return events
     coarse = events.copy()
@@ -70,18 +70,16 @@ def binned(events: np.ndarray, factor: int) -> np.ndarray:
 
 
 def in_order(events: np.ndarray) -> bool:
-    """Whether time never goes back from one event to the next."""
+    """Return whether time never decreases."""
     t = events["t"]
     return bool(np.all(t[1:] >= t[:-1]))
 
 
 def check_events(events: np.ndarray, height: int, width: int) -> None:
-    """Raise EventError, naming the first offender, unless all events lie on the sensor and time never goes back."""
+    """Raise EventError, naming the first offender, unless all events are on the sensor and time never decreases."""
     if not (mask := inside(events, height, width)).all():
         i = int(np.argmin(mask))
-        raise EventError(
-            f"event {i} lies at x={events['x'][i]}, y={events['y'][i]}, outside the {width}x{height} sensor"
-        )
+        raise EventError(f"event {i} at x={events['x'][i]}, y={events['y'][i]} is outside the {width}x{height} sensor")
     if not in_order(events):
         t = events["t"]
         i = int(np.argmax(t[1:] < t[:-1])) + 1

@@ -16,6 +16,7 @@ from .event_filter import EventFilter, FilterCounts
 from .events import NS
 from .input_check import InputCheck
 from .networks import choose_weights, find_weights, load_network
+from .noise_filter import make_noise_filter
 from .reconstructor import Frame, Reconstructor, choose_device
 from .recordings import Recording, open_recording
 from .window_maker import WindowMaker
@@ -32,6 +33,8 @@ def reconstruct(
     start: float | None = None,
     end: float | None = None,
     max_gap: float = 5.0,
+    noise_filter: str = "none",
+    hot_pixel_mask: str | Path = "",
     device: str | torch.device = "auto",
     event_time: str = "sensor",
     events_topic: str | None = None,
@@ -49,6 +52,7 @@ def reconstruct(
             `period`.
         start, end: seconds since the recording's start that bound the events used.
         max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
+        noise_filter, hot_pixel_mask: as for `make_noise_filter`.
         device, options: as for Reconstructor.
     Raises:
         CistaError: the recording, the weights or the device cannot be used as asked.
@@ -63,8 +67,11 @@ def reconstruct(
             source = stack.enter_context(open_recording(recording, event_time=event_time, **names))
         if windows is None or isinstance(windows, str):
             windows = choose_windows(source, windows, start, end, **(window_options or {}))[1]
-        maker = WindowMaker(EventFilter(source.height, source.width, max_gap_ns=round(max_gap * NS) or None), windows)
-        reconstructor = Reconstructor(network, source.height, source.width, chosen, windows=maker, **options)
+        height, width = source.height, source.width
+        noise = make_noise_filter(height, width, noise_filter, hot_pixel_mask)
+        event_filter = EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise)
+        maker = WindowMaker(event_filter, windows)
+        reconstructor = Reconstructor(network, height, width, chosen, windows=maker, **options)
         yield from reconstruct_recording(source, reconstructor, start, end)
 
 
@@ -146,7 +153,7 @@ def _nothing_selected(recording: Recording, start: float | None, end: float | No
     if not stamps:
         return f"{recording.path}: {recording.events_topic} has no events"
     first, last = ((stamp - recording.start) / NS for stamp in stamps)
-    span = f"{'the begin' if start is None else f'{start:g} s'} to {'the end' if end is None else f'{end:g} s'}"
+    span = f"{'the start' if start is None else f'{start:g} s'} to {'the end' if end is None else f'{end:g} s'}"
     return f"{recording.path}: no events from {span}: the events are from {first:.3f} s to {last:.3f} s"
 
 

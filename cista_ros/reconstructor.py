@@ -18,6 +18,7 @@ from .event_filter import EventFilter
 from .events import NS, binned
 from .networks import Network, choose_weights, find_weights, load_network
 from .networks.network import MIN_SIZE
+from .noise_filter import make_noise_filter
 from .runtime import make_runtime
 from .tone_map import ToneMap, make_tone_map, reset_tone_map
 from .util.threads import one_thread
@@ -159,6 +160,8 @@ class Reconstructor:
         windows: str = "period",
         window_options: dict[str, Any] | None = None,
         max_gap: float = 5.0,
+        noise_filter: str = "none",
+        hot_pixel_mask: str | Path = "",
         **options: Any,
     ) -> Reconstructor:
         """Make a reconstructor from weights: shipped or fetched ones by name, a file, or `auto`.
@@ -167,14 +170,16 @@ class Reconstructor:
             height, width, device: as for Reconstructor, which also takes `options`.
             windows, window_options: kind and options of the windows, as for `make_windower`.
             max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
+            noise_filter, hot_pixel_mask: as for `make_noise_filter`.
         Raises:
             CheckpointError: no such weights.
             CistaError: as for Reconstructor.
         """
         device = choose_device(device) if isinstance(device, str) else device
         name, _ = choose_weights(str(weights), device)
+        noise = make_noise_filter(height, width, noise_filter, hot_pixel_mask)
         maker = WindowMaker(
-            EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None),
+            EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise),
             partial(make_windower, windows, height, width, **(window_options or {})),
         )
         return cls(load_network(find_weights(name)), height, width, device, windows=maker, **options)

@@ -1,4 +1,4 @@
-"""Network output -> what is shown: float images (H, W) in, float images (H, W) in [0, 1] out."""
+"""Network output -> displayed image: float images (H, W) in, float images (H, W) in [0, 1] out."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import cv2
 import numpy as np
 
 Image = np.ndarray
-# Of less contrast than this there is nothing to stretch but rounding errors.
+# With less contrast than this, only rounding errors would be stretched.
 FLAT = 1e-6
 
 
 def none(image: Image) -> Image:
-    """The network's image itself, limited to [0, 1]."""
+    """Clip the image to [0, 1]."""
     return np.clip(image, 0, 1)
 
 
 def stretch(image: Image) -> Image:
-    """Darkest pixel to 0, brightest to 1; an image of one value becomes mid-grey."""
+    """Map the darkest pixel to 0 and the brightest to 1; a uniform image becomes mid-grey."""
     return _stretch(image, float(image.min()), float(image.max()))
 
 
 def equalise(image: Image) -> Image:
-    """Stretch, then global histogram equalisation in 256 levels, as in the paper's evaluation."""
+    """Stretch, then equalise the histogram in 256 levels, as in the paper's evaluation."""
     return cv2.equalizeHist(to_mono8(stretch(image))).astype(np.float32) / 255
 
 
 def clahe(image: Image) -> Image:
-    """Stretch, then contrast-limited adaptive histogram equalisation (clip 2.0, 8x8 tiles)."""
+    """Stretch, then equalise adaptively with limited contrast (CLAHE, clip 2.0, 8x8 tiles)."""
     tiles = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
     return tiles.apply(to_mono8(stretch(image))).astype(np.float32) / 255
 
 
 class RobustStretch:
-    """Stretch between the 1st and 99th percentile, both smoothed over time so that video does not flicker.
+    """Stretches between the 1st and 99th percentile, both smoothed over time to avoid flicker.
 
-    The first image after a reset sets the limits; each further one moves them by `rate` of the difference.
+    The first image after a reset sets the limits; each later one moves them by `rate` times the difference.
     """
 
     def __init__(self, low: float = 1, high: float = 99, rate: float = 0.2) -> None:
@@ -52,7 +52,7 @@ class RobustStretch:
         return _stretch(image, float(limits[0]), float(limits[1]))
 
     def reset(self) -> None:
-        """Forget the past: the next image sets the limits anew."""
+        """Clear the memory: the next image sets the limits."""
         self._limits = None
 
 
@@ -67,25 +67,25 @@ TONE_MAPS: dict[str, Callable[[], ToneMap]] = {
 
 
 def make_tone_map(name: str) -> ToneMap:
-    """A tone map by its name; each call gives one with a memory of its own. ValueError lists the names there are."""
+    """Return a new tone map by its name, with its own memory. ValueError lists the known names."""
     if name not in TONE_MAPS:
         raise ValueError(f"tone map {name!r} is not one of {', '.join(TONE_MAPS)}")
     return TONE_MAPS[name]()
 
 
 def reset_tone_map(tone_map: ToneMap) -> None:
-    """Make a tone map with memory forget it; for the others there is nothing to do."""
+    """Clear the memory of a tone map that has one."""
     if isinstance(tone_map, RobustStretch):
         tone_map.reset()
 
 
 def to_mono8(image: Image) -> Image:
-    """[0, 1] -> uint8, rounded."""
+    """Convert [0, 1] to uint8, rounded."""
     return np.rint(image * 255).astype(np.uint8)
 
 
 def to_mono16(image: Image) -> Image:
-    """[0, 1] -> uint16, rounded."""
+    """Convert [0, 1] to uint16, rounded."""
     return np.rint(image * 65535).astype(np.uint16)
 
 

@@ -61,6 +61,15 @@ def test_windows_may_be_ones_own_and_a_recording_stays_open():
         assert len(next(recording.read(frames=False, camera_info=False)).message.events)
 
 
+def test_noise_can_be_filtered_in_both_ways_in():
+    options = {"weights": "cista-tc-small", "device": "cpu", "noise_filter": "activity", "hot_pixel_mask": "learn"}
+    kept = sum(len(f.events) for f in cista_ros.reconstruct(SAMPLE, end=0.1, **options))
+    everything = sum(len(f.events) for f in cista_ros.reconstruct(SAMPLE, end=0.1, windows="period", device="cpu"))
+    assert 0.3 * everything < kept < everything
+    stream = cista_ros.Reconstructor.from_weights(height=180, width=240, **options)
+    assert stream.windows.event_filter.noise_filter.activity and stream.windows.event_filter.noise_filter.hot_pixels
+
+
 def test_a_network_loads_by_the_name_of_its_weights():
     assert cista_ros.load_network("cista-tc-small").name == "cista"
 

@@ -39,7 +39,7 @@ def test_equal_stamps_are_in_order_and_earlier_ones_are_not():
 
 def test_check_names_the_first_event_outside_the_sensor():
     events = make_events([3, 240], [4, 7], [1, 2], [1, 1])
-    with pytest.raises(EventError, match=r"^event 1 lies at x=240, y=7, outside the 240x180 sensor$"):
+    with pytest.raises(EventError, match=r"^event 1 at x=240, y=7 is outside the 240x180 sensor$"):
         check_events(events, 180, 240)
     check_events(events[:1], 180, 240)
 

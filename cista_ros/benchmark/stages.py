@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..events import make_events
+from ..noise_filter import ActivityFilter, HotPixels, NoiseFilter
 from ..tone_map import make_tone_map, to_mono8
 from ..voxel_grid import normalise, upload, voxel_grid, voxel_grid_torch
 from ..windows import CountWindows
@@ -48,8 +49,10 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
     grid = torch.from_numpy(voxel_grid(events, height, width)).to(device)
     image = rng.random((height, width), np.float32)
     tone_map = make_tone_map("robust")
+    noise_filter = NoiseFilter(HotPixels(height, width), ActivityFilter(height, width))
     stages: dict[str, Callable[[], object]] = {
         "decode": lambda: cdr.decode(EVENT_ARRAY, message),
+        "noise filter": lambda: noise_filter(events),
         "window": lambda: CountWindows(count).push(events),
         "voxel grid": lambda: voxel_grid(events, height, width),
         DECODE_AND_GRID: lambda: voxel_grid(cdr.decode(EVENT_ARRAY, message).events, height, width),

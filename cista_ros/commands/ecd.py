@@ -1,4 +1,4 @@
-"""`cista ecd`: the Event Camera Dataset, listed and fetched."""
+"""`cista ecd`: list and download the Event Camera Dataset."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ app = typer.Typer(help="The Event Camera Dataset (Mueggler et al. 2017).", no_ar
 
 @app.command("list")
 def list_sequences(
-    text: Annotated[bool, typer.Option("--text", help="The text layout (zip) instead of the bag.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Text layout (zip) instead of the bag.")] = False,
     sizes: Annotated[
-        bool, typer.Option("--sizes", help="Ask the server how large each file is; else known ones, of bags.")
+        bool,
+        typer.Option("--sizes", help="Ask the server for the size of each file. Default: known sizes of the bags."),
     ] = False,
 ) -> None:
-    """List its sequences, their sizes and public addresses."""
+    """List the sequences with their sizes and addresses."""
     from ..evaluation.ecd import LICENCE, PAGE, SEQUENCES
     from ..util.download import remote_size
 
@@ -34,11 +35,13 @@ def list_sequences(
 
 @app.command()
 def get(
-    names: Annotated[list[str], typer.Argument(help="Sequences; paper: the seven of Table 1; all: all of them.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("ecd"),
-    text: Annotated[bool, typer.Option("--text", help="The text layout (zip) instead of the bag.")] = False,
+    names: Annotated[
+        list[str], typer.Argument(help="Sequence names; paper: the seven of Table 1; all: every sequence.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output folder.")] = Path("ecd"),
+    text: Annotated[bool, typer.Option("--text", help="Text layout (zip) instead of the bag.")] = False,
 ) -> None:
-    """Download sequences. What broke off goes on where it was; what is there is only checked."""
+    """Download sequences. Interrupted downloads are resumed; complete files are only verified."""
     from ..evaluation.ecd import choose_sequences, fetch_sequence
     from .fetching import download_bar
 

@@ -1,4 +1,4 @@
-"""A progress bar for downloads, shared by the commands that fetch something."""
+"""A progress bar for downloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def download_bar(name: str) -> Iterator[Progress]:
-    """A bar on stderr; what it yields is to be told (bytes so far, bytes in all or None)."""
+    """Show a progress bar on stderr; yield a function to call with (bytes so far, bytes in total or None)."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar

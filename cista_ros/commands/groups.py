@@ -1,4 +1,4 @@
-"""Commands that have both an argument of their own and sub-commands: `cista weights NAME`, `cista weights get NAME`."""
+"""Groups that are also commands: `cista weights NAME` beside `cista weights get NAME`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT = "default"
 
 
 class _WithDefault(TyperGroup):
-    """Whatever does not begin with the name of a sub-command is handed to the command called DEFAULT."""
+    """Passes arguments that do not begin with the name of a sub-command to the command DEFAULT."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if DEFAULT in self.commands and (not args or args[0] not in (*self.commands, *ctx.help_option_names)):
@@ -23,7 +23,7 @@ class _WithDefault(TyperGroup):
 def command_group(
     help: str, default: Callable[..., None] | None = None, **commands: Callable[..., None]
 ) -> typer.Typer:
-    """A group of commands by name; `default`, if given, is what the group does without one of them."""
+    """Return a group of commands by name; `default` is what the group does without one of them."""
     group = typer.Typer(cls=_WithDefault, help=help, no_args_is_help=default is None, rich_markup_mode=None)
     if default is not None:
         group.command(DEFAULT, hidden=True)(default)

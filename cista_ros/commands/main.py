@@ -1,4 +1,4 @@
-"""`cista`: the commands that need no ROS. One file a command; heavy imports happen when a command runs."""
+"""`cista`: the commands, one file each. Heavy imports happen when a command runs."""
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ from .groups import command_group
 from .reconstruct import reconstruct
 from .simulate import simulate
 from .train import train
-from .weights import weights
-from .weights_get import get
+from .weights import get, weights
 
 app = typer.Typer(
-    help="Ordinary video from event cameras.",
+    help="Video from event cameras.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors in one line
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# In the list of commands, where a docstring's first sentence would be cut off.
+# Short texts for the list of commands, where a docstring's first sentence would be cut off.
 app.command(short_help="Reconstruct a recording's events as images.")(reconstruct)
 app.command(short_help="Play a recording to the ROS 2 node and keep the images.")(demo)
 app.command(short_help="Write a recording in another format.")(convert)
 app.command(short_help="Score networks on recordings with camera frames.")(evaluate)
 app.command(short_help="Measure networks: size, operations, memory, time.")(cost)
-app.command(short_help="Time the ways to run a network against each other.")(benchmark)
+app.command(short_help="Compare the speed of the runtimes.")(benchmark)
 app.command(short_help="Describe this machine and test each part.")(doctor)
-app.add_typer(ecd.app, name="ecd", short_help="List and get the Event Camera Dataset.")
+app.add_typer(ecd.app, name="ecd", short_help="List and download the Event Camera Dataset.")
 app.command(short_help="Simulate an event camera before a moving scene.")(simulate)
 app.command(short_help="Train a network on simulated sequences.")(train)
 app.add_typer(
     command_group("List the shipped weights; with a NAME, print its model card; get published ones.", weights, get=get),
     name="weights",
-    short_help="List shipped weights, print their cards; get published ones.",
+    short_help="List shipped weights, print their cards, download published ones.",
 )
 
 
@@ -57,7 +56,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 def main() -> None:
-    """Run `cista`; bad input ends with one clear line and exit code 2."""
+    """Run `cista`. Bad input ends with one line of text and exit code 2."""
     wait_without_spinning()
     try:
         app(prog_name="cista")
@@ -66,7 +65,7 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        said = str(error).strip().splitlines()[0] if str(error) else "no more is said"
+        said = str(error).strip().splitlines()[0] if str(error) else "no details"
         sys.exit(_fail(f"out of memory ({said}); use a smaller size (--size, --downscale) or another --device"))
 
 

@@ -1,4 +1,4 @@
-"""`cista weights`: the networks that come with the package."""
+"""`cista weights`: the shipped networks; `cista weights get`: published checkpoints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 
 def weights(
-    name: Annotated[str | None, typer.Argument(help="Print the model card of these weights.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Weights whose model card to print.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """List the shipped weights with their size, training and scores; or print a model card."""
+    """List the shipped weights with size, training and scores, or print a model card."""
     from rich.console import Console
     from rich.table import Table
 
@@ -57,3 +57,24 @@ def weights(
         scores = [f"{s.scores[c]:.3f}" if c in s.scores else "-" for c in ("mse_equalised", "ssim_equalised", "zeros")]
         table.add_row(key, f"{s.parameters:,}", *trained, *scores)
     Console().print(table)
+
+
+def get(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Checkpoint names; without any, list what is available.")
+    ] = None,
+) -> None:
+    """Download published checkpoints; then use them as --weights NAME."""
+    from ..networks.published import PUBLISHED, cached_weights, fetch_weights
+    from .fetching import download_bar
+
+    if not names:
+        width = max(map(len, PUBLISHED))
+        for name, weights in PUBLISHED.items():
+            there = "here" if cached_weights(name).is_file() else "-"
+            typer.echo(f"{name:{width}}  {there:4}  {weights.about}")
+        return
+    for name in names:
+        with download_bar(name) as progress:
+            path = fetch_weights(name, progress)
+        typer.echo(path)

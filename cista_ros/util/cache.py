@@ -1,4 +1,4 @@
-"""The folder of what is made or fetched once and used again."""
+"""The cache folder, for downloads and compiled kernels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..errors import CistaError
 
 
 class CacheError(CistaError):
-    """There is no folder to keep things in."""
+    """There is no cache folder."""
 
 
 def cache_folder() -> Path:
-    """$CISTA_CACHE, else cista_ros in $XDG_CACHE_HOME, else in ~/.cache; it need not exist.
+    """Return $CISTA_CACHE, else cista_ros in $XDG_CACHE_HOME, else in ~/.cache. It may not exist.
 
     Raises:
-        CacheError: none of them is set and this user has no home directory.
+        CacheError: none of them is set, and this user has no home directory.
     """
     if chosen := os.environ.get("CISTA_CACHE"):
         return Path(chosen)
@@ -25,4 +25,4 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "cista_ros"
     except RuntimeError:
-        raise CacheError("this user has no home directory to keep files in: set CISTA_CACHE to a folder") from None
+        raise CacheError("no cache folder: this user has no home directory; set CISTA_CACHE to a folder") from None

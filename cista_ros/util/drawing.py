@@ -1,4 +1,4 @@
-"""Events and pictures for people to look at: uint8 BGR images."""
+"""Draw events, activity and contact sheets as uint8 BGR images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BRIGHTER, DARKER = (40, 40, 220), (220, 110, 20)  # BGR: red, blue
 
 
 def draw_events(events: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Events (N,) -> uint8 (height, width, 3): red where most turned brighter, blue where darker, white where none."""
+    """Draw events (N,) as uint8 (height, width, 3): red where most are brighter, blue where darker, else white."""
     index = events["y"].astype(np.int64) * width + events["x"]
     balance = np.bincount(index, np.where(events["p"], 1.0, -1.0), height * width).reshape(height, width)
     image = np.full((height, width, 3), 255, np.uint8)
@@ -21,18 +21,18 @@ def draw_events(events: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def draw_activity(activity: np.ndarray) -> np.ndarray:
-    """A sparse code's activity (h, w), at least 0 -> uint8 (h, w): black is none, white its 99th percentile and above.
+    """Draw a sparse code's activity (h, w), >= 0, as uint8 (h, w): 0 is black, the 99th percentile and above white.
 
-    The scale is each image's own, because a code is as large as its weights make it.
+    Each image has its own scale, because the size of a code depends on the weights.
     """
     top = float(np.percentile(activity, 99)) or float(activity.max())
     return np.rint(np.clip(activity / top, 0, 1) * 255).astype(np.uint8) if top else np.zeros(activity.shape, np.uint8)
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], columns: int = 3) -> np.ndarray:
-    """Panels, each of several images side by side under one caption, in a grid of so many columns.
+    """Arrange panels in a grid with `columns` columns; a panel is a row of images under a caption.
 
-    All images must be of one height; grey ones (H, W) and BGR ones (H, W, 3) may be mixed.
+    All images must have the same height; grey (H, W) and BGR (H, W, 3) images may be mixed.
     """
     panels = [_panel(images, caption) for images, caption in zip(rows, captions, strict=True)]
     blank = np.full_like(panels[0], 255)

@@ -1,4 +1,4 @@
-"""How the threads of a network share a CPU with other programs."""
+"""Settings for threads that share a CPU with other programs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from contextlib import contextmanager
 
 
 def wait_without_spinning() -> None:
-    """Let threads that wait for each other sleep. To be called before torch is imported: OpenMP reads it only then.
+    """Make waiting threads sleep. Call it before torch is imported: OpenMP reads the setting only then.
 
-    By default they spin. On a CPU that has other work to do too, a spinning thread keeps away the very one it waits
-    for: with more runnable threads than cores, steps took two to eight times as long (docs/performance.md). Who set
-    OMP_WAIT_POLICY is obeyed.
+    By default they spin. On a busy CPU a spinning thread displaces the one it waits for: with more runnable threads
+    than cores, steps took two to eight times as long (docs/performance.md). An OMP_WAIT_POLICY that is set is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextmanager
 def one_thread(wanted: bool = True) -> Iterator[None]:
-    """Have torch use only this thread, if that is wanted: for work that is done before others are awake."""
+    """Restrict torch to this thread, if wanted: for work that is done before other threads wake up."""
     import torch  # not earlier: see above
 
     threads = torch.get_num_threads()

@@ -53,6 +53,7 @@ def test_measures_every_size_and_runtime_against_the_reference(small_network, tm
     gflop = rows[0]["gflops"] * rows[0]["ms_median"] / 1e3
     assert gflop == pytest.approx(2 * count_mac(small_network, 24, 32) / 1e9)
     assert {s["stage"] for s in written["stages"]} == {
+        "noise filter",
         "decode", "window", "voxel grid", "decode and voxel grid", "normalise", "tone map", "message",
     }  # fmt: skip
     assert written["machine"]["torch"] == torch.__version__
