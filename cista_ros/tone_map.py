@@ -14,7 +14,7 @@ FLAT = 1e-6
 
 def none(image: Image) -> Image:
     """Clip the image to [0, 1]."""
-    return np.clip(image, 0, 1)
+    return np.asarray(np.clip(image, 0, 1))
 
 
 def stretch(image: Image) -> Image:
@@ -81,15 +81,15 @@ def reset_tone_map(tone_map: ToneMap) -> None:
 
 def to_mono8(image: Image) -> Image:
     """Convert [0, 1] to uint8, rounded."""
-    return np.rint(image * 255).astype(np.uint8)
+    return np.asarray(np.rint(image * 255), np.uint8)
 
 
 def to_mono16(image: Image) -> Image:
     """Convert [0, 1] to uint16, rounded."""
-    return np.rint(image * 65535).astype(np.uint16)
+    return np.asarray(np.rint(image * 65535), np.uint16)
 
 
 def _stretch(image: Image, low: float, high: float) -> Image:
     if high - low < FLAT:
         return np.full_like(image, 0.5)
-    return np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return np.asarray(np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1))
