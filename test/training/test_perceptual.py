@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,8 +12,34 @@ from cista_ros.training.perceptual import load_distance
 from cista_ros.training.state import TrainingError
 
 
-@pytest.fixture
-def files(shared_file):
+FIRES = [(64, 16, 64), (128, 16, 64), (128, 32, 128), (256, 32, 128), (256, 48, 192), (384, 48, 192), (384, 64, 256)]
+FIRES += [(512, 64, 256)]
+
+
+def write_random_files(folder):
+    """Write a SqueezeNet 1.1 with random weights as Keras stores it, and heads with positive random weights."""
+    h5py = pytest.importorskip("h5py")
+    rng = np.random.default_rng(0)
+    layers = {"conv1": (3, 3, 3, 64)}
+    for i, (inputs, squeezed, expanded) in enumerate(FIRES, 2):
+        layers[f"fire{i}/squeeze1x1"] = (1, 1, inputs, squeezed)
+        layers[f"fire{i}/expand1x1"] = (1, 1, squeezed, expanded)
+        layers[f"fire{i}/expand3x3"] = (3, 3, squeezed, expanded)
+    with h5py.File(folder / "backbone.h5", "w") as file:
+        for name, shape in layers.items():
+            kernel = rng.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape)
+            file[f"{name}/kernel"] = kernel.astype(np.float32)
+            file[f"{name}/bias"] = np.zeros(shape[3], np.float32)
+    sizes = [64, 128, 256, 384, 384, 512, 512]
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, size, 1, 1) for i, size in enumerate(sizes)}
+    torch.save(heads, folder / "heads.pth")
+    return folder / "backbone.h5", folder / "heads.pth"
+
+
+@pytest.fixture(params=["random", "published"])
+def files(request, shared_file, tmp_path):
+    if request.param == "random":
+        return write_random_files(tmp_path)
     pytest.importorskip("h5py")
     return shared_file("weights/squeezenet1.1-notop-keras.h5"), shared_file("weights/lpips-v0.1-squeeze-heads.pth")
 
