@@ -11,7 +11,6 @@ import torch
 from cista_ros.training.perceptual import load_distance
 from cista_ros.training.state import TrainingError
 
-
 FIRES = [(64, 16, 64), (128, 16, 64), (128, 32, 128), (256, 32, 128), (256, 48, 192), (384, 48, 192), (384, 64, 256)]
 FIRES += [(512, 64, 256)]
 
