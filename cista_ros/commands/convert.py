@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import EventsTopicOption, EventTime, EventTimeOption, FramesTopicOption, JsonOption
+from .options import (
+    ColumnsOption,
+    EventsTopicOption,
+    EventTime,
+    EventTimeOption,
+    FramesTopicOption,
+    JsonOption,
+    TimeUnitOption,
+)
 
 if TYPE_CHECKING:
     from ..recordings.convert import Converted
@@ -70,6 +78,8 @@ def convert(
     event_time: EventTimeOption = EventTime.sensor,
     events_topic: EventsTopicOption = None,
     frames_topic: FramesTopicOption = None,
+    time_unit: TimeUnitOption = None,
+    columns: ColumnsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a recording in another format: the same events, images and camera infos, streamed."""
@@ -82,12 +92,12 @@ def convert(
     format = format or _BY_SUFFIX.get(output.suffix, OutputFormat.ros2)
     _check_name(output, format)
     console = Console(stderr=True)
-    columns = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
-    names = {"events_topic": events_topic, "frames_topic": frames_topic}
+    shown = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
+    options = {"events_topic": events_topic, "frames_topic": frames_topic, "time_unit": time_unit, "columns": columns}
     began = time.perf_counter()
     with (
-        open_recording(source, event_time=event_time.value, **names) as recording,
-        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
+        open_recording(source, event_time=event_time.value, **options) as recording,
+        Progress(*shown, TimeRemainingColumn(), console=console) as progress,
     ):
         task = progress.add_task("convert", total=recording.duration, n=0)
         first = None

@@ -49,6 +49,13 @@ EventsTopicOption = Annotated[
 FramesTopicOption = Annotated[
     str | None, typer.Option(help="Frames topic, if it is not clear from the events topic.", metavar="TOPIC")
 ]
+TimeUnitOption = Annotated[
+    str | None, typer.Option(help="Time unit of text: s, ms, us or ns. Default: detected.", metavar="UNIT")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(help="Columns of text, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WeightsOption = Annotated[str, typer.Option(help="Name of shipped or downloaded weights, a file, or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import (
+    ColumnsOption,
     DeviceOption,
     EventsTopicOption,
     EventTime,
     EventTimeOption,
     FramesTopicOption,
     JsonOption,
+    TimeUnitOption,
     WeightsOption,
 )
 
@@ -140,6 +142,8 @@ def reconstruct(
     event_time: EventTimeOption = EventTime.sensor,
     events_topic: EventsTopicOption = None,
     frames_topic: FramesTopicOption = None,
+    time_unit: TimeUnitOption = None,
+    columns: ColumnsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reconstruct a recording's events as images: OUTPUT/frames/*.png and OUTPUT/frames.csv."""
@@ -173,7 +177,12 @@ def reconstruct(
     }
     console = Console(stderr=True)
     with open_recording(
-        recording, event_time=event_time.value, events_topic=events_topic, frames_topic=frames_topic
+        recording,
+        event_time=event_time.value,
+        events_topic=events_topic,
+        frames_topic=frames_topic,
+        time_unit=time_unit,
+        columns=columns,
     ) as source:
         kind = "stamps" if stamps else windows.value if windows else None
         kind, make_windower, note = choose_windows(source, kind, start, end, **options)

@@ -23,9 +23,11 @@ from makers import (
 
 from cista_ros.events import concatenate
 from cista_ros.recordings import event_file, open_recording
+from cista_ros.recordings.convert import convert
 from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS, FRAMES = random_events(3000), frames(20)
+SAMPLE = Path(__file__).parents[2] / "cista_ros/samples/landscape.bag"
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "recordings"
 
 
@@ -140,6 +142,17 @@ def test_memory_does_not_grow_with_the_length(kind, tmp_path, monkeypatch):
     n = 50_000 if kind in ("text", "zip") else 250_000
     short, long = peak("short", n), peak("long", 4 * n)
     assert long < 1.25 * short, (short, long)
+
+
+def test_the_sample_and_its_text_hold_the_same(tmp_path):
+    with open_recording(SAMPLE) as bag:
+        convert(bag, tmp_path / "text", "ecd-text")
+    with open_recording(SAMPLE) as bag, open_recording(tmp_path / "text") as text:
+        assert (bag.height, bag.width) == (text.height, text.width)
+        np.testing.assert_array_equal(events_of(bag), events_of(text))
+        np.testing.assert_array_equal(bag.frame_stamps(), text.frame_stamps())
+        images = [[r.message.image for r in f.read() if isinstance(r.message, ImageMessage)] for f in (bag, text)]
+        np.testing.assert_array_equal(*images)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data/recordings is not here")
