@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from .event_filter import FilterCounts
@@ -35,6 +37,17 @@ def rate_warning(t: np.ndarray) -> str:
     factor = min(_FACTORS, key=lambda f: abs(np.log((rate * f if slow else rate / f) / USUAL_RATE)))
     cause = f"large ({_FACTORS[factor]})" if slow else "small"
     return f"{rate:.2g} events per second are impossible: timestamps are probably {factor:.0e} times too {cause}"
+
+
+def first_warnings(height: int, width: int, arrays: Iterable[np.ndarray]) -> list[str]:
+    """Return the warnings about the first ENOUGH_EVENTS events of a stream, given as event arrays."""
+    check, found, count = InputCheck(height, width), [], 0
+    for events in arrays:
+        found += check.observe(events)
+        count += len(events)
+        if count >= ENOUGH_EVENTS:
+            break
+    return found
 
 
 class InputCheck:

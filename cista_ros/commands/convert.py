@@ -22,6 +22,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..recordings import Recording
     from ..recordings.convert import Converted
 
 
@@ -99,6 +102,7 @@ def convert(
         open_recording(source, event_time=event_time.value, **options) as recording,
         Progress(*shown, TimeRemainingColumn(), console=console) as progress,
     ):
+        _warn(recording, console)
         task = progress.add_task("convert", total=recording.duration, n=0)
         first = None
 
@@ -131,6 +135,17 @@ def convert(
         console.print(f"Of the packets read: {packets}.")
     for text in [*recording.notes, *_changes(done)]:
         console.print(text)
+
+
+def _warn(recording: Recording, console: Console) -> None:
+    """Print the warnings about the first events of a recording."""
+    from ..input_check import first_warnings
+    from ..wire.ros_types import EventMessage
+
+    messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
+    arrays = (message.events for message in messages if isinstance(message, EventMessage))
+    for warning in first_warnings(recording.height, recording.width, arrays):
+        console.print(f"Warning: {warning}.")
 
 
 def _changes(done: Converted) -> list[str]:

@@ -59,3 +59,13 @@ def test_frames_can_be_omitted(sample_bag, tmp_path):
     assert "/dvs/image_raw" in summary["left_out_topics"]
     with open_recording(tmp_path / "out.bag") as recording:
         assert recording.frames_topic is None and not len(recording.frame_stamps())
+
+
+def test_times_in_microseconds_are_warned_about(tmp_path):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    lines = [f"{i * 50}.5 {i % 240} {i % 180} {i % 2}\n" for i in range(1500)]  # 20 000 events per second
+    (folder / "events.txt").write_text("".join(lines))
+    done = run(folder, tmp_path / "out.bag")
+    assert done.returncode == 0, done.stderr
+    assert "microseconds read as seconds" in " ".join(done.stderr.split())
