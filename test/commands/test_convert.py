@@ -7,7 +7,10 @@ import sys
 import numpy as np
 from recordings.makers import event_messages, random_events, with_topics, write_bag
 
+from cista_ros.events import make_events
 from cista_ros.recordings import open_recording
+from cista_ros.recordings.write import write_recording
+from cista_ros.wire.ros_types import EventMessage
 
 
 def run(*arguments):
@@ -62,10 +65,12 @@ def test_frames_can_be_omitted(sample_bag, tmp_path):
 
 
 def test_times_in_microseconds_are_warned_about(tmp_path):
-    folder = tmp_path / "text"
-    folder.mkdir()
-    lines = [f"{i * 50}.5 {i % 240} {i % 180} {i % 2}\n" for i in range(1500)]  # 20 000 events per second
-    (folder / "events.txt").write_text("".join(lines))
-    done = run(folder, tmp_path / "out.bag")
+    t = np.arange(1500) * 50 * 10**9  # 20 000 events per second, read as seconds
+    x, y, p = np.arange(1500) % 240, np.arange(1500) % 180, np.arange(1500) % 2
+    with write_recording(tmp_path / "in.bag", "ros1") as writer:
+        for i, part in enumerate(np.array_split(make_events(x, y, t, p), 10)):
+            message = EventMessage(int(part["t"][-1]), "", 180, 240, part)
+            writer.write(i * 10**9, message)
+    done = run(tmp_path / "in.bag", tmp_path / "out.bag")
     assert done.returncode == 0, done.stderr
     assert "microseconds read as seconds" in " ".join(done.stderr.split())
