@@ -88,6 +88,7 @@ setup(
         "evaluation": ["h5py", "matplotlib", "scikit-image"],
         # `colcon test` runs pytest only if this extra names it.
         "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
+        "onnx": ["onnx", "onnxruntime"],  # cista export, runtime onnx
         "train": ["h5py", "tensorboard"],  # perceptual loss from files; training curves
     },
     zip_safe=False,

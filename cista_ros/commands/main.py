@@ -16,6 +16,7 @@ from .cost import cost
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
+from .export import export
 from .groups import command_group
 from .reconstruct import reconstruct
 from .simulate import simulate
@@ -37,6 +38,7 @@ app.command(short_help="Write a recording in another format.")(convert)
 app.command(short_help="Score networks on recordings with camera frames.")(evaluate)
 app.command(short_help="Measure networks: size, operations, memory, time.")(cost)
 app.command(short_help="Compare the speed of the runtimes.")(benchmark)
+app.command(short_help="Export a network to ONNX.")(export)
 app.command(short_help="Describe this machine and test each part.")(doctor)
 app.add_typer(ecd.app, name="ecd", short_help="List and download the Event Camera Dataset.")
 app.command(short_help="Simulate an event camera before a moving scene.")(simulate)

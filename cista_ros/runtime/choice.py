@@ -14,7 +14,7 @@ from .eager import Eager
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 # Of the runtimes that support more than fp32.
-REDUCED_PRECISIONS = {"native": ("bf16",), "cuda-graph": ("bf16", "fp16")}
+REDUCED_PRECISIONS = {"native": ("bf16",), "cuda-graph": ("bf16", "fp16"), "onnx": ("fp16",)}
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,19 @@ def _cuda_graph(task: Task) -> Runtime:
     return CudaGraph(task.network, task.height, task.width, task.device, task.precision)
 
 
+def _onnx(task: Task) -> Runtime:
+    from .onnx import Onnx
+
+    return Onnx(task.network, task.height, task.width, task.device, task.precision)
+
+
 _MAKERS: dict[str, Callable[[Task], Runtime]] = {
     "eager": _eager,
     "fused": _fused,
     "native": _native,
     "winograd": _winograd,
     "cuda-graph": _cuda_graph,
+    "onnx": _onnx,
 }
 RUNTIMES = ("auto", *_MAKERS)
 
