@@ -1,4 +1,4 @@
-"""One recording -> another of any format and any type of event messages, streamed, with the same events."""
+"""Convert a recording to another format or another type of event messages, streamed, with the same events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_NS = 4 * NS  # what every encoding holds in one packet
 
 @dataclass
 class Converted:
-    """What was written, what was left out, and how times were changed where that was allowed."""
+    """What was written and left out, and how times were changed if that was allowed."""
 
     messages: int = 0
     events: int = 0
@@ -30,7 +30,7 @@ class Converted:
     camera_infos: int = 0
     left_out_camera_infos: int = 0
     left_out_topics: list[str] = field(default_factory=list)
-    cut_times: int = 0  # events whose part of a microsecond was cut off
+    cut_times: int = 0  # events whose fraction of a microsecond was cut off
     time_shift_ns: int = 0  # added to the times of all events
     left_out_triggers: int = 0
 
@@ -46,18 +46,18 @@ def convert(
     frames: bool = True,
     on_message: Callable[[int, int], None] = lambda received, events: None,
 ) -> Converted:
-    """Write a recording anew in one of writing.FORMATS, under its own topics.
+    """Write a recording in one of write.FORMATS, under its own topics.
 
     Args:
         events_as: one of EVENTS_AS: "keep" writes arrays as arrays and packets as they are; "dvs_msgs" arrays; an
             encoding packets. ECD text is text, and RAW is evt3.
-        lossy: change times that the encoding cannot hold: nanoseconds below a microsecond are cut off, and those of
-            evt3 begin in its first 16.8 s.
+        lossy: change times that the encoding cannot hold: fractions of a microsecond are cut off, and evt3 is moved
+            to its first 16.8 s.
         frames: also write frames and camera infos, if the format holds them.
-        on_message: is told when each message was received (ns), and how many events have been written.
+        on_message: called with the receive time (ns) of each message and the number of events written so far.
 
     Raises:
-        RecordingError: the source cannot be read, the path exists, or something cannot be held by what is written.
+        RecordingError: the source cannot be read, the path exists, or the format cannot hold a message.
     """
     done = Converted(left_out_topics=list(source.other_topics))
     others = frames and format not in EVENTS_ONLY
@@ -102,7 +102,7 @@ def _same(message: EventMessage, events_as: str, format: str) -> Message:
 
 
 class _Encode:
-    """Events -> packets, one for each message, or several for one that is too long."""
+    """Encodes events as packets, one for each message, or several for one that is too long."""
 
     def __init__(self, encoding: str, lossy: bool, done: Converted) -> None:
         self._encoder, self._lossy, self._done = PacketEncoder(encoding), lossy, done

@@ -53,11 +53,11 @@ _EVENT_MSGS = {
 
 
 class RecordingWriter(ABC):
-    """Writes messages in the order given."""
+    """Writes messages in the given order."""
 
     @abstractmethod
     def write(self, received: int, message: Message) -> None:
-        """Add a message that was received at this time, in nanoseconds, not before the one added last.
+        """Add a message with its receive time (ns), which must not be before that of the last message.
 
         Raises ValueError if the format cannot hold it.
         """
@@ -87,7 +87,7 @@ def write_recording(
     """
     path = Path(path)
     if path.exists():
-        raise RecordingError(f"{path}: exists already; a recording is not written over")
+        raise RecordingError(f"{path}: already exists; recordings are not overwritten")
     try:
         if format == "ecd-text":
             with _zipped(path) if path.suffix == ".zip" else _EcdText(path) as writer:
@@ -142,7 +142,7 @@ class _Bag(RecordingWriter):
 
 
 class _EcdText(RecordingWriter):
-    """events.txt, images.txt, images/ and calib.txt, times in seconds; size.txt if the first image does not tell it."""
+    """events.txt, images.txt, images/ and calib.txt, times in seconds; size.txt if the first image has another size."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -183,7 +183,7 @@ class _EcdText(RecordingWriter):
 
 
 def _bgr(message: ImageMessage) -> np.ndarray:
-    """The image as OpenCV writes it."""
+    """Return the image in OpenCV's order of channels."""
     match message.encoding.removesuffix("16").removesuffix("8"):
         case "mono" | "bgr" | "bgra":
             return message.image
@@ -195,7 +195,7 @@ def _bgr(message: ImageMessage) -> np.ndarray:
 
 @contextmanager
 def _zipped(path: Path) -> Iterator[_EcdText]:
-    """ECD text in a folder beside the archive, which it becomes: a zip cannot be written to in several places."""
+    """Write ECD text to a folder and zip that: several files of a zip cannot be written at once."""
     with tempfile.TemporaryDirectory(prefix=f"{path.stem}-", dir=path.parent) as folder:
         with _EcdText(Path(folder) / path.stem) as writer:
             yield writer

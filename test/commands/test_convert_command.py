@@ -41,7 +41,7 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
     there.write_text("precious")
     for arguments, said in (
         ((tmp_path / "none.bag", tmp_path / "out"), "none.bag: no such file or folder"),
-        ((bag, there), "there.bag: exists already"),
+        ((bag, there), "there.bag: already exists"),
         ((bag, tmp_path / "out", "--format", "ros1"), "out: the name of a ROS 1 bag must end in .bag"),
         ((bag, tmp_path / "out.zip", "--format", "ros2"), "out.zip: *.zip is the name of ECD text, not of ros2"),
         ((bag, tmp_path / "out", "--events", "evt3"), "evt3's time begins between 0 and 16.8 s"),

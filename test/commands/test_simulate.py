@@ -101,7 +101,7 @@ def test_ranges_are_written_as_help_shows_them(tmp_path, pictures, monkeypatch, 
     [
         (["nowhere", "-o", "x.bag"], "nowhere: no such folder of pictures"),
         (["{empty}", "-o", "x.bag"], "holds no picture"),
-        (["{pictures}", "-o", "{pictures}"], "exists already"),
+        (["{pictures}", "-o", "{pictures}"], "already exists"),
         (["{pictures}", "-o", "x.bag", "--threshold", "0.5,0.1"], "camera.threshold: the lowest value 0.5 is above"),
         (["{pictures}", "-o", "x.bag", "--threshold", "0,0.1"], "camera.threshold must be above 0"),
         (["{pictures}", "-o", "x.bag", "--threshold", "a,b"], "expected LOW,HIGH"),

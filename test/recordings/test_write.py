@@ -51,7 +51,7 @@ def test_what_is_written_is_read(tmp_path, format):
 def test_nothing_is_written_over(tmp_path, format):
     path = tmp_path / "there"
     path.write_text("precious")
-    with pytest.raises(RecordingError, match=r"there: exists already"), write_recording(path, format):
+    with pytest.raises(RecordingError, match=r"there: already exists"), write_recording(path, format):
         pass
     assert path.read_text() == "precious"
 
