@@ -103,7 +103,9 @@ def reconstruct(
     ] = None,
     tone_map: Annotated[ToneMapName, typer.Option(help="How to display the network's images.")] = ToneMapName.robust,
     device: DeviceOption = "auto",
-    runtime: Annotated[str, typer.Option(help="Runtime: auto, eager, fused, native, winograd, cuda-graph or onnx.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="Runtime: auto, eager, fused, native, winograd, cuda-graph or onnx.")
+    ] = "auto",
     precision: Annotated[
         str, typer.Option(help="auto (bf16 on a CPU with a matrix unit for it, else fp32), fp32, bf16 or fp16.")
     ] = "auto",

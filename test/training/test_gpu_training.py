@@ -54,3 +54,10 @@ def test_each_process_takes_the_gpu_of_its_rank(monkeypatch):
         monkeypatch.setenv(name, value)
     group = workers.join_workers(CUDA)
     assert backends == ["nccl"] and group.device == torch.device("cuda", 0)
+
+
+def test_a_tutor_runs_on_the_gpu():
+    tutor = trainer("seed=5").network
+    settings = TrainingState(config("loss.distilled=0.5"))
+    taught = Trainer(settings, pictures(), Workers(0, 1, CUDA), tutor=tutor)
+    assert losses(taught, 1) != losses(trainer(), 1)
