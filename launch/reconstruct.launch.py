@@ -20,6 +20,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from cista_ros.recordings import open_recording
+
 PACKAGE = "cista_ros"
 DRIVER_TOPIC = "/event_camera/events"
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -87,8 +89,6 @@ def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
 
 def _player(arguments: Arguments, bag: str, namespace: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
     """Return the player of a recording, and its topics and sensor size."""
-    from cista_ros.recordings import open_recording
-
     topic = arguments.text("events_topic")
     with open_recording(bag, events_topic=arguments.text("bag_topic") or None) as recording:
         facts = {
