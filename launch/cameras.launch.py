@@ -28,7 +28,7 @@ SHARED = {
     "fps": ("", "Images per second of event time. Empty: as in params_file."),
     "autostart": ("", "Configure and activate the nodes. Empty: as in params_file."),
     "lazy": ("", "Run only while images have a subscriber. Empty: false with recordings, else as in params_file."),
-    "use_sim_time": ("false", "Take time from /clock."),
+    "use_sim_time": ("false", "Take time from /clock, which nothing here publishes."),
     "large_messages": ("false", "Use the Fast DDS profile for images and events over 0.5 MB."),
 }
 
@@ -73,6 +73,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     launch_arguments={
                         **shared,
                         "bag": bag,
+                        "clock": "false",  # several players would contradict each other
                         "events_topic": topic,
                         "namespace": f"{name}/cista",
                     }.items(),

@@ -87,9 +87,11 @@ def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
     return on_exit
 
 
-def _player(arguments: Arguments, bag: str, namespace: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
-    """Return the player of a recording, and its topics and sensor size."""
-    topic = arguments.text("events_topic")
+def _player(arguments: Arguments, bag: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
+    """Return the player of a recording, and its topics and sensor size. Its namespace is the one above the node's."""
+    topic, namespace = arguments.text("events_topic"), arguments.text("namespace").strip("/")
+    if topic and not topic.startswith("/"):
+        topic = f"/{namespace}/{topic}".replace("//", "/")
     with open_recording(bag, events_topic=arguments.text("bag_topic") or None) as recording:
         facts = {
             "events": topic or recording.events_topic,
@@ -107,12 +109,12 @@ def _player(arguments: Arguments, bag: str, namespace: str, environment: dict[st
     options = [bag, "--rate", arguments.text("rate"), "--wait-for-images"]
     options += ["--events-topic", recorded[0]]
     options += ["--loop"] if arguments.flag("loop") else []
-    options += ["--clock"] if arguments.flag("use_sim_time") else []
+    options += ["--clock"] if arguments.flag("clock" if arguments.text("clock") else "use_sim_time") else []
     node = Node(
         package=PACKAGE,
         executable="play",
         name="cista_play",
-        namespace=namespace,
+        namespace=namespace.rpartition("/")[0],
         arguments=options,
         remappings=remappings,
         additional_env=environment,
@@ -151,7 +153,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     camera_info = f"{events[: events.rfind('/') + 1]}camera_info"
     player = None
     if bag:
-        player, recorded = _player(arguments, bag, namespace, environment)
+        player, recorded = _player(arguments, bag, environment)
         events, camera_info = recorded["events"], recorded["camera_info"] or camera_info
         defaults = RECORDING_DEFAULTS
         overrides |= {"sensor_width": recorded["width"], "sensor_height": recorded["height"]}
@@ -215,7 +217,8 @@ def generate_launch_description() -> LaunchDescription:
                 "",
                 "Run only while images have a subscriber. Empty: false with a recording, else as in params_file.",
             ),
-            argument("use_sim_time", "false", "Take time from /clock, which the player publishes."),
+            argument("use_sim_time", "false", "Take time from /clock."),
+            argument("clock", "", "Publish /clock while playing. Empty: as use_sim_time."),
             argument("large_messages", "false", "Use the Fast DDS profile for images and events over 0.5 MB."),
             argument("view", "false", "Open rqt_image_view on the images."),
             OpaqueFunction(function=_actions),

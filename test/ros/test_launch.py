@@ -47,8 +47,8 @@ LAUNCH = (
     "from ros2cli.cli import main; sys.exit(main())",
 )
 ARGUMENTS = ["bag", "rate", "loop", "exit_on_end", "bag_topic", "events_topic", "namespace", "params_file", "weights"]
-ARGUMENTS += ["device", "fps", "frame_id", "camera_info_url", "autostart", "lazy", "use_sim_time", "large_messages"]
-ARGUMENTS += ["view"]
+ARGUMENTS += ["device", "fps", "frame_id", "camera_info_url", "autostart", "lazy", "use_sim_time", "clock"]
+ARGUMENTS += ["large_messages", "view"]
 
 
 def launch(client, *arguments: str, file: str = "reconstruct.launch.py", **env: str):
