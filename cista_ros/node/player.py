@@ -28,7 +28,7 @@ CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
 # Between a subscription that the publisher knows and a publisher that the subscription knows.
 MATCHING_S = 0.2
-LOG_EVERY_S = 5.0
+LOG_EVERY_S = 10.0
 REPORT_SUFFIX = ": reconstruction"
 # A report is a second old: at 30 windows/s this bounds what waits for a node to about two seconds of playback.
 MAX_QUEUED_WINDOWS = 30

@@ -104,6 +104,7 @@ def test_a_bag_becomes_images_whoever_else_subscribes_and_the_launch_ends(cista_
         f"bag:={bag}",
         f"weights:={small_weights[0]}",
         f"params_file:={params}",
+        "lazy:=true",  # the node is then connected to this client before it takes events
         "exit_on_end:=True",
         "rate:=0.5",
     )
@@ -257,6 +258,7 @@ def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(cli
     process = launch(
         client,
         "cameras:=left,right=/prophesee/stream",
+        "lazy:=true",
         f"bags:={','.join(bags)}",
         f"weights:={small_weights[0]}",
         f"params_file:={params}",
