@@ -107,7 +107,7 @@ def _player(arguments: Arguments, bag: str, environment: dict[str, str]) -> tupl
         moved = topic, f"{beside}camera_info", f"{beside}image_raw"
         remappings = [(old, new) for old, new in zip(recorded, moved, strict=True) if old]
         facts["camera_info"] = moved[1]
-    options = [bag, "--rate", arguments.text("rate"), "--wait-until-ready", "--wait-for-images"]
+    options = [bag, "--rate", arguments.text("rate"), "--wait-for-images"]
     options += ["--events-topic", recorded[0]]
     options += ["--loop"] if arguments.flag("loop") else []
     options += ["--clock"] if arguments.flag("clock" if arguments.text("clock") else "use_sim_time") else []

@@ -76,7 +76,7 @@ def demo(
     commands = {
         "reconstruct": [*topics, *assignments],
         "record": ["-o", str(output), "--idle", str(MESSAGE_GAP_S / rate + 2), *topics],
-        "play": [str(recording), "--rate", str(rate), "--wait-until-ready", "--wait-for-subscribers", "2"],
+        "play": [str(recording), "--rate", str(rate), "--wait-for-subscribers", "2"],
     }
     commands["play"] += ["--wait-for-images", "--json"]
     console.print(f"{note}. Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
