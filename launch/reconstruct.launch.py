@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
@@ -74,6 +75,21 @@ class Arguments:
         given = {name: read[kind](name) for name, kind in PARAMETERS.items() if self.text(name)}
         # As text, even where YAML would read a number.
         return {name: ParameterValue(value, value_type=PARAMETERS[name]) for name, value in given.items()}
+
+
+def _parameters_in(params_file: str) -> set[str]:
+    """Return the names of all parameters that a YAML file sets for any node."""
+    try:
+        trees = [yaml.safe_load(Path(params_file).read_text())]
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise ValueError(f"params_file: cannot read {params_file}: {error}") from None
+    names: set[str] = set()
+    while trees:
+        tree = trees.pop()
+        if isinstance(tree, dict):
+            names.update(tree.get("ros__parameters") or ())
+            trees += tree.values()
+    return names
 
 
 def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
@@ -141,13 +157,11 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     arguments.number("rate")
     if view:
         get_package_prefix("rqt_image_view")
-    if params_file and not Path(params_file).is_file():
-        raise FileNotFoundError(f"params_file: {params_file} does not exist")
+    configured = _parameters_in(params_file) if params_file else set()
     if exit_on_end and (loop or not bag):
         raise ValueError(f"exit_on_end: there is no end {'with loop:=true' if loop else 'without bag:=FILE'}")
     namespace = arguments.text("namespace")
     environment = _environment(arguments.flag("large_messages"))
-    defaults: dict[str, Any] = {}
     overrides = {**arguments.parameters(), "use_sim_time": arguments.flag("use_sim_time")}
     events = arguments.text("events_topic") or DRIVER_TOPIC
     # Beside a relative topic is another relative one.
@@ -156,7 +170,8 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if bag:
         player, recorded = _player(arguments, bag, environment)
         events, camera_info = recorded["events"], recorded["camera_info"] or camera_info
-        defaults = RECORDING_DEFAULTS
+        # Not as parameters before params_file: a dictionary is for this node, which later wildcards in a file override.
+        overrides |= {name: value for name, value in RECORDING_DEFAULTS.items() if name not in configured}
         overrides |= {"sensor_width": recorded["width"], "sensor_height": recorded["height"]}
         overrides.setdefault("lazy", False)
     node = Node(
@@ -164,8 +179,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         executable="reconstruct",
         name="cista_reconstruct",
         namespace=namespace,
-        # Later ones win.
-        parameters=[*filter(None, (defaults, params_file)), overrides],
+        parameters=[*([params_file] if params_file else []), overrides],
         remappings=[("events", events), ("events/camera_info", camera_info)],
         additional_env=environment,
         output="screen",

@@ -129,7 +129,7 @@ def test_a_window_longer_than_the_playback_becomes_an_image_before_the_launch_en
     ("arguments", "text"),
     [
         (["bag:=/no/such.bag"], "/no/such.bag: no such file or folder"),
-        (["params_file:=/no/such.yaml"], "params_file: /no/such.yaml does not exist"),
+        (["params_file:=/no/such.yaml"], "params_file: cannot read /no/such.yaml"),
         (["use_sim_time:=maybe"], "use_sim_time: 'maybe' is not a boolean"),
         (["rate:=0"], "rate: '0' is not a positive number"),
         (["bag:=BAG", "loop:=true", "exit_on_end:=true"], "exit_on_end: there is no end with loop:=true"),
@@ -219,6 +219,15 @@ def test_without_a_recording_the_topic_is_that_of_drivers_and_the_node_is_as_its
     client.node.create_publisher(EventArray, "/event_camera/events", 10)
     client.until(lambda: client.node.count_subscribers("/event_camera/events") == 1)
     client.node.destroy_subscription(image)
+    assert process.stop() == 0
+
+
+def test_arguments_override_the_file_and_the_file_the_defaults(client, small_weights, bag, tmp_path):
+    params = tmp_path / "mine.yaml"
+    params.write_text("/**:\n  ros__parameters: {weights: none, fps: 5.0, idle_timeout: 2.0}\n")
+    process = launch(client, f"bag:={bag}", f"params_file:={params}", f"weights:={small_weights[0]}")
+    names = ["weights", "fps", "idle_timeout", "max_latency"]
+    assert parameters(client, "/cista/cista_reconstruct", *names) == [str(small_weights[0]), 5.0, 2.0, 0.0]
     assert process.stop() == 0
 
 

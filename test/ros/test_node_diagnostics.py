@@ -7,7 +7,7 @@ import resource
 from dataclasses import replace
 
 import numpy as np
-from harness import TOPICS, cut, module, offline, pixels, stream, values
+from harness import TOPICS, cut, module, offline, pixels, stream
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float64MultiArray
@@ -32,29 +32,29 @@ def test_rates_latencies_and_memory_are_told_and_plotted(node):
     plot = client.node.create_subscription(Float64MultiArray, "/cista_reconstruct/statistics", numbers.append, 10)
     client.until(lambda: client.node.count_publishers("/cista_reconstruct/statistics"))
     client.until(lambda: numbers)
+    numbers.clear()
     client.statuses.clear()
     client.send(stream())
     client.until(lambda: len(client.images) == 10)
-    # All reports from before the first event to after the last: client.counts would forget some. A busy machine may
-    # report late, so that rates are lower than at one report a second.
-    client.until(lambda: any(values(status)["image_rate"] for status in client.statuses))
-    client.until(lambda: values(client.statuses[-1])["pending_events"] == 0)
+    client.counts(lambda c: c["pending_events"] == 0)
+    client.until(lambda: len(numbers) == len(client.statuses) >= 2)
+    client.node.destroy_subscription(plot)
     reports = [{item.key: item.value for item in status.values} for status in client.statuses]
-    assert 0 < sum(float(report["event_rate"]) for report in reports) < 1.5 * 3000
-    assert 0 < sum(float(report["image_rate"]) for report in reports) < 15
+    # The stream may have met two reports.
+    rates = [float(report["event_rate"]) for report in reports]
+    assert 0.5 * 3000 < sum(rates) < 1.5 * 3000
+    assert 5 < sum(float(report["image_rate"]) for report in reports) < 15
     busy = max(reports, key=lambda report: float(report["image_rate"]))
     assert 0 < float(busy["latency_ms_p50"]) <= float(busy["latency_ms_p95"]) <= float(busy["latency_ms_max"]) < 30_000
     assert 50 < float(busy["process_memory_mb"]) < 5000
     assert float(busy["clock_offset_s"]) == 0  # our camera stamps a message with its last event
-    names = numbers[0].layout.dim[0].label.split(",")
-    assert all(n.layout.dim[0].size == len(names) == len(n.data) for n in numbers)
-
-    def same(message) -> bool:
-        told = dict(zip(names, message.data, strict=True))
-        return all(abs(told[key] - float(busy[key])) < 0.01 for key in ("event_rate", "image_rate", "dropped_events"))
-
-    client.until(lambda: any(map(same, numbers)))
-    client.node.destroy_subscription(plot)
+    for message, report in zip(numbers, reports, strict=True):
+        names = message.layout.dim[0].label.split(",")
+        assert message.layout.dim[0].size == len(names) == len(message.data)
+        values = dict(zip(names, message.data, strict=True))
+        assert abs(values["event_rate"] - float(report["event_rate"])) < 0.01
+        assert values["dropped_events"] == int(report["dropped_events"])
+        assert np.isnan(values["latency_ms_p50"]) == (report["latency_ms_p50"] == "")
 
 
 def test_a_host_clock_far_from_the_sensors_is_told_and_does_no_harm(node, small_weights):
