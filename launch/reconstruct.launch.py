@@ -7,6 +7,7 @@ action of the same list fails. A process that fails ends the launch with exit co
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from cista_ros.recordings import open_recording
+from cista_ros.errors import RecordingError
+from cista_ros.recordings import Recording, open_recording
 
 PACKAGE = "cista_ros"
 DRIVER_TOPIC = "/event_camera/events"
@@ -104,12 +106,20 @@ def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
     return on_exit
 
 
+def _open(bag: str, bag_topic: str, events_topic: str) -> Recording:
+    """Open a recording with its topic bag_topic, or else events_topic if it has that one, or else the only one."""
+    if events_topic and not bag_topic:
+        with suppress(RecordingError):
+            return open_recording(bag, events_topic=events_topic)
+    return open_recording(bag, events_topic=bag_topic or None)
+
+
 def _player(arguments: Arguments, bag: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
     """Return the player of a recording, and its topics and sensor size. Its namespace is the one above the node's."""
     topic, namespace = arguments.text("events_topic"), arguments.text("namespace").strip("/")
     if topic and not topic.startswith("/"):
         topic = f"/{namespace}/{topic}".replace("//", "/")
-    with open_recording(bag, events_topic=arguments.text("bag_topic") or None) as recording:
+    with _open(bag, arguments.text("bag_topic"), topic) as recording:
         facts = {
             "events": topic or recording.events_topic,
             "camera_info": recording.camera_info_topic,
@@ -217,7 +227,11 @@ def generate_launch_description() -> LaunchDescription:
             argument("rate", "1.0", "Playback speed, times real time."),
             argument("loop", "false", "Play the recording again and again."),
             argument("exit_on_end", "false", "End when the recording has become images."),
-            argument("bag_topic", "", "Events topic in the recording, if it has more than one."),
+            argument(
+                "bag_topic",
+                "",
+                "Events topic in the recording, if it has several. Empty: events_topic, or the only one.",
+            ),
             argument("events_topic", "", f"Events topic. Empty: as in the recording, else {DRIVER_TOPIC}."),
             argument("namespace", "cista", "Namespace of the node and its images."),
             argument("params_file", "", "YAML file with parameters of the node, such as config/reconstruct.yaml."),
