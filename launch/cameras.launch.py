@@ -15,6 +15,8 @@ from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDesc
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from cista_ros.recordings import open_recording
+
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 # Handed on to every camera's launch file.
 SHARED = {
@@ -26,7 +28,7 @@ SHARED = {
     "fps": ("", "Images per second of event time. Empty: as in params_file."),
     "autostart": ("", "Configure and activate the nodes. Empty: as in params_file."),
     "lazy": ("", "Run only while images have a subscriber. Empty: false with recordings, else as in params_file."),
-    "use_sim_time": ("false", "Take time from /clock."),
+    "use_sim_time": ("false", "Take time from /clock, which nothing here publishes."),
     "large_messages": ("false", "Use the Fast DDS profile for images and events over 0.5 MB."),
 }
 
@@ -57,9 +59,9 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     bags = [bag.strip() for bag in value("bags").split(",")] if value("bags") else [""] * len(cameras)
     if len(bags) != len(cameras):
         raise ValueError(f"bags: {len(bags)} for {len(cameras)} cameras; expected one for each, in the same order")
+    # Now, because launch abandons the first camera's processes if the second's recording cannot be opened.
     for bag in filter(None, bags):
-        if not Path(bag).exists():
-            raise FileNotFoundError(f"bags: {bag} does not exist")
+        open_recording(bag).close()
     launch_file = Path(get_package_share_directory("cista_ros"), "launch", "reconstruct.launch.py")
     shared = {name: value(name) for name in SHARED}
     # In groups: the arguments of one include must not reach the next.
@@ -71,6 +73,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     launch_arguments={
                         **shared,
                         "bag": bag,
+                        "clock": "false",  # several players would contradict each other
                         "events_topic": topic,
                         "namespace": f"{name}/cista",
                     }.items(),

@@ -7,9 +7,11 @@ action of the same list fails. A process that fails ends the launch with exit co
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler
@@ -19,6 +21,9 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from cista_ros.errors import RecordingError
+from cista_ros.recordings import Recording, open_recording
 
 PACKAGE = "cista_ros"
 DRIVER_TOPIC = "/event_camera/events"
@@ -33,8 +38,9 @@ PARAMETERS = {
     "autostart": bool,
     "lazy": bool,
 }
-# For a recording, where no image may be left out and nothing is late. The player waits for the node instead.
-RECORDING_DEFAULTS = {"max_queued_windows": 100_000}
+# For a recording: a slow machine must neither merge windows nor end them early. The player waits for the node instead,
+# and closes the last window.
+RECORDING_DEFAULTS = {"max_latency": 0.0, "idle_timeout": 0.0}
 
 
 class Arguments:
@@ -73,6 +79,21 @@ class Arguments:
         return {name: ParameterValue(value, value_type=PARAMETERS[name]) for name, value in given.items()}
 
 
+def _parameters_in(params_file: str) -> set[str]:
+    """Return the names of all parameters that a YAML file sets for any node."""
+    try:
+        trees = [yaml.safe_load(Path(params_file).read_text())]
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise ValueError(f"params_file: cannot read {params_file}: {error}") from None
+    names: set[str] = set()
+    while trees:
+        tree = trees.pop()
+        if isinstance(tree, dict):
+            names.update(tree.get("ros__parameters") or ())
+            trees += tree.values()
+    return names
+
+
 def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
     """Return a handler for the end of a process: an error if it failed, else `then`."""
 
@@ -85,12 +106,20 @@ def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
     return on_exit
 
 
-def _player(arguments: Arguments, bag: str, namespace: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
-    """Return the player of a recording, and its topics and sensor size."""
-    from cista_ros.recordings import open_recording
+def _open(bag: str, bag_topic: str, events_topic: str) -> Recording:
+    """Open a recording with its topic bag_topic, or else events_topic if it has that one, or else the only one."""
+    if events_topic and not bag_topic:
+        with suppress(RecordingError):
+            return open_recording(bag, events_topic=events_topic)
+    return open_recording(bag, events_topic=bag_topic or None)
 
-    topic = arguments.text("events_topic")
-    with open_recording(bag, events_topic=arguments.text("bag_topic") or None) as recording:
+
+def _player(arguments: Arguments, bag: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
+    """Return the player of a recording, and its topics and sensor size. Its namespace is the one above the node's."""
+    topic, namespace = arguments.text("events_topic"), arguments.text("namespace").strip("/")
+    if topic and not topic.startswith("/"):
+        topic = f"/{namespace}/{topic}".replace("//", "/")
+    with _open(bag, arguments.text("bag_topic"), topic) as recording:
         facts = {
             "events": topic or recording.events_topic,
             "camera_info": recording.camera_info_topic,
@@ -107,12 +136,12 @@ def _player(arguments: Arguments, bag: str, namespace: str, environment: dict[st
     options = [bag, "--rate", arguments.text("rate"), "--wait-for-images"]
     options += ["--events-topic", recorded[0]]
     options += ["--loop"] if arguments.flag("loop") else []
-    options += ["--clock"] if arguments.flag("use_sim_time") else []
+    options += ["--clock"] if arguments.flag("clock" if arguments.text("clock") else "use_sim_time") else []
     node = Node(
         package=PACKAGE,
         executable="play",
         name="cista_play",
-        namespace=namespace,
+        namespace=namespace.rpartition("/")[0],
         arguments=options,
         remappings=remappings,
         additional_env=environment,
@@ -138,22 +167,21 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     arguments.number("rate")
     if view:
         get_package_prefix("rqt_image_view")
-    if params_file and not Path(params_file).is_file():
-        raise FileNotFoundError(f"params_file: {params_file} does not exist")
+    configured = _parameters_in(params_file) if params_file else set()
     if exit_on_end and (loop or not bag):
         raise ValueError(f"exit_on_end: there is no end {'with loop:=true' if loop else 'without bag:=FILE'}")
     namespace = arguments.text("namespace")
     environment = _environment(arguments.flag("large_messages"))
-    defaults: dict[str, Any] = {}
     overrides = {**arguments.parameters(), "use_sim_time": arguments.flag("use_sim_time")}
     events = arguments.text("events_topic") or DRIVER_TOPIC
     # Beside a relative topic is another relative one.
     camera_info = f"{events[: events.rfind('/') + 1]}camera_info"
     player = None
     if bag:
-        player, recorded = _player(arguments, bag, namespace, environment)
+        player, recorded = _player(arguments, bag, environment)
         events, camera_info = recorded["events"], recorded["camera_info"] or camera_info
-        defaults = RECORDING_DEFAULTS
+        # Not as parameters before params_file: a dictionary is for this node, which later wildcards in a file override.
+        overrides |= {name: value for name, value in RECORDING_DEFAULTS.items() if name not in configured}
         overrides |= {"sensor_width": recorded["width"], "sensor_height": recorded["height"]}
         overrides.setdefault("lazy", False)
     node = Node(
@@ -161,8 +189,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         executable="reconstruct",
         name="cista_reconstruct",
         namespace=namespace,
-        # Later ones win.
-        parameters=[*filter(None, (defaults, params_file)), overrides],
+        parameters=[*([params_file] if params_file else []), overrides],
         remappings=[("events", events), ("events/camera_info", camera_info)],
         additional_env=environment,
         output="screen",
@@ -200,7 +227,11 @@ def generate_launch_description() -> LaunchDescription:
             argument("rate", "1.0", "Playback speed, times real time."),
             argument("loop", "false", "Play the recording again and again."),
             argument("exit_on_end", "false", "End when the recording has become images."),
-            argument("bag_topic", "", "Events topic in the recording, if it has more than one."),
+            argument(
+                "bag_topic",
+                "",
+                "Events topic in the recording, if it has several. Empty: events_topic, or the only one.",
+            ),
             argument("events_topic", "", f"Events topic. Empty: as in the recording, else {DRIVER_TOPIC}."),
             argument("namespace", "cista", "Namespace of the node and its images."),
             argument("params_file", "", "YAML file with parameters of the node, such as config/reconstruct.yaml."),
@@ -215,7 +246,8 @@ def generate_launch_description() -> LaunchDescription:
                 "",
                 "Run only while images have a subscriber. Empty: false with a recording, else as in params_file.",
             ),
-            argument("use_sim_time", "false", "Take time from /clock, which the player publishes."),
+            argument("use_sim_time", "false", "Take time from /clock."),
+            argument("clock", "", "Publish /clock while playing. Empty: as use_sim_time."),
             argument("large_messages", "false", "Use the Fast DDS profile for images and events over 0.5 MB."),
             argument("view", "false", "Open rqt_image_view on the images."),
             OpaqueFunction(function=_actions),

@@ -62,13 +62,14 @@ def demo(
         topics = ["--ros-args", "-r", f"events:={source.events_topic}"]
         sensor = {"sensor_width": source.width, "sensor_height": source.height}
     # Lazy: the node subscribes to the events, which the player waits for, only when the recorder can receive images.
-    # No limit of latency: every window becomes an image, however slow the machine is.
+    # No limits of time: windows are the same, and every one becomes an image, however slow the machine is.
     parameters = {
         "weights": weights,
         "device": device,
         "period": period,
         "lazy": True,
-        "max_queued_windows": 100000,
+        "max_latency": 0.0,
+        "idle_timeout": 0.0,
         **sensor,
     }
     assignments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]

@@ -28,7 +28,7 @@ CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
 # Between a subscription that the publisher knows and a publisher that the subscription knows.
 MATCHING_S = 0.2
-LOG_EVERY_S = 5.0
+LOG_EVERY_S = 10.0
 REPORT_SUFFIX = ": reconstruction"
 # A report is a second old: at 30 windows/s this bounds what waits for a node to about two seconds of playback.
 MAX_QUEUED_WINDOWS = 30
@@ -43,7 +43,7 @@ class Report:
     """What one reconstruction node last reported on /diagnostics about its work."""
 
     def __init__(self) -> None:
-        self.state = self.ready_for = ""
+        self.state = ""
         self.messages = 0  # that the node received
         self.pending = self.open = self.queued = 0
         self.unchanged = 0  # reports in a row that say the same as the one before
@@ -56,7 +56,7 @@ class Report:
         def number(key: str) -> int:
             return int(values[key]) if values.get(key, "").isdecimal() else 0
 
-        self.state, self.ready_for = values.get("state", ""), values.get("ready_for", "")
+        self.state = values.get("state", "")
         self.messages, self.queued = number("messages"), number("queued_windows")
         self.pending, self.open = number("pending_events"), number("open_events")
         if vars(self) == before:
@@ -82,14 +82,10 @@ class NodeWatch:
         infos = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
         return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
 
-    def nodes(self, size: str = "") -> dict[str, Report]:
-        """Return the reports of the active reconstruction nodes on the topic that are ready for this size, if given."""
+    def nodes(self) -> dict[str, Report]:
+        """Return the reports of the active reconstruction nodes on the topic."""
         found = self.subscribers()
-        return {
-            name: report
-            for name, report in self.reports.items()
-            if report.state == "active" and size in ("", report.ready_for) and name in found
-        }
+        return {name: report for name, report in self.reports.items() if report.state == "active" and name in found}
 
     def matched(self) -> bool:
         """Return whether the publisher is connected to every subscription that it can serve."""
@@ -142,20 +138,20 @@ class Player(Node):
         self._offsets: dict[str, int] = {}
         self._reports_seen = 0
 
-    def wait_for_subscribers(self, nodes: int, ready: bool, subscribers: int) -> None:
+    def wait_for_subscribers(self, nodes: int, subscribers: int) -> None:
         """Return when the events topic has enough subscribers, all of which are connected.
+
+        A node that knows the sensor size has prepared its network when it is active.
 
         Args:
             nodes: number of active reconstruction nodes.
-            ready: count only nodes that are ready for the sensor size of the recording.
             subscribers: number of subscribers of any kind.
         """
-        size = f"{self._recording.width}x{self._recording.height}" if ready else ""
         logged = time.monotonic()
         while not self._stop.is_set():
             found = self._watch.subscribers()
             if (
-                len(self._watch.nodes(size)) >= nodes
+                len(self._watch.nodes()) >= nodes
                 and len(found) >= subscribers
                 and self._events.get_subscription_count() >= max(nodes, subscribers)
                 and self._watch.matched()
@@ -163,20 +159,18 @@ class Player(Node):
                 break
             if time.monotonic() - logged > LOG_EVERY_S:
                 logged = time.monotonic()
-                self.get_logger().info(self._missing(nodes, size, subscribers, found))
+                self.get_logger().info(self._missing(nodes, subscribers, found))
             self._spinner.once(0.05)
         if nodes or subscribers:
             time.sleep(MATCHING_S)
         self._note_new_nodes()
 
-    def _missing(self, nodes: int, size: str, subscribers: int, found: list[str]) -> str:
+    def _missing(self, nodes: int, subscribers: int, found: list[str]) -> str:
         """Return what the player waits for, and what there is."""
         topic, reports = self._events.topic_name, self._watch.reports
-        if len(self._watch.nodes(size)) < nodes:
+        if len(self._watch.nodes()) < nodes:
             states = [
-                f"{name} is {report.state}"
-                + ("" if name in found else f" and not subscribed to {topic}")
-                + (f", not ready for {size}" if size not in ("", report.ready_for) else "")
+                f"{name} is {report.state}" + ("" if name in found else f" and not subscribed to {topic}")
                 for name, report in reports.items()
             ]
             others = ", ".join(sorted(set(found) - set(reports)))

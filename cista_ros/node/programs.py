@@ -70,7 +70,7 @@ def play() -> None:
     complete = True
     with ros_process("cista_play", None), open_recording(options.recording, **topics) as recording:
         player = Player(recording, options.rate, options.clock, options.wait_for_images, stop)
-        player.wait_for_subscribers(options.wait_for_nodes, options.wait_until_ready, options.wait_for_subscribers)
+        player.wait_for_subscribers(options.wait_for_nodes, options.wait_for_subscribers)
         player.play(options.start, options.end)
         while options.loop and not stop.is_set():
             player.play(options.start, options.end)
@@ -100,11 +100,6 @@ def _play_options(arguments: list[str]) -> argparse.Namespace:
         default=1,
         metavar="N",
         help="start when this many reconstruction nodes are active on the events topic (default: 1; 0: do not wait)",
-    )
-    parser.add_argument(
-        "--wait-until-ready",
-        action="store_true",
-        help="count a node only when it is ready for this sensor; it needs sensor_width and sensor_height for that",
     )
     parser.add_argument(
         "--wait-for-subscribers",

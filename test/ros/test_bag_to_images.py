@@ -28,11 +28,10 @@ def reconstruct(recording, output, weights, *options):
 
 
 def play(client, recording, rate=1.0, **parameters):
-    """Play to the node, of which nothing may be lost or merged; returns how many events it used."""
+    """Play to the node, which must not lose or merge anything; return how many events it used."""
     before = client.known()
-    # Long enough that no slow moment of the player passes for the end.
-    client.set(idle_timeout=1.5, **parameters)
-    player = client.start(*module("play", recording, "--rate", rate))
+    client.set(idle_timeout=0.0, **parameters)
+    player = client.start(*module("play", recording, "--rate", rate, "--wait-for-images"))
     client.until(lambda: player.popen.poll() is not None)
     assert player.wait() == 0, player.err
     after = client.counts(lambda c: c["pending_events"] == 0 and c["images"] > before["images"])

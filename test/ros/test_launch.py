@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix, get_package_share_directory
 from dvs_msgs.msg import EventArray
-from harness import MS, Client, cut, offline, pixels, stream, values
+from harness import MS, Client, H, W, cut, offline, pixels, stream, values
 from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import parameter_value_to_python
 from recordings.makers import write_bag
 from sensor_msgs.msg import Image
 
@@ -23,16 +29,43 @@ def importable(name: str) -> bool:
         return False
 
 
+def has_viewer() -> bool:
+    try:
+        return bool(get_package_prefix("rqt_image_view"))
+    except PackageNotFoundError:
+        return False
+
+
+HAS_VIEWER = has_viewer()
 # Not "launch": this repository's folder of that name would do.
 MISSING = [name for name in ("launch.actions", "launch_ros.actions", "ros2launch.command") if not importable(name)]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)} (not on PyPI)")
-LAUNCH = ("-c", "import sys; from ros2cli.cli import main; sys.exit(main())")
-ARGUMENTS = ["bag", "rate", "loop", "exit_on_end", "weights", "device", "events_topic", "namespace"]
-ARGUMENTS += ["params_file", "use_sim_time", "view"]
+# It ends when these tests are killed, as the programs of the package do.
+LAUNCH = (
+    "-c",
+    "import sys; from cista_ros.node.process import end_with_parent; end_with_parent()\n"
+    "from ros2cli.cli import main; sys.exit(main())",
+)
+ARGUMENTS = ["bag", "rate", "loop", "exit_on_end", "bag_topic", "events_topic", "namespace", "params_file", "weights"]
+ARGUMENTS += ["device", "fps", "frame_id", "camera_info_url", "autostart", "lazy", "use_sim_time", "clock"]
+ARGUMENTS += ["large_messages", "view"]
 
 
 def launch(client, *arguments: str, file: str = "reconstruct.launch.py", **env: str):
     return client.start(*LAUNCH, "launch", "cista_ros", file, *arguments, **env)
+
+
+def children(process) -> dict[str, int]:
+    """Return the process ids of what a launch started, by name."""
+    found = re.findall(r"\[(\w+)-\d+\]: process started with pid \[(\d+)\]", process.out + process.err)
+    return {name: int(pid) for name, pid in found}
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -40,56 +73,138 @@ def bag(tmp_path):
     return write_bag(tmp_path / "small.bag", [(m.stamp, "/dvs/events", m) for m in cut(stream())])
 
 
+@pytest.fixture
+def cista_client():
+    """A client that receives the images of a launch."""
+    client = Client(free_domain(), namespace="/cista")
+    yield client
+    client.close()
+
+
 def test_every_argument_is_declared_and_described(client):
     process = launch(client, "--show-args")
     assert process.wait() == 0, process.err
     blocks = process.out.split("\n\n")
-    told = {block.split("'")[1]: block for block in blocks if block.startswith("    '")}
-    assert list(told) == ARGUMENTS
-    assert all(len(block.splitlines()[1].strip()) > 10 for block in told.values())
-    assert "(default: '/dvs/events')" in told["events_topic"]
+    shown = {block.split("'")[1]: block for block in blocks if block.startswith("    '")}
+    assert list(shown) == ARGUMENTS
+    assert all(len(block.splitlines()[1].strip()) > 10 for block in shown.values())
 
 
-def test_a_bag_becomes_images_and_the_launch_ends_with_it(small_weights, bag, tmp_path):
-    client = Client(free_domain(), namespace="/cista")
-    try:
-        params = tmp_path / "mine.yaml"
-        params.write_text(
-            "/**:\n  ros__parameters:\n    period: 0.02\n    tone_map: stretch\n    idle_timeout: 0.3\n"
-            "    max_queued_windows: 1000\n"
-        )
-        process = launch(
-            client,
-            f"bag:={bag}",
-            f"weights:={small_weights[0]}",
-            f"params_file:={params}",
-            "exit_on_end:=true",
-            "rate:=0.5",
-            ROS_LOG_DIR=str(tmp_path),
-        )
-        expected = offline(small_weights[1], stream(), tone_map="stretch")
-        client.until(lambda: len(client.images) == len(expected))
-        assert all((pixels(m) == to_mono8(p.shown)).all() for m, p in zip(client.images, expected, strict=True))
-        client.until(lambda: process.popen.poll() is not None)
-        assert process.wait() == 0, process.out + process.err
-        assert "3000 used for 10 images, 0 dropped, 0 pending" in process.out + process.err
-    finally:
-        client.close()
+@pytest.mark.parametrize("topic", ["/dvs/events", "/event_camera/events"])
+def test_a_bag_becomes_images_whoever_else_subscribes_and_the_launch_ends(cista_client, small_weights, tmp_path, topic):
+    client = cista_client
+    bag = write_bag(tmp_path / "small.bag", [(m.stamp, topic, m) for m in cut(stream())])
+    # Connected before the node is.
+    heard = []
+    client.node.create_subscription(EventArray, topic, heard.append, 1000, raw=True)
+    params = tmp_path / "mine.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    period: 0.02\n    tone_map: stretch\n")
+    process = launch(
+        client,
+        f"bag:={bag}",
+        f"weights:={small_weights[0]}",
+        f"params_file:={params}",
+        "lazy:=true",  # the node is then connected to this client before it takes events
+        "exit_on_end:=True",
+        "rate:=0.5",
+    )
+    expected = offline(small_weights[1], stream(), tone_map="stretch")
+    client.until(lambda: process.popen.poll() is not None)
+    client.until(lambda: len(client.images) == len(expected) and len(heard) == 20)
+    assert all((pixels(m) == to_mono8(p.shown)).all() for m, p in zip(client.images, expected, strict=True))
+    assert process.wait() == 0, process.out + process.err
+    assert "3000 used for 10 images, 0 dropped, 0 pending" in process.out + process.err
 
 
-def test_arguments_reach_the_node(client, small_weights, tmp_path):
+def test_a_window_longer_than_the_playback_becomes_an_image_before_the_launch_ends(cista_client, small_weights, bag):
+    process = launch(
+        cista_client, f"bag:={bag}", f"weights:={small_weights[0]}", "fps:=2", "exit_on_end:=1", "rate:=0.5"
+    )
+    cista_client.until(lambda: process.popen.poll() is not None)
+    assert process.wait() == 0, process.out + process.err
+    assert "3000 used for 1 images, 0 dropped, 0 pending" in process.out + process.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["bag:=/no/such.bag"], "/no/such.bag: no such file or folder"),
+        (["params_file:=/no/such.yaml"], "params_file: cannot read /no/such.yaml"),
+        (["use_sim_time:=maybe"], "use_sim_time: 'maybe' is not a boolean"),
+        (["rate:=0"], "rate: '0' is not a positive number"),
+        (["bag:=BAG", "loop:=true", "exit_on_end:=true"], "exit_on_end: there is no end with loop:=true"),
+        (["exit_on_end:=true"], "exit_on_end: there is no end without bag:=FILE"),
+        pytest.param(
+            ["bag:=BAG", "view:=true"],
+            "package 'rqt_image_view' not found",
+            marks=pytest.mark.skipif(HAS_VIEWER, reason="rqt_image_view is installed"),
+        ),
+    ],
+)
+def test_bad_arguments_end_the_launch_before_a_process_starts(client, bag, arguments, text):
+    process = launch(client, *(argument.replace("BAG", str(bag)) for argument in arguments))
+    assert process.wait() == 1
+    assert text in process.out + process.err
+    assert not children(process)
+    assert "Traceback" not in process.out + process.err
+
+
+@pytest.mark.parametrize("with_bag", [False, True])
+def test_a_node_that_fails_ends_everything_with_exit_code_1(client, bag, with_bag):
+    process = launch(client, "weights:=/no/such.safetensors", *([f"bag:={bag}"] if with_bag else []))
+    assert process.wait() == 1
+    assert "the node failed: exit code 2" in process.out + process.err
+    assert children(process) and not any(map(is_running, children(process).values()))
+
+
+def test_a_player_that_dies_ends_everything_with_exit_code_1(client, small_weights, bag):
+    process = launch(client, f"bag:={bag}", f"weights:={small_weights[0]}", "autostart:=false")
+    client.until(lambda: "Waiting for an active reconstruction node" in process.out + process.err)
+    os.kill(children(process)["play"], signal.SIGKILL)
+    assert process.wait() == 1
+    assert "the player failed: exit code -9" in process.out + process.err
+    assert len(children(process)) == 2 and not any(map(is_running, children(process).values()))
+
+
+def test_nothing_outlives_a_launch_that_is_killed(client, small_weights, bag):
+    process = launch(client, f"bag:={bag}", f"weights:={small_weights[0]}", "autostart:=false")
+    client.until(lambda: "Waiting for an active reconstruction node" in process.out + process.err)
+    process.stop(signal.SIGKILL)
+    started = children(process)
+    assert len(started) == 2
+    client.until(lambda: not any(map(is_running, started.values())))
+
+
+def test_large_messages_sets_the_profile_of_the_middleware(client, small_weights):
+    process = launch(client, f"weights:={small_weights[0]}", "large_messages:=true")
+    client.until(lambda: client.node.count_publishers("/cista/image_raw"))
+    environment = Path(f"/proc/{children(process)['reconstruct']}/environ").read_text().split("\0")
+    profile = f"{get_package_share_directory('cista_ros')}/config/fastdds_large_messages.xml"
+    assert f"FASTDDS_DEFAULT_PROFILES_FILE={profile}" in environment
+    assert process.stop() == 0
+
+
+def parameters(client, node: str, *names: str) -> list:
+    answer = client.call(GetParameters, f"{node}/get_parameters", GetParameters.Request(names=list(names)))
+    return [parameter_value_to_python(value) for value in answer.values]
+
+
+def test_arguments_reach_the_node(client, small_weights):
     process = launch(
         client,
         f"weights:={small_weights[0]}",
         "device:=cpu",
         "namespace:=robot/eye",
         "events_topic:=/left/events",
-        ROS_LOG_DIR=str(tmp_path),
+        "fps:=50",
+        "frame_id:=eye",
+        "lazy:=False",
+        "use_sim_time:=1",
     )
-    request = GetParameters.Request(names=["weights", "device", "use_sim_time"])
-    answer = client.call(GetParameters, "/robot/eye/cista_reconstruct/get_parameters", request)
-    assert [v.string_value for v in answer.values] == [str(small_weights[0]), "cpu", ""]
-    # Whose type is that of its publishers.
+    names = ["weights", "device", "fps", "frame_id", "lazy", "use_sim_time"]
+    values = [str(small_weights[0]), "cpu", 50.0, "eye", False, True]
+    assert parameters(client, "/robot/eye/cista_reconstruct", *names) == values
+    # Its type is that of its publishers.
     client.node.create_publisher(EventArray, "/left/events", 10)
     client.until(lambda: client.node.count_subscribers("/left/events") == 1)
     client.until(lambda: client.node.count_subscribers("/left/camera_info") == 1)
@@ -97,27 +212,42 @@ def test_arguments_reach_the_node(client, small_weights, tmp_path):
     assert process.stop() == 0
 
 
+def test_without_a_recording_the_topic_is_that_of_drivers_and_the_node_is_as_its_file_says(client, small_weights):
+    process = launch(client, f"weights:={small_weights[0]}")
+    assert parameters(client, "/cista/cista_reconstruct", "lazy", "sensor_width") == [True, 0]
+    image = client.node.create_subscription(Image, "/cista/image_raw", client.images.append, 10)
+    client.node.create_publisher(EventArray, "/event_camera/events", 10)
+    client.until(lambda: client.node.count_subscribers("/event_camera/events") == 1)
+    client.node.destroy_subscription(image)
+    assert process.stop() == 0
+
+
+def test_arguments_override_the_file_and_the_file_the_defaults(client, small_weights, bag, tmp_path):
+    params = tmp_path / "mine.yaml"
+    params.write_text("/**:\n  ros__parameters: {weights: none, fps: 5.0, idle_timeout: 2.0}\n")
+    process = launch(client, f"bag:={bag}", f"params_file:={params}", f"weights:={small_weights[0]}")
+    names = ["weights", "fps", "idle_timeout", "max_latency"]
+    assert parameters(client, "/cista/cista_reconstruct", *names) == [str(small_weights[0]), 5.0, 2.0, 0.0]
+    assert process.stop() == 0
+
+
+def test_with_a_recording_the_node_knows_the_sensor_and_is_not_lazy(client, small_weights, bag):
+    process = launch(client, f"weights:={small_weights[0]}", f"bag:={bag}")
+    names = ["lazy", "sensor_width", "sensor_height", "max_latency"]
+    assert parameters(client, "/cista/cista_reconstruct", *names) == [False, W, H, 0.0]
+    client.until(lambda: "[play-2]: process has finished cleanly" in process.out + process.err)
+    assert process.stop() == 0
+
+
 def test_a_relative_topic_has_its_camera_info_beside_it(client, small_weights, tmp_path):
     weights = f"weights:={small_weights[0]}"
-    one = launch(client, weights, "namespace:=robot", "events_topic:=events", ROS_LOG_DIR=str(tmp_path))
-    two = launch(client, weights, "cameras:=left=stream", file="cameras.launch.py", ROS_LOG_DIR=str(tmp_path))
+    one = launch(client, weights, "lazy:=false", "namespace:=robot", "events_topic:=events")
+    two = launch(client, weights, "lazy:=false", "cameras:=left=stream", file="cameras.launch.py")
     for topic, info in (("/robot/events", "/robot/camera_info"), ("/left/stream", "/left/camera_info")):
         client.node.create_publisher(EventArray, topic, 10)
         client.until(lambda topic=topic: client.node.count_subscribers(topic) == 1)
         client.until(lambda info=info: client.node.count_subscribers(info) == 1)
     assert one.stop() == two.stop() == 0
-
-
-def test_a_bag_that_cannot_be_played_fails_the_launch(client, small_weights, tmp_path):
-    process = launch(
-        client, "bag:=/no/such.bag", f"weights:={small_weights[0]}", "exit_on_end:=true", ROS_LOG_DIR=str(tmp_path)
-    )
-    client.until(lambda: process.popen.poll() is not None)
-    assert process.wait() == 1
-    said = process.out + process.err
-    assert "cista_play: error: /no/such.bag: no such file or folder" in said
-    assert "reconstruct-1]: process has finished cleanly" in said
-    assert "Traceback" not in said
 
 
 def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(client, small_weights, tmp_path):
@@ -131,17 +261,17 @@ def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(cli
     params = tmp_path / "mine.yaml"
     # The second camera's node has a period of its own.
     params.write_text(
-        "/**:\n  ros__parameters:\n    period: 0.02\n    max_queued_windows: 1000\n    idle_timeout: 2.0\n"
+        "/**:\n  ros__parameters:\n    period: 0.02\n"
         "/right/cista/cista_reconstruct:\n  ros__parameters:\n    period: 0.05\n"
     )
     process = launch(
         client,
         "cameras:=left,right=/prophesee/stream",
+        "lazy:=true",
         f"bags:={','.join(bags)}",
         f"weights:={small_weights[0]}",
         f"params_file:={params}",
         file="cameras.launch.py",
-        ROS_LOG_DIR=str(tmp_path),
     )
     for name, period in (("left", 20), ("right", 50)):
         height, width = sizes[name]
@@ -160,13 +290,15 @@ def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(cli
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["cameras:=a,a"], "cameras: 'a' is there twice"),
-        (["cameras:=a/"], "cameras: 'a/' cannot be a namespace"),
+        (["cameras:=a,a"], "cameras: 'a' is given twice"),
+        (["cameras:=a/"], "cameras: 'a/' is not a namespace"),
         (["cameras:=a,b", "bags:=x.bag"], "bags: 1 for 2 cameras"),
+        (["cameras:=a,b", "bags:=BAG,/no/such.bag"], "/no/such.bag: no such file or folder"),
         ([], "missing required argument 'cameras'"),
     ],
 )
-def test_cameras_that_cannot_be_fail_the_launch_with_the_reason(client, tmp_path, arguments, text):
-    process = launch(client, *arguments, file="cameras.launch.py", ROS_LOG_DIR=str(tmp_path))
+def test_bad_cameras_end_the_launch_before_a_process_starts(client, bag, arguments, text):
+    process = launch(client, *(a.replace("BAG", str(bag)) for a in arguments), file="cameras.launch.py")
     assert process.wait() == 1
+    assert not children(process)
     assert text in process.out + process.err
