@@ -6,14 +6,12 @@ The fixtures `released_weights` and `recording_bag` add a variant made from the 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # the helpers beside this file: reference.py …
 # No deadline per example: a busy machine is not a failure.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
@@ -49,7 +47,7 @@ def slider_bag() -> Path:
 @pytest.fixture(scope="session")
 def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped weights cista-tc as a file in the layout of the authors' weights."""
-    from reference import authors_layout
+    from helpers.reference import authors_layout
 
     from cista_ros.networks import find_weights, load_network
 

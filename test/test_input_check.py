@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_noise_filter import H, W, random_events, with_hot
+from helpers.events import H, W, random_events, with_hot
 
 from cista_ros.event_filter import EventFilter
 from cista_ros.input_check import InputCheck, rate_warning

@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from helpers.events import H, W, random_events, with_hot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,24 +12,7 @@ from cista_ros.event_filter import EventFilter
 from cista_ros.events import concatenate, make_events
 from cista_ros.noise_filter import ActivityFilter, HotPixels, make_noise_filter, mask_text, read_mask
 
-H, W, MS = 20, 24, 1_000_000
-
-
-def random_events(n, seconds, seed=0, height=H, width=W):
-    rng = np.random.default_rng(seed)
-    t = np.sort(rng.integers(0, round(seconds * 1e9), n))
-    return make_events(rng.integers(0, width, n), rng.integers(0, height, n), t, rng.integers(0, 2, n))
-
-
-def with_hot(events, pixels, hz, seconds):
-    """Events and pixels [(x, y)] that fire at hz."""
-    hot = [
-        make_events(np.full(len(t), x), np.full(len(t), y), t, np.ones(len(t)))
-        for x, y in pixels
-        for t in [np.arange(0, round(seconds * 1e9), round(1e9 / hz))]
-    ]
-    everything = concatenate([events, *hot])
-    return everything[np.argsort(everything["t"], kind="stable")]
+MS = 1_000_000
 
 
 def supported(events, support_ns):

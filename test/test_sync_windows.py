@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
+from helpers.events import cuts, events_at, times, windows_of
 from hypothesis import given
 from hypothesis import strategies as st
-from test_windows import cuts, events_at, times, windows_of
 
 from cista_ros.windows import StampWindows, SyncStamps, SyncWindows
 

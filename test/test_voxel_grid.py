@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 import torch
+from helpers import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from helpers.events import cuts, events_at, times, windows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,21 +22,6 @@ from cista_ros.windows import (
     split_evenly,
 )
 
-
-def events_at(times):
-    n = len(times)
-    return make_events(np.arange(n) % 240, np.arange(n) % 180, sorted(times), np.arange(n) % 2)
-
-
-def windows_of(windower, events, cuts=()):
-    found = []
-    for part in np.split(events, sorted(min(cut, len(events)) for cut in cuts)):
-        found += windower.push(part)
-    return found + windower.flush()
-
-
-times = st.lists(st.integers(0, 2000), min_size=1, max_size=80)
-cuts = st.lists(st.integers(0, 80), max_size=6)
 windowers = st.one_of(
     st.integers(1, 900).map(lambda period: lambda: PeriodWindows(period)),
     st.integers(1, 30).map(lambda count: lambda: CountWindows(count)),

@@ -11,8 +11,8 @@ import av
 import cv2
 import numpy as np
 import pytest
-import reference
 import torch
+from helpers import reference
 from rosbags.rosbag1 import Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from reference import normalised, voxel_grid
+from helpers.reference import normalised, voxel_grid
 
 
 def stretched(image):

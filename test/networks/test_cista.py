@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 import torch
+from helpers import reference
 
 from cista_ros.networks import VARIANTS, Cista, CistaConfig, load_network
 from cista_ros.voxel_grid import normalise
