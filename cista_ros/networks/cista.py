@@ -11,7 +11,7 @@ A step is a pure function (voxel, state) -> (image, state).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,13 +118,13 @@ class Cista(SparseCodingNetwork):
 
     def _sparse_code(self, x: Tensor, previous: Tensor) -> Tensor:
         """Unrolled ISTA: X (N, C, h, w) and the code before (N, 2C, h, w) -> the code Z^K (N, 2C, h, w)."""
-        code = self.first_code(x)
-        constraint = ()
+        code: Tensor = self.first_code(x)
+        constraint: tuple[Tensor, ...] = ()
         if self.config.similarity:
             attention_previous = self.attend_previous(previous)
         for k in range(self.config.iterations):
-            block = self.blocks[0 if self.config.shared else k]
-            if self.config.similarity:
+            block = cast(IstaBlock, self.blocks[0 if self.config.shared else k])
+            if block.alpha is not None:
                 constraint = (attention_previous, self.attend_current(code), block.alpha, previous)
             code = self.update(code, block.P(x - block.D(code)), block.theta, *constraint)
         return code

@@ -13,7 +13,7 @@ followed by CISTA-TC's image dictionary with its ConvLSTM; here the convolution 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class CistaLstc(SparseCodingNetwork):
         out = torch.sigmoid(self.out_gate(torch.cat((guess, state.code), 1)))
         code_cell = forget * state.code_cell + enter * guess
         code = out * torch.tanh(code_cell)
-        block = self.blocks[0]
+        block = cast(IstaBlock, self.blocks[0])
         for _ in range(self.config.iterations):
             code = soft_threshold(code + block.P(x - block.D(code)), block.theta)
 

@@ -46,6 +46,7 @@ class E2vid(Network):
     """The state is (hidden, cell) of each encoder, each (N, C, h, w)."""
 
     name = "e2vid"
+    config: E2vidConfig
 
     def __init__(self, config: E2vidConfig | None = None) -> None:
         super().__init__()

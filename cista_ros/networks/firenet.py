@@ -32,6 +32,7 @@ class Firenet(Network):
     """The state is the two ConvGRUs', each (N, C, H, W)."""
 
     name = "firenet"
+    config: FirenetConfig
 
     def __init__(self, config: FirenetConfig | None = None) -> None:
         super().__init__()

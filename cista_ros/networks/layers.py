@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+PaddingMode = Literal["reflect", "zeros"]
 
-def conv3x3(inputs: int, outputs: int, stride: int = 1, padding_mode: str = "reflect") -> nn.Conv2d:
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1, padding_mode: PaddingMode = "reflect") -> nn.Conv2d:
     """A 3x3 convolution; its borders are reflected, as everywhere in the released CISTA networks."""
     kind = ReflectedConv if padding_mode == "reflect" else nn.Conv2d
     return kind(inputs, outputs, 3, stride, padding=1, padding_mode=padding_mode)
@@ -42,7 +46,7 @@ def soft_threshold(v: Tensor, theta: Tensor) -> Tensor:
 class ConvLSTM(nn.Module):
     """Convolutional LSTM (Shi et al. 2015); one convolution computes all gates from [input, hidden]."""
 
-    def __init__(self, channels: int, padding_mode: str = "reflect") -> None:
+    def __init__(self, channels: int, padding_mode: PaddingMode = "reflect") -> None:
         super().__init__()
         self.channels = channels
         self.gates = conv3x3(2 * channels, 4 * channels, padding_mode=padding_mode)
@@ -89,7 +93,9 @@ class ConvNorm(nn.Module):
         padding, bias = kernel // 2, not norm
         self.bilinear = double == "bilinear"
         if double == "transposed":
-            self.conv: nn.Module = nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding=1, bias=bias)
+            self.conv: nn.Conv2d | nn.ConvTranspose2d = nn.ConvTranspose2d(
+                inputs, outputs, kernel, 2, padding, output_padding=1, bias=bias
+            )
         else:
             self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
         self.norm = nn.BatchNorm2d(outputs) if norm else None
@@ -128,10 +134,11 @@ class RecurrentConv(nn.Module):
         x = torch.relu(self.conv(x))
         if state is None:
             state = 2 * (zero_state(x, self.memory.gates),)
-        return self.memory(x, *state)
+        after: tuple[Tensor, Tensor] = self.memory(x, *state)
+        return after
 
 
-def zero_state(x: Tensor, layer: nn.Conv2d) -> Tensor:
+def zero_state(x: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
     """Zeros of x's shape in the precision of a layer's weights, which autocast leaves as it is, unlike x's own."""
     return torch.zeros_like(x, dtype=layer.weight.dtype)
 

@@ -74,6 +74,7 @@ class PieNet(Network):
 
     name = "pie-net"
     fed_back = True
+    config: PieNetConfig
 
     def __init__(self, config: PieNetConfig | None = None) -> None:
         super().__init__()
@@ -187,4 +188,5 @@ class Decoder(nn.Module):
         if variance is not None:
             resized = F.interpolate(variance, skip.shape[-2:], mode="bilinear", align_corners=True)
             skip = skip * self.gate(resized).sigmoid()
-        return self.fuse(torch.cat((skip, x), 1))
+        fused: Tensor = self.fuse(torch.cat((skip, x), 1))
+        return fused

@@ -54,7 +54,8 @@ class Spade(nn.Module):
     def forward(self, x: Tensor, picture: Tensor) -> Tensor:
         """Features (N, C, h, w) and a picture (N, 3, H, W) -> features of the same shape."""
         read = torch.relu(self.shared(F.interpolate(picture, size=x.shape[-2:], mode="nearest")))
-        return self.norm(x) * (1 + self.gain(read)) + self.shift(read)
+        modulated: Tensor = self.norm(x) * (1 + self.gain(read)) + self.shift(read)
+        return modulated
 
 
 class Doubling(nn.Module):
@@ -75,6 +76,7 @@ class SpadeE2vid(Network):
 
     name = "spade-e2vid"
     fed_back = True
+    config: SpadeE2vidConfig
 
     def __init__(self, config: SpadeE2vidConfig | None = None) -> None:
         super().__init__()

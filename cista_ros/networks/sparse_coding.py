@@ -38,7 +38,7 @@ class SparseCodingNetwork(Network):
 
     @property
     def bins(self) -> int:
-        return self.config.bins
+        return int(self.config.bins)
 
     @abstractmethod
     def initial_state(self, voxel: Tensor) -> NamedTuple:
@@ -50,7 +50,8 @@ class SparseCodingNetwork(Network):
 
     def codes(self, state: Any) -> Tensor:
         """See Network."""
-        return state.code
+        code: Tensor = state.code
+        return code
 
     def _add_encoder(self) -> None:
         c = self.config.channels

@@ -54,9 +54,9 @@ def read_torch_file(path: Path, unknown_classes: bool = False) -> Any:
                 return _load(path)
         except Exception as error:  # torch raises anything from EOFError to UnpicklingError on foreign bytes
             found = re.search(r"(?i)unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+) whose", str(error))
-            name = found[1] or found[2] if found else ""
-            if not name:
+            if not found:
                 raise ValueError(_explain(error)) from None
+            name = found[1] or found[2]
             if not unknown_classes or "." not in name or found[2] or len(unknown) >= MAX_UNKNOWN_CLASSES:
                 raise ValueError(f"it holds objects of another program ({name}), whose code is not run") from None
             unknown[name] = type("Inert", (Inert,), {"of": name})
