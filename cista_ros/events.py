@@ -59,13 +59,17 @@ def select(events: np.ndarray, mask: npt.NDArray[np.bool_]) -> np.ndarray:
     return words.take(indices, 0).view(EVENT_DTYPE).reshape(-1)
 
 
-def binned(events: np.ndarray, factor: int) -> np.ndarray:
-    """Return the events on a grid coarser by a whole factor: each square of factor x factor pixels becomes one."""
+def binned(events: np.ndarray, factor: int, height: int, width: int) -> np.ndarray:
+    """Return the events on a grid of height x width cells that is coarser by a whole factor.
+
+    Each square of factor x factor pixels becomes one cell. Pixels beyond the last whole square, where the factor does
+    not divide the sensor's size, join the last cell, so that no event is lost.
+    """
     if factor == 1:
         return events
     coarse = events.copy()
-    coarse["x"] //= factor
-    coarse["y"] //= factor
+    coarse["x"] = np.minimum(events["x"] // factor, width - 1)
+    coarse["y"] = np.minimum(events["y"] // factor, height - 1)
     return coarse
 
 

@@ -50,12 +50,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
-    """Return height and width of the grid that is coarser by a whole factor and contains every pixel.
+    """Return height and width of the grid that is coarser by a whole factor, rounded down as ROS's image_geometry does.
 
     Raises:
         EventError: the factor is less than 1, or leaves less than the networks' 16x16 pixels.
     """
-    small = (-(-height // factor), -(-width // factor)) if factor >= 1 else (0, 0)
+    small = (height // factor, width // factor) if factor >= 1 else (0, 0)
     if factor < 1 or min(small) < MIN_SIZE:
         raise EventError(
             f"downscale {factor} is not possible on a {width}x{height} sensor: expected a whole number, at least 1,"
@@ -228,7 +228,7 @@ class Reconstructor:
 
     @torch.inference_mode()
     def _step(self, events: np.ndarray) -> torch.Tensor:
-        events = binned(events, self.downscale)
+        events = binned(events, self.downscale, self.image_height, self.image_width)
         if self.runtime.takes_events:
             return self.runtime.step_events(events, self.clip_hot_pixels).clamp(0, 1)
         grid = self._voxel_grid(events)

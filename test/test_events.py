@@ -52,8 +52,8 @@ def test_check_names_the_event_at_which_time_goes_back():
 
 def test_binned_events_keep_time_and_polarity_and_leave_the_original_alone():
     events = make_events([0, 1, 2, 5], [0, 3, 4, 5], [1, 2, 3, 4], [1, 0, 1, 0])
-    coarse = binned(events, 2)
-    assert coarse["x"].tolist() == [0, 0, 1, 2] and coarse["y"].tolist() == [0, 1, 2, 2]
+    coarse = binned(events, 2, 3, 2)
+    assert coarse["x"].tolist() == [0, 0, 1, 1] and coarse["y"].tolist() == [0, 1, 2, 2]
     assert (coarse["t"] == events["t"]).all() and (coarse["p"] == events["p"]).all()
     assert events["x"].tolist() == [0, 1, 2, 5]
-    assert binned(events, 1) is events
+    assert binned(events, 1, 6, 6) is events

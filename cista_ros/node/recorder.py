@@ -20,10 +20,9 @@ from ..events import binned, concatenate, in_order, inside
 from ..util.atomic import write_text, write_whole
 from ..util.drawing import draw_events
 from ..wire.event_packet import PacketCounts
-from .backlog import MAX_WAITING_EVENTS
-from .event_subscription import EventSubscription
+from .event_topic import EventTopic, deserialize
+from .health import MAX_WAITING_EVENTS
 from .images import to_grey
-from .message_types import from_bytes
 
 # What a node may queue, and as much again for its open window and the one in its network: 540 MB.
 MAX_EVENTS = 2 * MAX_WAITING_EVENTS
@@ -109,7 +108,7 @@ class Recorder(Node):
         self.last_arrival: float | None = None
         self._waiting = WaitingEvents()
         self._width = 0  # of the sensor
-        self._subscription: EventSubscription | None = None
+        self._subscription: EventTopic | None = None
         self.create_subscription(Image, "image_raw", self._on_image, 100, raw=True)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, raw=True)
         # Steady, because simulated time may stand still.
@@ -136,7 +135,7 @@ class Recorder(Node):
 
     def _look(self) -> None:
         if self.count_publishers("image_raw"):
-            self._subscription = EventSubscription(self, "events", self._on_events, self._on_lost, PacketCounts())
+            self._subscription = EventTopic(self, "events", self._on_events, self._on_lost, PacketCounts())
             self.destroy_timer(self._timer)
 
     def _on_events(self, data: bytes) -> None:
@@ -162,7 +161,7 @@ class Recorder(Node):
     def _on_image(self, data: bytes) -> None:
         now = self.last_arrival = time.monotonic()
         try:
-            message = from_bytes(Image, data)
+            message = deserialize(Image, data)
             grey = to_grey(message)
         except DecodeError as error:
             self._skip("an image", error)
@@ -178,7 +177,9 @@ class Recorder(Node):
 
     def _draw(self, events: np.ndarray, height: int, width: int) -> np.ndarray:
         """Return a drawing of the events, (height, width, 3), also for images that `downscale` made smaller."""
-        coarse = binned(events, max(1, round(self._width / width)))
+        factor = max(1, self._width // width)
+        events = events[inside(events, factor * (height + 1), self._width)]  # a damaged message may have others
+        coarse = binned(events, factor, height, width)
         return draw_events(coarse[inside(coarse, height, width)], height, width)
 
     def _on_lost(self, count: int) -> None:
@@ -186,7 +187,7 @@ class Recorder(Node):
 
     def _on_diagnostics(self, data: bytes) -> None:
         try:
-            message = from_bytes(DiagnosticArray, data)
+            message = deserialize(DiagnosticArray, data)
         except DecodeError as error:
             self._skip("diagnostics", error)
             return

@@ -96,7 +96,7 @@ def test_events_are_drawn_at_the_size_of_images_that_are_smaller_than_the_sensor
     assert recorder.stop() == 0, recorder.err
     shown = [entry["events"] for entry in json.loads((tmp_path / "record.json").read_text())["images"]]
     drawn = cv2.imread(str(tmp_path / "events" / f"{shown.index(20):08d}.png"))
-    assert np.array_equal(drawn, draw_events(binned(events[1:], 2), H // 2, W // 2))
+    assert np.array_equal(drawn, draw_events(binned(events[1:], 2, H // 2, W // 2), H // 2, W // 2))
 
 
 def test_diagnostics_that_are_none_are_told_and_counted(client, tmp_path):
