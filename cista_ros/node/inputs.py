@@ -1,148 +1,137 @@
-"""What the node subscribes to, and how it becomes windows. All of it in the executor's thread, and cheap."""
+"""The first half of the node: what it subscribes to, and how that becomes windows."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_system_default
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from ..errors import CistaError, DecodeError, EventError
-from ..event_filter import EventFilter
+from ..event_filter import EventFilter, FilterCounts
+from ..events import NS
+from ..input_check import InputCheck
+from ..noise_filter import make_noise_filter
 from ..window_maker import WindowMaker
 from ..windows import Window
 from ..wire.event_packet import PacketCounts
-from ..wire.ros_types import EventMessage
-from .counts import Counts
-from .diagnostics import Troubles
-from .event_subscription import EventSubscription
-from .message_types import from_bytes
-from .parameters import Settings
-from .sync import SyncTopic
+from ..wire.ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage
+from .event_topic import EventTopic, deserialize
+from .health import Counts, Warnings
+from .images import load_camera_info
+from .parameters import INFO_TOPIC, Settings
+from .sync_topic import SyncTopic
 
 IDLE_STEP_S = 0.05
-INFO_TOPIC = "events/camera_info"
+# Stamps further from their messages' headers than this are of another clock.
+CLOCK_OFFSET_S = 1.0
 
 
-@dataclass
+class Pace:
+    """Estimates how fast event time passes: 1 with a camera, less in slow playback."""
+
+    # Slower playback than this is taken for silence, sooner or later.
+    SLOWEST = 1 / 40
+    # Of a stream with a single message so far.
+    UNKNOWN = 1 / 10
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque(maxlen=30)  # arrival in s, event time in ns
+
+    def add(self, arrival: float, stamp: int) -> None:
+        """Add a message: when it arrived, in seconds, and the time of its last event, in nanoseconds."""
+        if self._seen and stamp < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen.append((arrival, stamp))
+
+    def __call__(self) -> float:
+        """Return the seconds of event time per second, between SLOWEST and 1."""
+        if len(self._seen) < 2:
+            return self.UNKNOWN
+        (first, start), (last, end) = self._seen[0], self._seen[-1]
+        return min(1.0, max(self.SLOWEST, (end - start) / NS / max(last - first, 1e-9)))
+
+
 class Inputs:
     """The events, the camera_info, and the stamps that windows may end at.
 
+    Its callbacks run in one callback group; all methods may be called from any thread.
+
     Args:
-        node: whose subscriptions these are.
-        settings, counts, troubles: the node's.
-        on_windows: is given the windows that are complete, each time that there are any.
+        node: the node that subscribes.
+        settings, counts, warnings: the node's.
+        on_windows: called with windows once they are complete, while the lock is held.
+        group: callback group of the subscriptions.
+        lock: held while windows are made or changed.
+
+    Attributes:
+        camera_info: the latest; None if there is none.
+        clock_offset_s: how far the messages' stamps are ahead of their events' times.
+
+    Raises:
+        CalibrationError: camera_info_url cannot be read.
     """
 
-    node: Node
-    settings: Settings
-    counts: Counts
-    troubles: Troubles
-    on_windows: Callable[[list[Window]], None]
-
-    def __post_init__(self) -> None:
-        self.windows: WindowMaker | None = None
-        self.frame_id = ""
-        self.camera_info: CameraInfo | None = None
-        self.camera_binning = 1, 1
-        self.last_message = time.monotonic()
+    def __init__(
+        self,
+        node: Node,
+        settings: Settings,
+        counts: Counts,
+        warnings: Warnings,
+        on_windows: Callable[[list[Window]], None],
+        group: CallbackGroup,
+        lock: threading.RLock,
+    ) -> None:
+        self._node, self._settings, self._counts, self._warnings = node, settings, counts, warnings
+        self._on_windows, self._group, self._lock = on_windows, group, lock
         self.clock_offset_s = 0.0
-        self._refusal = ""
-        self.sync = SyncTopic(self.node, self._on_stamp, self.counts, self.troubles)
-        self._events: EventSubscription | None = None
+        self.sync = SyncTopic(node, self._on_stamp, counts, warnings, group)
+        self.topic_name = node.resolve_topic_name("events")
+        self._calibration = calibration(settings)
+        self.camera_info = self._calibration[0] if self._calibration else None
+        self._windows: WindowMaker | None = None
+        self._events: EventTopic | None = None
         self._info: Subscription | None = None
-        self._size = 0, 0
+        self._check: InputCheck | None = None
+        self._refusal = ""
+        self._last_message = time.monotonic()
+        self._pace = Pace()
         self._seen = self._idle_steps = 0
-
-    @property
-    def topic_name(self) -> str:
-        """The events' resolved topic."""
-        return self.node.resolve_topic_name("events")
 
     @property
     def subscribed(self) -> bool:
         """Whether events are subscribed to now."""
         return self._events is not None
 
-    def subscribe(self) -> None:
-        """Let messages come. CistaError if the events cannot be subscribed to."""
-        self.last_message = time.monotonic()
-        types = self.settings.events_type, self.settings.event_time
-        try:
-            self._events = EventSubscription(
-                self.node, "events", self._on_events, self._on_lost, self.counts.packets, *types
-            )
-        except CistaError as error:
-            self._refusal = f"{self.topic_name} cannot be subscribed: {error}"
-            raise
-        self._refusal = ""
-        self._info = self.node.create_subscription(
-            CameraInfo, INFO_TOPIC, self._on_camera_info, qos_profile_system_default, raw=True
-        )
-        self.sync.want(self.settings.windows == "sync")
-
-    def unsubscribe(self) -> None:
-        """Let none come any more; what the last ones said of the camera is forgotten."""
-        if self._events:
-            self._events.destroy()
-            self.node.destroy_subscription(self._info)
-            self._events = self._info = self.camera_info = None
-        self.sync.want(False)
-
-    def take_waiting(self) -> None:
-        """Handle the messages that have come, while the executor cannot."""
-        if self._events:
-            self._events.take_waiting()
-
-    def end_stream(self) -> list[Window]:
-        """The windows that are left; the next message begins a stream, of whatever sensor size."""
-        windows, self.windows = self.windows, None
-        if self._events:
-            self._events.forget()
-        return windows.restart() if windows else []
+    @property
+    def joined_late(self) -> bool:
+        """Whether the publisher had sent messages before the first that came in."""
+        return self._events is not None and self._events.joined_late is not False
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the sensor, by the last message that could be used."""
-        return self._size
+    def camera_name(self) -> str:
+        """The camera's name: that of its calibration, else the namespace of its topic."""
+        if self._calibration and self._calibration[1]:
+            return self._calibration[1]
+        namespace = self.topic_name.rpartition("/")[0]
+        return (namespace or self.topic_name).strip("/")
 
-    def restart(self) -> None:
-        """Close the open window; what comes begins a new stream of the same sensor."""
-        if self.windows:
-            self._hand_on(self.windows.restart())
+    @property
+    def open_events(self) -> int:
+        """Number of events in the open window."""
+        return self._windows.open_events if self._windows else 0
 
-    def adjust(self, settings: Settings) -> None:
-        """Go on with other settings."""
-        old, self.settings = self.settings, settings
-        if self.windows:
-            event_filter = self.windows.event_filter
-            event_filter.max_gap_ns = settings.max_gap_ns
-            if settings.window_choice != old.window_choice:
-                self._hand_on(
-                    self.windows.recut(settings.windower(event_filter.height, event_filter.width, self.sync.stamps))
-                )
-        # Only now: it may be a stamp that the open window ended at.
-        self.sync.want(self.subscribed and settings.windows == "sync")
-
-    def flush_if_idle(self) -> None:
-        """Close the open window if no message came for so long. To be called every IDLE_STEP_S.
-
-        Counted in calls, not by the clock: while this thread was busy, messages may have come that it did not take yet.
-        """
-        idle = self.counts.messages == self._seen
-        self._seen = self.counts.messages
-        self._idle_steps = self._idle_steps + 1 if idle else 0
-        timeout = self.settings.idle_timeout
-        if self.windows and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
-            self._hand_on(self.windows.flush())
-
-    def other_types(self) -> str:
-        """The types on the events' topic that we cannot take, as text; empty if there are none."""
-        return self._events.other_types() if self._events else ""
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds of silence after which the open window ends, at the pace of the events; 0: never."""
+        return self._settings.idle_timeout / self._pace()
 
     @property
     def refusal(self) -> str:
@@ -151,83 +140,188 @@ class Inputs:
 
     @property
     def unmet_qos(self) -> str:
-        """Why a publisher of the events cannot reach us, with both sides' QoS; empty if all can."""
+        """Why the QoS of the events' publisher does not match; empty if it does."""
         return self._events.unmet if self._events else ""
 
     @property
     def silent(self) -> bool:
-        """Whether no message has come for longer than is usual."""
-        silence = time.monotonic() - self.last_message
-        return self.counts.messages == 0 or silence > max(1.0, self.settings.idle_timeout)
+        """Whether no message has come for an unusual time."""
+        silence = time.monotonic() - self._last_message
+        return self._counts.messages == 0 or silence > max(1.0, self.idle_timeout)
 
-    @property
-    def open_events(self) -> int:
-        """Events in the window that is still open."""
-        return self.windows.open_events if self.windows else 0
+    def other_types(self) -> str:
+        """Return the types on the events' topic that are not supported, as text; empty if there are none."""
+        return self._events.other_types() if self._events else ""
+
+    def subscribe(self) -> None:
+        """Subscribe to the events and what belongs to them. CistaError if that is not possible."""
+        with self._lock:
+            self._last_message = time.monotonic()
+            types = self._settings.events_type, self._settings.event_time
+            try:
+                self._events = EventTopic(
+                    self._node, "events", self._on_events, self._on_lost, self._counts.packets, *types, self._group
+                )
+            except CistaError as error:
+                self._refusal = f"cannot subscribe to {self.topic_name}: {error}"
+                raise
+            self._refusal = ""
+            self._info = self._node.create_subscription(
+                CameraInfo,
+                INFO_TOPIC,
+                self._on_camera_info,
+                qos_profile_system_default,
+                callback_group=self._group,
+                raw=True,
+            )
+            self.sync.enable(self._settings.windows == "sync")
+
+    def unsubscribe(self) -> None:
+        """Unsubscribe, and forget the camera_info that came in."""
+        with self._lock:
+            if self._events:
+                self._events.destroy()
+                self._events = None
+            if self._info:
+                self._node.destroy_subscription(self._info)
+                self._info = None
+            self.camera_info = self._calibration[0] if self._calibration else None
+            self.sync.enable(False)
+
+    def end_stream(self) -> list[Window]:
+        """Return the open windows. The next message begins a new stream of any sensor size."""
+        with self._lock:
+            windows, self._windows = self._windows, None
+            self._pace = Pace()
+            if self._events:
+                self._events.restart()
+            return windows.restart() if windows else []
+
+    def restart(self) -> None:
+        """Close the open window; the next message begins a new stream of the same sensor."""
+        with self._lock:
+            if self._windows:
+                self._hand_on(self._windows.restart())
+
+    def adjust(self, settings: Settings) -> None:
+        """Apply other settings. CalibrationError if camera_info_url cannot be read: nothing has changed then."""
+        with self._lock:
+            old = self._settings
+            if settings.camera_info_url != old.camera_info_url:
+                self._calibration = calibration(settings)
+                self.camera_info = self._calibration[0] if self._calibration else None
+            self._settings = settings
+            if self._windows:
+                event_filter = self._windows.event_filter
+                event_filter.max_gap_ns = settings.max_gap_ns
+                if settings.window_choice != old.window_choice:
+                    size = event_filter.height, event_filter.width
+                    self._hand_on(self._windows.recut(settings.windower(*size, self.sync.stamps)))
+            if settings.filter_choice != old.filter_choice:
+                self._hand_on(self.end_stream())
+            # Only now: the open window may have ended at a stamp.
+            self.sync.enable(self.subscribed and settings.windows == "sync")
+
+    def flush_if_idle(self) -> None:
+        """Close the open window if no message has come for `idle_timeout`. To be called every IDLE_STEP_S.
+
+        It counts its calls instead of reading the clock: while the thread was busy, messages may have come that wait.
+        """
+        with self._lock:
+            idle = self._counts.messages == self._seen
+            self._seen = self._counts.messages
+            self._idle_steps = self._idle_steps + 1 if idle else 0
+            timeout = self.idle_timeout
+            if self._windows and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
+                self._hand_on(self._windows.flush())
 
     def _on_events(self, data: bytes) -> None:
-        self.last_message = time.monotonic()
-        self.counts.messages += 1
-        assert self._events
-        packets = replace(self.counts.packets)
-        try:
-            message = self._events.decode(data)
-        except DecodeError as error:
-            self._tell_of_packets(packets)
-            self.counts.malformed_messages += 1
-            self.troubles.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
-            return
-        self._tell_of_packets(packets)
-        if not self._is_of_our_size(message):
-            return
-        assert self.windows
-        event_filter = self.windows.event_filter
-        self.frame_id = message.frame_id
-        if len(message.events):
-            self.clock_offset_s = (message.stamp - int(message.events["t"][-1])) / 1e9
-        before = replace(event_filter.counts)
-        self._hand_on(self.windows.push(message.events, message.frame_id))
-        self._tell_of_events(event_filter, before)
+        with self._lock:
+            if self._events:  # else this message came before, and waited for, the end of the subscription
+                self._take(self._events, data)
 
-    def _is_of_our_size(self, message: EventMessage) -> bool:
-        if self.windows is None:
+    def _take(self, topic: EventTopic, data: bytes) -> None:
+        arrival = self._last_message = time.monotonic()
+        self._counts.messages += 1
+        packets = replace(self._counts.packets)
+        try:
+            message = topic.decode(data)
+        except DecodeError as error:
+            self._counts.malformed_messages += 1
+            self._warnings.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
+            return
+        finally:
+            self._warn_of_packets(packets)
+        if not self._begin_stream(message):
+            return
+        assert self._windows
+        event_filter = self._windows.event_filter
+        if "\ufffd" in message.frame_id:
+            self._warnings.log("frame_id", f"The frame_id of messages on {self.topic_name} is not valid UTF-8")
+        if len(message.events):
+            last = int(message.events["t"][-1])
+            self._pace.add(arrival, last)
+            self._check_clock(topic, (message.stamp - last) / NS)
+        for text in self._check.observe(message.events) if self._check else []:
+            self._warnings.log(text, f"{self.topic_name}: {text}")
+        before = replace(event_filter.counts)
+        self._hand_on(self._windows.push(message.events, message.frame_id))
+        self._warn_of_events(event_filter, before)
+
+    def _begin_stream(self, message: EventMessage) -> bool:
+        """Begin a stream if none is open. Return whether the message has the stream's sensor size."""
+        size = message.height, message.width
+        fixed = self._settings.sensor_size
+        if self._windows is None and fixed in (None, size):
             try:
-                self.windows = self._begin(message.height, message.width)
+                noise_filter = make_noise_filter(*size, *self._settings.filter_choice)
+                counts = self._counts.event_filter
+                event_filter = EventFilter(*size, counts, self._settings.max_gap_ns, noise_filter)
             except EventError as error:
-                self.counts.wrong_size_messages += 1
-                self.troubles.add("size", f"Skipped a message on {self.topic_name}: {error}")
+                self._counts.wrong_size_messages += 1
+                self._warnings.add("size", f"Skipped a message on {self.topic_name}: {error}")
                 return False
-        event_filter = self.windows.event_filter
-        if (message.height, message.width) == (event_filter.height, event_filter.width):
+            self._check = InputCheck(*size, counts, noise_filter)
+            self._windows = WindowMaker(event_filter, self._settings.windower(*size, self.sync.stamps))
+        if self._windows:
+            expected = self._windows.event_filter.height, self._windows.event_filter.width
+            advice = "as before. Call ~/reset to accept the new size."
+        else:
+            assert fixed
+            expected, advice = fixed, "set by sensor_width and sensor_height."
+        if size == expected:
             return True
-        self.counts.wrong_size_messages += 1
-        self.troubles.add(
+        self._counts.wrong_size_messages += 1
+        self._warnings.add(
             "size",
-            f"Skipped a message of {message.width}x{message.height} pixels on {self.topic_name}: it was"
-            f" {event_filter.width}x{event_filter.height} before. Call ~/reset to take the new size.",
+            f"Skipped a message on {self.topic_name}: its sensor has {message.width}x{message.height} pixels; expected"
+            f" {expected[1]}x{expected[0]}, {advice}",
         )
         return False
 
-    def _begin(self, height: int, width: int) -> WindowMaker:
-        event_filter = EventFilter(height, width, self.counts.event_filter, self.settings.max_gap_ns)
-        self._size = height, width
-        return WindowMaker(event_filter, self.settings.windower(height, width, self.sync.stamps))
-
     def _hand_on(self, windows: list[Window]) -> None:
         if windows:
-            self.on_windows(windows)
+            self._on_windows(windows)
 
-    def _tell_of_packets(self, before: PacketCounts) -> None:
-        missing = self.counts.packets.missing_packets - before.missing_packets
-        unknown = self.counts.packets.unknown_words - before.unknown_words
-        if missing or unknown:
-            self.troubles.add(
-                "packets",
-                f"{missing} packets were missing before one on {self.topic_name}, in which {unknown} words have unknown"
-                " codes",
+    def _check_clock(self, topic: EventTopic, offset: float) -> None:
+        self.clock_offset_s = offset
+        if abs(offset) > CLOCK_OFFSET_S:
+            advice = "" if EVENT_TYPES[str(topic.kind)] == EVENT_ARRAY else " Set event_time to host."
+            self._warnings.log(
+                "clock",
+                f"Events on {self.topic_name} are stamped {abs(offset):.6g} s {'before' if offset > 0 else 'after'}"
+                f" their messages: TF and message_filters cannot match the images.{advice}",
             )
 
-    def _tell_of_events(self, event_filter: EventFilter, before: object) -> None:
+    def _warn_of_packets(self, before: PacketCounts) -> None:
+        missing = self._counts.packets.missing_packets - before.missing_packets
+        unknown = self._counts.packets.unknown_words - before.unknown_words
+        if missing:
+            self._warnings.add("packets", f"{missing} packets are missing before one on {self.topic_name}")
+        if unknown:
+            self._warnings.add("words", f"Skipped {unknown} words with unknown codes in a packet on {self.topic_name}")
+
+    def _warn_of_events(self, event_filter: EventFilter, before: FilterCounts) -> None:
         counts = event_filter.counts
         if counts == before:
             return
@@ -235,16 +329,16 @@ class Inputs:
             getattr(counts, name) - getattr(before, name) for name in ("outside", "late", "stray", "time_jumps", "gaps")
         )
         if back or gaps:
-            self.troubles.tell("jump", f"Time jumped {'back' if back else 'forward'}: a new stream begins.")
+            self._warnings.log("jump", f"Time jumped {'back' if back else 'forward'}: a new stream begins.")
         if outside or late:
-            self.troubles.add(
+            self._warnings.add(
                 "events",
                 f"Dropped {outside} events outside the {event_filter.width}x{event_filter.height} sensor and"
                 f" {late} older than those before them, on {self.topic_name}",
             )
         if stray:
-            publishers = self.node.count_publishers(self.topic_name)
-            self.troubles.add(
+            publishers = self._node.count_publishers(self.topic_name)
+            self._warnings.add(
                 "stray",
                 f"Dropped {stray} events on {self.topic_name} whose time is far from that of the messages before and"
                 f" after them; the topic has {publishers} publisher{'s' if publishers != 1 else ''}",
@@ -252,20 +346,28 @@ class Inputs:
 
     def _on_camera_info(self, data: bytes) -> None:
         try:
-            info = from_bytes(CameraInfo, data)
+            info = deserialize(CameraInfo, data)
         except DecodeError as error:
-            self.counts.malformed_messages += 1
-            self.troubles.add("camera_info", f"Skipped a camera_info: {error}")
+            self._counts.malformed_messages += 1
+            self._warnings.add(
+                "camera_info", f"Skipped a message on {self._node.resolve_topic_name(INFO_TOPIC)}: {error}"
+            )
             return
-        self.camera_binning = info.binning_x, info.binning_y
-        self.camera_info = info
+        if not self._calibration:
+            self.camera_info = info
 
     def _on_stamp(self, stamp: int) -> None:
-        if self.windows:
-            self._hand_on(self.windows.add_stamp(stamp))
-        else:
-            self.sync.stamps.add(stamp)
+        with self._lock:
+            if self._windows:
+                self._hand_on(self._windows.add_stamp(stamp))
+            else:
+                self.sync.stamps.add(stamp)
 
     def _on_lost(self, count: int) -> None:
-        self.counts.lost_messages += count
-        self.troubles.add("lost", f"{count} messages of {self.topic_name} were lost on the way here")
+        self._counts.lost_messages += count
+        self._warnings.add("lost", f"{count} messages on {self.topic_name} were lost in transit")
+
+
+def calibration(settings: Settings) -> tuple[CameraInfo, str] | None:
+    """Read the camera_info and the camera's name at camera_info_url; None without one. Raises CalibrationError."""
+    return load_camera_info(settings.camera_info_url) if settings.camera_info_url else None

@@ -1,24 +1,30 @@
-"""What the node publishes of its images. Each is made only while somebody subscribes to it."""
+"""What the node publishes of a frame. Each form is made only while it has subscribers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from ..reconstructor import Frame
 from ..util.drawing import draw_activity, draw_events
+from .event_topic import (
+    PublisherEventCallbacks,
+    QosError,
+    UnsupportedEventTypeError,
+    incompatible_qos,
+    qos_overrides,
+)
+from .health import Warnings
 from .images import pixels_message, time_message, to_compressed, to_message
-from .inputs import INFO_TOPIC
-from .parameters import Settings
-from .qos import PublisherEventCallbacks, UnsupportedEventTypeError, unmet_subscriber
-
-if TYPE_CHECKING:
-    from .backlog import Job
-    from .diagnostics import Troubles
+from .parameters import INFO_TOPIC, Settings
+from .worker import Job
 
 IMAGES = {
     "image_raw": Image,
@@ -29,66 +35,78 @@ IMAGES = {
 
 
 class Outputs:
-    """Publishers of an image's forms, and, where a camera_info came in (elsewhere than ours goes), of one beside it.
+    """Publishers of an image's forms and of the camera_info beside it.
+
+    No camera_info is published on the topic that the camera's own comes from.
 
     Args:
-        node: whose publishers these are.
-        troubles: is told if there is nothing to publish for somebody who subscribes.
+        node: the node that publishes.
+        warnings: receives why a subscriber gets nothing.
+    Raises:
+        QosError: impossible qos_overrides.
     """
 
-    def __init__(self, node: Node, troubles: Troubles) -> None:
-        self._node, self._troubles = node, troubles
+    def __init__(self, node: Node, warnings: Warnings) -> None:
+        self._node, self._warnings = node, warnings
         self._images = {topic: self._publisher(kind, topic) for topic, kind in IMAGES.items()}
         self._info = self._info_publisher()
 
     @property
     def topic_name(self) -> str:
         """The images' resolved topic."""
-        return self._images["image_raw"].topic_name
+        return str(self._images["image_raw"].topic_name)
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody subscribes to images of any form."""
+        """Whether images of any form have subscribers."""
         return any(publisher.get_subscription_count() for publisher in self._images.values())
 
-    def publish(
-        self, picture: Frame, job: Job, settings: Settings, info: CameraInfo | None, binning: tuple[int, int]
-    ) -> None:
-        """A picture, what it was made of, and beside it `info`, if there is one, with this binning.
+    def publish(self, frame: Frame, job: Job, settings: Settings, info: CameraInfo | None) -> None:
+        """Publish a frame, what it was made of, and beside it the camera_info `info`, if any, binned like the image.
 
         Args:
-            picture: the last that job.images made.
-            job: its events, at the sensor's resolution, and its frame_id.
+            frame: the last that job.maker made.
+            job: its windows.
         """
-        header = picture.stamp, job.frame_id
+        window = job.windows[-1]
+        header = frame.stamp, settings.frame_id or window.frame_id
         if publisher := self._subscribed("image_raw"):
-            publisher.publish(to_message(picture.shown, settings.encoding, *header))
+            publisher.publish(to_message(frame.shown, settings.encoding, *header))
         if publisher := self._subscribed("image_raw/compressed"):
             compression = settings.encoding, settings.compression, settings.jpeg_quality
-            publisher.publish(to_compressed(picture.shown, *compression, *header))
+            publisher.publish(to_compressed(frame.shown, *compression, *header))
         if publisher := self._subscribed("events_image"):
-            drawn = draw_events(job.window.events, job.images.height, job.images.width)
+            drawn = draw_events(frame.events, window.height, window.width)
             publisher.publish(pixels_message(drawn, "bgr8", *header))
         if publisher := self._subscribed("code_image"):
-            activity = job.images.code_activity()
+            activity = job.maker.code_activity()
             if activity is None:
-                lack = f"{settings.weights} is a network without a sparse code"
-                self._troubles.tell("code", f"Nothing comes on {publisher.topic_name}: {lack}")
+                reason = f"{job.maker.loaded.weights} is a network without a sparse code"
+                self._warnings.log("code", f"No images on {publisher.topic_name}: {reason}")
             else:
                 publisher.publish(pixels_message(draw_activity(activity), "mono8", *header))
         if info and self._info:
-            info.header.stamp, info.header.frame_id = time_message(picture.stamp), job.frame_id
-            info.binning_x, info.binning_y = binning
+            info = copy(info)
+            info.header = Header(stamp=time_message(frame.stamp), frame_id=header[1])
+            if job.maker.downscale > 1:
+                # In a CameraInfo a binning of 0 means 1.
+                info.binning_x = max(1, info.binning_x) * job.maker.downscale
+                info.binning_y = max(1, info.binning_y) * job.maker.downscale
             self._info.publish(info)
 
+    def destroy(self) -> None:
+        """Remove the topics."""
+        for publisher in filter(None, (*self._images.values(), self._info)):
+            self._node.destroy_publisher(publisher)
+
     def _info_publisher(self) -> Publisher | None:
-        """None where the camera's own camera_info goes: ours would come back as the camera's, and be changed again."""
+        """Return None where the camera's own camera_info is published: ours would be taken for the camera's."""
         name = self._node.resolve_topic_name("camera_info")
         if name != self._node.resolve_topic_name(INFO_TOPIC):
             return self._publisher(CameraInfo, "camera_info")
         self._node.get_logger().warning(
-            f"No camera_info is published beside the images: it would go to the camera's own topic, {name}."
-            " Remap camera_info, or give this node another namespace than the camera's."
+            f"No camera_info is published beside the images: {name} is the camera's own topic. Remap camera_info, or"
+            " give this node another namespace than the camera's."
         )
         return None
 
@@ -97,20 +115,25 @@ class Outputs:
         name = self._node.resolve_topic_name(topic)
 
         def on_incompatible(event: Any) -> None:
-            self._node.get_logger().warning(unmet_subscriber(self._node, name, qos, event))
+            self._node.get_logger().warning(incompatible_qos(self._node, name, qos, event, publishing=True))
 
         callbacks = PublisherEventCallbacks(incompatible_qos=on_incompatible)
         try:
-            return self._node.create_publisher(message_type, topic, qos, event_callbacks=callbacks)
+            return self._create(message_type, topic, qos, callbacks)
         except UnsupportedEventTypeError:
-            return self._node.create_publisher(message_type, topic, qos)
+            return self._create(message_type, topic, qos, None)
 
-    def destroy(self) -> None:
-        """Take the topics away."""
-        for publisher in filter(None, (*self._images.values(), self._info)):
-            self._node.destroy_publisher(publisher)
+    def _create(
+        self, message_type: type, topic: str, qos: QoSProfile, callbacks: PublisherEventCallbacks | None
+    ) -> Publisher:
+        try:
+            return self._node.create_publisher(
+                message_type, topic, qos, event_callbacks=callbacks, qos_overriding_options=qos_overrides()
+            )
+        except InvalidQosOverridesError as error:
+            raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None
 
     def _subscribed(self, topic: str) -> Publisher | None:
-        """The publisher of a topic, if somebody listens."""
+        """Return the publisher of a topic if that has subscribers."""
         publisher = self._images[topic]
         return publisher if publisher.get_subscription_count() else None

@@ -1,9 +1,15 @@
-"""The parameters of the reconstruction node: declared with descriptions and ranges, read into one checked value."""
+"""The parameters of the reconstruction node.
+
+`Settings` is their only description: the node declares them from it, and `python -m cista_ros.node.parameters yaml` (or
+`table`) prints config/reconstruct.yaml (or the table of docs/reference/parameters.md).
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -12,87 +18,188 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ..errors import CistaError
+from ..event_filter import MIN_SIDE
+from ..events import NS
 from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
+from ..noise_filter import NOISE_FILTERS
 from ..runtime import PRECISIONS, RUNTIMES
 from ..tone_map import TONE_MAPS
 from ..windows import SyncStamps, Windower, make_windower
 from ..wire.event_packet import EVENT_TIMES
 from ..wire.ros_types import EVENT_TYPES
-from .backlog import POLICIES
 from .images import COMPRESSIONS, ENCODERS
 
+INFO_TOPIC = "events/camera_info"
+POLICIES = ("merge", "skip")
 MAX_COUNT = 100_000_000
+# Parameters that rclpy itself declares.
+_BUILT_IN = {"use_sim_time", "start_type_description_service"}
 
 
 class SettingsError(CistaError):
-    """A parameter that is none of its choices."""
+    """A parameter value that is not possible."""
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    choices: Iterable[str] = (),
+    limits: tuple[float, float] | None = None,
+    read_only: bool = False,
+) -> Any:
+    """Describe a parameter; `limits` are inclusive."""
+    metadata = {"description": description, "choices": tuple(choices), "limits": limits, "read_only": read_only}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The node's parameters, each under its own name. Zero for `count` and `max_events` means the paper's default.
+    """The node's parameters under their own names.
 
     Raises:
-        SettingsError: a value that is none of its choices.
+        SettingsError: a value that is not one of its choices, or that contradicts another.
     """
 
-    weights: str = "auto"
-    device: str = "auto"
-    events_type: str = "auto"
-    event_time: str = "sensor"
-    windows: str = "period"
-    period: float = 1 / 30
-    count: int = 0
-    events_per_pixel: float = 1.0
-    shortest: float = 0.005
-    longest: float = 0.2
-    sync_timeout: float = 1.0
-    max_events: int = 0
-    tone_map: str = "robust"
-    encoding: str = "mono8"
-    compression: str = "jpeg"
-    jpeg_quality: int = 90
-    hot_pixels: bool = False
-    runtime: str = "auto"
-    precision: str = "auto"
-    downscale: int = 1
-    overload_policy: str = "merge"
-    max_queued_windows: int = 8
-    idle_timeout: float = 0.5
-    max_gap: float = 5.0
-    on_demand: bool = False
+    weights: str = _parameter(
+        "auto",
+        "Weights: a name, a file (.safetensors, or the authors' .pth.tar), or auto: cista-tc on a GPU, cista-tc-small"
+        " on a CPU. Setting it to its present value reloads a file that has changed.",
+    )
+    device: str = _parameter("auto", "Device of the network: auto (a GPU if there is one), cpu, cuda or cuda:N.")
+    runtime: str = _parameter("auto", "How the network is run.", RUNTIMES)
+    precision: str = _parameter(
+        "auto", "Arithmetic of the network; auto is below fp32 only where that is faster and accurate.", PRECISIONS
+    )
+    downscale: int = _parameter(
+        1, "Whole factor by which the sensor's grid is made coarser before the network.", limits=(1, 64)
+    )
+    sensor_width: int = _parameter(
+        0, "Sensor width in pixels, to prepare the network before the first message; 0: from that.", limits=(0, 65535)
+    )
+    sensor_height: int = _parameter(
+        0, "Sensor height in pixels, to prepare the network before the first message; 0: from that.", limits=(0, 65535)
+    )
+    events_type: str = _parameter(
+        "auto",
+        "Message type on the events topic; auto: its publishers'. Cannot change while subscribed.",
+        ("auto", *EVENT_TYPES),
+    )
+    event_time: str = _parameter(
+        "host",
+        "Time of event packets: host (ROS time, by the packets' stamps) or sensor (the camera's own clock). Cannot"
+        " change while subscribed.",
+        EVENT_TIMES,
+    )
+    frame_id: str = _parameter("", "frame_id of everything published; empty: the events' own.")
+    camera_info_url: str = _parameter(
+        "",
+        "Calibration file, file://PATH or package://PACKAGE/PATH, to publish in place of events/camera_info.",
+    )
+    windows: str = _parameter(
+        "period",
+        "What ends an image's window: a period, a count of events, the activity in view (adaptive), or the stamps of"
+        " the topic sync.",
+        ("period", "count", "adaptive", "sync"),
+    )
+    period: float = _parameter(1 / 30, "Seconds per image, in event time, with windows=period.", limits=(0.0005, 10.0))
+    fps: float = _parameter(0.0, "Images per second of event time, in place of period; 0: use period.", limits=(0, 2e3))
+    count: int = _parameter(
+        0, "Events per image with windows=count; 0: 0.35 per pixel of the sensor.", limits=(0, MAX_COUNT)
+    )
+    events_per_pixel: float = _parameter(
+        1.0,
+        "Events per pixel, in the busiest 32x32 area, that end a window with windows=adaptive.",
+        limits=(0.001, 1e3),
+    )
+    shortest: float = _parameter(0.005, "Minimum seconds of a window with windows=adaptive.", limits=(0.0, 10.0))
+    longest: float = _parameter(0.2, "Maximum seconds of a window with windows=adaptive.", limits=(0.0005, 10.0))
+    sync_timeout: float = _parameter(
+        1.0, "Seconds of event time that events wait for a stamp with windows=sync.", limits=(0.001, 60.0)
+    )
+    idle_timeout: float = _parameter(
+        0.5,
+        "Seconds of event time without a message after which the open window ends; 0: never.",
+        limits=(0.0, 3600.0),
+    )
+    max_gap: float = _parameter(
+        5.0, "Seconds without events after which the network starts afresh; 0: never.", limits=(0.0, 1e6)
+    )
+    max_events: int = _parameter(
+        0,
+        "Larger windows are split evenly into several network steps; 0: 0.35 events per pixel.",
+        limits=(0, MAX_COUNT),
+    )
+    clip_hot_pixels: bool = _parameter(False, "Limit the influence of pixels that fire continuously.")
+    noise_filter: str = _parameter(
+        "none", "Filter that drops noise; activity keeps events that a neighbour supports.", NOISE_FILTERS
+    )
+    hot_pixel_mask: str = _parameter(
+        "", "Drop the events of hot pixels: learn, or a file (an image that is not black there, or text lines x y)."
+    )
+    tone_map: str = _parameter("robust", "How the network's output is shown.", TONE_MAPS)
+    encoding: str = _parameter("mono8", "Encoding of image_raw.", ENCODERS)
+    compression: str = _parameter("jpeg", "Format of image_raw/compressed; png is lossless.", COMPRESSIONS)
+    jpeg_quality: int = _parameter(90, "JPEG quality of image_raw/compressed.", limits=(1, 100))
+    max_latency: float = _parameter(
+        0.3,
+        "Seconds from the end of a window to its image beyond which overload_policy applies; 0: unlimited.",
+        limits=(0.0, 3600.0),
+    )
+    overload_policy: str = _parameter(
+        "merge", "What to do with windows that wait too long: merge them into the next one, or skip them.", POLICIES
+    )
+    lazy: bool = _parameter(True, "Subscribe to the events only while images have subscribers.")
+    autostart: bool = _parameter(
+        True, "Configure and activate at the start; otherwise a life-cycle manager does.", read_only=True
+    )
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise SettingsError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
-        if not round(self.shortest * 1e9) < round(self.longest * 1e9):  # as AdaptiveWindows takes them
+        for item in fields(self):
+            value, choices = getattr(self, item.name), item.metadata["choices"]
+            if choices and value not in choices:
+                raise SettingsError(f"{item.name} is {value!r}; expected one of {', '.join(choices)}")
+        if not round(self.shortest * NS) < round(self.longest * NS):  # as AdaptiveWindows takes them
             raise SettingsError(f"shortest is {self.shortest} s; expected less than longest, {self.longest} s")
+        if bool(self.sensor_width) != bool(self.sensor_height) or 0 < self.sensor_width < MIN_SIDE:
+            raise SettingsError(
+                f"sensor_width is {self.sensor_width}, sensor_height is {self.sensor_height}; expected both, at least"
+                f" {MIN_SIDE}, or both 0"
+            )
 
     @property
-    def network_choice(self) -> tuple[str, str, str, str, int]:
-        """What cannot change without a new network, or a new way to run it."""
-        return self.weights, self.device, self.runtime, self.precision, self.downscale
+    def sensor_size(self) -> tuple[int, int] | None:
+        """Height and width of the sensor, if the parameters set them."""
+        return (self.sensor_height, self.sensor_width) if self.sensor_height else None
 
     @property
-    def window_choice(self) -> tuple[str | float, ...]:
-        """What cannot change without windows of another kind."""
+    def network_choice(self) -> tuple[object, ...]:
+        """Values that cannot change without loading or preparing a network."""
+        return self.weights, self.device, self.runtime, self.precision, self.downscale, self.sensor_size
+
+    @property
+    def window_choice(self) -> tuple[object, ...]:
+        """Values that cannot change without another windower."""
         adaptive = self.events_per_pixel, self.shortest, self.longest
-        return self.windows, self.period, self.count, *adaptive, self.sync_timeout
+        return self.windows, self.period, self.fps, self.count, *adaptive, self.sync_timeout
+
+    @property
+    def filter_choice(self) -> tuple[str, str]:
+        """Kind and mask of the noise filter, as make_noise_filter takes them."""
+        return self.noise_filter, self.hot_pixel_mask
 
     @property
     def max_gap_ns(self) -> int | None:
-        """As EventFilter takes it."""
-        return round(self.max_gap * 1e9) or None
+        """`max_gap` as EventFilter takes it."""
+        return round(self.max_gap * NS) or None
 
     def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:
-        """The maker of windowers that these settings ask for; stamps are for `sync`."""
+        """Return a factory of windowers for a sensor size; `stamps` are for windows=sync."""
         return partial(
             make_windower,
             self.windows,
             height,
             width,
-            period=self.period,
+            period=1 / self.fps if self.fps else self.period,
             count=self.count,
             events_per_pixel=self.events_per_pixel,
             shortest=self.shortest,
@@ -102,100 +209,104 @@ class Settings:
         )
 
 
-_CHOICES: dict[str, Iterable[str]] = {
-    "events_type": ("auto", *EVENT_TYPES),
-    "event_time": EVENT_TIMES,
-    "windows": ("period", "count", "adaptive", "sync"),
-    "runtime": RUNTIMES,
-    "precision": PRECISIONS,
-    "tone_map": TONE_MAPS,
-    "encoding": ENCODERS,
-    "compression": COMPRESSIONS,
-    "overload_policy": POLICIES,
-}
-_DESCRIPTIONS = {
-    "weights": "Name of shipped weights, a file (.safetensors, or the authors' .pth.tar), or auto.",
-    "device": "Where the network runs: auto (the GPU where there is one), cpu, cuda or cuda:N.",
-    "events_type": "Of the messages on the topic of events; auto: as its publishers have it. Not while subscribed.",
-    "event_time": "Of event packets: the camera's own clock, or the host's by their stamps. Not while subscribed.",
-    "windows": "What bounds the events of an image: period, count, how busy the view is, or the stamps on sync.",
-    "period": "Seconds of event time to an image, with windows=period.",
-    "count": "Events to an image, with windows=count; 0 for 0.35 events a pixel.",
-    "events_per_pixel": "Events a pixel, in the busiest area of 32x32 pixels, to an image, with windows=adaptive.",
-    "shortest": "Seconds of event time that a window lasts at least, with windows=adaptive.",
-    "longest": "Seconds of event time that a window lasts at most, with windows=adaptive.",
-    "sync_timeout": "Seconds of event time that events wait for a stamp, with windows=sync.",
-    "max_events": "A window of more events is split evenly over several network steps; 0 for 0.35 events a pixel.",
-    "tone_map": "How the network's image is shown.",
-    "encoding": "Of the published images.",
-    "compression": "Of image_raw/compressed: jpeg, or png, which loses nothing.",
-    "jpeg_quality": "Of image_raw/compressed, with compression=jpeg; 100 is the best.",
-    "hot_pixels": "Limit the voxels of pixels that fire without end.",
-    "runtime": "How the network is run.",
-    "precision": "Of the network's arithmetic; auto is less than fp32 only where it is faster and a trial of it held.",
-    "downscale": "Events are binned to a grid coarser by this factor; the images are smaller by it.",
-    "overload_policy": "When the network is slower than the events: merge the oldest windows, or skip the oldest.",
-    "max_queued_windows": "Windows that may wait for the network before the overload policy acts.",
-    "idle_timeout": "Seconds without a message after which the open window is reconstructed as it is; 0 for never.",
-    "max_gap": "A gap of more seconds in the events' time makes the network forget what was before it; 0 for none.",
-    "on_demand": "Subscribe to the events only while somebody subscribes to the images.",
-}
-_RANGES: dict[str, tuple[float, float]] = {
-    "period": (0.0005, 10.0),
-    "count": (0, MAX_COUNT),
-    "events_per_pixel": (0.001, 1000.0),
-    "shortest": (0.0, 10.0),
-    "longest": (0.0005, 10.0),
-    "sync_timeout": (0.001, 60.0),
-    "max_events": (0, MAX_COUNT),
-    "jpeg_quality": (1, 100),
-    "downscale": (1, 64),
-    "max_queued_windows": (1, 100_000),
-    "idle_timeout": (0.0, 3600.0),
-    "max_gap": (0.0, 1e6),
-}
-
-
-def declare_autostart(node: Node) -> bool:
-    """Declare `autostart`, which is only looked at when the node starts, and read it."""
-    descriptor = ParameterDescriptor(
-        description="Configure and activate the node when it starts; if not, whoever manages life cycles does.",
-        read_only=True,
-    )
-    return node.declare_parameter("autostart", True, descriptor).value
-
-
 def declare_settings(node: Node) -> Settings:
-    """Declare all parameters and read them.
+    """Declare all parameters and read them. Log a warning for every parameter that does not exist.
 
+    Args:
+        node: created with `automatically_declare_parameters_from_overrides`, which is how it knows all names that were
+            given to it.
     Raises:
         SettingsError, rclpy.exceptions.ParameterException: a value of the wrong choice, type or range.
     """
-    for field in fields(Settings):
-        node.declare_parameter(field.name, field.default, _descriptor(field.name, field.default))
-    return Settings(**{field.name: node.get_parameter(field.name).value for field in fields(Settings)})
+    given = {name: value for name, value in node.get_parameters_by_prefix("").items() if name not in _BUILT_IN}
+    names = [item.name for item in fields(Settings)]
+    for name in given:
+        node.undeclare_parameter(name)  # to be declared with its description, or not at all
+        if name not in names and not name.startswith("qos_overrides."):
+            close = get_close_matches(name, names, 1)
+            hint = f"did you mean {close[0]!r}?" if close else "see docs/reference/parameters.md"
+            node.get_logger().warning(f"Unknown parameter {name!r}: {hint}")
+    for item in fields(Settings):
+        descriptor = _descriptor(item)
+        integer = item.name in given and given[item.name].type_ == Parameter.Type.INTEGER
+        if isinstance(item.default, float) and integer:  # as in `period: 1`
+            node.declare_parameter(item.name, float(given[item.name].value), descriptor, ignore_override=True)
+        else:
+            node.declare_parameter(item.name, item.default, descriptor)
+    if hasattr(node, "add_pre_set_parameters_callback"):  # Iron and later
+        node.add_pre_set_parameters_callback(_integers_to_floats)
+    return Settings(**{name: node.get_parameter(name).value for name in names})
 
 
 def changed_settings(settings: Settings, parameters: Iterable[Parameter]) -> Settings:
-    """The settings after a change; parameters of other names are not ours to check. Errors as for Settings."""
-    names = {field.name for field in fields(Settings)}
+    """Return the settings after a change, leaving out parameters of other names. Errors as for Settings."""
+    names = {item.name for item in fields(Settings)}
     return replace(settings, **{p.name: p.value for p in parameters if p.name in names})
 
 
-def _descriptor(name: str, default: Any) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=_DESCRIPTIONS[name])
-    if name in _CHOICES:
-        descriptor.additional_constraints = f"one of {', '.join(_CHOICES[name])}"
-    if name in _RANGES:
-        low, high = _RANGES[name]
-        if isinstance(default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+def faster_settings(settings: Settings, weights: str) -> str:
+    """Return what to set where the network of these weights is too slow."""
+    small = [f"weights to {SMALL_WEIGHTS}"] if weights == DEFAULT_WEIGHTS else []
+    return " or ".join([*small, f"downscale to {settings.downscale + 1}"])
+
+
+def _integers_to_floats(parameters: list[Parameter]) -> list[Parameter]:
+    floats = {item.name for item in fields(Settings) if isinstance(item.default, float)}
+    return [
+        Parameter(p.name, value=float(p.value)) if p.name in floats and p.type_ == Parameter.Type.INTEGER else p
+        for p in parameters
+    ]
+
+
+def _descriptor(item: Field[Any]) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=item.metadata["description"], read_only=item.metadata["read_only"])
+    if item.metadata["choices"]:
+        descriptor.additional_constraints = f"one of {', '.join(item.metadata['choices'])}"
+    if item.metadata["limits"]:
+        low, high = item.metadata["limits"]
+        if isinstance(item.default, float):
+            limits = FloatingPointRange(from_value=float(low), to_value=float(high))
+            descriptor.floating_point_range = [limits]
         else:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
     return descriptor
 
 
-def faster_settings(settings: Settings, weights: str) -> str:
-    """What to set, in place of these, where the network of these weights is too slow; with less of an image."""
-    small = [f"weights {SMALL_WEIGHTS}"] if weights == DEFAULT_WEIGHTS else []
-    return " or ".join([*small, f"downscale {settings.downscale + 1}"])
+def as_yaml() -> str:
+    """Return a params file with every parameter at its default."""
+    lines = [
+        "# Parameters of the node cista_reconstruct with their defaults, made by",
+        "# python -m cista_ros.node.parameters yaml",
+        "/**/cista_reconstruct:",
+        "  ros__parameters:",
+    ]
+    for item in fields(Settings):
+        choices = f" [{', '.join(item.metadata['choices'])}]" if item.metadata["choices"] else ""
+        lines += [f"    # {item.metadata['description']}{choices}", f"    {item.name}: {_yaml_value(item.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_table() -> str:
+    """Return a Markdown table of the parameters."""
+    kinds = {str: "string", bool: "bool", int: "int", float: "double"}
+    lines = ["| name | type | default | values | meaning |", "|---|---|---|---|---|"]
+    for item in fields(Settings):
+        choices, limits = item.metadata["choices"], item.metadata["limits"]
+        values = ", ".join(f"`{choice}`" for choice in choices) or (f"{limits[0]:g} to {limits[1]:g}" if limits else "")
+        default = _yaml_value(item.default)
+        lines.append(
+            f"| `{item.name}` | {kinds[type(item.default)]} | `{default}` | {values} | {item.metadata['description']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.10g}" if value % 1 else f"{value:.1f}"
+    return str(value) or '""'
+
+
+if __name__ == "__main__":
+    sys.stdout.write({"yaml": as_yaml, "table": as_table}[sys.argv[1]]())

@@ -18,8 +18,8 @@ from ..errors import DecodeError, RecordingError
 from ..recordings import Recorded, Recording
 from ..wire import cdr
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
+from .event_topic import deserialize, message_class
 from .images import time_message
-from .message_types import from_bytes, message_class
 from .process import STEP_S, Spinner, Stop
 
 # Reliable and deep: large messages, and bursts at high rates, must not be lost.
@@ -95,7 +95,7 @@ class NodeWatch:
 
     def _on_diagnostics(self, data: bytes) -> None:
         try:
-            message = from_bytes(DiagnosticArray, data)
+            message = deserialize(DiagnosticArray, data)
         except DecodeError as error:
             self._malformed += 1
             self._node.get_logger().warning(

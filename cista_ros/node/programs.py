@@ -32,12 +32,8 @@ def reconstruct() -> None:
         if stop.is_set():
             return
         node = ReconstructNode(stop)
-        node.start()
-        try:
-            Spinner(node).spin(stop)
-        finally:
-            node.close()
-            node.destroy_node()
+        node.run()
+        node.destroy_node()
     exit_at_once(0)
 
 
@@ -149,7 +145,10 @@ def _without_ros_arguments(stop: Stop) -> list[str]:
     """Import rclpy and return this process's arguments without those that are for ROS."""
     from rclpy.utilities import remove_ros_args
 
-    return [] if stop.is_set() else list(remove_ros_args(sys.argv)[1:])
+    try:
+        return [] if stop.is_set() else list(remove_ros_args(sys.argv)[1:])
+    except RuntimeError:  # a private type: arguments that cannot be parsed, which rclpy.init reports in a moment
+        return []
 
 
 def _count(text: str) -> int:

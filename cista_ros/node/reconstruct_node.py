@@ -1,16 +1,21 @@
 """The node `cista_reconstruct`: events on a topic in, images on a topic out.
 
-The executor's thread decodes messages and cuts windows, which is cheap; a worker thread runs the network and publishes.
+The spinning thread decodes messages and cuts windows, which is cheap. A second thread of the executor serves parameters
+and the life cycle, which may wait for the network. The worker's thread runs the network and publishes.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.executors import Executor, ExternalShutdownException, ShutdownException, TimeoutException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -18,121 +23,199 @@ from std_srvs.srv import Trigger
 from ..errors import CistaError
 from ..reconstructor import Frame, choose_device
 from ..windows import Window
-from .backlog import Backlog, Job
-from .counts import Counts, Recent
-from .diagnostics import Troubles
-from .image_source import ImageSource, LoadedNetwork, load, try_out, weights_version
-from .inputs import IDLE_STEP_S, Inputs
+from .diagnostics import REPORT_S, Reporter
+from .health import Counts, Speed, Warnings
+from .inputs import IDLE_STEP_S, Inputs, calibration
 from .outputs import Outputs
-from .parameters import (
-    Settings,
-    SettingsError,
-    changed_settings,
-    declare_autostart,
-    declare_settings,
-    faster_settings,
-)
+from .parameters import Settings, SettingsError, changed_settings, declare_settings, faster_settings
 from .process import Stop
-from .reporter import REPORT_S, Reporter, Situation
-from .worker import Worker, free_memory
+from .worker import (
+    FrameMaker,
+    Job,
+    LoadedNetwork,
+    WindowQueue,
+    Worker,
+    free_memory,
+    load,
+    make_jobs,
+    try_out,
+    weights_version,
+)
 
-WAIT_STEP_S = 0.005
+# A signal is noticed after at most this long.
+STEP_S = 0.1
+# Windows from which the network's state settles when it joins a running stream, before the first image is published.
+WARM_UP_WINDOWS = 8
+
+Result = TypeVar("Result")
+
+
+class TwoThreadExecutor(Executor):
+    """Runs callbacks in the spinning thread, but those of each node's default group in a second one.
+
+    rclpy's MultiThreadedExecutor hands every callback to another thread, which at 1000 messages per second costs most
+    of the messages. Here only the callbacks that may block, those of services, leave the spinning thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = ThreadPoolExecutor(1, "blocking")
+        self._blocking: list[Future[None]] = []
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Run one callback, or hand it to the second thread, waiting at most this long for it."""
+        self._blocking = [task for task in self._blocking if not task.done() or task.result()]
+        try:
+            handler, entity, node = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
+        except (ShutdownException, ExternalShutdownException, TimeoutException):
+            return
+
+        def run() -> None:
+            handler()
+            if (error := handler.exception()) is not None:
+                raise error
+
+        if entity is not None and node is not None and entity.callback_group is node.default_callback_group:
+            self._blocking.append(self._pool.submit(run))
+        else:
+            run()
+
+    def submit(self, function: Callable[[], Result]) -> Future[Result]:
+        """Run a function in the second thread."""
+        return self._pool.submit(function)
+
+    def close(self) -> None:
+        """Take no more callbacks, and do not wait for the one in the second thread."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.shutdown(timeout_sec=0)
 
 
 class ReconstructNode(LifecycleNode):
-    """Subscribes `events`, publishes `image_raw` and more; see docs/topics.md and docs/parameters.md.
+    """Subscribes to `events`, publishes `image_raw` and more; see docs/reference/topics.md and parameters.md.
 
     A managed node: configuring loads the network, activating subscribes, deactivating stops, cleaning up frees memory.
 
     Args:
-        stop: once set, nothing is waited for any more.
+        stop: once set, the node waits for nothing.
+    Raises:
+        CistaError, rclpy.exceptions.ParameterException: impossible parameters.
     """
 
     def __init__(self, stop: Stop) -> None:
-        super().__init__("cista_reconstruct")
+        super().__init__("cista_reconstruct", automatically_declare_parameters_from_overrides=True)
         self._stop = stop
-        self._autostart = declare_autostart(self)
         self._settings = declare_settings(self)
-        self._counts, self._recent = Counts(), Recent()
-        self._troubles = Troubles(self.get_logger())
+        self._starting = self._settings.autostart
+        self._counts, self._speed = Counts(), Speed()
+        self._warnings = Warnings(self.get_logger().warning)
         self._failure: CistaError | None = None
-        self._inputs = Inputs(self, self._settings, self._counts, self._troubles, self._enqueue)
+        # What the spinning thread and the second one both change: settings, windows, makers.
+        self._state_lock = threading.RLock()
+        group = MutuallyExclusiveCallbackGroup()
+        self._inputs = Inputs(
+            self, self._settings, self._counts, self._warnings, self._enqueue, group, self._state_lock
+        )
         # From configuring to cleaning up:
         self._outputs: Outputs | None = None
         self._worker: Worker | None = None
         self._loaded: LoadedNetwork | None = None
-        self._images: ImageSource | None = None
+        self._maker: FrameMaker | None = None
         self._phase = "unconfigured"
-        self._reporter = Reporter(self, self._counts, self._recent, self._troubles, self._inputs)
-        self.create_service(Trigger, "~/reset", self._on_reset)
+        self._warm_up = 0  # windows to come of which no image is published
+        self._reporter = Reporter(self, self._counts, self._speed, self._warnings, self._inputs)
+        self.create_service(Trigger, "~/reset", self._on_reset, callback_group=group)
         self.add_on_set_parameters_callback(self._on_parameters)
-        # Steady: neither must stop because simulated time does.
+        # Steady: simulated time may stand still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(IDLE_STEP_S, self._on_step, clock=steady)
-        self.create_timer(REPORT_S, self._report, clock=steady)
+        self.create_timer(IDLE_STEP_S, self._on_step, group, steady)
+        self.create_timer(REPORT_S, self._report, group, steady)
+
+    def run(self) -> None:
+        """Start, if `autostart` is set, and serve until the stop is set. CistaError if the node cannot start."""
+        executor = TwoThreadExecutor()
+        executor.add_node(self)
+        starting = executor.submit(self.start) if self._starting else None
+        try:
+            while not self._stop.is_set():
+                executor.spin_once(STEP_S)
+                if starting and starting.done():
+                    starting.result()
+                    starting = None
+        finally:
+            self.close()
+            executor.close()
+        self.get_logger().info(self._counts.summary())
 
     def start(self) -> None:
-        """Configure and activate, if `autostart` says so. Raises CistaError if that is not possible."""
-        if self._autostart:
-            for trigger in (self.trigger_configure, self.trigger_activate):
-                if trigger() != TransitionCallbackReturn.SUCCESS:
-                    if self._stop.is_set():
-                        return
-                    raise self._failure or SettingsError("the node could not be started; see the log")
-            self._autostart = False
+        """Configure and activate. CistaError if that is not possible."""
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                if self._stop.is_set():
+                    return
+                raise self._failure or SettingsError("the node could not be started; see the log")
+        self._starting = False
+
+    def close(self) -> None:
+        """Unsubscribe, and stop the worker after the window in progress."""
+        self._inputs.unsubscribe()
+        self._end_worker()
 
     # --- life cycle ---
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the network and offer the images' topics."""
-        return self._transition("inactive", self._configure, self._clean_up)
+        """Load the network and create the images' topics."""
+        return self._transition("Configuring", "Configured", "inactive", self._configure, self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the events, unless nobody wants images yet."""
-        return self._transition("active", self._activate, self._deactivate)
+        return self._transition("Activating", "Activated", "active", self._activate, self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; windows that are not images yet are dropped and counted."""
-        return self._transition("inactive", self._deactivate)
+        """Unsubscribe; drop and count windows that are not images yet."""
+        return self._transition("Deactivating", "Deactivated", "inactive", self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give back all memory."""
-        return self._transition("unconfigured", self._clean_up)
+        """Free all memory."""
+        return self._transition("Cleaning up", "Cleaned up", "unconfigured", self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """As deactivating and cleaning up."""
-        return self._transition("finalized", self._clean_up)
+        """Deactivate and clean up."""
+        return self._transition("Shutting down", "Shut down", "finalized", self._clean_up)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After a transition that failed for a reason that nobody foresaw: as if never configured."""
-        return self._transition("unconfigured", self._clean_up)
+        """Clean up after a transition that failed unexpectedly."""
+        return self._transition("Cleaning up", "Cleaned up", "unconfigured", self._clean_up)
 
     def _transition(
-        self, phase: str, do: Callable[[], None], undo: Callable[[], None] = lambda: None
+        self, doing: str, done: str, phase: str, do: Callable[[], None], undo: Callable[[], None] = lambda: None
     ) -> TransitionCallbackReturn:
         try:
             do()
         except CistaError as error:
             undo()
             self._failure = error
-            self._troubles.last = str(error)
-            if not self._autostart:  # there it ends the process, with this as its last words
-                self.get_logger().error(f"Not {phase}: {error}")
+            self._warnings.last = str(error)
+            if not self._starting:  # otherwise it ends the process, as its last message
+                self.get_logger().error(f"{doing} failed: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # rclpy would swallow it
-            self.get_logger().fatal(f"Not {phase}: {type(error).__name__}: {error}")
+            self.get_logger().fatal(f"{doing} failed: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.ERROR
         self._phase = phase
-        self.get_logger().info(phase.capitalize())
+        self.get_logger().info(done)
+        self._report()
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
-        choose_device(self._settings.device)  # quick to fail
-        backlog = Backlog(self._settings.max_queued_windows, self._settings.overload_policy, self._counts.backlog)
-        self._worker = Worker(backlog, self._publish, self._counts, self._recent.add, self._troubles)
         settings = self._settings
-        self._loaded = self._in_worker(lambda: load(settings))
-        self._outputs = Outputs(self, self._troubles)
+        choose_device(settings.device)  # fails fast
+        queue = WindowQueue(settings.overload_policy, self._counts.queue)
+        self._worker = Worker(queue, self._publish, self._counts, self._speed, self._warnings, self._advice)
+        self._outputs = Outputs(self, self._warnings)
+        self._loaded = self._wait(self._worker.submit(lambda: load(settings)))
+        if settings.sensor_size:
+            self._maker = FrameMaker(self._loaded, settings, *settings.sensor_size, self._on_ready)
+            self._wait(self._worker.submit(self._maker.prepare))
 
     def _activate(self) -> None:
         assert self._outputs and self._loaded
@@ -141,13 +224,15 @@ class ReconstructNode(LifecycleNode):
         self.get_logger().info(f"{self._loaded.note} on {self._loaded.device}: {topics}")
 
     def _deactivate(self) -> None:
-        self._inputs.unsubscribe()
-        for window in self._inputs.end_stream():
-            self._counts.backlog.discarded_windows += 1
-            self._counts.backlog.discarded_events += len(window.events)
+        with self._state_lock:
+            self._phase = "inactive"  # nothing subscribes from now on
+            self._inputs.unsubscribe()
+            for window in self._inputs.end_stream():
+                self._counts.queue.discarded_windows += 1
+                self._counts.queue.discarded_events += len(window.events)
         if self._worker:
-            self._worker.backlog.discard()
-            self._in_worker(lambda: None)  # which comes after the window it is at
+            self._worker.queue.discard()
+            self._wait(self._worker.submit(int))  # until the job in progress is done
 
     def _clean_up(self) -> None:
         if self._worker and (self._phase == "active" or self._inputs.subscribed):
@@ -155,136 +240,130 @@ class ReconstructNode(LifecycleNode):
         self._end_worker()
         if self._outputs:
             self._outputs.destroy()
-        self._outputs = self._loaded = self._images = None
+        self._outputs = self._loaded = self._maker = None
         free_memory()
 
     def _end_worker(self) -> None:
         worker, self._worker = self._worker, None
         if worker and not worker.close():
-            # A network step that hangs must not keep the process from ending, nor stay unsaid.
-            self.get_logger().error("The worker did not end within 10 s.")
+            self.get_logger().error("The network step in progress did not end within 10 s.")
 
-    def _in_worker(self, do: Callable[[], Any]) -> Any:
-        """Have something done in the worker's thread and wait for it, while messages and reports go on."""
-        assert self._worker
-        future = self._worker.submit(do)
-        while not concurrent.futures.wait([future], WAIT_STEP_S).done:
-            if self._stop.is_set():
-                raise SettingsError("the node is ending")
-            self._inputs.take_waiting()
-            if self._reporter.due:
-                self._report()
-        return future.result()
+    def _wait(self, future: Future[Result]) -> Result:
+        """Wait for something in the worker's thread. SettingsError if the node is to stop meanwhile."""
+        while not self._stop.is_set():
+            try:
+                return future.result(STEP_S)
+            except FutureTimeoutError:
+                if future.done():
+                    raise
+        raise SettingsError("the node is stopping")
 
-    # --- the way of the windows ---
+    # --- windows ---
 
     def _on_step(self) -> None:
-        if self._phase == "active":
+        with self._state_lock:
+            if self._phase != "active":
+                return
             self._inputs.flush_if_idle()
             try:
                 self._subscribe_if_wanted()
             except CistaError as error:
-                self._troubles.add("subscribe", f"{self._inputs.topic_name} cannot be subscribed: {error}")
+                self._warnings.add("subscribe", f"Cannot subscribe to {self._inputs.topic_name}: {error}")
 
     def _subscribe_if_wanted(self) -> None:
-        assert self._outputs
-        wanted = not self._settings.on_demand or self._outputs.wanted
-        if wanted and not self._inputs.subscribed:
-            self._inputs.subscribe()
-        elif not wanted and self._inputs.subscribed:
-            self._inputs.unsubscribe()
-            self._enqueue(self._inputs.end_stream())
+        with self._state_lock:
+            assert self._outputs
+            wanted = not self._settings.lazy or self._outputs.wanted
+            if wanted and not self._inputs.subscribed:
+                self._warm_up = WARM_UP_WINDOWS if self._settings.lazy else 0
+                self._inputs.subscribe()
+            elif not wanted and self._inputs.subscribed:
+                self._inputs.unsubscribe()
+                if windows := self._inputs.end_stream():
+                    self._enqueue(windows)
 
     def _enqueue(self, windows: list[Window]) -> None:
-        if not windows:
-            return
-        assert self._worker and self._loaded
-        counts, backlog = self._counts.backlog, self._worker.backlog
-        skipped, merged = counts.skipped_windows, counts.merged_windows
-        images = self._images_for_input()
-        for window in windows:
-            backlog.put(Job((window,), images, self._inputs.frame_id))
-        skipped, merged = counts.skipped_windows - skipped, counts.merged_windows - merged
-        if skipped or merged:
-            self._troubles.add(
-                "overload",
-                f"The network is slower than the events: {skipped} windows skipped, {merged} merged just now."
-                f" Faster: {faster_settings(self._settings, self._loaded.weights)}",
-            )
+        assert self._worker
+        warm_up = min(self._warm_up, len(windows)) if self._inputs.joined_late else 0
+        self._warm_up -= warm_up
+        self._worker.put(make_jobs(windows, self._maker_for(windows[0]), self._settings.max_latency, warm_up))
 
-    def _images_for_input(self) -> ImageSource:
-        """What makes the images of the sensor size that comes in now."""
-        height, width = self._inputs.size
-        if self._images is None or (self._images.height, self._images.width) != (height, width):
+    def _maker_for(self, window: Window) -> FrameMaker:
+        """Return what makes the frames of a window's sensor size."""
+        size = window.height, window.width
+        if self._maker is None or (self._maker.height, self._maker.width) != size:
             assert self._loaded
-            self._images = ImageSource(self._loaded, self._settings, height, width, self.get_logger().info)
-        return self._images
+            self._maker = FrameMaker(self._loaded, self._settings, *size, self._on_ready)
+        return self._maker
 
-    def _publish(self, picture: Frame, job: Job) -> None:
+    def _publish(self, frame: Frame, job: Job) -> None:
         """In the worker's thread."""
         assert self._outputs
-        factor = job.images.downscale
-        # Zero means one, says CameraInfo's definition.
-        x, y = (max(1, n) * factor if factor > 1 else n for n in self._inputs.camera_binning)
-        info = self._inputs.camera_info
-        self._outputs.publish(picture, job, self._settings, info, (x, y))
+        self._outputs.publish(frame, job, self._settings, self._inputs.camera_info)
+
+    def _on_ready(self, note: str) -> None:
+        """In the worker's thread."""
+        self.get_logger().info(note)
+        self._report()
+
+    def _advice(self) -> str:
+        assert self._loaded
+        faster = faster_settings(self._settings, self._loaded.weights)
+        return f"Set {faster}, or max_latency above {self._settings.max_latency:g} s."
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._enqueue(self._inputs.end_stream())
-        if self._images and self._images.error:
-            self._images = None
-        self._counts.resets += 1
-        response.success, response.message = True, "the next message begins a new stream, of whatever size"
+        with self._state_lock:
+            if windows := self._inputs.end_stream():
+                self._enqueue(windows)
+            if self._maker and self._maker.error:
+                self._maker = None
+            self._counts.resets += 1
+        response.success, response.message = True, "the next message begins a new stream"
         return response
 
-    # --- parameters, diagnostics, end ---
+    # --- parameters and diagnostics ---
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             reload = any(parameter.name == "weights" for parameter in parameters)
             self._apply(changed_settings(self._settings, parameters), reload)
         except CistaError as error:
-            self._troubles.last = f"A change of parameters was refused: {error}"
+            self._warnings.last = f"Refused to change parameters: {error}"
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _apply(self, new: Settings, reload: bool) -> None:
-        """Take new settings over, or raise and leave all as it was; `reload` weights whose file has changed."""
+        """Apply new settings, or raise and change nothing; `reload` weights whose file has changed."""
         old = self._settings
         if self._inputs.subscribed and (new.events_type, new.event_time) != (old.events_type, old.event_time):
-            raise SettingsError("events_type and event_time cannot be changed while the events are subscribed to")
+            raise SettingsError("events_type and event_time cannot change while the events are subscribed to")
         choose_device(new.device)
+        calibration(new)
         if self._worker and self._loaded:
             changed = reload and weights_version(new) != self._loaded.version
             if changed or new.network_choice != old.network_choice:
-                self._take_over_network(new)
-            self._worker.backlog.limit, self._worker.backlog.policy = new.max_queued_windows, new.overload_policy
-        self._settings = new
-        self._inputs.adjust(new)
-        if self._images:
-            self._images.adjust(new)
+                self._change_network(new)
+            self._worker.queue.policy = new.overload_policy
+        with self._state_lock:
+            self._settings = new
+            self._inputs.adjust(new)
+            if self._maker:
+                self._maker.adjust(new)
 
-    def _take_over_network(self, new: Settings) -> None:
-        """Another network, or runtime, tried out before the old one is given up."""
-        size = (self._images.height, self._images.width) if self._images else None
-        loaded, images = self._in_worker(lambda: try_out(new, size, self.get_logger().info))
-        # What is open still belongs to the old one.
-        self._inputs.restart()
-        self._loaded, self._images = loaded, images
+    def _change_network(self, new: Settings) -> None:
+        """Load another network, or make another runtime, and try it before the old one is given up."""
+        assert self._worker
+        size = new.sensor_size or ((self._maker.height, self._maker.width) if self._maker else None)
+        loaded, maker = self._wait(self._worker.submit(lambda: try_out(new, size, self._on_ready)))
+        with self._state_lock:
+            # The open window still belongs to the old one.
+            if new.sensor_size == self._settings.sensor_size:
+                self._inputs.restart()
+            elif windows := self._inputs.end_stream():
+                self._enqueue(windows)
+            self._loaded, self._maker = loaded, maker
+        self._report()
 
     def _report(self) -> None:
-        self._reporter.report(
-            Situation(
-                self._phase,
-                self._loaded.weights if self._loaded else self._settings.weights,
-                self._loaded.device if self._loaded else None,
-                self._worker.backlog.pending()[0] if self._worker else 0,
-                str(self._images.error or "") if self._images else "",
-            )
-        )
-
-    def close(self) -> None:
-        """Stop the worker, after the window it is at, and tell what came of everything."""
-        self._inputs.unsubscribe()
-        self._end_worker()
-        self.get_logger().info(self._counts.summary())
+        weights = self._loaded.weights if self._loaded else self._settings.weights
+        self._reporter.report(self._phase, weights, self._loaded, self._maker, self._worker)

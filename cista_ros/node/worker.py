@@ -1,4 +1,7 @@
-"""The thread that runs the network."""
+"""The second half of the node: windows that wait, and the thread in which the network makes frames of them.
+
+Everything that touches torch happens in the worker's thread.
+"""
 
 from __future__ import annotations
 
@@ -6,107 +9,446 @@ import gc
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import numpy as np
 import torch
 
-from .backlog import Backlog, Errand, Job
-from .image_source import NotReadyError
-
-if TYPE_CHECKING:
-    from ..reconstructor import Frame
-    from .counts import Counts
-    from .diagnostics import Troubles
+from ..errors import CistaError, DeviceError
+from ..events import no_events
+from ..networks import Network, choose_weights, find_weights, load_network
+from ..networks.network import MIN_SIZE
+from ..reconstructor import Frame, Reconstructor, choose_device
+from ..runtime import make_runtime
+from ..tone_map import make_tone_map
+from ..windows import Window, merge
+from .health import MAX_WAITING_EVENTS, Counts, QueueCounts, Speed, Warnings
+from .parameters import Settings
 
 CLOSE_S = 10.0
-# Of this thread, beside the one that takes messages. Where the machine has too little time for both, it is the network
-# that must wait: a late window is merged, a message that is not taken in time is lost.
+# Of the worker's thread, relative to the one that takes messages. Where the machine has too little time for both, the
+# network must wait: a late window is merged, a message that is not taken in time is lost.
 NICENESS = 10
+# A network that cannot be run is tried again after this time: another process may have freed memory by then.
+RETRY_S = 10.0
+
+Result = TypeVar("Result")
+
+
+class NotReadyError(CistaError):
+    """The network cannot be run for this sensor size."""
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network on its device.
+
+    Attributes:
+        weights: name of the weights.
+        version: changes when their file does.
+        note: the weights and, for `auto`, the reason.
+    """
+
+    network: Network
+    device: torch.device
+    version: tuple[int, ...]
+    weights: str
+    note: str
+
+
+def weights_version(settings: Settings) -> tuple[int, ...]:
+    """Return a value that changes when the weights of these settings, or their file, do."""
+    return _version(choose_weights(settings.weights, choose_device(settings.device))[0])
+
+
+def _version(weights: str) -> tuple[int, ...]:
+    stat = find_weights(weights).stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def load(settings: Settings) -> LoadedNetwork:
+    """Load the network of these settings onto their device.
+
+    Raises:
+        CheckpointError, DeviceError, RuntimeUnavailableError: no such weights or device, no memory for them, or the
+            runtime cannot run them.
+    """
+    device = choose_device(settings.device)
+    weights, note = choose_weights(settings.weights, device)
+    version = _version(weights)
+    network = load_network(find_weights(weights))
+    try:
+        network = network.to(device)
+        make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device, settings.precision)
+        return LoadedNetwork(network, device, version, weights, note)
+    except RuntimeError as error:  # out of memory, driver too old …
+        raise DeviceError(f"cannot put {weights} on {device}: {error}") from None
+
+
+class FrameMaker:
+    """Makes the frames of one sensor size. The runtime is made when it is first needed, or by `prepare`.
+
+    Args:
+        loaded: the network.
+        settings: how it is run and its frames are shown.
+        height, width: sensor size in pixels.
+        on_ready: called with a line about the runtime once that is made.
+
+    Attributes:
+        error: why the network cannot be run; None if it can, or if that was not tried yet.
+        ready_at: monotonic seconds when the runtime was made; None before that.
+    """
+
+    def __init__(
+        self, loaded: LoadedNetwork, settings: Settings, height: int, width: int, on_ready: Callable[[str], None]
+    ) -> None:
+        self.loaded = loaded
+        self.height, self.width = height, width
+        self.error: CistaError | None = None
+        self.ready_at: float | None = None
+        self._settings, self._on_ready = settings, on_ready
+        self._reconstructor: Reconstructor | None = None
+        self._tone_map = ""
+        self._retry_at = 0.0
+
+    @property
+    def downscale(self) -> int:
+        """Factor by which these frames are smaller than the sensor."""
+        return self._settings.downscale
+
+    def adjust(self, settings: Settings) -> None:
+        """Apply settings that need no new runtime from the next window on. For any thread."""
+        self._settings = settings
+
+    def prepare(self) -> None:
+        """Make the runtime and try a step, so that failures show now.
+
+        Raises:
+            EventError, DeviceError, RuntimeUnavailableError: why the network cannot be run.
+        """
+        settings, device = self._settings, self.loaded.device
+        try:
+            reconstructor = Reconstructor(
+                self.loaded.network,
+                self.height,
+                self.width,
+                device,
+                tone_map=settings.tone_map,
+                runtime=settings.runtime,
+                precision=settings.precision,
+                downscale=settings.downscale,
+            )
+            reconstructor.reconstruct(no_events())
+            reconstructor.reset()
+        except (RuntimeError, MemoryError) as error:
+            raise DeviceError(
+                f"cannot reconstruct {self.width}x{self.height} pixels on {device} with downscale {settings.downscale}"
+                f" and runtime {settings.runtime}: {error}; if memory is short, raise downscale or choose another"
+                " device or runtime"
+            ) from error
+        self._tone_map = settings.tone_map
+        self._reconstructor, self.error, self.ready_at = reconstructor, None, time.monotonic()
+        self._on_ready(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
+
+    def make(self, window: Window) -> Frame:
+        """Reconstruct and tone-map one window. NotReadyError if the network cannot be run."""
+        if self._reconstructor is None:
+            self._prepare_or_raise()
+        settings, reconstructor = self._settings, self._reconstructor
+        assert reconstructor
+        reconstructor.max_events = settings.max_events or None
+        reconstructor.clip_hot_pixels = settings.clip_hot_pixels
+        if settings.tone_map != self._tone_map:
+            self._tone_map = settings.tone_map
+            reconstructor.tone_map = make_tone_map(settings.tone_map)
+        return reconstructor.make(window)
+
+    def code_activity(self) -> np.ndarray | None:
+        """Return the sparse code's activity of the last frame, see Reconstructor. For the worker's thread."""
+        return self._reconstructor.code_activity() if self._reconstructor else None
+
+    def give_up(self) -> None:
+        """After a failure, forget the stream; and the runtime, if it cannot even do that."""
+        try:
+            if self._reconstructor:
+                self._reconstructor.reset()
+        except Exception:  # a GPU that failed fails in everything
+            self._reconstructor = self.ready_at = None
+
+    def _prepare_or_raise(self) -> None:
+        if self.error is None or time.monotonic() >= self._retry_at:
+            try:
+                return self.prepare()
+            except CistaError as error:
+                self.error = error
+                self._retry_at = time.monotonic() + RETRY_S
+        raise NotReadyError(f"{self.error}; tried again every {RETRY_S:.0f} s")
+
+
+def try_out(
+    settings: Settings, size: tuple[int, int] | None, on_ready: Callable[[str], None]
+) -> tuple[LoadedNetwork, FrameMaker | None]:
+    """Load the network of these settings and, for a sensor of this size (height, width), make its runtime.
+
+    Raises:
+        CistaError: whatever the reason: what ran before must go on.
+    """
+    try:
+        loaded = load(settings)
+        maker = FrameMaker(loaded, settings, *size, on_ready) if size else None
+        if maker:
+            maker.prepare()
+    except CistaError:
+        raise
+    except Exception as error:  # of a runtime's library, a file system …
+        raise DeviceError(f"cannot run {settings.weights}: {type(error).__name__}: {error}") from error
+    return loaded, maker
+
+
+@dataclass(frozen=True)
+class Job:
+    """Windows for one frame (several: merged), and who makes it.
+
+    Attributes:
+        since: monotonic seconds when the last window was complete.
+        due: monotonic seconds after which its image would come too late.
+        warm_up: the network's state is not settled yet: no image is published.
+    """
+
+    windows: tuple[Window, ...]
+    maker: FrameMaker
+    since: float
+    due: float
+    warm_up: bool = False
+
+    @property
+    def events(self) -> int:
+        """Number of events of the frame."""
+        return sum(len(window.events) for window in self.windows)
+
+    @property
+    def window(self) -> Window:
+        """All windows as one. Copies what was merged, so this is for the worker's thread."""
+        return merge(*self.windows)
+
+
+def make_jobs(windows: list[Window], maker: FrameMaker, max_latency: float, warm_up: int = 0) -> list[Job]:
+    """Make the jobs of the windows that one message completed.
+
+    Windows of a long message are complete at the same time, so their images may be late by up to its length, too.
+
+    Args:
+        max_latency: seconds from the end of a window to its image; 0: unlimited.
+        warm_up: how many of these windows only settle the network's state.
+    """
+    now = time.monotonic()
+    length = (windows[-1].stamp - windows[0].stamp) / 1e9
+    due = now + max_latency + max(0.0, length) if max_latency else float("inf")
+    return [Job((window,), maker, now, due, i < warm_up) for i, window in enumerate(windows)]
+
+
+class WindowQueue:
+    """Jobs that wait for the network. When one is taken that is due, the policy acts:
+
+    - `merge`: it is joined with those after it, in a single network step, up to the first that is not due. No event is
+      lost, images are. Windows of two streams are not joined.
+    - `skip`: it is dropped with its events if another one follows.
+
+    With either policy the oldest jobs are dropped while more than MAX_WAITING_EVENTS wait; a larger job waits alone.
+
+    Attributes:
+        policy: one of POLICIES.
+        step_s: expected seconds of a network step, set by the worker.
+    """
+
+    def __init__(self, policy: str, counts: QueueCounts | None = None) -> None:
+        self.policy = policy
+        self.step_s = 0.0
+        self.counts = counts or QueueCounts()
+        self._jobs: deque[Job] = deque()
+        self._events = 0  # in these
+        self._lock = threading.Lock()
+
+    def put(self, jobs: list[Job]) -> None:
+        """Append jobs."""
+        with self._lock:
+            self._jobs.extend(jobs)
+            self._events += sum(job.events for job in jobs)
+            while self._events > MAX_WAITING_EVENTS and len(self._jobs) > 1:
+                oldest = self._jobs.popleft()
+                self._events -= oldest.events
+                self._jobs[0] = self._skip(oldest, self._jobs[0])
+
+    def get(self) -> Job | None:
+        """Take the oldest job, as the policy has it; None if there is none."""
+        with self._lock:
+            if not self._jobs:
+                return None
+            job = self._jobs.popleft()
+            latest = time.monotonic() + self.step_s
+            windows = list(job.windows)
+            while self._jobs and job.due < latest:
+                following = self._jobs[0]
+                if self.policy == "skip":
+                    job = self._skip(job, following)
+                    windows = list(job.windows)
+                elif job.maker is following.maker and not following.windows[0].first:
+                    windows += following.windows
+                    self.counts.merged_windows += 1
+                    job = following
+                else:
+                    break
+                self._jobs.popleft()
+            job = replace(job, windows=tuple(windows))
+            self._events = sum(waiting.events for waiting in self._jobs)
+            return job
+
+    def discard(self) -> None:
+        """Drop and count all jobs."""
+        with self._lock:
+            self.counts.discarded_windows += len(self._jobs)
+            self.counts.discarded_events += self._events
+            self._jobs.clear()
+            self._events = 0
+
+    def pending(self) -> tuple[int, int]:
+        """Return the number of jobs that wait and of their events."""
+        with self._lock:
+            return len(self._jobs), self._events
+
+    def _skip(self, job: Job, following: Job) -> Job:
+        """Count a job as dropped and return the following one, which now begins the stream if this one did."""
+        self.counts.skipped_windows += 1
+        self.counts.skipped_events += job.events
+        if job.windows[0].first and job.maker is following.maker:
+            first = replace(following.windows[0], first=True)
+            return replace(following, windows=(first, *following.windows[1:]))
+        return following
 
 
 class Worker:
-    """Takes windows from a backlog and has their images published; other work of torch's is done here, too.
+    """Runs the network in a thread of its own and has its frames published.
 
     Args:
-        backlog: what to do.
-        publish: is called, in this thread, with each picture and its job.
-        counts, troubles: are told what came of the jobs.
-        on_image: is told how many seconds after its window was complete an image was published.
+        queue: the windows to reconstruct.
+        publish: called in this thread with each frame and its job.
+        counts, warnings: receive what became of the jobs.
+        speed: receives the latency of each image.
+        advice: returns what to set where the network is too slow.
     """
 
     def __init__(
         self,
-        backlog: Backlog,
+        queue: WindowQueue,
         publish: Callable[[Frame, Job], None],
         counts: Counts,
-        on_image: Callable[[float], None],
-        troubles: Troubles,
+        speed: Speed,
+        warnings: Warnings,
+        advice: Callable[[], str],
     ) -> None:
-        self.backlog = backlog
-        self._publish, self._counts, self._on_image, self._troubles = publish, counts, on_image, troubles
-        self._thread = threading.Thread(target=self._work, name="reconstruct", daemon=True)
-        self._thread.start()
+        self.queue = queue
+        self._publish, self._counts, self._speed = publish, counts, speed
+        self._warnings, self._advice = warnings, advice
+        self._executor = ThreadPoolExecutor(1, "reconstruct", _lower_priority)
+        self._lock = threading.Lock()
+        self._current: Future[None] | None = None  # for as long as there are jobs
+        self._closed = False
+        self._reported = 0, 0  # merged and skipped windows
+        self._interrupted_at = -float("inf")  # when the last submitted function ended
 
-    def submit(self, do: Callable[[], Any]) -> Future[Any]:
-        """Have something done in this thread, before the windows that wait."""
-        errand = Errand(do)
-        self.backlog.put_errand(errand)
-        return errand.done
+    def put(self, jobs: list[Job]) -> None:
+        """Queue jobs."""
+        self.queue.put(jobs)
+        with self._lock:
+            if self._current is None and not self._closed:
+                self._current = self._executor.submit(self._work)
+
+    def submit(self, function: Callable[[], Result]) -> Future[Result]:
+        """Run a function in this thread, after the job in progress and before those that wait."""
+        return self._executor.submit(self._interrupt, function)
 
     def close(self) -> bool:
-        """End the thread, after the window it is at; whether it did end within 10 s."""
-        self.backlog.close()
-        self._thread.join(CLOSE_S)
-        return not self._thread.is_alive()
+        """End the thread after the job in progress. Return whether it ended within 10 s; the rest stays pending."""
+        with self._lock:
+            self._closed = True
+        last = self._executor.submit(int)
+        self._executor.shutdown(wait=False)
+        ended = bool(wait([last], CLOSE_S).done)
+        if ended:
+            self._executor.shutdown()
+        return ended
+
+    def _interrupt(self, function: Callable[[], Result]) -> Result:
+        try:
+            return function()
+        finally:
+            self._interrupted_at = time.monotonic()
 
     def _work(self) -> None:
-        _step_back()
-        while task := self.backlog.get():
-            if isinstance(task, Errand):
-                self._run(task)
-            else:
-                self._make(task)
-            # While it waits, it must not hold the events of the last window.
-            del task
-
-    @staticmethod
-    def _run(errand: Errand) -> None:
-        try:
-            errand.done.set_result(errand.do())
-        except BaseException as error:  # it belongs to who asked for it
-            errand.done.set_exception(error)
+        """Do one job, and come back for the next one after what was submitted meanwhile."""
+        job = self.queue.get()
+        if job:
+            self._report_overload(job)
+            self._make(job)
+            del job  # the events must not stay while the thread waits
+        with self._lock:
+            more = self.queue.pending()[0] and not self._closed
+            self._current = self._executor.submit(self._work) if more else None
 
     def _make(self, job: Job) -> None:
-        counts = self._counts
+        counts, began = self._counts, time.monotonic()
+        was_ready = job.maker.ready_at
         try:
-            self._publish(job.images.make(job.window), job)
-            counts.images += 1
+            frame = job.maker.make(job.window)
+            if was_ready:
+                self.queue.step_s += 0.2 * (time.monotonic() - began - self.queue.step_s)
+            if job.warm_up:
+                counts.warm_up_windows += 1
+            else:
+                self._publish(frame, job)
+                counts.images += 1
+                self._speed.add(time.monotonic() - job.since)
             counts.used_events += job.events
-            self._on_image(time.monotonic() - job.since)
         except NotReadyError as error:
             counts.not_ready_windows += 1
             counts.not_ready_events += job.events
-            self._troubles.add("not ready", f"No images: {error}")
-        except Exception as error:  # whatever the network, the driver or the middleware says: the node goes on
+            self._warnings.add("not ready", f"No images: {error}")
+        except Exception as error:  # of the network, the driver, the middleware: the node goes on
             counts.failed_windows += 1
             counts.failed_events += job.events
-            self._troubles.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
-            job.images.give_up()
+            self._warnings.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
+            job.maker.give_up()
+
+    def _report_overload(self, job: Job) -> None:
+        """Warn of windows merged and skipped since the last time, with the cause."""
+        totals = self.queue.counts.merged_windows, self.queue.counts.skipped_windows
+        merged, skipped = (now - before for now, before in zip(totals, self._reported, strict=True))
+        self._reported = totals
+        if not merged and not skipped:
+            return
+        text = f"{merged} windows merged, {skipped} skipped"
+        ready_at = job.maker.ready_at
+        if ready_at is None or job.since < max(ready_at, self._interrupted_at):
+            self._warnings.add("preparing", f"While the network was loaded or prepared: {text}")
+        else:
+            self._warnings.add("overload", f"The network is slower than the events: {text}. {self._advice()}")
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Let other threads of this process go before this one and those that it starts (OpenMP's, torch's)."""
     thread = threading.get_native_id()
     try:
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
-    except OSError:  # a sandbox may forbid even that; it is no reason not to run
+    except OSError:  # a sandbox may forbid even that
         return
 
 
 def free_memory() -> None:
-    """Give back what freed networks leave behind: cycles of Python's, and torch's cache of GPU memory."""
+    """Free what unused networks leave behind: Python's cycles, and torch's cache of GPU memory."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

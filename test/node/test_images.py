@@ -11,7 +11,14 @@ import pytest
 from sensor_msgs.msg import Image
 
 from cista_ros.errors import DecodeError
-from cista_ros.node.images import time_message, to_compressed, to_grey, to_message
+from cista_ros.node.images import (
+    CalibrationError,
+    load_camera_info,
+    time_message,
+    to_compressed,
+    to_grey,
+    to_message,
+)
 from cista_ros.tone_map import to_mono8, to_mono16
 from cista_ros.wire import cdr
 from cista_ros.wire.ros_types import IMAGE
@@ -119,3 +126,53 @@ def test_an_image_that_cv_bridge_cannot_convert_is_refused_with_its_reason(monke
 def test_an_image_without_pixels_is_refused(encoding):
     with pytest.raises(DecodeError, match="an image of 0x1 pixels"):
         to_grey(Image(encoding=encoding, height=1))
+
+
+CALIBRATION = """
+image_width: 240
+image_height: 180
+camera_name: davis
+camera_matrix: {rows: 3, cols: 3, data: [200, 0, 120.5, 0, 201, 90, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [-0.3, 0.1, 0, 0, 0]}
+rectification_matrix: {rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {rows: 3, cols: 4, data: [190, 0, 120, 0, 0, 191, 90, 0, 0, 0, 1, 0]}
+"""
+
+
+def test_a_calibration_file_of_ros_becomes_a_camera_info(tmp_path):
+    (tmp_path / "my camera.yaml").write_text(CALIBRATION)
+    info, name = load_camera_info(f"file://{tmp_path}/my%20camera.yaml")
+    assert (info.width, info.height, info.distortion_model, name) == (240, 180, "plumb_bob", "davis")
+    assert (list(info.k[:3]), list(info.d), info.p[5]) == ([200, 0, 120.5], [-0.3, 0.1, 0, 0, 0], 191)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        ("", "cannot read"),
+        ("image_width: 240", "no 'image_height'"),
+        (CALIBRATION.replace("120.5, ", ""), "camera_matrix has 8 values; expected 9"),
+        (CALIBRATION.replace("240", "wide"), "cannot read"),
+        (CALIBRATION.replace("240", "-1"), "image_width is -1"),
+        ("a: [", "cannot read"),
+    ],
+    ids=["missing", "empty", "incomplete", "short", "words", "negative", "yaml"],
+)
+def test_a_calibration_that_cannot_be_read_is_an_error_that_names_the_file(tmp_path, content, reason):
+    path = tmp_path / "camera.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CalibrationError, match=reason) as caught:
+        load_camera_info(f"file://{path}")
+    assert str(path) in str(caught.value)
+
+
+def test_a_calibration_in_a_package_is_found_in_its_share_folder():
+    with pytest.raises(CalibrationError, match="package 'no_such_package' is not installed"):
+        load_camera_info("package://no_such_package/a.yaml")
+    with pytest.raises(CalibrationError, match=r"share/cista_ros/config/no.yaml"):
+        load_camera_info("package://cista_ros/config/no.yaml")
+    with pytest.raises(CalibrationError, match="expected file:///PATH or package://PACKAGE/PATH"):
+        load_camera_info("camera.yaml")

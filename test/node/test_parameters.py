@@ -1,15 +1,19 @@
-"""The node's settings as one checked value."""
+"""The node's settings as one checked value, and the files that are made from their description."""
 
 from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from rclpy.parameter import Parameter
 
 from cista_ros.commands.reconstruct import ToneMapName
 from cista_ros.errors import CistaError
-from cista_ros.node.parameters import _DESCRIPTIONS, _RANGES, Settings, SettingsError, changed_settings
+from cista_ros.node.parameters import Settings, SettingsError, as_table, as_yaml, changed_settings
 from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows, SyncStamps, SyncWindows
 
+ROOT = Path(__file__).parents[2]
 STAMPS = SyncStamps()
 
 
@@ -22,10 +26,17 @@ def test_a_value_that_is_no_choice_is_an_error_that_lists_them(name, value):
     assert issubclass(SettingsError, CistaError)
 
 
-def test_every_setting_is_described_and_defaults_lie_in_their_ranges():
-    assert list(_DESCRIPTIONS) == list(Settings.__dataclass_fields__)
-    for name, (low, high) in _RANGES.items():
-        assert low <= getattr(Settings(), name) <= high
+def test_every_setting_is_described_and_defaults_lie_within_their_limits():
+    for item in fields(Settings):
+        assert len(item.metadata["description"]) > 20
+        if item.metadata["limits"]:
+            low, high = item.metadata["limits"]
+            assert low <= item.default <= high
+
+
+def test_the_shipped_params_file_and_the_documented_table_are_those_of_the_code():
+    assert (ROOT / "config" / "reconstruct.yaml").read_text() == as_yaml(), "python -m cista_ros.node.parameters yaml"
+    assert as_table() in (ROOT / "docs/reference/parameters.md").read_text(), "… parameters table"
 
 
 def test_tone_maps_are_those_of_the_command():
@@ -33,7 +44,7 @@ def test_tone_maps_are_those_of_the_command():
         assert Settings(tone_map=tone_map.value).tone_map == tone_map.value
 
 
-def test_changes_apply_to_our_parameters_only():
+def test_changes_of_other_parameters_are_left_out():
     changed = changed_settings(Settings(), [Parameter("period", value=0.5), Parameter("use_sim_time", value=True)])
     assert changed == Settings(period=0.5)
 
@@ -41,6 +52,8 @@ def test_changes_apply_to_our_parameters_only():
 def test_windowers_follow_the_settings():
     by_period = Settings(period=0.25).windower(180, 240, STAMPS)()
     assert isinstance(by_period, PeriodWindows) and by_period.period_ns == 250_000_000
+    by_rate = Settings(period=0.25, fps=50.0).windower(180, 240, STAMPS)()
+    assert isinstance(by_rate, PeriodWindows) and by_rate.period_ns == 20_000_000
     by_count = Settings(windows="count", count=7).windower(180, 240, STAMPS)()
     assert isinstance(by_count, CountWindows) and by_count.count == 7
     assert Settings(windows="count").windower(180, 240, STAMPS)().count == 15_000
@@ -50,8 +63,17 @@ def test_windowers_follow_the_settings():
     assert isinstance(sync, SyncWindows) and (sync.timeout_ns, sync.stamps) == (300_000_000, STAMPS)
 
 
-def test_a_shortest_time_above_the_longest_is_refused():
-    with pytest.raises(SettingsError, match=r"shortest is 0\.3 s; expected less than longest, 0\.2 s"):
-        Settings(shortest=0.3)
-    with pytest.raises(SettingsError, match=r"shortest is 0\.2 s; expected less than longest, 0\.2000000001 s"):
-        Settings(shortest=0.2, longest=0.2000000001)
+@pytest.mark.parametrize("longest", [0.1, 0.2, 0.2000000001])
+def test_a_shortest_time_that_is_not_below_the_longest_is_refused(longest):
+    with pytest.raises(SettingsError, match=rf"shortest is 0\.2 s; expected less than longest, {longest} s"):
+        Settings(shortest=0.2, longest=longest)
+
+
+@pytest.mark.parametrize(
+    "size", [{"sensor_width": 640}, {"sensor_height": 480}, dict(sensor_width=8, sensor_height=480)]
+)
+def test_half_a_sensor_size_or_an_impossible_one_is_refused(size):
+    with pytest.raises(SettingsError, match=r"sensor_width is \d+, sensor_height is \d+; expected both"):
+        Settings(**size)
+    assert Settings(sensor_width=640, sensor_height=480).sensor_size == (480, 640)
+    assert Settings().sensor_size is None

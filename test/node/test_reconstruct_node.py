@@ -1,75 +1,85 @@
-"""The node in this process: what it does where no other process can see it, or make it happen."""
+"""The node in this process: what no other process can see, or make happen."""
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
-from test_pipeline import H, W, events_at
 
 from cista_ros.networks import save_network
-from cista_ros.node import image_source, reconstruct_node
-from cista_ros.node.backlog import Job
-from cista_ros.node.image_source import ImageSource, load
+from cista_ros.node import reconstruct_node, worker
+from cista_ros.node.outputs import Outputs
+from cista_ros.node.parameters import Settings
 from cista_ros.node.process import Stop
-from cista_ros.node.reconstruct_node import ReconstructNode
+from cista_ros.node.reconstruct_node import ReconstructNode, TwoThreadExecutor
+from cista_ros.node.worker import Job, load
+from cista_ros.reconstructor import Frame
+from cista_ros.windows import Window
 
 
 @pytest.fixture
-def node(small_network, tmp_path, monkeypatch):
-    """A node that is not started yet."""
+def context(small_network, tmp_path, monkeypatch):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "OFF")
     save_network(small_network, tmp_path / "small.safetensors")
-    options = f"-p weights:={tmp_path / 'small.safetensors'} -p device:=cpu -p runtime:=eager -p downscale:=1"
+    options = f"-p weights:={tmp_path / 'small.safetensors'} -p device:=cpu -p runtime:=eager -p lazy:=false"
     rclpy.init(args=["--ros-args", *options.split()])
-    made = ReconstructNode(Stop())
-    yield made
-    made.close()
-    made.destroy_node()
+    yield
     rclpy.try_shutdown()
 
 
-def test_a_signal_while_the_weights_load_ends_the_start(node, capfd, monkeypatch):
+@pytest.fixture
+def stop():
+    return Stop()
+
+
+@pytest.fixture
+def node(context, stop):
+    """A node that is not started yet."""
+    made = ReconstructNode(stop)
+    yield made
+    made.close()
+    made.destroy_node()
+
+
+def spin_until(executor, condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        executor.spin_once(0.02)
+
+
+def test_a_signal_while_the_weights_load_ends_the_start(node, stop, capfd, monkeypatch):
     def slow(settings):
         time.sleep(0.2)
         return load(settings)
 
     monkeypatch.setattr(reconstruct_node, "load", slow)
-    node._stop.set()
+    stop.set()
     node.start()
-    assert node._phase == "unconfigured"
+    assert not node.count_publishers("/image_raw") and not node.count_subscribers("/events")
     assert "Unable to start transition" not in capfd.readouterr().err
 
 
-def test_a_change_that_fails_for_a_reason_nobody_foresaw_is_refused_and_the_old_goes_on(node, monkeypatch):
+def test_a_change_that_fails_unexpectedly_is_refused_and_the_old_network_stays(node, monkeypatch):
     def broken(_):
         raise OSError(28, "No space left on device")
 
     node.start()
-    old = node._loaded
-    monkeypatch.setattr(image_source, "load", broken)
+    monkeypatch.setattr(worker, "load", broken)
     (result,) = node.set_parameters([Parameter("runtime", value="fused")])
     assert not result.successful
-    assert result.reason.endswith("small.safetensors cannot be run so: OSError: [Errno 28] No space left on device")
-    assert (node._settings.runtime, node._loaded) == ("eager", old)
+    assert result.reason.endswith("small.safetensors: OSError: [Errno 28] No space left on device")
     assert node.get_parameter("runtime").value == "eager"
-
-
-def test_images_that_waited_for_a_change_of_downscale_bear_their_own(node, monkeypatch):
-    node.start()
-    before = Job((), ImageSource(node._loaded, node._settings, 40, 48, print), "dvs")
-    assert node.set_parameters([Parameter("downscale", value=2)])[0].successful
-    after = Job((), ImageSource(node._loaded, node._settings, 40, 48, print), "dvs")
-    told = []
-    monkeypatch.setattr(node._outputs, "publish", lambda *arguments: told.append(arguments[-1]))
-    for job in (before, after):
-        node._publish(None, job)
-    assert told == [(1, 1), (2, 2)]
+    # What works next is compared with the old value.
+    assert node.set_parameters([Parameter("runtime", value="eager")])[0].successful
 
 
 def test_an_activation_that_fails_half_way_leaves_nothing_subscribed(node, monkeypatch):
@@ -81,19 +91,67 @@ def test_an_activation_that_fails_half_way_leaves_nothing_subscribed(node, monke
         return create_subscription(kind, *arguments, **options)
 
     monkeypatch.setattr(node, "create_subscription", full)
+    before = {subscription.topic_name for subscription in node.subscriptions}
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.ERROR
-    assert (node._phase, node._inputs.subscribed, node._worker) == ("unconfigured", False, None)
+    assert {subscription.topic_name for subscription in node.subscriptions} == before
+    assert not node.count_publishers("/image_raw")
 
 
-def test_a_change_of_windows_closes_the_open_one_at_the_stamp_that_is_known(node, monkeypatch):
-    inputs, closed = node._inputs, []
-    monkeypatch.setattr(inputs, "on_windows", closed.extend)
-    inputs.adjust(replace(node._settings, windows="sync"))
-    inputs.windows = inputs._begin(H, W)
-    inputs.windows.push(events_at([0, 1, 2]))
-    inputs._on_stamp(10)
-    inputs.adjust(replace(node._settings, windows="period"))
-    assert [window.stamp for window in closed] == [10]
-    counts = inputs.sync.stamps.counts
-    assert (counts.used, counts.empty, counts.unsynced_windows) == (1, 0, 0)
+def test_the_camera_info_beside_an_image_has_the_binning_of_that_image(context):
+    node = rclpy.create_node("binning")
+    executor = TwoThreadExecutor()
+    executor.add_node(node)
+    outputs, infos = Outputs(node, None), []
+    node.create_subscription(CameraInfo, "camera_info", infos.append, 10)
+    spin_until(executor, lambda: node.count_publishers("/camera_info"))
+    image = np.zeros((20, 24), np.float32)
+    original = CameraInfo(binning_x=2)
+    for downscale in (1, 3):
+        window = Window(np.empty(0), 5, frame_id="dvs", height=20, width=24)
+        job = Job((window,), SimpleNamespace(downscale=downscale), 0.0, 0.0)
+        outputs.publish(Frame(image, image, 5, window.events, 1), job, Settings(), original)
+        outputs.publish(Frame(image, image, 5, window.events, 1), job, Settings(frame_id="mine"), original)
+    spin_until(executor, lambda: len(infos) == 4)
+    assert [(i.binning_x, i.binning_y, i.header.frame_id) for i in infos] == [
+        *((2, 0, "dvs"), (2, 0, "mine"), (6, 3, "dvs"), (6, 3, "mine"))
+    ]
+    assert original == CameraInfo(binning_x=2), "other threads use it"
+    executor.close()
+    node.destroy_node()
+
+
+def test_a_callback_that_blocks_does_not_hold_up_those_of_other_groups(context):
+    node = rclpy.create_node("groups")
+    executor = TwoThreadExecutor()
+    executor.add_node(node)
+    entered, gate, threads = threading.Event(), threading.Event(), set()
+
+    def block():
+        entered.set()
+        gate.wait(60)
+
+    def count():
+        threads.add(threading.get_ident())
+        if entered.is_set():
+            gate.set()
+
+    node.create_timer(0.01, block)
+    timer = node.create_timer(0.01, count, MutuallyExclusiveCallbackGroup())
+    spin_until(executor, gate.is_set)
+    assert threads == {threading.get_ident()}
+    node.destroy_timer(timer)
+    executor.close()
+    node.destroy_node()
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_an_error_in_a_callback_of_either_thread_ends_the_spinning(context, blocking):
+    node = rclpy.create_node("errors")
+    executor = TwoThreadExecutor()
+    executor.add_node(node)
+    node.create_timer(0.01, lambda: 1 // 0, None if blocking else MutuallyExclusiveCallbackGroup())
+    with pytest.raises(ZeroDivisionError):
+        spin_until(executor, lambda: False)
+    executor.close()
+    node.destroy_node()

@@ -156,7 +156,7 @@ class Client:
 
     def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), active: bool = True, **env: str) -> Process:
         """Start the reconstruction node and wait until both sides know each other's topics, if it is to be active."""
-        options = [word for assignment in parameters for word in ("-p", assignment)]
+        options = [word for assignment in ("lazy:=false", *parameters) for word in ("-p", assignment)]
         process = self.start(*module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), **env)
         if active:
             self.until_ready(process)

@@ -25,15 +25,15 @@ def empty(height: int, width: int) -> bytes:
 MALFORMED = {
     "truncated": (GOOD[:-5], f"declares {N} events; the {16 * N - 8} bytes that follow hold at most {N - 1}"),
     "four bytes": (GOOD[:4], "the message ends too early: header.stamp needs 4 bytes at byte 4 of 4"),
-    "big-endian": (b"\0\0\0\0" + GOOD[4:], "big-endian CDR; only little-endian CDR is read"),
+    "big-endian": (b"\0\0\0\0" + GOOD[4:], "big-endian CDR"),
     "huge": (GOOD[:COUNT_AT] + b"\xff\xff\xff\xff" + GOOD[COUNT_AT + 4 :], "declares 4294967295 events; the"),
     "trailing": (GOOD + bytes(100), " bytes follow the end of the message"),
     "no height": (empty(0, 24), "declares a 24x0 sensor"),
     "no width": (empty(20, 0), "declares a 0x20 sensor"),
 }
 WRONG_SIZE = {
-    "another size": (empty(20, 25), "a message of 25x20 pixels on /dvs/events: it was 24x20 before. Call ~/reset"),
-    "impossible size": (empty(60_000, 60_000), "a message of 60000x60000 pixels"),
+    "another size": (empty(20, 25), " on /dvs/events: its sensor has 25x20 pixels; expected 24x20"),
+    "impossible size": (empty(60_000, 60_000), "60000x60000 pixels"),
 }
 
 
@@ -70,7 +70,7 @@ def test_a_first_message_of_an_impossible_size_does_not_decide_the_size(node):
     client.send(stream())
     client.until(lambda: len(client.images) == 10)
     after = client.counts(lambda counts: counts["wrong_size_messages"] == before + 1)
-    assert "60000x60000 pixels; expected 16x16 to" in after["last_error"]
+    assert "60000x60000: expected at least 16x16" in after["last_error"]
 
 
 def test_events_outside_the_sensor_are_dropped_and_counted(node, small_weights):
@@ -142,13 +142,13 @@ def test_another_type_on_the_topic_is_reported(client, small_weights):
         f"weights:={small_weights[0]}",
     )
     client.until(lambda: client.statuses)
-    said = "/dvs/wrong bears sensor_msgs/msg/Image; this node takes dvs_msgs/msg/EventArray"
+    said = "/dvs/wrong has type sensor_msgs/msg/Image; this node reads dvs_msgs/msg/EventArray"
     client.until(lambda: said in process.err)
     assert process.stop() == 0
 
 
 def test_each_kind_of_trouble_is_told_but_not_each_message(client, small_weights):
-    process = client.start_node(f"weights:={small_weights[0]}")
+    process = client.start_node(f"weights:={small_weights[0]}", "max_latency:=0.0")
     client.until(lambda: client.statuses and client.statuses[-1].level == b"\1")
     assert client.statuses[-1].message == "no events on /dvs/events"
     client.statuses.clear()

@@ -7,6 +7,7 @@ import resource
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from harness import TOPICS, cut, module, offline, pixels, stream
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -26,35 +27,36 @@ def latest(client, level, pattern):
     return {item.key: item.value for item in client.statuses[-1].values}
 
 
-def test_rates_latencies_and_memory_are_told_and_plotted(node):
+def rates_of(message):
+    names = message.layout.dim[0].label.split(",")
+    assert message.layout.dim[0].size == len(names) == len(message.data)
+    return dict(zip(names, message.data, strict=True))
+
+
+def test_rates_latencies_and_memory_are_reported_and_plotted(node):
     client, _ = node
     numbers = []
     plot = client.node.create_subscription(Float64MultiArray, "/cista_reconstruct/statistics", numbers.append, 10)
     client.until(lambda: client.node.count_publishers("/cista_reconstruct/statistics"))
     client.until(lambda: numbers)
-    numbers.clear()
     client.statuses.clear()
     client.send(stream())
     client.until(lambda: len(client.images) == 10)
-    client.counts(lambda c: c["pending_events"] == 0)
-    client.until(lambda: len(numbers) == len(client.statuses) >= 2)
+
+    def reports():
+        return [{item.key: item.value for item in status.values} for status in client.statuses]
+
+    client.until(lambda: any(float(report["image_rate"]) > 0 for report in reports()))
+    busy = max(reports(), key=lambda report: float(report["image_rate"]))
+    client.until(lambda: any(rates_of(message)["image_rate"] > 0 for message in numbers))
     client.node.destroy_subscription(plot)
-    reports = [{item.key: item.value for item in status.values} for status in client.statuses]
-    # The stream may have met two reports.
-    rates = [float(report["event_rate"]) for report in reports]
-    assert 0.5 * 3000 < sum(rates) < 1.5 * 3000
-    assert 5 < sum(float(report["image_rate"]) for report in reports) < 15
-    busy = max(reports, key=lambda report: float(report["image_rate"]))
     assert 0 < float(busy["latency_ms_p50"]) <= float(busy["latency_ms_p95"]) <= float(busy["latency_ms_max"]) < 30_000
     assert 50 < float(busy["process_memory_mb"]) < 5000
     assert float(busy["clock_offset_s"]) == 0  # our camera stamps a message with its last event
-    for message, report in zip(numbers, reports, strict=True):
-        names = message.layout.dim[0].label.split(",")
-        assert message.layout.dim[0].size == len(names) == len(message.data)
-        values = dict(zip(names, message.data, strict=True))
-        assert abs(values["event_rate"] - float(report["event_rate"])) < 0.01
-        assert values["dropped_events"] == int(report["dropped_events"])
-        assert np.isnan(values["latency_ms_p50"]) == (report["latency_ms_p50"] == "")
+    plotted = max(map(rates_of, numbers), key=lambda values: values["image_rate"])
+    for name in ("event_rate", "image_rate", "latency_ms_p50", "latency_ms_max", "dropped_events"):
+        assert plotted[name] == pytest.approx(float(busy[name]), abs=0.01)
+    assert any(np.isnan(rates_of(message)["latency_ms_p50"]) for message in numbers)
 
 
 def test_a_host_clock_far_from_the_sensors_is_told_and_does_no_harm(node, small_weights):
@@ -75,20 +77,20 @@ def test_a_size_for_which_memory_does_not_suffice_is_an_error_until_settings_cha
     events = stream(2000, 0.04, height, width)
     client.send(events, height=height, width=width)
     client.until(lambda: client.images)
-    resource.prlimit(process.popen.pid, resource.RLIMIT_AS, (_virtual_bytes(process) + (50 << 20),) * 2)
+    resource.prlimit(process.popen.pid, resource.RLIMIT_AS, (_virtual_bytes(process) + (200 << 20),) * 2)
     (result,) = client.set(downscale=1)
     assert not result.successful
     assert re.search(r"1600x1400 pixels.*allocate \d+ bytes.*downscale", result.reason), result.reason
     client.images.clear()
     client.send(stream(2000, 0.04, height, width, t0=int(events["t"][-1])), height=height, width=width)
     client.until(lambda: client.images)
-    assert (client.images[0].height, client.images[0].width) == (22, 25)
+    assert (client.images[0].height, client.images[0].width) == (21, 25)
     assert client.transition("deactivate") and client.transition("cleanup")
     assert client.set(downscale=1)[0].successful  # nothing is tried before the size is known
     assert client.transition("configure") and client.transition("activate")
     client.until(client.events.get_subscription_count)
     client.send(stream(2000, 0.04, height, width), height=height, width=width)
-    values = latest(client, ERROR, "1600x1400 pixels.*cannot be reconstructed on cpu")
+    values = latest(client, ERROR, "cannot reconstruct 1600x1400 pixels on cpu")
     assert int(values["not_ready_events"]) == 2000 or int(values["pending_events"]) > 0
     assert int(values["wrong_size_messages"]) == int(values["failed_windows"]) == 0
     assert client.set(downscale=64)[0].successful
@@ -109,8 +111,8 @@ def test_a_subscriber_of_images_whose_qos_cannot_be_met_is_told_with_both_sides(
     client.node.create_subscription(Image, "image_raw", client.images.append, lasting)
     client.until(lambda: "durability" in process.err)
     line = next(line for line in process.err.splitlines() if "durability" in line)
-    assert "asks for reliable transient-local" in line, line
-    assert "we offer reliable volatile" in line
+    assert "incompatible QoS on /image_raw (durability): subscription 'test_client' requests transient-local" in line
+    assert line.endswith("this node offers volatile")
     assert process.stop() == 0
 
 
@@ -119,9 +121,9 @@ def test_a_camera_whose_qos_cannot_be_met_is_an_error_with_both_sides(client, sm
     options = ("-p", f"weights:={small_weights[0]}", "-p", override)
     process = client.start(*module("reconstruct", "--ros-args", *TOPICS, *options))
     client.until(lambda: "See qos_overrides" in process.err)
-    told = " offers reliable volatile, deadline none, liveliness automatic; we ask for reliable transient-local"
-    assert told in process.err
-    latest(client, ERROR, "no messages come from a publisher of /dvs/events, for durability: .*" + told)
+    text = "publisher 'test_client' offers volatile, this node requests transient-local"
+    assert f"incompatible QoS on /dvs/events (durability): {text}" in process.err
+    latest(client, ERROR, text)
     client.node.destroy_publisher(client.events)
     latest(client, WARN, "no events on /dvs/events")
     assert process.stop() == 0

@@ -74,10 +74,10 @@ def test_events_and_code_are_shown_as_the_core_draws_them(node, listen, small_we
 def test_somebody_who_wants_only_the_compressed_images_gets_them_on_demand(client, small_weights):
     compressed = []
     client.node.destroy_subscription(next(s for s in client.node.subscriptions if s.topic_name == "/image_raw"))
-    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", "max_queued_windows:=1000")
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", "max_latency:=0.0")
     assert process.popen.poll() is None
     subscription = client.node.create_subscription(CompressedImage, "/image_raw/compressed", compressed.append, 100)
-    client.set(on_demand=True)
+    client.set(lazy=True)
     client.until(client.events.get_subscription_count)
     client.send(stream())
     client.until(lambda: len(compressed) == 10)
@@ -93,14 +93,14 @@ def test_a_network_without_a_code_says_so(client, tmp_path):
     client.send(stream())
     client.until(lambda: len(client.images) >= 5)
     client.until(lambda: "firenet.safetensors is a network without a sparse code" in process.err)
-    assert "Nothing comes on /code_image: " in process.err
+    assert "No images on /code_image: " in process.err
     assert client.counts()["failed_windows"] == 0
 
 
 def test_no_camera_info_is_published_where_the_cameras_own_goes(client, small_weights):
     # As where the node has the camera's namespace, and events and camera_info are remapped to the camera's.
     process = client.start_node(
-        *(f"weights:={small_weights[0]}", "period:=0.02", "max_queued_windows:=1000", "downscale:=2"),
+        *(f"weights:={small_weights[0]}", "period:=0.02", "max_latency:=0.0", "downscale:=2"),
         arguments=("-r", "camera_info:=/dvs/camera_info"),
     )
     seen = []
@@ -113,5 +113,5 @@ def test_no_camera_info_is_published_where_the_cameras_own_goes(client, small_we
     assert [(i.binning_x, i.binning_y) for i in seen] == [(0, 0)]
     assert client.node.count_publishers("/dvs/camera_info") == 1
     assert client.counts()["failed_windows"] == 0
-    line = "No camera_info is published beside the images: it would go to the camera's own topic, /dvs/camera_info."
+    line = "No camera_info is published beside the images: /dvs/camera_info is the camera's own topic."
     assert process.err.count(line) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr
 
 NAME = "/cista_reconstruct"
-PARAMETERS = list(Settings.__dataclass_fields__)
+PARAMETERS = [item.name for item in fields(Settings)]
 
 
 def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
@@ -31,7 +32,16 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
         assert (d.type == 3) == bool(d.floating_point_range)
     choices = {d.name: d.additional_constraints for d in descriptors if d.additional_constraints}
     assert choices["tone_map"] == "one of none, stretch, robust, equalise, clahe"
-    chosen = {"events_type", "event_time", "windows", "tone_map", "encoding", "compression", "overload_policy"}
+    chosen = {
+        "events_type",
+        "event_time",
+        "windows",
+        "noise_filter",
+        "tone_map",
+        "encoding",
+        "compression",
+        "overload_policy",
+    }
     assert set(choices) == {*chosen, "runtime", "precision"}
     period = next(d for d in descriptors if d.name == "period").floating_point_range[0]
     assert (period.from_value, period.to_value) == (0.0005, 10)
@@ -43,7 +53,7 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
         ({"tone_map": "none"}, {"tone_map": "none"}),
         ({"period": 0.04}, {"windower": lambda: PeriodWindows(40 * MS)}),
         ({"max_events": 60}, {"max_events": 60}),
-        ({"hot_pixels": True}, {"hot_pixels": True}),
+        ({"clip_hot_pixels": True}, {"clip_hot_pixels": True}),
     ],
     ids=lambda value: "-".join(value),
 )
@@ -90,7 +100,8 @@ REFUSED = {
     "choice": ({"tone_map": "sepia"}, "tone_map is 'sepia'; expected one of none, stretch, robust, equalise, clahe"),
     "range": ({"period": 0.0}, "out of range Min: 0.0005, Max: 10.0, value: 0.0"),
     "nan": ({"period": float("nan")}, "out of range"),
-    "integer range": ({"max_queued_windows": 0}, "Parameter max_queued_windows out of range"),
+    "integer range": ({"downscale": 0}, "Parameter downscale out of range"),
+    "calibration": ({"camera_info_url": "file:///no/such.yaml"}, "cannot read /no/such.yaml"),
     "type": ({"period": "soon"}, "Wrong parameter type"),
     "precision": ({"precision": "fp8"}, "precision is 'fp8'; expected one of auto, fp32, bf16, fp16"),
     "precision of a runtime": ({"precision": "fp16"}, "fp16"),
@@ -156,9 +167,8 @@ def test_a_params_file_with_the_shipped_defaults_holds_the_defaults_of_the_code(
     answer = client.call(GetParameters, f"{NAME}/get_parameters", GetParameters.Request(names=PARAMETERS))
     fields = {1: "bool_value", 2: "integer_value", 3: "double_value", 4: "string_value"}
     found = {name: getattr(v, fields[v.type]) for name, v in zip(PARAMETERS, answer.values, strict=True)}
-    assert found == pytest.approx(
-        {**{name: getattr(Settings, name) for name in PARAMETERS}, "weights": str(small_weights[0])}
-    )
+    defaults = {name: getattr(Settings, name) for name in PARAMETERS}
+    assert found == pytest.approx({**defaults, "weights": str(small_weights[0]), "lazy": False})
     assert process.stop() == 0
 
 

@@ -87,7 +87,7 @@ def test_a_sync_topic_without_a_header_is_told(node):
     client, process = node
     publisher = client.node.create_publisher(String, "/sync", 10)
     client.set(windows="sync")
-    text = "/sync: bears std_msgs/msg/String; expected a type that begins with a std_msgs/Header"
+    text = "/sync: has type std_msgs/msg/String; expected a type that begins with a std_msgs/Header"
     client.until(lambda: text in process.err)
     client.node.destroy_publisher(publisher)
 

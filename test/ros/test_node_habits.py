@@ -1,0 +1,164 @@
+"""What users of ROS camera nodes expect: lazy subscription, calibration files, ROS time, a node that is ready early."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness import MS, T0, TOPICS, H, W, cut, module, offline, pixels, stamp_of, stream
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSReliabilityPolicy
+
+from cista_ros.tone_map import to_mono8
+from cista_ros.windows import PeriodWindows
+from cista_ros.wire import cdr
+
+CALIBRATION = f"""
+image_width: {W}
+image_height: {H}
+camera_name: left_davis
+camera_matrix: {{rows: 3, cols: 3, data: [200, 0, 12, 0, 201, 10, 0, 0, 1]}}
+distortion_model: plumb_bob
+distortion_coefficients: {{rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}}
+rectification_matrix: {{rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}}
+projection_matrix: {{rows: 3, cols: 4, data: [200, 0, 12, 0, 0, 201, 10, 0, 0, 0, 1, 0]}}
+"""
+
+
+def expect(client, expected):
+    client.until(lambda: len(client.images) == len(expected))
+    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+
+
+def test_unknown_parameters_are_reported_with_the_nearest_name_and_integers_are_taken(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "peroid:=0.1", "period:=1", "x.y:=3", "max_latency:=0")
+    assert "Unknown parameter 'peroid': did you mean 'period'?" in process.err
+    assert "Unknown parameter 'x.y': see docs" in process.err
+    assert process.err.count("Unknown parameter") == 2, "rclpy's own parameters and QoS overrides are known"
+    assert all(result.successful for result in client.set(period=2, fps=25, idle_timeout=2))
+    events = stream()
+    client.send(events)
+    client.until(lambda: len(client.images) == 5)
+    assert process.stop() == 0
+
+
+def test_the_network_is_ready_before_the_first_message_where_the_size_is_known(client, small_weights):
+    size = f"sensor_width:={W}", f"sensor_height:={H}"
+    process = client.start(
+        *module("reconstruct", "--ros-args", *TOPICS, "-p", f"weights:={small_weights[0]}"),
+        *(word for assignment in ("lazy:=false", "period:=0.02", *size) for word in ("-p", assignment)),
+    )
+    ready = f"{W}x{H}"
+    assert client.counts(lambda c: c["state"] == "active")["ready_for"] == ready
+    assert f"{ready} pixels: runtime" in process.err
+    client.until_ready(process)
+    client.send(stream(height=32, width=50), height=32, width=50)
+    wrong = client.counts(lambda c: c["wrong_size_messages"] > 0)
+    assert f"50x32 pixels; expected {ready}, set by sensor_width" in wrong["last_error"]
+    client.send(stream())
+    expect(client, offline(small_weights[1], stream()))
+    assert process.err.count("pixels: runtime") == 1
+    # The size may change while the node runs.
+    assert not client.set(sensor_width=8)[0].successful
+    assert all(result.successful for result in client.set(sensor_width=50, sensor_height=32))
+    assert client.counts(lambda c: c["ready_for"] == "50x32")
+    assert process.stop() == 0
+
+
+def test_camera_info_comes_from_a_file_and_the_frame_from_a_parameter(client, small_weights, tmp_path):
+    path = tmp_path / "left.yaml"
+    path.write_text(CALIBRATION)
+    process = client.start_node(
+        f"weights:={small_weights[0]}", "period:=0.02", f"camera_info_url:=file://{path}", "frame_id:=left"
+    )
+    client.send(stream())
+    client.until(lambda: len(client.infos) == len(client.images) >= 10)
+    assert [info.header for info in client.infos] == [image.header for image in client.images]
+    assert (client.infos[0].k[0], client.infos[0].header.frame_id) == (200, "left")
+    client.until(lambda: client.statuses)
+    assert client.statuses[-1].hardware_id == "left_davis"
+    assert client.set(camera_info_url="", frame_id="")[0].successful
+    client.statuses.clear()
+    client.until(lambda: client.statuses)
+    assert client.statuses[-1].hardware_id == "dvs", "the namespace of the camera's topic"
+    assert process.stop() == 0
+
+
+def test_slow_playback_does_not_cut_windows(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.04", "idle_timeout:=0.05", "max_latency:=0")
+    expected = offline(small_weights[1], stream(), windower=lambda: PeriodWindows(40 * MS))
+    for message in cut(stream(), 20):  # at a rate of 1/20, so that each comes eight times idle_timeout after the last
+        client.events.publish(cdr.encode(message))
+        due = time.monotonic() + 0.4
+        client.until(lambda due=due: time.monotonic() > due)
+    client.until(lambda: len(client.images) == len(expected))
+    assert [stamp_of(image) for image in client.images] == [frame.stamp for frame in expected]
+    assert process.stop() == 0
+
+
+def test_a_message_of_many_windows_is_not_merged_while_the_network_keeps_up(client, small_weights):
+    size = f"sensor_width:={W}", f"sensor_height:={H}"
+    process = client.start_node(
+        f"weights:={small_weights[0]}", "period:=0.01", "max_latency:=0.01", "max_events:=1000000", *size
+    )
+    events = stream(20_000, 20.0)
+    client.send(events, 20_000)
+    client.until(lambda: len(client.images) > 1900)
+    counts = client.counts(lambda c: c["pending_events"] == 0)
+    assert counts["merged_windows"] == counts["skipped_windows"] == 0
+    assert "slower than the events" not in process.err
+    assert process.stop() == 0
+
+
+def test_a_frame_id_that_is_not_utf8_costs_no_event_and_is_reported(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", "max_latency:=0.0")
+    for message in cut(stream(), frame_id="d_s"):
+        client.events.publish(cdr.encode(message).replace(b"d_s\0", b"d\xffs\0"))
+    expect(client, offline(small_weights[1], stream()))
+    assert {image.header.frame_id for image in client.images} == {"d\ufffds"}
+    assert process.err.count("is not valid UTF-8") == 1
+    assert process.stop() == 0
+
+
+def test_stamps_far_from_the_headers_are_reported(client, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02")
+    for message in cut(stream(t0=5_000_000_000)):
+        client.events.publish(cdr.encode(replace(message, stamp=message.stamp + T0)))
+    client.until(lambda: "before their messages: TF and message_filters cannot match" in process.err)
+    assert process.stop() == 0
+
+
+def test_the_qos_of_images_can_be_overridden(client, small_weights):
+    override = "qos_overrides./image_raw.publisher.reliability:=best_effort"
+    process = client.start_node(f"weights:={small_weights[0]}", override)
+    client.until(lambda: client.node.count_publishers("/image_raw"))
+    (info,) = client.node.get_publishers_info_by_topic("/image_raw")
+    assert info.qos_profile.reliability == QoSReliabilityPolicy.BEST_EFFORT
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize("depth", ["2147483648", "-1"])
+def test_an_impossible_depth_of_the_images_ends_the_node_with_one_line(client, small_weights, depth):
+    override = f"qos_overrides./image_raw.publisher.depth:={depth}"
+    process = client.start(*module("reconstruct", "--ros-args", "-p", f"weights:={small_weights[0]}", "-p", override))
+    assert process.wait() == 2
+    assert f"depth {depth}; expected 0 to 2^31-1" in process.err and "Traceback" not in process.err
+
+
+def test_a_waiting_parameter_change_does_not_hold_up_messages(client, full_weights, small_weights):
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", "max_latency:=0.0")
+    client.send(stream())
+    client.until(lambda: len(client.images) >= 9)
+    before = client.known()["messages"]
+    service = client.node.create_client(SetParameters, "/cista_reconstruct/set_parameters")
+    client.until(service.service_is_ready)
+    change = Parameter("weights", value=str(full_weights)).to_parameter_msg()
+    future = service.call_async(SetParameters.Request(parameters=[change]))
+    sent = client.send(stream(t0=T0 + 1000 * MS))
+    client.counts(lambda c: c["messages"] == before + sent)
+    client.until(future.done)
+    assert future.result().results[0].successful
+    assert process.stop() == 0
