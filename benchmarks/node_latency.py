@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--size", default="240x180", help="WIDTHxHEIGHT")
     parser.add_argument("--rate", type=float, default=30, help="messages a second")
     parser.add_argument("--images", type=int, default=300)
-    parser.add_argument("--queue", type=int, help="the node's max_queued_windows; default: its own")
+    parser.add_argument("--max-latency", type=float, help="the node's max_latency; default: its own")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
@@ -52,7 +52,9 @@ def main() -> None:
     rows = []
     for weights in options.weights or ["cista-tc", "cista-tc-small"]:
         for runtime in options.runtime or ["auto"]:
-            row = measure(weights, runtime, options.device, height, width, options.rate, options.images, options.queue)
+            row = measure(
+                weights, runtime, options.device, height, width, options.rate, options.images, options.max_latency
+            )
             rows.append(row)
             print(json.dumps(row), flush=True)
     if options.json:
@@ -61,16 +63,30 @@ def main() -> None:
 
 
 def measure(
-    weights: str, runtime: str, device: str, height: int, width: int, rate: float, images: int, queue: int | None
+    weights: str,
+    runtime: str,
+    device: str,
+    height: int,
+    width: int,
+    rate: float,
+    images: int,
+    max_latency: float | None,
 ) -> dict:
     """One node, so many images after some to warm up."""
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     domain = 1 + os.getpid() % 100
     count = default_max_events(height, width)
-    parameters = {"weights": weights, "runtime": runtime, "device": device, "windows": "count", "count": count}
-    if queue:
-        parameters["max_queued_windows"] = queue
+    parameters = {
+        "weights": weights,
+        "runtime": runtime,
+        "device": device,
+        "windows": "count",
+        "count": count,
+        "lazy": False,
+    }
+    if max_latency is not None:
+        parameters["max_latency"] = max_latency
     assignments = [word for k, v in parameters.items() for word in ("-p", f"{k}:={v}")]
     topics = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
     command = [sys.executable, "-m", "cista_ros.node.programs", "reconstruct", "--ros-args", *topics, *assignments]
@@ -136,7 +152,7 @@ def measure(
         "height": height,
         "width": width,
         "messages_a_second": rate,
-        "max_queued_windows": queue or "default",
+        "max_latency": "default" if max_latency is None else max_latency,
         "events_a_message": count,
         "messages": images,
         "images": len(times),

@@ -22,7 +22,7 @@ def test_images_equal_those_of_the_cpu_also_after_changes_while_running(client, 
         "device:=cuda",
         "period:=0.02",
         "idle_timeout:=0.3",
-        "max_queued_windows:=1000",
+        "max_latency:=0.0",
     )
     options = [word for assignment in parameters for word in ("-p", assignment)]
     command = module("reconstruct", "--ros-args", *TOPICS, *options)
