@@ -145,11 +145,15 @@ class FrameMaker:
             reconstructor.reconstruct(no_events())
             reconstructor.reset()
         except (RuntimeError, MemoryError) as error:
+            failure = str(error)
+        else:
+            failure = ""
+        if failure:  # outside of the handler: the error's traceback would keep the memory that was allocated
             raise DeviceError(
                 f"cannot reconstruct {self.width}x{self.height} pixels on {device} with downscale {settings.downscale}"
-                f" and runtime {settings.runtime}: {error}; if memory is short, raise downscale or choose another"
+                f" and runtime {settings.runtime}: {failure}; if memory is short, raise downscale or choose another"
                 " device or runtime"
-            ) from error
+            )
         self._tone_map = settings.tone_map
         self._reconstructor, self.error, self.ready_at = reconstructor, None, time.monotonic()
         self._on_ready(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
@@ -184,7 +188,7 @@ class FrameMaker:
             try:
                 return self.prepare()
             except CistaError as error:
-                self.error = error
+                self.error = error.with_traceback(None)
                 self._retry_at = time.monotonic() + RETRY_S
         raise NotReadyError(f"{self.error}; tried again every {RETRY_S:.0f} s")
 
