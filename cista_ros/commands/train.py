@@ -1,4 +1,4 @@
-"""`cista train`: pictures in, weights out."""
+"""`cista train`: train a network on simulated sequences."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
     from ..networks import Network
     from ..training.config import TrainingConfig
     from ..training.state import TrainingState
 
 
 def train(
-    config: Annotated[
-        str | None, typer.Argument(help="A recipe by name, such as cista-tc, or a YAML file. Default: all defaults.")
-    ] = None,
-    pictures: Annotated[Path, typer.Option(help="Folder of pictures that scenes are made of.")] = ...,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for state, weights, card and grids.")] = ...,
+    pictures: Annotated[Path, typer.Option(help="Folder of photos to build scenes from.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for state, weights, card and pictures.")],
+    config: Annotated[str | None, typer.Argument(help="Recipe name, such as cista-tc, or YAML file.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Train this network, as published, instead of the recipe's: firenet, e2vid, …")
+        str | None, typer.Option(help="Train this architecture instead of the recipe's: firenet, e2vid, …")
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. data.batch=64.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: data.batch=64."),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on from this state, with its configuration.")] = None,
-    begin_from: Annotated[
-        Path | None, typer.Option("--from", help="Begin with these weights instead of random ones.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Continue from this state, with its configuration.")] = None,
+    begin_from: Annotated[Path | None, typer.Option("--from", help="Initial weights. Default: random.")] = None,
     widened: Annotated[
-        bool, typer.Option("--widen", help="Make the weights of --from fit a network twice as wide; it begins as good.")
+        bool,
+        typer.Option(
+            "--widen", help="Initialise a network with twice the channels from --from, preserving its output (Net2Net)."
+        ),
     ] = False,
     adapted: Annotated[
-        bool, typer.Option("--adapt", help="Take of --from what fits: for an ablation, or separate blocks.")
+        bool, typer.Option("--adapt", help="Load only the weights from --from that match the new architecture.")
     ] = False,
-    tutor: Annotated[
-        str | None, typer.Option(help="Weights, by name or file, that loss.distilled learns from.", metavar="WEIGHTS")
+    teacher: Annotated[
+        str | None, typer.Option(help="Name or file of the weights for loss.distillation.", metavar="WEIGHTS")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop, saved, after this many minutes.", min=0)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 as Keras .h5, for loss.perceptual.")] = None,
-    heads: Annotated[Path | None, typer.Option(help="The heads of LPIPS-squeeze that go with it.")] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write OUTPUT/tensorboard.")] = False,
+    backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 (Keras .h5) for loss.perceptual.")] = None,
+    heads: Annotated[Path | None, typer.Option(help="LPIPS-squeeze heads for --backbone.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves to OUTPUT/tensorboard.")] = False,
 ) -> None:
-    """Train a network on sequences that are simulated while it trains.
+    """Train a network on sequences that are simulated during training.
 
     Networks: cista, cista-d, cista-tc, cista-lstc, e2vid, firenet, spade-e2vid.
 
@@ -52,10 +54,10 @@ def train(
     """
     from ..reconstructor import choose_device
     from ..simulation.pictures import load_pictures
-    from ..training.beginning import without_effect
     from ..training.config_files import load_config, to_yaml
     from ..training.loop import train as run
     from ..training.perceptual import load_distance
+    from ..training.start import unused_settings
     from ..training.state import TrainingError, TrainingState, load_state
     from ..training.trainer import STATE, Trainer
     from ..training.workers import join_workers
@@ -67,7 +69,7 @@ def train(
         state = TrainingState(load_config(config, changes))
         if (output / STATE).exists():
             there = output / STATE
-            raise TrainingError(f"{there}: a training lies there; go on with --resume {there}, or choose another -o")
+            raise TrainingError(f"{there} exists; continue with --resume {there}, or choose another -o")
         if begin_from:
             state.network = _fitting_weights(begin_from, state.config, widened, adapted)
             state.origin = f"the weights {begin_from}" + (", widened to twice the channels" if widened else "")
@@ -75,14 +77,12 @@ def train(
     workers = join_workers(choose_device(device))
     try:
         wants_distance = state.config.loss.perceptual > 0 or backbone or heads
-        distance = load_distance(backbone, heads) if wants_distance else None
-        if distance is not None:
-            distance = distance.to(workers.device)
-        trainer = Trainer(state, load_pictures(pictures), workers, distance, _tutor(tutor, state))
+        distance = load_distance(backbone, heads, workers.device) if wants_distance else None
+        trainer = Trainer(state, load_pictures(pictures), workers, distance, _teacher(teacher, state))
         say = typer.echo if workers.leads else (lambda line: None)
         say(to_yaml(state.config))
-        if in_vain := without_effect(state.config, trainer.network):
-            say(f"without effect on a network of the kind {trainer.network.name}: {', '.join(in_vain)}")
+        if unused := unused_settings(state.config, trainer.network):
+            say(f"settings without effect on {trainer.network.name}: {', '.join(unused)}")
         held_out = len(trainer.held_out)
         say(f"pictures: {len(trainer.pictures)} to train on, {held_out} held out; processes: {workers.count}")
         outcome = run(trainer, output, say, minutes, _board(output) if tensorboard and workers.leads else None)
@@ -90,38 +90,38 @@ def train(
         say(f"{outcome.why} after {state.iteration} iterations; see {output}")
         if outcome.why != "finished":
             files = f" --backbone {backbone} --heads {heads}" if backbone else ""
-            files += f" --tutor {tutor}" if tutor else ""
-            say(f"go on with: cista train --resume {output / STATE} --pictures {pictures} -o {output}{files}")
+            files += f" --teacher {teacher}" if teacher else ""
+            say(f"continue with: cista train --resume {output / STATE} --pictures {pictures} -o {output}{files}")
     finally:
         workers.close()
 
 
 def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> TrainingState:
-    """The state, its configuration changed as asked for; its network must stay what it is."""
+    """Return the state with the configuration changed; its architecture must stay the same."""
     from ..training.config_files import differences, load_config, override
     from ..training.state import TrainingError
 
     wanted = load_config(config, overrides) if config else override(state.config, overrides)
     if wanted.network != state.config.network:
-        raise TrainingError(f"the state is of another architecture: {state.config.network}, not {wanted.network}")
+        raise TrainingError(f"the state has another architecture: {state.config.network}, not {wanted.network}")
     if wanted.optimiser.method != state.config.optimiser.method:
-        state.optimiser = {}  # the other method's averages mean nothing to this one
+        state.optimiser = {}  # moments of one method are meaningless to the other
     state.changes += [f"after iteration {state.iteration}, {change}" for change in differences(state.config, wanted)]
     state.config = wanted
     return state
 
 
-def _tutor(weights: str | None, state: TrainingState) -> Network | None:
+def _teacher(weights: str | None, state: TrainingState) -> Network | None:
     from ..networks import find_weights, load_network
     from ..training.state import TrainingError
     from ..util.atomic import sha256_of
 
-    if (weights is None) == bool(state.config.loss.distilled):
-        raise TrainingError("--tutor and loss.distilled need each other")
+    if (weights is None) == bool(state.config.loss.distillation):
+        raise TrainingError("--teacher and loss.distillation need each other")
     if weights is None:
         return None
     path = find_weights(weights)
-    state.tutor = f"{path.name} (SHA-256 {sha256_of(path)})"
+    state.teacher = f"{path.name} (SHA-256 {sha256_of(path)})"
     return load_network(path)
 
 
@@ -131,13 +131,12 @@ def _fitting_weights(path: Path, config: TrainingConfig, widened: bool, adapted:
     from ..training.state import TrainingError
 
     network = load_network(path)
-    if (widened or adapted) and not (isinstance(network, Cista) and isinstance(config.network, CistaConfig)):
-        raise TrainingError(f"{path}: of {network.name} for {config.model}; only CISTA's can be widened or adapted")
-    if widened:
-        network = widen(network)
-    if adapted:
+    if widened or adapted:
+        if not isinstance(network, Cista) or not isinstance(config.network, CistaConfig):
+            raise TrainingError(f"{path}: --widen and --adapt need CISTA networks, not {network.name}, {config.model}")
         try:
-            network = adapt(network, config.network)
+            network = widen(network) if widened else network
+            network = adapt(network, config.network) if adapted else network
         except ValueError as error:
             raise TrainingError(f"{path}: {error}") from None
     if network.config != config.network:
@@ -145,7 +144,7 @@ def _fitting_weights(path: Path, config: TrainingConfig, widened: bool, adapted:
     return network.state_dict()
 
 
-def _board(output: Path) -> object:
+def _board(output: Path) -> SummaryWriter:
     from ..training.state import TrainingError
 
     try:

@@ -53,11 +53,11 @@ class PixelState(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Events of one segment at each pixel: `count` of them, evenly spaced. Times in ns from the segment's start."""
+    """Events of one segment at each pixel: `number` of them, evenly spaced. Times in ns from the segment's start."""
 
     first: Tensor
     spacing: Tensor
-    count: Tensor
+    number: Tensor
     positive: Tensor
 
 
@@ -141,8 +141,8 @@ def pixel_runs(
 
 def expand(runs: Run, starts_ns: Tensor) -> Events:
     """Write runs (N, S, H, W) out as events; starts_ns int64 (N, S) are the times at which the segments begin."""
-    sequence, segment, y, x = where = runs.count.nonzero(as_tuple=True)
-    count = runs.count[where]
+    sequence, segment, y, x = where = runs.number.nonzero(as_tuple=True)
+    count = runs.number[where]
     first, spacing = runs.first[where].double(), runs.spacing[where].double()
     of_run = torch.repeat_interleave(count)
     rank = torch.arange(len(of_run), device=count.device) - (count.cumsum(0) - count)[of_run]

@@ -104,20 +104,23 @@ def record(steps: Iterable[Step], config: SimulationConfig, generator: torch.Gen
     The last image of each step becomes a frame; the first step only lets the pixels adapt. Computes in float64, so
     that times are good to the nanosecond.
     """
-    camera = state = before = before_stamp = None
+    steps = iter(steps)
+    if (last := next(steps, None)) is None:
+        return
+    height, width = last.images.shape[-2:]
+    camera = draw_camera(config.camera, 1, height, width, generator)
+    noise = draw_noise(config.camera, 1, (height, width), generator)
+    state = PixelState.at(last.log_intensity[-1:].double())
+    yield _frame(last, no_events())
     for step in steps:
-        height, width = step.images.shape[-2:]
-        log_intensity = step.log_intensity.double()[None]
-        events = None
-        if camera is None:
-            camera = draw_camera(config.camera, 1, height, width, generator)
-            noise = draw_noise(config.camera, 1, (height, width), generator)
-            state = PixelState.at(log_intensity[:, -1])
-        else:
-            stamps = torch.cat((before_stamp, step.stamps)).to(generator.device)[None]
-            durations = stamps.diff(dim=1)
-            runs, state = pixel_runs(torch.cat((before, log_intensity), 1), durations, camera, state)
-            events = merge(expand(runs, stamps[:, :-1]), *noise.events(stamps[:, :-1], durations, generator))
-        before, before_stamp = log_intensity[:, -1:], step.stamps[-1:]
-        image = step.images[-1].cpu().numpy()
-        yield Frame(int(step.stamps[-1]), image, event_array(events) if events else no_events())
+        log_intensity = torch.cat((last.log_intensity[-1:], step.log_intensity)).double()[None]
+        stamps = torch.cat((last.stamps[-1:], step.stamps)).to(generator.device)[None]
+        durations = stamps.diff(dim=1)
+        runs, state = pixel_runs(log_intensity, durations, camera, state)
+        events = merge(expand(runs, stamps[:, :-1]), *noise.events(stamps[:, :-1], durations, generator))
+        yield _frame(step, event_array(events))
+        last = step
+
+
+def _frame(step: Step, events: np.ndarray) -> Frame:
+    return Frame(int(step.stamps[-1]), step.images[-1].cpu().numpy(), events)

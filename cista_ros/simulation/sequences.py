@@ -207,9 +207,9 @@ class NoiseSources:
 
     def events(self, starts: Tensor, durations: Tensor, generator: torch.Generator) -> tuple[Events, Events]:
         """Their events in the segments (N, S), int64 ns."""
-        size = self.hot.shape[1:]
+        _, height, width = self.hot.shape
         return (
-            background_activity(self.background, starts, durations, *size, generator),
+            background_activity(self.background, starts, durations, height, width, generator),
             hot_pixel_events(self.hot, starts, durations, generator),
         )
 

@@ -1,4 +1,4 @@
-"""The configuration of a training: nested dataclasses, and what their values may be (from files: config_files.py)."""
+"""The configuration of a training: nested dataclasses and the limits of their values (files: config_files.py)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..simulation.sequences import RangeError, SimulationConfig, check_ranges
 
 
 class ConfigError(CistaError):
-    """A configuration with an unknown key or an impossible value."""
+    """A configuration has an unknown key or an invalid value."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a batch is.
+    """A batch.
 
     Attributes:
-        size: side of the square crops in pixels.
+        size: side of the square images in pixels.
         batch: sequences in a batch, on each device.
-        windows: windows of a sequence (the paper's L).
-        windows_at_start, windows_grow: a curriculum; sequences grow from windows_at_start to windows during the first
+        windows: windows of a sequence (L in the paper).
+        windows_at_start, windows_grow: curriculum; sequences grow from windows_at_start to windows during the first
             windows_grow iterations.
-        held_out: share of the pictures that only validation sees.
+        held_out: share of the pictures that only validation uses.
         normalise: whether the network is given normalised voxel grids (E2VID, FireNet, CISTA) or event counts (most
             networks since 2020). The weights keep it as one of their conventions.
     """
@@ -40,23 +40,23 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss's parts (paper, equation 5), and which images it is taken on.
+    """Weights of the parts of the loss (paper, equation 5), and the images it is taken on.
 
     Attributes:
         images: `last` is the paper's many-to-one scheme; `all` takes the images of all windows from `first_window` on.
         l1, ssim: weights of the mean absolute difference and of 1 - SSIM.
         perceptual: weight of the perceptual distance; zero needs no backbone.
-        perceptual_every: of the images that the loss is taken on, every which one the perceptual distance sees.
-        equalised: weight of the mean absolute difference after equalisation of both images (the paper's evaluation
-            equalises): unlike l1 it also sees an order of greys that is wrong by little.
+        perceptual_every: take the perceptual distance on every n-th of the images.
+        equalised: weight of the mean absolute difference after histogram equalisation of both images, as in the
+            paper's evaluation. Unlike l1 it is sensitive to small errors in the order of greys.
         temporal: weight of the mean absolute difference between the change from image to image and the true change.
         temporal_last: share of the sequence, counted from its end, on which the temporal term is taken. V2V (Lou et
             al., 2025) takes the second half, which stops flicker without leaving trails.
         sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
-        hold: in windows without any event the images are compared with the last one before them instead of with the
-            truth (but for `temporal`): no event has told anything new, so what is shown is to stay.
-        distilled: share of the loss that is taken against the images of another network, the tutor, instead of the
-            truth (`cista train --tutor WEIGHTS`). It knows what can be known of the events; the truth shows more.
+        hold: while the scene rests, compare the images with the network's last image before the rest instead of the
+            true one (except in `temporal`): the events carry no information, so the image should not change.
+        distillation: share of the loss taken against the images of another network, the teacher, instead of the true
+            ones (`cista train --teacher WEIGHTS`).
     """
 
     images: Literal["last", "all"] = "all"
@@ -70,14 +70,14 @@ class LossConfig:
     temporal_last: float = 1.0
     sparsity: float = 0.0
     hold: bool = False
-    distilled: float = 0.0
+    distillation: float = 0.0
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
-    """Teacher forcing: with this probability a window's last image is the true one. It falls linearly to `end`.
+class ForcingConfig:
+    """Teacher forcing: the probability that a window's last image is the true one. It changes linearly to `end`.
 
-    Only networks that are fed back their last image learn from it (CISTA, CISTA-LSTC, SPADE-E2VID).
+    It applies to networks that take their last image as an input (CISTA, CISTA-LSTC, SPADE-E2VID).
     """
 
     start: float = 0.0
@@ -90,15 +90,15 @@ class OptimiserConfig:
     """The optimiser and its learning rate.
 
     Attributes:
-        method: `adam`, or `muon` (see muon.py), whose learning rate has the same scale.
+        method: `adam` or `muon` (see muon.py); the learning rates of both have the same scale.
         schedule: `paper` multiplies by 0.9 every tenth of a half (10 of 20 epochs); `cosine` falls to zero; `trapezoid`
             is constant and falls to zero over the last `decay` of the iterations; `constant`.
         warm_up: iterations during which the learning rate rises from zero.
         clip: largest norm of the gradient.
-        ema: decay of the exponential moving average of the weights that validation and the shipped weights use.
-        tbptt: windows after which a step is taken and the graph is cut; 0 for whole sequences.
-        forget_bias: first bias of the ConvLSTM's forget gate; above zero it remembers for longer from the beginning.
-        theta: `nonnegative` keeps the thresholds >= 0 after every step, so that codes are truly sparse.
+        ema: decay of the exponential moving average of the weights, which is validated and saved.
+        tbptt: windows between steps, after which the graph is cut; 0 for whole sequences.
+        forget_bias: initial bias of the ConvLSTM's forget gate; above zero it remembers for longer.
+        theta: `nonnegative` keeps the thresholds >= 0 after every step, so that codes are sparse.
     """
 
     method: Literal["adam", "muon"] = "adam"
@@ -117,7 +117,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """Held-out sequences: how many, how long, how large, and every how many iterations they are reconstructed."""
+    """Held-out sequences: number, windows, size in pixels, and iterations between two validations."""
 
     every: int = 500
     sequences: int = 8
@@ -127,18 +127,18 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All there is to say about a training but where its files lie.
+    """Everything about a training except where its files are.
 
     Attributes:
-        name: of the weights that come of it.
-        model: the network, by the name it has in MODELS; `network` is its architecture.
-        pictures_note: what the pictures are, for the model card.
-        iterations: batches of sequences to train on.
+        name: name of the resulting weights.
+        model: the network, a key of MODELS; `network` is its architecture.
+        pictures_note: source of the pictures, for the model card.
+        iterations: number of batches of sequences.
         amp: automatic mixed precision in bfloat16.
         channels_last: memory layout of the convolutions.
-        compile: torch.compile the network; on a CPU only what lies between its convolutions (elementwise.py).
-        save_minutes: between two saved states.
-        log_every: iterations between two lines of the log.
+        compile: torch.compile the network; on a CPU only its element-wise parts (elementwise.py).
+        save_minutes: minutes between two saved states.
+        log_every: iterations between two log lines.
     """
 
     name: str = "cista-tc"
@@ -150,7 +150,7 @@ class TrainingConfig:
     data: DataConfig = field(default_factory=DataConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    forcing: ForcingConfig = field(default_factory=ForcingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     amp: bool = False
@@ -171,19 +171,19 @@ class TrainingConfig:
                 "data.windows_at_start must be from 1 to data.windows",
                 1 <= self.data.windows_at_start <= self.data.windows,
             ),
-            ("data.held_out must lie between 0 and 1", 0 < self.data.held_out < 1),
+            ("data.held_out must be between 0 and 1", 0 < self.data.held_out < 1),
             (
                 "loss.first_window must be below data.windows_at_start",
                 self.loss.first_window < self.data.windows_at_start,
             ),
             ("loss.perceptual_every must be at least 1", self.loss.perceptual_every >= 1),
-            ("loss.distilled must lie from 0 to 1", 0 <= self.loss.distilled <= 1),
-            ("loss.temporal_last must lie from 0 to 1", 0 <= self.loss.temporal_last <= 1),
+            ("loss.distillation must be from 0 to 1", 0 <= self.loss.distillation <= 1),
+            ("loss.temporal_last must be from 0 to 1", 0 <= self.loss.temporal_last <= 1),
             ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
             ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
             ("optimiser.learning_rate must be above 0", self.optimiser.learning_rate > 0),
             (
-                "optimiser.weight_decay is Adam's alone",
+                "optimiser.weight_decay needs method adam",
                 self.optimiser.method == "adam" or not self.optimiser.weight_decay,
             ),
             ("optimiser.clip must be above 0", self.optimiser.clip > 0),
@@ -192,8 +192,8 @@ class TrainingConfig:
             ("optimiser.tbptt must not be negative", self.optimiser.tbptt >= 0),
             ("optimiser.warm_up must not be negative", self.optimiser.warm_up >= 0),
             (
-                "teacher.start and teacher.end must lie from 0 to 1",
-                0 <= self.teacher.end <= 1 >= self.teacher.start >= 0,
+                "forcing.start and forcing.end must be from 0 to 1",
+                0 <= self.forcing.end <= 1 >= self.forcing.start >= 0,
             ),
             ("validation.every must be at least 1", self.validation.every >= 1),
             ("validation.size must be at least 16", self.validation.size >= 16),

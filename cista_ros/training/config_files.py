@@ -75,7 +75,10 @@ def config_from(content: Any) -> TrainingConfig:
         raise ConfigError(f"model must be one of {', '.join(MODELS)}, not {model!r}")
     published = MODELS[model]
     said = {**asdict(published), **network} if isinstance(network, dict) else network
-    return from_dict(TrainingConfig, {**content, "network": from_dict(type(published), said, "network.")})
+    config: TrainingConfig = from_dict(
+        TrainingConfig, {**content, "network": from_dict(type(published), said, "network.")}
+    )
+    return config
 
 
 def from_dict(kind: type, content: Any, where: str = "") -> Any:
@@ -141,7 +144,7 @@ def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:
 def _value(kind: Any, value: Any, name: str) -> Any:
     if kind == NetworkConfig:
         return value  # made by config_from
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
@@ -167,7 +170,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
 
 
 def _flat(content: dict[str, Any], where: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in content.items():
         flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: _plain(value)}
     return flat

@@ -1,4 +1,4 @@
-"""The training loop: iterate until all is done, time is up or a signal comes; now and then validate, log and save."""
+"""The training loop: iterate until done, out of time or interrupted; log, validate and save on the way."""
 
 from __future__ import annotations
 
@@ -10,43 +10,51 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import torch
 
-from .schedule import learning_rate
 from .state import TrainingError, TrainingState
-from .trainer import Trainer
+from .trainer import Trainer, learning_rate
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass
 class Outcome:
-    """Why a training ended: `finished`, `interrupted` or `out of time`; and its last state."""
+    """Why a training ended (`finished`, `interrupted` or `out of time`) and its last state."""
 
     why: str
     state: TrainingState
 
 
 def train(
-    trainer: Trainer, folder: Path, log: Callable[[str], None], minutes: float | None = None, board: object = None
+    trainer: Trainer,
+    folder: Path,
+    log: Callable[[str], None],
+    minutes: float | None = None,
+    board: SummaryWriter | None = None,
 ) -> Outcome:
-    """Iterate until the configuration's iterations are done, the minutes are over, or a signal asks to stop.
+    """Iterate until the configured iterations are done, the minutes are over, or a signal asks to stop.
 
     Args:
-        folder: gets state.pt, weights.safetensors, card.md and validation/*.png.
+        folder: receives state.pt, weights.safetensors, card.md and validation/*.png.
         log: prints a line.
-        minutes: of training and validation; what is saved can be resumed.
-        board: a TensorBoard SummaryWriter.
+        minutes: limit on the time of training and validation; the saved state can be resumed.
+        board: receives losses, scores and pictures.
     Raises:
-        TrainingError: a gradient that is not finite, or a state that could not be written.
+        TrainingError: the gradient is not finite, or a file could not be written.
     """
     config, state, workers = trainer.config, trainer.state, trainer.workers
     state.machine = _machine(trainer.device)
-    began = saved = marked = time.monotonic()
+    started = saved = marked = time.monotonic()
     clock = Clock(trainer.device)
-    reported = state.iteration
+    logged = state.iteration
     why = "finished"
-    with stop_signals() as stop:
+    with stop_signals() as signals:
         while state.iteration < config.iterations:
             parts = trainer.iterate(clock)
             now = time.monotonic()
@@ -56,26 +64,26 @@ def train(
             if workers.leads and (state.iteration % config.log_every == 0 or done):
                 values = {name: float(value) for name, value in parts.items()}
                 total = sum(clock.seconds.values())
-                rate = (state.iteration - reported) * config.data.batch * workers.count / max(total, 1e-9)
+                rate = (state.iteration - logged) * config.data.batch * workers.count / max(total, 1e-9)
                 rate_now = learning_rate(config, state.iteration - 1)
                 log(
                     f"iteration {state.iteration}/{config.iterations}  "
                     + "  ".join(f"{name} {value:.4f}" for name, value in values.items())
                     + f"  lr {rate_now:.2e}  {rate:.2f} sequences/s, {clock.seconds['simulate'] / total:.0%} simulation"
                 )
-                _tell(board, {f"loss/{k}": v for k, v in values.items()} | {"learning_rate": rate_now}, state.iteration)
+                _plot(board, {f"loss/{k}": v for k, v in values.items()} | {"learning_rate": rate_now}, state.iteration)
                 clock.restart()
-                reported = state.iteration
+                logged = state.iteration
             if workers.leads and (state.iteration % config.validation.every == 0 or done):
                 scores, grid = trainer.validate()
                 state.history.append(scores)
                 log("validation  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
-                _tell(board, {f"validation/{k}": v for k, v in scores.items()}, state.iteration, grid)
+                _plot(board, {f"validation/{k}": v for k, v in scores.items()}, state.iteration, grid)
                 _write_grid(folder / "validation" / f"{state.iteration:08d}.png", grid)
                 marked = time.monotonic()
-            out_of_time = minutes is not None and time.monotonic() - began >= 60 * minutes
-            if workers.any(bool(stop) or out_of_time):
-                why = "out of time" if out_of_time and not stop else "interrupted"
+            out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
+            if workers.any(bool(signals) or out_of_time):
+                why = "out of time" if out_of_time and not signals else "interrupted"
                 break
             if workers.leads and time.monotonic() - saved >= 60 * config.save_minutes:
                 trainer.save(folder)
@@ -93,7 +101,7 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew."""
+        """Set all times to zero."""
         self.seconds = {"simulate": 0.0, "train": 0.0}
         self._last = time.monotonic()
 
@@ -107,21 +115,23 @@ class Clock:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """While open, SIGINT and SIGTERM are noted in the list that is given, instead of ending the process."""
-    noted: list[int] = []
+    """Collect SIGINT and SIGTERM in the yielded list instead of ending the process."""
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
+        received.append(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield noted
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _tell(board: object, values: dict[str, float], iteration: int, grid: object = None) -> None:
+def _plot(
+    board: SummaryWriter | None, values: dict[str, float], iteration: int, grid: np.ndarray | None = None
+) -> None:
     if board is not None:
         for name, value in values.items():
             board.add_scalar(name, value, iteration)
@@ -129,10 +139,10 @@ def _tell(board: object, values: dict[str, float], iteration: int, grid: object 
             board.add_image("validation/events, reconstruction, truth", grid, iteration, dataformats="HW")
 
 
-def _write_grid(path: Path, grid: object) -> None:
+def _write_grid(path: Path, grid: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), grid):
-        raise TrainingError(f"{path}: could not be written")
+        raise TrainingError(f"cannot write {path}")
 
 
 def _machine(device: torch.device) -> str:

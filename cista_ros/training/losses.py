@@ -14,9 +14,10 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def equalised(images: Tensor, levels: int = 32) -> Tensor:
-    """Global histogram equalisation of images (M, 1, H, W) in [0, 1], with a gradient.
+    """Equalise the histograms of images (M, 1, H, W) in [0, 1], with a gradient.
 
-    The distribution function is linear between so many levels, and taken as given: a grey's gradient is its density.
+    The distribution function is piecewise linear between the levels and treated as a constant: the gradient of a grey
+    is its density.
     """
     place = images.flatten(1).clamp(0, 1) * levels
     level = place.detach().floor().clamp(max=levels - 1)
@@ -38,26 +39,26 @@ def fitted(images: Tensor, truth: Tensor) -> Tensor:
     return (scale.clamp(min=0) * centred + mean_true).clamp(0, 1)
 
 
-def last_told(images: Tensor, still: Tensor, before: Tensor | None) -> Tensor:
-    """For each of the images (T, N, 1, H, W) the last one up to it whose window had an event, without gradient.
+def last_informed(images: Tensor, rests: Tensor, before: Tensor | None) -> Tensor:
+    """Return for each of the images (T, N, 1, H, W) the last one up to it that is not of a rest, without gradient.
 
     Args:
-        still: bool (T, N), windows without any event.
-        before: the last of what this function returned for the windows before; None at the start of the sequences.
+        rests: bool (T, N), windows in which the scene is at rest.
+        before: the last image returned for the windows before; None at the start of the sequences.
     """
-    told = []
-    for image, rests in zip(images.detach(), still, strict=True):
-        before = image if before is None else torch.where(rests[:, None, None, None], before, image)
-        told.append(before)
-    return torch.stack(told)
+    informed = []
+    for image, resting in zip(images.detach(), rests, strict=True):
+        before = image if before is None else torch.where(resting[:, None, None, None], before, image)
+        informed.append(before)
+    return torch.stack(informed)
 
 
 class SequenceLoss:
-    """The weighted loss of a run of consecutive images.
+    """The weighted loss of consecutive images.
 
     Args:
         config: weights, and which images count.
-        perceptual: distance of images (M, 1, H, W) in [0, 1] -> (M,); needed if its weight is not zero.
+        perceptual: distance of images (M, 1, H, W) in [0, 1] -> (M,); required if its weight is not zero.
     """
 
     def __init__(self, config: LossConfig, perceptual: Distance | None = None) -> None:
@@ -75,15 +76,15 @@ class SequenceLoss:
         windows: int,
         hold: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Parts of the loss by name, and `total`; an empty dictionary if none of these images counts.
+        """Return the parts of the loss by name, and `total`; an empty dictionary if none of these images counts.
 
         Args:
-            images: reconstructions (T, N, 1, H, W) of windows first, first + 1, …
+            images: reconstructions (T, N, 1, H, W) of the windows first, first + 1, …
             truth: the true images (T + 1, N, 1, H, W); truth[t + 1] belongs to images[t].
             code_l1: mean absolute value of the sparse codes.
             first: index of images[0] in its sequence.
             windows: number of windows of the whole sequence.
-            hold: for LossConfig.hold windows without any event, bool (T, N), and what `last_told` returns.
+            hold: for LossConfig.hold the windows at rest, bool (T, N), and the images of `last_informed`.
         """
         config = self.config
         if config.images == "last":
@@ -97,8 +98,8 @@ class SequenceLoss:
         wanted, true = images[skip:], truth[skip + 1 :]
         change = true - truth[skip:-1]
         if hold is not None:
-            still, told = (value[skip:] for value in hold)
-            true = torch.where(still[:, :, None, None, None], told, true)
+            rests, informed = (value[skip:] for value in hold)
+            true = torch.where(rests[:, :, None, None, None], informed, true)
         flat, flat_true = wanted.flatten(0, 1), true.flatten(0, 1)
         parts = {"l1": (flat - flat_true).abs().mean()}
         if config.ssim:

@@ -1,12 +1,10 @@
-"""Muon (Jordan et al. 2024): momentum whose every step is made orthogonal, so that a weight matrix learns in all its
-directions at the same pace; here on convolutions, with Adam for biases, thresholds and convolutions of one output.
-
-With it the small network's loss fell faster than with Adam from the first iterations on (docs/training.md).
+"""Muon (Jordan et al., 2024): momentum with orthogonalised steps, so that all directions of a weight matrix learn at
+the same rate. It applies to convolutions; Adam takes biases, thresholds and convolutions with one output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -38,8 +36,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "betas": tuple(betas), "epsilon": epsilon})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> None:
-        """One step along the gradients."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take one step along the gradients; a closure is not supported."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -66,9 +64,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix (m, n) with its singular vectors and singular values of about one (0.7 to 1.2)."""
+    """Return the matrix (m, n) with the same singular vectors and singular values near one (0.7 to 1.2)."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = wide / (wide.norm() + 1e-7)
     a, b, c = _COEFFICIENTS
     for _ in range(_ROUNDS):
         gram = x @ x.T

@@ -1,7 +1,7 @@
-"""A perceptual distance (Zhang et al., CVPR 2018) on SqueezeNet 1.1, from weights files that are given, not downloaded.
+"""A perceptual distance (Zhang et al., CVPR 2018) on SqueezeNet 1.1, from local weights files.
 
-Its numbers are "LPIPS-squeeze (Keras weights)": the linear heads were fitted to another training of the same backbone.
-The `lpips` package, where it is installed and can load its own backbone, gives the plain LPIPS.
+It is called "LPIPS-squeeze (Keras weights)", because the linear heads were fitted to another training of the same
+backbone. The package `lpips`, where it can load its own backbone, computes the standard LPIPS.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .losses import Distance
 from .state import TrainingError
 
-# Fire modules by the names of the Keras file; pooling comes before those in _POOLED.
+# Fire modules by their names in the Keras file; there is a pooling layer before each of _POOLED.
 _FIRES = [f"fire{i}" for i in range(2, 10)]
 _POOLED = {"fire2", "fire4", "fire6"}
-# The distance looks at the first convolution and at the outputs of these (torchvision's feature slices).
+# Layers whose outputs are compared, beside the first convolution (the feature slices of torchvision).
 _TAPS = {"fire3", "fire5", "fire6", "fire7", "fire8", "fire9"}
 _MEAN_BGR = (104.0, 117.0, 123.0)
 
 
 class SqueezeDistance(nn.Module):
-    """LPIPS on SqueezeNet 1.1's features: grey images (M, 1, H, W) in [0, 1], at least 32x32 -> distances (M,).
+    """LPIPS on features of SqueezeNet 1.1: grey images (M, 1, H, W) in [0, 1], at least 32x32 -> distances (M,).
 
     Args:
         backbone: Keras `.h5` file of SqueezeNet 1.1 without its top (needs the package h5py).
         heads: torch file of the seven linear heads.
     Raises:
-        TrainingError: a file that is missing or holds something else.
+        TrainingError: a file is missing or has other contents.
     """
+
+    mean: Tensor
 
     def __init__(self, backbone: Path, heads: Path) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class SqueezeDistance(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN_BGR).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        distance: Tensor | float = 0.0
+        distance = a.new_zeros(len(a))
         for i, features in enumerate(self._features(torch.cat((a, b)))):
             first, second = F.normalize(features, dim=1, eps=1e-10).chunk(2)
             distance = distance + F.conv2d((first - second).square(), getattr(self, f"head{i}")).mean((1, 2, 3))
@@ -66,45 +67,47 @@ class SqueezeDistance(nn.Module):
         return F.conv2d(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"), stride, padding)
 
 
-def load_distance(backbone: Path | None, heads: Path | None) -> Distance:
-    """The distance of the given files; without them the `lpips` package's, with its own SqueezeNet backbone.
+def load_distance(
+    backbone: Path | None, heads: Path | None, device: str | torch.device = "cpu"
+) -> SqueezeDistance | PackagedLpips:
+    """Load the distance from files; without them take the one of the package `lpips`.
 
     Raises:
-        TrainingError: a file that does not fit, only one of the two, or no `lpips` that can load its backbone.
+        TrainingError: a file does not fit, only one is given, or `lpips` cannot load its backbone.
     """
     if backbone and heads:
-        return SqueezeDistance(Path(backbone), Path(heads)).eval()
+        return SqueezeDistance(Path(backbone), Path(heads)).eval().to(device)
     if backbone or heads:
-        raise TrainingError("a perceptual distance from files needs both the backbone's and the heads' file")
+        raise TrainingError("--backbone and --heads need each other")
     try:
         import lpips
 
         network = lpips.LPIPS(net="squeeze", verbose=False).eval().requires_grad_(False)
     except Exception as error:
         raise TrainingError(
-            "loss.perceptual is above 0, but the package `lpips` cannot be used here"
-            f" ({type(error).__name__}: {error}); give --backbone and --heads, or set loss.perceptual to 0"
+            f"loss.perceptual needs --backbone and --heads, or the package lpips ({type(error).__name__}: {error})"
         ) from None
-    return _PlainLpips(network)
+    return PackagedLpips(network).to(device)
 
 
-class _PlainLpips(nn.Module):
-    """The `lpips` package's network, on grey images in [0, 1]."""
+class PackagedLpips(nn.Module):
+    """The network of the package `lpips`, on grey images in [0, 1]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.network(*(x.expand(-1, 3, -1, -1) for x in (a, b)), normalize=True).flatten()
+        distance: Tensor = self.network(*(x.expand(-1, 3, -1, -1) for x in (a, b)), normalize=True)
+        return distance.flatten()
 
 
 def _read_backbone(path: Path) -> dict[str, Tensor]:
-    """Tensors by `layer_weight` and `layer_bias`, in torch's order of dimensions."""
+    """Return tensors by `layer_weight` and `layer_bias`, in torch's order of dimensions."""
     try:
         import h5py
     except ImportError:
-        raise TrainingError(f"{path}: reading a Keras backbone needs the package h5py") from None
+        raise TrainingError(f"{path}: a Keras backbone needs the package h5py: pip install h5py") from None
     found = {}
     names = ["conv1", *(f"{fire}/{part}" for fire in _FIRES for part in ("squeeze1x1", "expand1x1", "expand3x3"))]
     try:
@@ -118,7 +121,7 @@ def _read_backbone(path: Path) -> dict[str, Tensor]:
                 found[f"{key}_weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
                 found[f"{key}_bias"] = torch.from_numpy(bias)
     except (OSError, KeyError, ValueError) as error:
-        raise TrainingError(f"{path}: not the SqueezeNet 1.1 backbone as Keras stores it ({error})") from None
+        raise TrainingError(f"{path}: not a SqueezeNet 1.1 backbone stored by Keras ({error})") from None
     return found
 
 
@@ -127,7 +130,7 @@ def _read_heads(path: Path) -> list[Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         heads = [content[f"lin{i}.model.1.weight"] for i in range(7)]
     except Exception as error:
-        raise TrainingError(f"{path}: not the linear heads of LPIPS-squeeze ({type(error).__name__})") from None
+        raise TrainingError(f"{path}: not a file of LPIPS-squeeze heads ({type(error).__name__})") from None
     if [head.shape[1] for head in heads] != [64, 128, 256, 384, 384, 512, 512]:
-        raise TrainingError(f"{path}: heads of another backbone than SqueezeNet 1.1")
+        raise TrainingError(f"{path}: the heads belong to another backbone than SqueezeNet 1.1")
     return heads

@@ -1,4 +1,4 @@
-"""The state of a training on disk: all that an exact resumption needs, in one small file that is never half-written."""
+"""Training states on disk: one file with everything that exact resumption needs, written atomically."""
 
 from __future__ import annotations
 
@@ -21,18 +21,27 @@ FORMAT = "cista_ros training/1"
 
 
 class TrainingError(CistaError):
-    """A training that cannot go on, or a state that cannot be read or written."""
+    """A training cannot continue, or a state cannot be read or written."""
 
 
 @dataclass
 class TrainingState:
-    """What a training has come to.
+    """The progress of a training.
 
-    iteration: batches of sequences done. network, average: weights, and their moving average. optimiser: Adam's state.
-    seconds: time spent training. sequences, windows: seen so far. history: scores of the validations. origin: the
-    weights that it began with. tutor: the weights that it learns from, if any. pictures: how many it trains on.
-    machine: where it last ran. changes: of the configuration, on the way.
-    Random numbers need no state of their own: those of an iteration follow from the seed and its number.
+    Random numbers need no state: those of an iteration follow from the seed and its number.
+
+    Attributes:
+        iteration: completed iterations.
+        network, average: weights, and their moving average.
+        optimiser: state of the optimiser.
+        seconds: training time.
+        sequences, windows: number trained on so far.
+        machine: machine of the last run.
+        origin: initial weights.
+        teacher: weights of the teacher, if any.
+        pictures: number of photos to train on.
+        changes: changes of the configuration during training.
+        history: scores of the validations.
     """
 
     config: TrainingConfig
@@ -45,17 +54,17 @@ class TrainingState:
     windows: int = 0
     machine: str = ""
     origin: str = "random weights"
-    tutor: str = ""
+    teacher: str = ""
     pictures: int = 0
     changes: list[str] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 def write_aside(path: Path, write: Any) -> None:
-    """Let `write(path)` write a new file, and only when it is whole put it in the old one's place.
+    """Let `write(path)` write a new file and move it over the old one when it is complete.
 
     Raises:
-        TrainingError: it could not be written; the old file is as it was.
+        TrainingError: the file could not be written; the old one is unchanged.
     """
     aside = path.with_name(path.name + ".new")
     try:
@@ -67,12 +76,12 @@ def write_aside(path: Path, write: Any) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-        kept = "the state saved before it is kept" if path.exists() else "nothing was saved before"
-        raise TrainingError(f"{path}: could not be written ({error}); {kept}") from None
+        kept = "the previous file is kept" if path.exists() else "there is no previous file"
+        raise TrainingError(f"cannot write {path} ({error}); {kept}") from None
 
 
 def save_state(state: TrainingState, path: Path) -> None:
-    """Write a state; see `write_aside`."""
+    """Write a state atomically; see `write_aside`."""
     content = {
         "format": FORMAT,
         **{k: v for k, v in vars(state).items() if k != "config"},
@@ -82,23 +91,23 @@ def save_state(state: TrainingState, path: Path) -> None:
 
 
 def load_state(path: Path) -> TrainingState:
-    """Read a state, onto the CPU; nothing in it is unpickled but numbers and text.
+    """Read a state to the CPU. Only numbers and text are unpickled.
 
     Raises:
-        TrainingError: no such file, or not a state of ours.
+        TrainingError: the file does not exist or is not a training state.
     """
     if not path.is_file():
-        raise TrainingError(f"{path}: no such training state")
+        raise TrainingError(f"{path}: file not found")
     try:
         content = read_torch_file(path)
     except ValueError as error:
-        raise TrainingError(f"{path}: not a training state ({error})") from None
+        raise TrainingError(f"{path}: invalid training state ({error})") from None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise TrainingError(f"{path}: not a training state of this program ({FORMAT})")
+        raise TrainingError(f"{path}: not a training state of this version ({FORMAT})")
     try:
         state = TrainingState(config_from(content.pop("config")), **content)
     except (ConfigError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: its configuration is not one of this version ({error})") from None
+        raise TrainingError(f"{path}: invalid training state: bad configuration ({error})") from None
     _check_values(path, state)
     return state
 
@@ -107,7 +116,7 @@ def _check_values(path: Path, state: TrainingState) -> None:
     fields = {
         "iteration sequences windows pictures": lambda value: type(value) is int and value >= 0,
         "seconds": lambda value: type(value) in (int, float) and math.isfinite(value),
-        "machine origin tutor": lambda value: isinstance(value, str),
+        "machine origin teacher": lambda value: isinstance(value, str),
         "network average": plain_tensors,
         "optimiser": lambda value: isinstance(value, dict),
         "changes": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
@@ -116,4 +125,4 @@ def _check_values(path: Path, state: TrainingState) -> None:
     for names, fine in fields.items():
         for name in names.split():
             if not fine(getattr(state, name)):
-                raise TrainingError(f"{path}: not a training state: its {name} is none")
+                raise TrainingError(f"{path}: invalid training state: bad value for '{name}'")

@@ -1,4 +1,4 @@
-"""Held-out sequences: the same ones at every validation, their scores and a picture of them."""
+"""Validation: held-out sequences, the same at every validation, their scores and a picture of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def held_out_sequences(
     bins: int,
     seed: int = SEED,
 ) -> Sequences:
-    """Simulate `count` sequences, one by one so that memory stays small; the same for the same pictures and seed."""
+    """Simulate `count` sequences one by one, to save memory; the same for the same pictures and seed."""
     device = pictures.bytes.device
     parts = [
         simulate(pictures, simulation, 1, windows, size, bins, torch.Generator(device).manual_seed(seed + i))
@@ -39,10 +39,7 @@ def held_out_sequences(
 
 
 def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequences:
-    """The sequences that a training validates on: its own kind of scenes and cameras, made of held-out pictures.
-
-    There are no rests in them: while nothing is told of a scene, its image scores again and again what it did before.
-    """
+    """Simulate validation sequences: scenes and cameras as in training, from held-out pictures, without rests."""
     v, motion = config.validation, replace(config.simulation.motion, rests=0.0)
     simulation = replace(config.simulation, motion=motion)
     return held_out_sequences(pictures, simulation, v.sequences, v.windows, (v.size, v.size), config.network.bins)
@@ -50,10 +47,10 @@ def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequence
 
 @torch.inference_mode()
 def reconstruct(network: Network, sequences: Sequences, batch: int = 8) -> tuple[Tensor, float | None]:
-    """Run a network freely over sequences, normalised as its weights want it.
+    """Reconstruct sequences from the first window on, without teacher forcing.
 
     Returns:
-        images float32 (T, N, 1, H, W) clipped to [0, 1], and the share of zeros in the sparse codes, if it has any.
+        images float32 (T, N, 1, H, W) clipped to [0, 1], and the share of zeros in the sparse codes (None without).
     """
     images, zeros = [], []
     for part in sequences.voxels.split(batch, 1):
@@ -68,7 +65,7 @@ def reconstruct(network: Network, sequences: Sequences, batch: int = 8) -> tuple
 
 
 def score(images: Tensor, truth: Tensor, perceptual: Distance | None = None) -> dict[str, float]:
-    """Means over images (..., 1, H, W): MSE, PSNR and SSIM as they are, the same of both equalised, and LPIPS."""
+    """Return means over images (..., 1, H, W): MSE, PSNR, SSIM, the same after equalisation, and LPIPS."""
     images, truth = images.reshape(-1, 1, *images.shape[-2:]).cpu(), truth.reshape(-1, 1, *truth.shape[-2:]).cpu()
     scores = _three(images, truth)
     levelled = [torch.from_numpy(np.stack([equalise(i[0].numpy()) for i in x]))[:, None] for x in (images, truth)]
@@ -88,7 +85,7 @@ def _three(a: Tensor, b: Tensor) -> dict[str, float]:
 
 
 def image_grid(sequences: Sequences, images: Tensor, rows: int = 6, columns: int = 4) -> np.ndarray:
-    """uint8 picture: a sequence a row, at some of its windows events (bright: positive), reconstruction and truth."""
+    """Draw a uint8 picture: for each sequence a row with events, reconstruction and truth at some of its windows."""
     windows, count = images.shape[:2]
     times = np.linspace(0, windows - 1, columns).round().astype(int)
     lines = []
@@ -102,10 +99,10 @@ def image_grid(sequences: Sequences, images: Tensor, rows: int = 6, columns: int
 
 
 def averaged_network(network: Network, average: dict[str, Tensor], amp: bool) -> Network:
-    """A copy of the network that holds its averaged weights, for evaluation.
+    """Return a copy of the network with its averaged weights, for evaluation.
 
-    After a training with automatic mixed precision its convolutions' kernels are rounded to bfloat16, as they were in
-    every step of it: run in bf16 it is then the same network, and its images stay nearer to fp32's.
+    After training with mixed precision the convolution kernels are rounded to bfloat16, as in every training step: the
+    network is then the same in bf16, and its images are closer to those in fp32.
     """
     copy = make_network(network.config)
     copy.load_state_dict(average)

@@ -119,18 +119,8 @@ def test_bad_input_ends_with_one_clear_line_and_code_2(tmp_path, pictures, monke
     assert not (tmp_path / "x.bag").exists()
 
 
-def test_the_sample_recording_is_what_its_recipe_makes(tmp_path, monkeypatch, capsys):
+def test_the_sample_recording_is_what_its_readme_says():
     sample = ROOT / "cista_ros" / "samples" / "landscape.bag"
+    readme = (sample.parent / "README.md").read_text()
     assert sample.stat().st_size < 1.5e6
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import render_pictures
-
-    render_pictures.main(tmp_path / "pictures")
-    recipe = (ROOT / "cista_ros" / "samples" / "README.md").read_text()
-    line = next(line for line in recipe.splitlines() if line.startswith("cista simulate")).split()[4:]
-    code, said = cista(monkeypatch, capsys, "simulate", tmp_path / "pictures", "-o", tmp_path / "again.bag", *line[1:])
-    assert code == 0, said
-    shipped, again = events_of(sample), events_of(tmp_path / "again.bag")
-    # Another torch or another processor may round a crossing the other way.
-    assert abs(len(shipped) - len(again)) < 0.01 * len(shipped)
-    assert f"{len(shipped):,}".replace(",", " ") in recipe
+    assert f"{len(events_of(sample)):,}".replace(",", " ") in readme

@@ -46,7 +46,7 @@ def cista(tmp_path, monkeypatch, capsys):
 def test_train_resume_and_begin_from_weights(cista, tmp_path):
     code, said = cista("quick.yaml", "-o", "out", "--minutes", "0", "--set", "iterations=3")
     assert code == 0 and "channels: 4" in said and "pictures: 2 to train on, 1 held out" in said
-    assert f"go on with: cista train --resume out/{STATE} --pictures pictures -o out" in said
+    assert f"continue with: cista train --resume out/{STATE} --pictures pictures -o out" in said
     code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "loss.temporal=0.5")
     assert code == 0 and "finished after 3 iterations" in said
     state = load_state(tmp_path / "out" / STATE)
@@ -58,21 +58,21 @@ def test_train_resume_and_begin_from_weights(cista, tmp_path):
     assert code == 0
     first, second = (load_network(tmp_path / name / WEIGHTS).state_dict() for name in ("out", "next"))
     assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
-    assert "Began with:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
+    assert "Initial weights:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
 
 
 def test_train_another_network_than_the_recipe_s(cista, tmp_path):
-    firenet = ["quick.yaml", "--model", "firenet", "--set", "network.channels=4", "--set", "teacher.start=0.5"]
+    firenet = ["quick.yaml", "--model", "firenet", "--set", "network.channels=4", "--set", "forcing.start=0.5"]
     code, said = cista(*firenet, "-o", "out")
-    assert code == 0 and "without effect on a network of the kind firenet: teacher, optimiser.forget_bias" in said
+    assert code == 0 and "settings without effect on firenet: forcing, optimiser.forget_bias" in said
     assert load_network(tmp_path / "out" / WEIGHTS).name == "firenet"
     code, said = cista(*firenet, "-o", "next", "--from", f"out/{WEIGHTS}")
     assert code == 0, said
     code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--model", "e2vid")
-    assert code == 2 and "the state is of another architecture: FirenetConfig" in said
+    assert code == 2 and "another architecture: FirenetConfig" in said
     for more in (["--from", f"out/{WEIGHTS}"], ["--from", f"out/{WEIGHTS}", "--adapt"]):
         code, said = cista("quick.yaml", "-o", "new", *more)
-        assert code == 2 and ("another architecture" in said or "only CISTA's can be" in said)
+        assert code == 2 and ("another architecture" in said or "need CISTA networks" in said)
 
 
 def test_train_goes_on_with_a_wider_network(cista, tmp_path):
@@ -85,23 +85,29 @@ def test_train_goes_on_with_a_wider_network(cista, tmp_path):
     assert "narrow.safetensors, widened to twice" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_train_learns_from_a_tutor_and_the_card_names_it(cista, tmp_path):
-    save_network(Cista(CistaConfig(channels=6)), tmp_path / "tutor.safetensors")
-    code, said = cista("quick.yaml", "-o", "out", "--tutor", "tutor.safetensors", "--set", "loss.distilled=0.5")
-    assert code == 0 and "distilled" in said
+def test_train_learns_from_a_teacher_named_in_the_card(cista, tmp_path):
+    save_network(Cista(CistaConfig(channels=6)), tmp_path / "teacher.safetensors")
+    code, said = cista("quick.yaml", "-o", "out", "--teacher", "teacher.safetensors", "--set", "loss.distillation=0.5")
+    assert code == 0 and "distillation" in said
     card = (tmp_path / "out" / "card.md").read_text()
-    assert "**Tutor:** tutor.safetensors (SHA-256 " in card and "distilled: 0.5" in card
+    assert "**Teacher:** teacher.safetensors (SHA-256 " in card and "distillation: 0.5" in card
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["quick.yaml", "-o", "out", "--tutor", "wide.safetensors"], "--tutor and loss.distilled need each other"),
-        (["quick.yaml", "-o", "out", "--set", "loss.distilled=0.5"], "--tutor and loss.distilled need each other"),
+        (
+            ["quick.yaml", "-o", "out", "--teacher", "wide.safetensors"],
+            "--teacher and loss.distillation need each other",
+        ),
+        (
+            ["quick.yaml", "-o", "out", "--set", "loss.distillation=0.5"],
+            "--teacher and loss.distillation need each other",
+        ),
         (["none.yaml", "-o", "out"], "none.yaml: No such file"),
         (["quick.yaml", "-o", "out", "--set", "data.sise=5"], "unknown key data.sise"),
         (["quick.yaml", "-o", "out", "--set", "network.channels=5"], "channels must be even"),
-        (["--resume", "none.pt", "-o", "out"], "none.pt: no such training state"),
+        (["--resume", "none.pt", "-o", "out"], "none.pt: file not found"),
         (["quick.yaml", "-o", "out", "--from", "wide.safetensors"], "weights of another architecture"),
         (["quick.yaml", "-o", "out", "--from", "wide.safetensors", "--adapt"], "do not fit a network of"),
     ],
@@ -128,6 +134,6 @@ def test_tensorboard_gets_losses_and_grids(cista, tmp_path):
 def test_a_state_is_not_written_over_and_not_resumed_as_another_network(cista):
     assert cista("quick.yaml", "-o", "out")[0] == 0
     code, said = cista("quick.yaml", "-o", "out")
-    assert code == 2 and f"go on with --resume out/{STATE}, or choose another -o" in said
+    assert code == 2 and f"continue with --resume out/{STATE}, or choose another -o" in said
     code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "network.channels=6")
-    assert code == 2 and "the state is of another architecture" in said
+    assert code == 2 and "another architecture" in said

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cista_ros.errors import RuntimeUnavailableError
 from cista_ros.networks import MODELS, make_network
-from cista_ros.training.elementwise import check_tools, compile_elementwise
+from cista_ros.training.elementwise import check_compiler, compile_elementwise
+from cista_ros.training.state import TrainingError
 
 
 def images_and_gradients(network, voxels):
@@ -59,5 +59,5 @@ def test_under_autocast_codes_are_bf16_and_images_stay_near():
 def test_a_missing_compiler_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "g++-of-nowhere -O2")
-    with pytest.raises(RuntimeUnavailableError, match=r"compile: true needs .* no g\+\+-of-nowhere"):
-        check_tools(torch.device("cpu"), "compile: true")
+    with pytest.raises(TrainingError, match=r"g\+\+-of-nowhere is not installed"):
+        check_compiler(torch.device("cpu"))

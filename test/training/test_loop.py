@@ -11,9 +11,9 @@ import torch
 from small import config, pictures, trainer
 
 from cista_ros.networks import load_network, make_network
-from cista_ros.training.beginning import new_network, without_effect
 from cista_ros.training.card import read_summary
 from cista_ros.training.loop import train
+from cista_ros.training.start import new_network, unused_settings
 from cista_ros.training.state import TrainingError, TrainingState, load_state
 from cista_ros.training.trainer import CARD, STATE, WEIGHTS, Trainer
 from cista_ros.training.validation import reconstruct, validation_sequences
@@ -54,40 +54,42 @@ def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-def test_a_share_of_the_loss_is_taken_against_the_images_of_the_tutor(share):
-    tutor = trainer("seed=5").network
-    taught = Trainer(TrainingState(config(f"loss.distilled={share}")), pictures(), LONE, tutor=tutor)
+def test_a_share_of_the_loss_is_taken_against_the_images_of_the_teacher(share):
+    teacher = trainer("seed=5").network
+    taught = Trainer(TrainingState(config(f"loss.distillation={share}")), pictures(), LONE, teacher=teacher)
     untaught = trainer()
     told, plain = taught.iterate(), untaught.iterate()
-    assert float(told["distilled"]) != float(plain["total"])
-    expected = share * told["distilled"] + (1 - share) * plain["total"]
+    assert float(told["distillation"]) != float(plain["total"])
+    expected = share * told["distillation"] + (1 - share) * plain["total"]
     torch.testing.assert_close(told["total"], expected)
 
 
-def test_a_network_that_is_its_own_tutor_learns_brightness_only():
-    def distilled(tutor):
-        state = TrainingState(config("loss.distilled=1", "teacher.start=0"))
+def test_a_network_that_is_its_own_teacher_learns_brightness_only():
+    def distillation(teacher):
+        state = TrainingState(config("loss.distillation=1", "forcing.start=0"))
         state.network = {key: value.clone() for key, value in own.state_dict().items()}
-        return float(Trainer(state, pictures(), LONE, tutor=tutor).iterate()["distilled"])
+        return float(Trainer(state, pictures(), LONE, teacher=teacher).iterate()["distillation"])
 
-    own = trainer("teacher.start=0").network
-    assert distilled(own) < distilled(trainer("teacher.start=0", "seed=5").network)
-
-
-def test_any_network_can_be_the_tutor_of_a_training_in_bf16():
-    tutor = make_network("firenet")
-    parts = Trainer(TrainingState(config("loss.distilled=0.5", "amp=true")), pictures(), LONE, tutor=tutor).iterate()
-    assert float(parts["distilled"]) > 0
+    own = trainer("forcing.start=0").network
+    assert distillation(own) < distillation(trainer("forcing.start=0", "seed=5").network)
 
 
-def test_a_tutor_and_its_share_need_each_other():
-    for share, tutor in ((0.5, None), (0.0, trainer().network)):
+def test_any_network_can_be_the_teacher_of_a_training_in_bf16():
+    teacher = make_network("firenet")
+    parts = Trainer(
+        TrainingState(config("loss.distillation=0.5", "amp=true")), pictures(), LONE, teacher=teacher
+    ).iterate()
+    assert float(parts["distillation"]) > 0
+
+
+def test_a_teacher_and_its_share_need_each_other():
+    for share, teacher in ((0.5, None), (0.0, trainer().network)):
         with pytest.raises(ValueError, match="need each other"):
-            Trainer(TrainingState(config(f"loss.distilled={share}")), pictures(), LONE, tutor=tutor)
+            Trainer(TrainingState(config(f"loss.distillation={share}")), pictures(), LONE, teacher=teacher)
 
 
 def test_it_learns_a_batch_by_heart():
-    run = trainer("optimiser.learning_rate=5e-3", "optimiser.warm_up=0", "teacher.start=0")
+    run = trainer("optimiser.learning_rate=5e-3", "optimiser.warm_up=0", "forcing.start=0")
     values = []
     for _ in range(50):
         values += losses(run, 1)
@@ -132,9 +134,7 @@ def test_a_gradient_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_p
         return parts
 
     run.loss = poisoned
-    with pytest.raises(
-        TrainingError, match=r"iteration 3: the gradient is not finite .* smaller optimiser.learning_rate"
-    ):
+    with pytest.raises(TrainingError, match=r"iteration 3: the gradient is not finite"):
         train(run, tmp_path, lambda line: None)
     kept = load_state(tmp_path / STATE)
     assert kept.iteration == 3 and all(v.isfinite().all() for v in kept.network.values())
@@ -168,18 +168,18 @@ def test_thresholds_stay_at_least_zero_if_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("name", "in_vain"),
+    ("name", "unused"),
     [
         ("cista-lstc", []),
         ("spade-e2vid", ["loss.sparsity", "optimiser.theta"]),
-        ("e2vid", ["teacher", "loss.sparsity", "optimiser.theta"]),
-        ("firenet", ["teacher", "loss.sparsity", "optimiser.theta", "optimiser.forget_bias"]),
+        ("e2vid", ["forcing", "loss.sparsity", "optimiser.theta"]),
+        ("firenet", ["forcing", "loss.sparsity", "optimiser.theta", "optimiser.forget_bias"]),
     ],
 )
-def test_peers_train_and_the_card_tells_which_settings_they_have_no_use_for(tmp_path, name, in_vain):
+def test_peers_train_and_the_card_tells_which_settings_they_have_no_use_for(tmp_path, name, unused):
     narrow = [f"model={name}", "network.channels=4", "iterations=2", "validation.every=2"]
     run = trainer(*narrow, "loss.sparsity=0.1", "optimiser.theta=nonnegative")
-    assert without_effect(run.config, run.network) == in_vain
+    assert unused_settings(run.config, run.network) == unused
     train(run, tmp_path, lambda line: None)
     network = load_network(tmp_path / WEIGHTS)
     assert network.name == name and network.conventions.normalise
@@ -188,8 +188,8 @@ def test_peers_train_and_the_card_tells_which_settings_they_have_no_use_for(tmp_
     assert summary.parameters == sum(p.numel() for p in run.network.parameters())
     assert ("zeros" in summary.scores) == (name == "cista-lstc")
     card = (tmp_path / CARD).read_text()
-    assert f"of the kind {name} (bins 5, channels 4" in card and f"--model {name} --from" in card
-    assert (f"Without effect** on this kind of network: {', '.join(in_vain)}." in card) == bool(in_vain)
+    assert f"Architecture {name} (bins 5, channels 4" in card and f"--model {name} --from" in card
+    assert (f"on this architecture: {', '.join(unused)}." in card) == bool(unused)
 
 
 def test_the_forget_gates_of_all_convlstms_begin_open():
@@ -204,7 +204,7 @@ def test_a_state_whose_weights_are_those_of_another_network_is_refused(tmp_path)
     run.save(tmp_path)
     state = load_state(tmp_path / STATE)
     state.config = config()
-    with pytest.raises(TrainingError, match=r"weights are not those of its own network \(CistaConfig"):
+    with pytest.raises(TrainingError, match=r"do not fit its own network \(CistaConfig"):
         trainer(state=state)
 
 

@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 from cista_ros.evaluation.metrics import ssim
 from cista_ros.training.config import LossConfig
-from cista_ros.training.losses import SequenceLoss, equalised, fitted, last_told
+from cista_ros.training.losses import SequenceLoss, equalised, fitted, last_informed
 
 T, N, SIDE = 5, 2, 24
 
@@ -111,15 +111,15 @@ def test_in_windows_without_events_what_was_shown_before_them_is_held() -> None:
     still = torch.zeros(5, 2, dtype=torch.bool)
     still[1:3, 0] = True
 
-    told = last_told(images, still, None)
+    told = last_informed(images, still, None)
     wanted = truth[1:].clone()
     wanted[1:3, 0] = images[0, 0]
     parts = SequenceLoss(LossConfig(first_window=0))(images, truth, torch.tensor(0.0), 0, T, (still, told))
     assert torch.isclose(parts["l1"], (images - wanted).abs().mean())
 
     # In pieces it is the same.
-    first = last_told(images[:2], still[:2], None)
-    assert torch.equal(told, torch.cat((first, last_told(images[2:], still[2:], first[-1]))))
+    first = last_informed(images[:2], still[:2], None)
+    assert torch.equal(told, torch.cat((first, last_informed(images[2:], still[2:], first[-1]))))
 
 
 def test_the_temporal_term_can_be_taken_on_the_end_of_a_sequence_only():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from small import config
 
-from cista_ros.training.schedule import ema_decay, learning_rate, sequence_length, teacher_probability
+from cista_ros.training.trainer import ema_decay, forcing_probability, learning_rate, sequence_length
 
 
 def rates(schedule: str, iterations: int = 100) -> list[float]:
@@ -34,7 +34,7 @@ def test_their_shapes():
 def test_sequences_grow_and_teaching_ends():
     wanted = config()
     assert [sequence_length(wanted, i) for i in (0, 2, 4, 5)] == [3, 4, 4, 4]
-    assert [teacher_probability(wanted, i) for i in (0, 2, 4, 9)] == [0.5, 0.25, 0.0, 0.0]
+    assert [forcing_probability(wanted, i) for i in (0, 2, 4, 9)] == [0.5, 0.25, 0.0, 0.0]
 
 
 def test_the_average_soon_forgets_the_random_start():

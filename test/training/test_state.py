@@ -32,7 +32,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(states.torch, "save", half_written)
-    with pytest.raises(TrainingError, match=r"state.pt: could not be written .*No space left.*saved before it is kept"):
+    with pytest.raises(TrainingError, match=r"cannot write .*state.pt .*No space left.*previous file is kept"):
         save_state(TrainingState(config(), iteration=2), path)
     assert load_state(path).iteration == 1
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
@@ -44,7 +44,7 @@ def test_a_write_that_fails_half_way_leaves_the_last_state(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(TrainingError, match="could not be written"):
+        with pytest.raises(TrainingError, match="cannot write"):
             save_state(TrainingState(config(), iteration=2, network={"w": torch.zeros(10**6)}), path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -60,11 +60,11 @@ class Evil:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda p: None, "no such training state"),
-        (lambda p: p.write_bytes(b"garbage"), "not a training state"),
-        (lambda p: p.write_bytes(pickle.dumps(Evil(), protocol=2)), "not a training state"),
-        (lambda p: torch.save({"state_dict": {}}, p), "not a training state of this program"),
-        (lambda p: torch.save({"format": states.FORMAT, "config": {"speed": 1}}, p), "not one of this version .*speed"),
+        (lambda p: None, "file not found"),
+        (lambda p: p.write_bytes(b"garbage"), "invalid training state"),
+        (lambda p: p.write_bytes(pickle.dumps(Evil(), protocol=2)), "invalid training state"),
+        (lambda p: torch.save({"state_dict": {}}, p), "not a training state of this version"),
+        (lambda p: torch.save({"format": states.FORMAT, "config": {"speed": 1}}, p), "bad configuration .*speed"),
     ],
 )
 def test_other_files_are_refused(tmp_path, capsys, write, message):
@@ -83,5 +83,5 @@ def test_other_files_are_refused(tmp_path, capsys, write, message):
 def test_a_state_whose_values_are_of_another_kind(tmp_path, name, value):
     state = TrainingState(TrainingConfig(), **{name: value})
     save_state(state, tmp_path / "state.pt")
-    with pytest.raises(TrainingError, match=f"not a training state: its {name} is none"):
+    with pytest.raises(TrainingError, match=f"bad value for '{name}'"):
         load_state(tmp_path / "state.pt")

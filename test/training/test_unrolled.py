@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cista_ros.networks import MODELS, Cista, CistaConfig, make_network
-from cista_ros.training.unrolled import Unrolled, detach
+from cista_ros.training.trainer import Unrolled, detach
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -11,9 +11,8 @@ import cv2
 import torch
 from small import SETTINGS, pictures, trainer
 
-from cista_ros.training.schedule import learning_rate
 from cista_ros.training.state import load_state
-from cista_ros.training.trainer import STATE
+from cista_ros.training.trainer import STATE, learning_rate
 from cista_ros.training.workers import Workers
 
 ROOT = Path(__file__).parents[2]
