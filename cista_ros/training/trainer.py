@@ -71,8 +71,7 @@ class Trainer:
         self.network.conventions = Conventions(normalise=config.data.normalise)
         self.thresholds = thresholds(self.network) if config.optimiser.theta == "nonnegative" else []
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.network.to(device=self.device)
-        self.network.to(memory_format=layout)  # type: ignore[call-overload]
+        self.network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.average = {
             key: value.to(self.device).clone() for key, value in (state.average or self.network.state_dict()).items()
         }

@@ -56,8 +56,8 @@ def test_each_process_takes_the_gpu_of_its_rank(monkeypatch):
     assert backends == ["nccl"] and group.device == torch.device("cuda", 0)
 
 
-def test_a_tutor_runs_on_the_gpu():
-    tutor = trainer("seed=5").network
-    settings = TrainingState(config("loss.distilled=0.5"))
-    taught = Trainer(settings, pictures(), Workers(0, 1, CUDA), tutor=tutor)
+def test_a_teacher_runs_on_the_gpu():
+    teacher = trainer("seed=5").network
+    settings = TrainingState(config("loss.distillation=0.5"))
+    taught = Trainer(settings, pictures(), Workers(0, 1, CUDA), teacher=teacher)
     assert losses(taught, 1) != losses(trainer(), 1)

@@ -7,16 +7,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cista_ros.networks import MODELS, Cista, CistaConfig, make_network
+from cista_ros.networks import MODELS, Cista, CistaConfig, Network, make_network
 from cista_ros.training.trainer import Unrolled, detach
+
+
+def narrow(name: str) -> Network:
+    published = MODELS[name]
+    return make_network(published if isinstance(published.channels, tuple) else replace(published, channels=4))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_forced_windows_see_the_true_image_if_the_network_is_fed_back_at_all(name):
     torch.manual_seed(0)
-    network = make_network(replace(MODELS[name], channels=4)).eval()
+    network = narrow(name).eval()
     unrolled = Unrolled(network)
-    voxels, truth, other = torch.randn(3, 2, 5, 17, 22), torch.rand(3, 2, 1, 17, 22), torch.rand(3, 2, 1, 17, 22)
+    voxels, truth, other = torch.randn(3, 2, 5, 21, 26), torch.rand(3, 2, 1, 21, 26), torch.rand(3, 2, 1, 21, 26)
     second = torch.tensor([[False, False], [True, False], [False, False]])
 
     with torch.no_grad():
@@ -35,8 +40,8 @@ def test_forced_windows_see_the_true_image_if_the_network_is_fed_back_at_all(nam
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_detached_state_goes_on_without_its_graph(name):
-    network = make_network(replace(MODELS[name], channels=4)).eval()
-    voxel = torch.randn(1, 5, 16, 16)
+    network = narrow(name).eval()
+    voxel = torch.randn(1, 5, 20, 20)
     _, state = network(voxel)
     cut = detach(state)
     assert type(cut) is type(state)
@@ -49,7 +54,7 @@ def test_a_detached_state_goes_on_without_its_graph(name):
 def test_a_compiled_step_gives_the_same_images():
     torch.manual_seed(0)
     network = Cista(CistaConfig(channels=4, iterations=1))
-    voxels, truth = torch.randn(3, 2, 5, 16, 16), torch.rand(3, 2, 1, 16, 16)
+    voxels, truth = torch.randn(3, 2, 5, 20, 20), torch.rand(3, 2, 1, 16, 16)
     forced = torch.zeros(3, 2, dtype=torch.bool)
     plain = Unrolled(network)(voxels, truth, forced, None)[0]
     # The eager backend: what matters here is that a compiled module is taken at all, and it needs no compiler.
