@@ -54,7 +54,7 @@ def test_a_detached_state_goes_on_without_its_graph(name):
 def test_a_compiled_step_gives_the_same_images():
     torch.manual_seed(0)
     network = Cista(CistaConfig(channels=4, iterations=1))
-    voxels, truth = torch.randn(3, 2, 5, 20, 20), torch.rand(3, 2, 1, 16, 16)
+    voxels, truth = torch.randn(3, 2, 5, 16, 16), torch.rand(3, 2, 1, 16, 16)
     forced = torch.zeros(3, 2, dtype=torch.bool)
     plain = Unrolled(network)(voxels, truth, forced, None)[0]
     # The eager backend: what matters here is that a compiled module is taken at all, and it needs no compiler.
