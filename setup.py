@@ -44,6 +44,8 @@ setup(
     package_data={
         NAME: [
             "py.typed",
+            "evaluation/paper.csv",
+            "evaluation/report.html.jinja",
             "runtime/native/*.cpp",
             "samples/*",
             "training/recipes/*.yaml",
@@ -85,9 +87,12 @@ setup(
     ],
     extras_require={
         # h5py: LPIPS with Keras weights. lpips is not listed: it needs torchvision, and with it another torch.
-        "evaluation": ["h5py", "matplotlib", "scikit-image"],
+        "evaluation": ["h5py", "jinja2", "joblib", "matplotlib", "pandas"],
+        "dask": ["distributed"],
         # `colcon test` runs pytest only if this extra names it.
-        "test": ["h5py", "hypothesis", "matplotlib", "pytest<9", "ruff", "scikit-image"],
+        "test": [
+            *("h5py", "hypothesis", "jinja2", "joblib", "matplotlib", "pandas", "pytest<9", "ruff", "scikit-image"),
+        ],
         "onnx": ["onnx", "onnxruntime"],  # cista export, runtime onnx
         "train": ["h5py", "tensorboard"],  # perceptual loss from files; training curves
     },

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from cista_ros.benchmark.machine import describe_machine
-from cista_ros.evaluation.metrics import ssim
 from cista_ros.event_filter import EventFilter
+from cista_ros.metrics import ssim
 from cista_ros.networks import find_weights, load_network
 from cista_ros.pipeline import reconstruct_recording
 from cista_ros.reconstructor import Reconstructor, choose_device

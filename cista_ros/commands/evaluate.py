@@ -11,14 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ..evaluation.jobs import Job, Outcome
+RECORDING_SUFFIXES = (".bag", ".mcap", ".db3", ".zip", ".raw", ".hdf5", ".h5", ".aedat4", ".dat")
 
 
 class RestClips(str, Enum):
@@ -39,65 +36,68 @@ class ProtocolName(str, Enum):
 
 
 def evaluate(
-    recordings: Annotated[list[Path], typer.Argument(help="ROS 1 bags, rosbag2, or ECD text (folder or zip).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to, and to resume from.")],
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings with camera frames, or folders of them.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Output folder; an interrupted run continues in it.")],
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="Shipped or downloaded weights by name, or a file; NAME=FILE names it. Repeat, or A,B."),
+        typer.Option(help="Shipped or downloaded weights by name, FILE, or NAME=FILE; repeatable, or A,B."),
     ] = None,
-    protocol: Annotated[ProtocolName, typer.Option(help="What is scored, and how.")] = ProtocolName.icassp2022,
-    paper: Annotated[bool, typer.Option("--paper", help="Put the paper's numbers beside.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes that work side by side.", min=1)] = 1,
+    protocol: Annotated[
+        ProtocolName, typer.Option(help="Which frames are scored, and how; real: short real clips, with a rest test.")
+    ] = ProtocolName.icassp2022,
+    paper: Annotated[bool, typer.Option("--paper", help="Also show the paper's published scores.")] = False,
+    jobs: Annotated[int, typer.Option(help="Number of processes on this machine.", min=1)] = 1,
+    dask: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers do the work; all paths must be valid there.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    sheets: Annotated[int, typer.Option(help="Frames of each sequence in its contact sheet.", min=0)] = 4,
-    video: Annotated[bool, typer.Option("--video", help="Also a video of all methods side by side.")] = False,
-    figures: Annotated[bool, typer.Option(help="Sheets, error maps, plots (need matplotlib) and report.html.")] = True,
+    sheets: Annotated[int, typer.Option(help="Frames per sequence in the contact sheet.", min=0)] = 4,
+    video: Annotated[bool, typer.Option("--video", help="Also write a video of all methods side by side.")] = False,
+    figures: Annotated[bool, typer.Option(help="Write contact sheets, error maps, plots and report.html.")] = True,
     squeeze: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Keras backbone (.h5) and LPIPS heads (.pth), for 'LPIPS-squeeze (Keras weights)'."),
+        typer.Option(help="Keras backbone (.h5) and LPIPS heads (.pth) of LPIPS-squeeze (Keras weights)."),
     ] = None,
     rest: Annotated[
         RestClips, typer.Option(help="Protocol real: recordings after which a camera at rest is simulated.")
     ] = RestClips.all,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="Image of the pixels that count (not zero): FILE or SEQUENCE=FILE; repeatable."),
+        typer.Option(help="Image of the pixels that count (not 0): FILE or SEQUENCE=FILE; repeatable."),
     ] = None,
-    events_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear events.")] = None,
-    frames_topic: Annotated[str | None, typer.Option(help="Needed when several topics bear images.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON instead of tables.")] = False,
+    events_topic: Annotated[str | None, typer.Option(help="Events topic, if a recording has more than one.")] = None,
+    frames_topic: Annotated[str | None, typer.Option(help="Frames topic, if a recording has more than one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
-    """Score networks on recordings: OUTPUT/tables.md, tables.tex, scores.json, scores/*/*.csv and report.html.
+    """Score networks against camera frames: write tables.md, tables.tex, scores.json, scores/*/*.csv, report.html.
 
-    A run that was broken off goes on where it was when it is started again in the same folder. Exit code 1 if a
-    sequence failed; the others are done all the same.
+    Finished work is not repeated when the same command is given again. A recording that fails is named, the others
+    continue; the exit code is then 1.
     """
     from rich.console import Console
 
     from ..benchmark.machine import describe_machine
     from ..evaluation.figures import illustrate, new_figure
-    from ..evaluation.jobs import Failure, Job
-    from ..evaluation.metrics import find_metrics
     from ..evaluation.protocols import PROTOCOLS, EvaluationError
-    from ..evaluation.report import write_report
-    from ..evaluation.tables import as_json as to_json
-    from ..evaluation.tables import summarise
-    from ..evaluation.typeset import as_latex, as_markdown
+    from ..evaluation.report import Summary, as_latex, as_markdown, write_report
+    from ..evaluation.report import as_json as to_json
+    from ..evaluation.run import Failure, Job, Result, run_jobs
+    from ..evaluation.scores import choose_scores
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
     from ..util.atomic import write_text
 
     choose_device(device)
     if figures:
-        new_figure(1, 1)  # whoever has no matplotlib is told before the work, not after it
+        new_figure(1, 1)  # fails now, not after the work, without matplotlib
     chosen = PROTOCOLS[protocol.value]
     if paper and not chosen.name.startswith("icassp2022"):
-        raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022; those of {chosen.name} are not")
+        raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022, not of {chosen.name}")
     sequences = _sequences(recordings)
     masks = _masks(mask or [], sequences)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
     models = {method: model_of(load_network(file)) for method, file in methods.items()}
-    metrics = find_metrics(chosen.metrics, squeeze)
+    scores = choose_scores(chosen.metrics, squeeze)
     todo = [
         Job(
             recording=recording,
@@ -105,7 +105,7 @@ def evaluate(
             weights=file,
             method=method,
             protocol=chosen.name,
-            metrics=metrics,
+            scores=scores,
             folder=output,
             device=device,
             pictures=None if video else sheets,
@@ -119,16 +119,22 @@ def evaluate(
     ]
     console = Console(stderr=True)
     with _full_disk_explained(output):
-        outcomes = _work(todo, jobs, console)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-        results = [outcome for outcome in outcomes if not isinstance(outcome, Failure)]
-        summary = summarise(chosen, metrics, results, failures, list(sequences), models, paper)
+        outcomes = {}
+        for job, outcome in run_jobs(todo, jobs, dask):
+            outcomes[job] = outcome
+            done = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.frames)} frames"
+            progress = f"[{len(outcomes)}/{len(todo)}] {job.sequence}, {job.method}: {done}"
+            console.print(progress, markup=False, highlight=False, soft_wrap=True)
+        ordered = [outcomes[job] for job in todo]
+        failures = [outcome for outcome in ordered if isinstance(outcome, Failure)]
+        results = [outcome for outcome in ordered if isinstance(outcome, Result)]
+        summary = Summary(chosen, scores, results, failures, list(sequences), models, paper)
         about = {"command": shlex.join(["cista", *sys.argv[1:]]), "machine": describe_machine(choose_device(device))}
-        scores = json.dumps({**about, **to_json(summary)}, indent=1) + "\n"
-        write_text(output / "scores.json", scores)
+        content = json.dumps({**about, **to_json(summary)}, indent=1) + "\n"
+        write_text(output / "scores.json", content)
         write_text(output / "tables.md", as_markdown(summary))
         write_text(output / "tables.tex", as_latex(summary))
-        typer.echo(scores if as_json else as_markdown(summary), nl=False)
+        typer.echo(content if as_json else as_markdown(summary), nl=False)
         if figures and results:
             shown = illustrate(output, summary, sheets, video)
             write_report(output / "report.html", "Event camera reconstructions, compared", summary, shown)
@@ -151,29 +157,29 @@ def _full_disk_explained(folder: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise EvaluationError(
-            f"{folder}: its disk is full; what was finished is kept: make room, and give the same command again"
+            f"{folder}: disk full; finished work is kept: free some space and repeat the command"
         ) from None
 
 
 def _methods(wanted: Sequence[str]) -> dict[str, Path]:
-    """Name -> checkpoint, of "NAME", "FILE" and "NAME=FILE", each perhaps several with commas between.
+    """Return name -> checkpoint of words "NAME", "FILE" and "NAME=FILE", or several separated by commas.
 
-    EvaluationError for names that cannot be, that come twice, or for none; CheckpointError for weights not found.
+    EvaluationError for impossible or repeated names, or none at all; CheckpointError for weights that are not found.
     """
     from ..evaluation.protocols import EvaluationError
     from ..networks import find_weights
 
     methods: dict[str, Path] = {}
     for word in (word for item in wanted for word in item.split(",") if word):
-        # A file is a file, also where its path holds "=".
+        # The path of a file may contain "=".
         whole = "=" not in word or Path(word).is_file()
         name, _, file = ("", "", word) if whole else word.partition("=")
         path = find_weights(file)
         name = name or path.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".safetensors")
         if "/" in name or name.startswith(("_", ".")):
-            raise EvaluationError(f"a method cannot be called {name!r}; name it: --weights NAME={file}")
+            raise EvaluationError(f"{name!r} cannot name a method; choose a name: --weights NAME={file}")
         if name in methods:
-            raise EvaluationError(f"two weights are called {name}; name them: --weights NAME={file}")
+            raise EvaluationError(f"two weights have the name {name}; choose another: --weights NAME={file}")
         methods[name] = path
     if not methods:
         raise EvaluationError(f"--weights {','.join(wanted)!r}: expected a name or a file")
@@ -196,35 +202,35 @@ def _masks(wanted: Sequence[str], sequences: dict[str, Path]) -> dict[str, Path]
 
 
 def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
-    """Name -> recording; the name is that of the file or folder, or of the link to it."""
+    """Return name -> recording; the name is that of the file or folder, or of the link to it.
+
+    A folder that is no recording itself stands for the recordings directly inside it.
+    """
     from ..errors import RecordingError
 
     sequences: dict[str, Path] = {}
     for path in recordings:
         if not path.exists():
             raise RecordingError(f"{path}: no such file or folder")
-        whole = Path(os.path.abspath(path))
-        name = whole.stem if path.is_file() else whole.name
-        if name in sequences:
-            raise RecordingError(f"{path}: another recording is called {name} too: {sequences[name]}")
-        sequences[name] = path
+        for one in _inside(path):
+            whole = Path(os.path.abspath(one))
+            name = whole.stem if one.is_file() else whole.name
+            if name in sequences:
+                raise RecordingError(f"{one}: another recording has the name {name}: {sequences[name]}")
+            sequences[name] = one
     return sequences
 
 
-def _work(todo: list[Job], processes: int, console: Console) -> list[Outcome]:
-    """Do all jobs, with a bar for whoever looks on; the outcomes in the order of the jobs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def _inside(path: Path) -> list[Path]:
+    """Return the recordings in a folder of recordings; else the path itself."""
+    from ..errors import RecordingError
+    from ..recordings import open_recording
 
-    from ..evaluation.jobs import Failure, run_jobs
-
-    outcomes: dict[Job, Outcome] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    frames = TextColumn("{task.fields[frames]}")
-    with Progress(*columns, frames, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("sequences and methods", total=len(todo), frames="")
-        for job, outcome in run_jobs(todo, processes, lambda n: progress.update(task, frames=f"{n} frames")):
-            outcomes[job] = outcome
-            progress.update(task, advance=1, frames="")
-            said = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.rows)} frames"
-            progress.console.print(f"{job.sequence}, {job.method}: {said}", markup=False, soft_wrap=True)
-    return [outcomes[job] for job in todo]
+    if not path.is_dir():
+        return [path]
+    inside = sorted(one for one in path.iterdir() if one.is_dir() or one.suffix in RECORDING_SUFFIXES)
+    try:
+        open_recording(path).close()
+        return [path]
+    except RecordingError:
+        return inside or [path]

@@ -5,7 +5,6 @@ PNG and PDF by matplotlib (an extra of this package), drawn without a display.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +13,15 @@ import cv2
 import numpy as np
 
 from ..util.video import VideoWriter
-from .metrics import METRICS
 from .pictures import EVENTS, FRAME, pictures_of, read_picture, spread
 from .protocols import EvaluationError
-from .results import Result
+from .run import Result
+from .scores import label_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .tables import Summary
+    from .report import Summary
 
 INCHES = 2.2  # width of a picture in a sheet
 CAPTION = 22  # pixels above a picture in a video
@@ -62,24 +61,24 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
     def show(caption: str, name: str, figure: Figure) -> None:
         shown.append((caption, save_figure(figure, folder / "figures" / name)))
 
-    pictures = pictures_of(folder, summary.protocol)
+    pictures = pictures_of(folder, summary.protocol.name)
     kept = {name: kept_stamps(summary.results, name) for name in summary.sequences}
     middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
     if len(middle) > 1:
         names = [name for name, _ in middle]
-        show("One frame of each sequence", "all_sequences", sheet(pictures, middle, names, summary.methods))
+        show("One frame of each sequence", "all_sequences", sheet(pictures, middle, names, list(summary.methods)))
     for name, stamps in kept.items():
         there = [r for r in summary.results if r.sequence == name]
         methods = [r.method for r in there]
         rows = [(name, stamp) for stamp in spread(stamps, sheets)]
-        seconds = {row["stamp_ns"]: row["seconds"] for r in there for row in r.rows}
+        seconds = {stamp: s for r in there for stamp, s in zip(r.frames["stamp_ns"], r.frames["seconds"], strict=True)}
         labels = [f"{seconds[stamp]:.2f} s" for _, stamp in rows]
         if rows:
             show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(pictures, rows, labels, methods))
-        if rows and any(r.metrics for r in there):
+        if rows and any(r.scores for r in there):
             show(f"{name}: error maps", f"{name}_errors", sheet(pictures, rows, labels, methods, errors=True))
-        if any(r.metrics and len(r.rows) > 1 for r in there):
-            plot = over_time(there, name, [table.metric for table in summary.tables])
+        if any(r.scores and len(r.frames) > 1 for r in there):
+            plot = over_time(there, name, summary.keys)
             show(f"{name}: scores over time", f"{name}_over_time", plot)
         if video and stamps:
             write_video(pictures, folder / "videos" / f"{name}.mp4", name, stamps, methods)
@@ -125,8 +124,8 @@ def sheet(
                 continue
             if picture.ndim == 3:
                 axis.imshow(picture[..., ::-1])
-            elif errors and kind in methods and row[FRAME] is not None:
-                difference = np.abs(picture.astype(np.float32) - row[FRAME]) / 255
+            elif errors and kind in methods and (frame := row[FRAME]) is not None:
+                difference = np.abs(picture.astype(np.float32) - frame) / 255
                 shown = axis.imshow(difference, cmap="magma", vmin=0, vmax=LARGEST_ERROR)
             else:
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
@@ -140,16 +139,14 @@ def sheet(
 def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> Figure:
     """Each metric against time, a line for each method."""
     chosen = [r for r in results if r.sequence == sequence]
-    keys = [key for key in keys if any(r.values(key) for r in chosen)]
+    keys = [key for key in keys if any(key in r.frames and r.frames[key].notna().any() for r in chosen)]
     figure = new_figure(8, 1.7 * len(keys) + 0.5)
     axes = figure.subplots(len(keys), 1, squeeze=False, sharex=True)[:, 0]
     for axis, key in zip(axes, keys, strict=True):
         for result in chosen:
-            line = [(row["seconds"], row[key]) for row in result.rows if not math.isnan(row.get(key, math.nan))]
-            axis.plot(
-                *zip(*line, strict=True), label=result.method, linewidth=1, marker="." if len(line) < 30 else None
-            )
-        axis.set_ylabel(METRICS[key].label.replace(" (", "\n("), fontsize=8)
+            line = result.frames[["seconds", key]].dropna()
+            axis.plot(line["seconds"], line[key], label=result.method, lw=1, marker="." if len(line) < 30 else None)
+        axis.set_ylabel(label_of(key)[:-2].replace(", ", ",\n"), fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
     figure.align_ylabels()
@@ -173,10 +170,10 @@ def write_video(folder: Path, path: Path, sequence: str, stamps: Sequence[int], 
     try:
         for stamp in stamps:
             pictures = [read_picture(folder, sequence, kind, stamp) for kind in kinds]
-            if any(picture is None for picture in pictures):
+            there = {kind: p for kind, p in zip(kinds, pictures, strict=True) if p is not None}
+            if len(there) < len(kinds):
                 raise EvaluationError(f"{sequence}: a picture of {stamp} is missing; run the evaluation again")
-            panels = [_captioned(p, "frame" if k == FRAME else k) for p, k in zip(pictures, kinds, strict=True)]
-            row = np.hstack(panels)
+            row = np.hstack([_captioned(p, "frame" if kind == FRAME else kind) for kind, p in there.items()])
             if writer is None:
                 writer = VideoWriter(path, *row.shape).__enter__()
             writer.write(row, stamp)

@@ -15,8 +15,8 @@ import numpy as np
 from ..tone_map import to_mono8
 from ..util.atomic import write_whole
 from ..util.drawing import draw_events
-from .metrics import VIEWS
 from .protocols import EvaluationError, Plan
+from .scores import VIEWS
 from .sequence import Compared
 
 FRAME, EVENTS = "_frame", "_events"

@@ -1,127 +1,339 @@
-"""One HTML page of an evaluation, complete in itself: tables, sheets and plots; nothing is loaded from elsewhere."""
+"""The tables of an evaluation, as data frames; written as Markdown, LaTeX, JSON, and one HTML page."""
 
 from __future__ import annotations
 
 import base64
+import json
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import pandas as pd
 
+from ..networks import Model
 from ..util.atomic import write_text
-from .metrics import METRICS
-from .results import Result
-from .tables import Summary
-from .typeset import Grid, grids
+from .protocols import ECD_SEQUENCES, Protocol
+from .run import Failure, Result
+from .scores import ScoreChoice, label_of, metric_of
 
-LOSSLESS = 101  # as cv2 has it for WebP
-LONGEST_WEBP = 16_383  # pixels of a side
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #0b6e99; }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 75rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
-.scroll { overflow-x: auto; margin: 1rem 0 .5rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--soft); }
-thead th { border-bottom: 2px solid var(--line); white-space: normal; vertical-align: bottom; }
-th:first-child, td:first-child { position: sticky; left: 0; background: Canvas; min-width: 7rem; }
-th:first-child, td:first-child, .words { text-align: left; white-space: normal; }
-tr.mean td { border-top: 2px solid var(--line); font-style: italic; }
-td.best { font-weight: 700; color: var(--accent); }
-td.paper { opacity: .7; }
-figure { margin: 1.5rem 0; }
-figcaption { font-weight: 600; }
-img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
-.scroll img { max-width: none; width: max(100%, 40rem); }
-ul { padding-left: 1.2rem; }
-@media (prefers-color-scheme: dark) { :root { --accent: #6cc7ee; } }
-"""
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+LOSSLESS, LONGEST_WEBP = 101, 16_383  # cv2's quality without loss; pixels of a WebP's side
+MEAN, PAPER_MEAN = "mean", "mean of the paper's seven"
+PAPER_NAMES = {  # of a kind of network, as the paper calls it
+    "cista": "CISTA",
+    "cista-d": "CISTA-D",
+    "cista-tc": "CISTA-TC",
+    "e2vid": "E2VID",
+    "firenet": "FireNet",
+    "spade-e2vid": "SPADE-E2VID",
+}
+
+
+def paper_scores() -> pd.DataFrame:
+    """Return the scores that the paper publishes (ICASSP 2022, Tables 1 and 2).
+
+    The index is (data, model): a sequence, "mean of real" or "mean of simulated", and a name of PAPER_NAMES. The
+    columns are scores.
+    """
+    return pd.read_csv(Path(__file__).with_name("paper.csv"), index_col=["data", "model"])
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table as it is printed.
+
+    Attributes:
+        title: of the table, printed over the row names.
+        data: numbers, and columns of words on the left.
+        decimals: of each column of numbers.
+        best: which cells of `data` are in bold.
+    """
+
+    title: str
+    data: pd.DataFrame
+    decimals: dict[str, int]
+    best: pd.DataFrame
+
+    def style(self, escape: str, bold: str) -> Styler:
+        """Return the table with its text escaped for "html" or "latex"; `bold`: a property of best cells."""
+        data = self.data.rename_axis(index=None, columns=self.title)
+        numbers = {column: f"{{:.{n}f}}" for column, n in self.decimals.items()}
+        style = data.style.format(numbers, na_rep="–", escape=escape)
+        style = style.format_index(escape=escape).format_index(escape=escape, axis=1)
+        style = style.format_index_names(escape=escape, axis=1)
+        return style.apply(lambda cells: np.where(self.best.loc[cells.index, cells.name], bold, ""), axis=0)
+
+    def as_markdown(self) -> str:
+        """Return the table as Markdown."""
+        lines = [[self.title, *self.data.columns], ["---", *(self._rule(c) for c in self.data.columns)]]
+        for i, (name, row) in enumerate(self.data.iterrows()):
+            cells = [self._text(column, value) for column, value in row.items()]
+            bold = self.best.iloc[i].tolist()
+            lines.append([str(name), *(f"**{c}**" if b else c for c, b in zip(cells, bold, strict=True))])
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def _rule(self, column: Any) -> str:
+        return "---:" if pd.api.types.is_numeric_dtype(self.data[column]) or column == "frames" else "---"
+
+    def _text(self, column: Any, value: Any) -> str:
+        if isinstance(value, float) and math.isnan(value):
+            return "–"
+        return f"{value:.{self.decimals[column]}f}" if column in self.decimals else str(value)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The results of an evaluation, and what belongs in its tables.
+
+    Attributes:
+        methods: name -> what its network is.
+        paper: also show the paper's published scores, which go with its own protocol only.
+    """
+
+    protocol: Protocol
+    choice: ScoreChoice
+    results: Sequence[Result]
+    failures: Sequence[Failure]
+    sequences: Sequence[str]
+    methods: Mapping[str, Model]
+    paper: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """Scores that have a column: the protocol's, but for LPIPS-squeeze if it was not asked for."""
+        return [key for key in self.protocol.metrics if key in (*self.choice.keys, *dict(self.choice.missing))]
+
+    @cached_property
+    def frames(self) -> pd.DataFrame:
+        """Every scored frame of every result; the index is (sequence, method, frame)."""
+        parts = {(r.sequence, r.method): r.frames for r in self.results}
+        if not parts:
+            return pd.DataFrame(columns=self.keys, index=pd.MultiIndex.from_arrays([[], [], []], names=_NAMES))
+        frames = pd.concat(parts, names=_NAMES)
+        return frames.reindex(columns=[*frames.columns, *(key for key in self.keys if key not in frames)])
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """Sequences that have results, those of the paper first."""
+        known = self.frames.index.unique("sequence")
+        ordered = [name for name in ECD_SEQUENCES if name in self.sequences]
+        return [n for n in [*ordered, *(n for n in self.sequences if n not in ordered)] if n in known]
+
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """Frame-weighted means of each method, and how many frames they are over."""
+        grouped = self.frames.groupby("method")
+        means = grouped[self.keys].mean().assign(frames=grouped.size())
+        return means.reindex(list(self.methods)).fillna({"frames": 0}).astype({"frames": int})
+
+    def order(self, key: str) -> list[str]:
+        """Methods from best to worst by a score."""
+        means = self.means[key].dropna()
+        return list(means.sort_values(ascending=not metric_of(key).more_is_better, kind="stable").index)
+
+    def tables(self) -> list[Table]:
+        """The methods' means; then for each score sequences by methods; then the rest test."""
+        return [self._means_table(), *map(self._score_table, self.keys), *self._rest_table()]
+
+    def _means_table(self) -> Table:
+        data = self.means[["frames", *self.keys]].astype({"frames": str})
+        data.insert(0, "network", [_describe(model) for model in self.methods.values()])
+        best = _best(data[self.keys], [metric_of(key).more_is_better for key in self.keys], self._decimals())
+        if self.paper:
+            papers, order = paper_scores(), [model.name for model in self.methods.values()]
+            models = dict.fromkeys([name for name in order if name in PAPER_NAMES] + list(PAPER_NAMES))
+            for kind in ("real", "simulated"):
+                rows = papers.loc[f"mean of {kind}"].reindex(list(models)).reindex(columns=self.keys)
+                rows.insert(0, "frames", "")
+                rows.insert(0, "network", [PAPER_NAMES[name] for name in models])
+                data = pd.concat([data, rows.set_axis([f"paper, {kind}: {PAPER_NAMES[name]}" for name in models])])
+        labels = {key: label_of(key) for key in self.keys}
+        decimals = {label_of(key): n for key, n in self._decimals().items()}
+        shown = np.zeros(data.shape, bool)
+        shown[: len(best), 2:] = best
+        data = data.rename(columns=labels)
+        return Table(f"means, {self.protocol.name}", data, decimals, pd.DataFrame(shown, data.index, data.columns))
+
+    def _score_table(self, key: str) -> Table:
+        means = self.frames.groupby(["sequence", "method"])[key].mean().unstack()
+        data = means.reindex(index=self.rows, columns=list(self.methods))
+        data.loc[MEAN] = self.means[key]
+        frames = self.frames.groupby(["sequence", "method"]).size().groupby("sequence").max().reindex(self.rows)
+        more = metric_of(key).more_is_better
+        best = _best(data.T, [more] * len(data), dict.fromkeys(data.index, metric_of(key).decimals)).T
+        counts = [*frames.astype(str), str(frames.sum())]
+        papers = paper_scores()
+        if self.paper and key in papers and any(row in ECD_SEQUENCES for row in self.rows):
+            # Table 1 has these four networks; its mean over its own seven sequences has a row of its own.
+            beside = papers[key].unstack()[["e2vid", "firenet", "spade-e2vid", "cista-tc"]]
+            means_of_seven = beside.loc["mean of real"]
+            beside = beside.reindex(data.index)
+            if set(self.rows) == set(ECD_SEQUENCES):
+                beside.loc[MEAN] = means_of_seven
+            else:
+                beside.loc[PAPER_MEAN] = means_of_seven
+                counts.append("")
+            beside.columns = [f"{PAPER_NAMES[model]} (paper)" for model in beside]
+            data = data.reindex(beside.index).join(beside)
+        decimals = dict.fromkeys(data.columns, metric_of(key).decimals)
+        data.insert(0, "frames", counts)
+        best = best.reindex(index=data.index, columns=data.columns, fill_value=False)
+        return Table(f"{label_of(key)}, {self.protocol.name}", data, decimals, best)
+
+    def _rest_table(self) -> list[Table]:
+        rests = {
+            (r.method, r.sequence): {f"{rest}, {key}": v for rest, both in r.rest.items() for key, v in both.items()}
+            for r in self.results
+            if r.rest
+        }
+        if not rests:
+            return []
+        data = pd.DataFrame.from_dict(rests, orient="index").groupby(level=0).mean().reindex(list(self.methods))
+        decimals = {column: 3 if column.endswith("correlation") else 2 for column in data}
+        kinds = [column for column in data if column.endswith("correlation")]
+        best = _best(data[kinds], [True] * len(kinds), decimals).reindex(columns=data.columns, fill_value=False)
+        return [Table("2 s of noise alone after the last event, means over sequences", data, decimals, best)]
+
+    def _decimals(self) -> dict[str, int]:
+        return {key: metric_of(key).decimals for key in self.keys}
+
+    def notes(self) -> list[str]:
+        """What is missing, and why; what holds of several sequences is said once."""
+        notes = [f"{label_of(key)[:-2]} was not computed: {reason}." for key, reason in self.choice.missing]
+        said: dict[str, list[str]] = {}
+        for sequence in self.rows:
+            own = [r for r in self.results if r.sequence == sequence]
+            for note in sorted({r.note for r in own if r.note}):
+                said.setdefault(note, []).append(sequence)
+            if unscored := max(r.unscored for r in own):
+                note = f"frames before the first event, which have no image and no score: {unscored}"
+                said.setdefault(note, []).append(sequence)
+        notes += [f"{', '.join(names)}: {note}." for note, names in said.items()]
+        notes += [f"{f.sequence}, {f.method}: failed: {f.reason}." for f in self.failures]
+        done = {(r.sequence, r.method) for r in self.results}
+        incomplete = [m for m in self.methods if any((row, m) not in done for row in self.rows)]
+        if incomplete:
+            notes.append(f"The means of {', '.join(incomplete)} are over fewer sequences than the others'.")
+        if self.paper:
+            notes.append("The paper's numbers are of networks that its authors trained; its LPIPS is that of VGG.")
+        return notes
+
+
+_NAMES = ["sequence", "method", "frame"]
+
+
+def _describe(model: Model) -> str:
+    """Return what a network is, in the paper's words, and how its configuration differs from the published one."""
+    differences = [f"{key}={value}" for key, value in model.differences.items()]
+    return ", ".join([PAPER_NAMES.get(model.name, model.name), *differences])
+
+
+def _best(data: pd.DataFrame, more: Sequence[bool], decimals: Mapping[Any, int]) -> pd.DataFrame:
+    """Return which cells are the best of their column, as printed, where there are two values or more."""
+    printed = data.round({column: decimals[column] for column in data})
+    best = [
+        printed[c].eq(printed[c].max() if up else printed[c].min()) & (printed[c].count() > 1)
+        for c, up in zip(data, more, strict=True)
+    ]
+    return pd.concat(best, axis=1) if best else data.astype(bool)
+
+
+def as_markdown(summary: Summary) -> str:
+    """Return all tables and notes; the best of our methods in bold."""
+    parts = [_sentence(summary.protocol.description), *(table.as_markdown() for table in summary.tables())]
+    if notes := summary.notes():
+        parts.append("\n".join(f"- {note}" for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_latex(summary: Summary) -> str:
+    """Return all tables, a booktabs tabular each."""
+    parts = [f"% {summary.protocol.description}\n% needs \\usepackage{{booktabs}}"]
+    for table in summary.tables():
+        words = "".join("r" if c in table.decimals or c == "frames" else "l" for c in table.data)
+        style = table.style("latex", "textbf:--rwrap;")
+        parts.append(style.to_latex(hrules=True, column_format="l" + words).rstrip())
+    text = "\n\n".join(parts) + "\n"
+    for character, command in {"–": "--", "×": r"$\times$", "σ": r"$\sigma$", "·": r"$\cdot$"}.items():
+        text = text.replace(character, command)
+    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Return everything as plain JSON; nan becomes null."""
+    means = summary.means
+    return {
+        "protocol": summary.protocol.description,
+        "means": [
+            {
+                "name": name,
+                "network": _describe(model),
+                "frames": int(means.at[name, "frames"]),
+                "means": _plain(means.loc[name, summary.keys]),
+            }
+            for name, model in summary.methods.items()
+        ],
+        "order": {key: summary.order(key) for key in summary.keys},
+        "sequences": [
+            {
+                "sequence": r.sequence,
+                "method": r.method,
+                "frames": len(r.frames),
+                "milliseconds": float(r.frames["milliseconds"].mean()),
+                "means": _plain(r.frames[r.scores].mean()),
+                "rest": {rest: _plain(pd.Series(values)) for rest, values in r.rest.items()},
+            }
+            for r in summary.results
+        ],
+        "failures": [{"sequence": f.sequence, "method": f.method, "reason": f.reason} for f in summary.failures],
+        "notes": summary.notes(),
+    }
+
+
+def _plain(values: pd.Series[Any]) -> dict[str, float | None]:
+    return json.loads(values.astype(float).to_json(double_precision=15))  # type: ignore[no-any-return]
 
 
 def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tuple[str, Path]]) -> None:
-    """Write the page.
+    """Write one HTML page that is complete in itself: nothing is loaded from elsewhere.
 
     Args:
-        figures: caption and PNG file of each, in order; the page has them as WebP, or as they are where they are too
-            large for that.
+        figures: caption and PNG file of each, in order.
     """
-    description = summary.description[0].upper() + summary.description[1:]
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(description)}.</p>"]
-    if summary.notes:
-        body.append("<ul>" + "".join(f"<li>{escape(note)}</li>" for note in summary.notes) + "</ul>")
-    means, *tables = grids(summary)
-    body += ["<h2>Means over all frames</h2>", _table(means)]
-    orders = {METRICS[metric].label: ", ".join(order) for metric, order in summary.order.items() if len(order) > 1}
-    if orders:
-        lines = (f"<li>{escape(label)}: {escape(order)}</li>" for label, order in orders.items())
-        body.append(f"<p>From best to worst by</p><ul>{''.join(lines)}</ul>")
-    body += ["<h2>Each sequence</h2>", *map(_table, tables)]
-    body.append("<h2>Time a frame on this machine</h2>" + _times(summary.results))
-    if figures:
-        body.append("<h2>Pictures and plots</h2>")
-    body += [_figure(caption, file) for caption, file in figures]
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An empty icon, so that no browser asks a server for one.
-        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n'
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    times = pd.concat([r.frames.assign(method=r.method) for r in summary.results]).query("steps > 0").groupby("method")
+    steps, milliseconds = times["steps"].sum(), times["milliseconds"].sum()
+    html = [t.style("html", "font-weight: bold").set_table_styles([]).to_html() for t in summary.tables()]
+    page = environment.get_template("report.html.jinja").render(
+        title=title,
+        description=_sentence(summary.protocol.description),
+        notes=summary.notes(),
+        orders={label_of(key): summary.order(key) for key in summary.keys},
+        tables=html,
+        times=[(m, times.size()[m], steps[m] / times.size()[m], milliseconds[m] / steps[m]) for m in steps.index],
+        figures=[(caption, _embedded(file)) for caption, file in figures],
     )
-    write_text(path, page + "\n".join(body) + "\n</body>\n</html>\n")
+    write_text(path, page)
 
 
-def _table(grid: Grid) -> str:
-    def cell(tag: str, text: str, column: int, best: bool, paper: bool) -> str:
-        kinds = [kind for kind, so in (("words", column < grid.words), ("best", best), ("paper", paper)) if so]
-        attribute = f' class="{" ".join(kinds)}"' if kinds else ""
-        # Names break after their underscores only.
-        return f"<{tag}{attribute}>{escape(text).replace('_', '_<wbr>')}</{tag}>"
-
-    head = "".join(cell("th", text, j, False, False) for j, text in enumerate(grid.head))
-    lines = []
-    for i, row in enumerate(grid.rows):
-        cells = "".join(cell("td", text, j, (i, j) in grid.best, (i, j) in grid.paper) for j, text in enumerate(row))
-        kind = ' class="mean"' if i in grid.means else ""
-        lines.append(f"<tr{kind}>{cells}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-
-
-def _times(results: Sequence[Result]) -> str:
-    lines = []
-    for method in dict.fromkeys(r.method for r in results):
-        rows = [row for r in results if r.method == method for row in r.rows if row["steps"]]
-        steps = sum(row["steps"] for row in rows)
-        milliseconds = math.fsum(row["milliseconds"] for row in rows)
-        if steps:
-            cells = f"<td>{len(rows)}</td><td>{steps / len(rows):.2f}</td><td>{milliseconds / steps:.1f}</td>"
-            lines.append(f"<tr><td>{escape(method)}</td>{cells}</tr>")
-    head = "<tr><th>method</th><th>frames</th><th>network steps a frame</th><th>ms a step</th></tr>"
-    return (
-        f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'
-        "<p>Voxel grid, network and tone map, while other sequences may have run beside it; "
-        "<code>cista cost</code> measures each network alone.</p>"
-    )
-
-
-def _figure(caption: str, file: Path) -> str:
-    image = f'<img alt="{escape(caption)}" src="{_embedded(file)}">'
-    return f'<figure><figcaption>{escape(caption)}</figcaption><div class="scroll">{image}</div></figure>'
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
 
 
 def _embedded(file: Path) -> str:
-    """A PNG as an address that holds it: as WebP if it can be, else as it is."""
-    content = file.read_bytes()
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))  # of its header
-    kind, content = ("png", content) if max(width, height) > LONGEST_WEBP else ("webp", _webp(content))
+    """Return a PNG as a data address: as WebP, a quarter of the size, unless it is too large for that."""
+    content, kind = file.read_bytes(), "png"
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is not None and max(image.shape) <= LONGEST_WEBP:
+        quality = LOSSLESS if "over_time" in file.name else 90
+        content, kind = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes(), "webp"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _webp(png: bytes) -> bytes:
-    """A PNG as WebP, plots without loss and pictures nearly so: a page of them is a quarter of the size."""
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    qualities = (LOSSLESS, 90)
-    return min((cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, q])[1].tobytes() for q in qualities), key=len)

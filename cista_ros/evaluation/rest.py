@@ -15,12 +15,13 @@ import numpy as np
 
 from ..event_filter import EventFilter
 from ..events import NS, make_events
+from ..metrics import correlation
 from ..pipeline import read_windows
 from ..reconstructor import Reconstructor
 from ..recordings import Recording
 from ..window_maker import WindowMaker
 from ..windows import StampWindows
-from .metrics import bounding_box, correlation
+from .scores import bounding_box
 
 WINDOW_NS, WINDOWS = 33_000_000, 60  # 1.98 s
 HOT_PIXELS, HOT_RATE = 10, 100.0  # pixels, and events/s of each

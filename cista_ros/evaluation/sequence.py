@@ -225,4 +225,4 @@ def grey(frame: ImageMessage) -> np.ndarray:
         image = cv2.cvtColor(np.ascontiguousarray(image), _TO_GREY[kind])
     elif kind not in _GREY or image.size != image.shape[0] * image.shape[1]:
         raise EvaluationError(f"a frame of encoding {frame.encoding}; expected mono, rgb or bgr of 8 or 16 bits")
-    return np.float32(image.reshape(image.shape[:2])) / np.float32(np.iinfo(image.dtype).max)
+    return image.reshape(image.shape[:2]).astype(np.float32) / np.float32(np.iinfo(image.dtype).max)

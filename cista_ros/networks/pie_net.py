@@ -91,7 +91,7 @@ class PieNet(Network):
 
     @property
     def bins(self) -> int:
-        return self.config.bins
+        return int(self.config.bins)
 
     def forward(self, voxel: Tensor, state: PieNetState | None = None) -> tuple[Tensor, PieNetState]:
         """Reconstruct one window: see Network. H and W must be at least the product of the pools."""

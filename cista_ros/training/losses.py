@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..evaluation.metrics import ssim
+from ..metrics import ssim
 from .config import LossConfig
 
 Distance = Callable[[Tensor, Tensor], Tensor]

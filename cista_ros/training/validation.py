@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluation.metrics import ssim
+from ..metrics import ssim
 from ..networks import Network, make_network
 from ..simulation.pictures import Pictures
 from ..simulation.sequences import Sequences, SimulationConfig, simulate

@@ -1,23 +1,25 @@
-"""Figures and the HTML page."""
+"""Tables as Markdown, LaTeX and JSON; figures; the HTML page."""
 
 from __future__ import annotations
 
 import base64
 import html.parser
+import json
+import math
 import re
 
 import av
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from cista_ros.evaluation.metrics import MetricChoice
 from cista_ros.evaluation.pictures import PictureFolder
-from cista_ros.evaluation.protocols import ICASSP2022
-from cista_ros.evaluation.report import write_report
-from cista_ros.evaluation.results import Result
+from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, REAL
+from cista_ros.evaluation.report import Summary, as_json, as_latex, as_markdown, paper_scores, write_report
+from cista_ros.evaluation.run import Failure, Result
+from cista_ros.evaluation.scores import ScoreChoice
 from cista_ros.evaluation.sequence import Compared
-from cista_ros.evaluation.tables import summarise
 from cista_ros.events import no_events
 from cista_ros.networks import Model
 
@@ -26,8 +28,181 @@ from cista_ros.evaluation import figures
 
 METHODS = ["A <b>", "B"]
 MODELS = {method: Model("firenet", {"channels": 4}) for method in METHODS}
-
 KEYS = tuple(key for key in ICASSP2022.metrics if "lpips" not in key)
+# Frames of each sequence in the paper's protocol, by which its means are weighted.
+FRAMES = {name: {"office_zigzag": 247, "slider_depth": 84}.get(name, 550) for name in ECD_SEQUENCES}
+
+
+def result(sequence, method, mses, **more):
+    n = len(mses)
+    about = {"index": range(n), "stamp_ns": 1000, "seconds": np.arange(n) / 20, "events": 9, "steps": 1}
+    scores = {"mse:equalised": mses, "psnr:equalised": 10 * np.array(mses), "ssim_7x7:equalised": 1 - np.array(mses)}
+    scores["temporal:equalised"] = [math.nan] + (n - 1) * [0.125]
+    frames = pd.DataFrame({**about, "milliseconds": 2.5, **scores})
+    return Result(sequence, method, frames, list(scores), settings={"a": 1}, **more)
+
+
+RESULTS = [
+    result("slider_depth", "A", [0.5, 0.25], note="2 of the protocol's 84 frames"),
+    result("slider_depth", "B", [0.5, 0.5]),
+    result("mine", "A", [0.125] * 6, unscored=1),
+    result("mine", "B", [0.0625] * 6),
+]
+NETWORKS = {"A": Model("cista-d", {"channels": 32}), "B": Model("cista", {})}
+
+
+def summary(results=RESULTS, sequences=("mine", "slider_depth"), networks=NETWORKS, failures=(), **options):
+    return Summary(ICASSP2022, ScoreChoice(KEYS), results, failures, sequences, networks, **options)
+
+
+def test_means_are_weighted_by_frames():
+    table = summary().tables()[1].data
+    assert list(table.index) == ["slider_depth", "mine", "mean"] and list(table["frames"]) == ["2", "6", "8"]
+    assert list(table.loc["slider_depth", ["A", "B"]]) == [0.375, 0.5]
+    assert table.at["mean", "A"] == pytest.approx((0.75 + 6 * 0.125) / 8)
+    assert table.at["mean", "B"] == pytest.approx((1 + 6 * 0.0625) / 8)
+    assert summary().means.at["A", "temporal:equalised"] == 0.125, "frames without a value do not count"
+
+
+def test_the_papers_own_means_are_weighted_by_frames_too():
+    """Which is how its tables can be read at all: 15 of 16 means come out to its last digit, the 16th within one."""
+    weights = pd.Series(FRAMES) / sum(FRAMES.values())
+    close = 0
+    for key, values in paper_scores().items():
+        table = values.unstack()
+        for model in ("e2vid", "firenet", "spade-e2vid", "cista-tc"):
+            mean = (table.loc[list(FRAMES), model] * weights).sum()
+            close += abs(mean - table.at["mean of real", model]) <= (0.006 if "psnr" in key else 0.0006)
+    assert close >= 15
+
+
+def test_the_papers_means_are_those_of_its_text(shared_file):
+    lines = shared_file("../paper/cista-tc-icassp2022.txt").read_text().splitlines()
+    means = [line.split() for line in lines if line.startswith("mean")]
+    assert [line[0] for line in means] == ["mean", "mean_sim", "mean_real", "mean_sim"]
+    columns = 2 * [["e2vid", "firenet", "spade-e2vid", "cista-tc"]] + 2 * [["cista", "cista-d", "cista-tc"]]
+    for (name, *values), models in zip(means, columns, strict=True):
+        ours = paper_scores().loc[f"mean of {'simulated' if name == 'mean_sim' else 'real'}"].loc[models]
+        assert [float(v) for v in values] == ours.T.to_numpy().ravel().tolist()
+
+
+def test_markdown_says_the_protocol_the_best_and_what_is_missing():
+    text = as_markdown(summary())
+    assert text.startswith("Protocol icassp2022: first 550 frames")
+    assert "| means, icassp2022 | network | frames | MSE, equalised ↓ |" in text
+    assert "| --- | --- | ---: | ---: |" in text
+    assert "| A | CISTA-D, channels=32 | 8 | 0.188 |" in text
+    assert "| MSE, equalised ↓, icassp2022 | frames | A | B |" in text
+    assert "| slider_depth | 2 | **0.375** | 0.500 |" in text
+    assert "| mean | 8 | 0.188 | **0.172** |" in text
+    assert "- slider_depth: 2 of the protocol's 84 frames." in text
+    assert "- mine: frames before the first event, which have no image and no score: 1." in text
+
+
+def test_a_metric_that_is_not_available_keeps_its_column_and_gets_no_number():
+    missing = ScoreChoice(KEYS, missing=(("lpips_vgg:equalised", "there is no backbone"),))
+    found = Summary(ICASSP2022, missing, RESULTS, [], ["mine", "slider_depth"], NETWORKS)
+    (table,) = (t.data for t in found.tables() if t.title.startswith("LPIPS (VGG)"))
+    assert table[["A", "B"]].isna().all(axis=None)
+    assert "- LPIPS (VGG), equalised was not computed: there is no backbone." in as_markdown(found)
+    assert "| mine | 6 | – | – |" in as_markdown(found)
+
+
+def test_the_papers_scores_are_shown_and_its_mean_has_a_row_of_its_own():
+    table = summary(paper=True).tables()[1]
+    assert list(table.data.columns[3:]) == [f"{m} (paper)" for m in ("E2VID", "FireNet", "SPADE-E2VID", "CISTA-TC")]
+    assert table.data.at["slider_depth", "CISTA-TC (paper)"] == 0.044
+    assert math.isnan(table.data.at["mean", "CISTA-TC (paper)"]), "our mean is over other sequences"
+    assert list(table.data.iloc[3, 3:]) == [0.053, 0.075, 0.042, 0.043]
+    best = {(row, c) for row, cells in table.best.iterrows() for c, bold in cells.items() if bold}
+    assert best == {("slider_depth", "A"), ("mine", "B"), ("mean", "B")}, "of ours alone"
+
+
+def test_the_papers_mean_is_in_our_row_if_both_are_of_its_seven_sequences():
+    seven = [result(name, "A", [0.5]) for name in ECD_SEQUENCES]
+    table = summary(seven, list(ECD_SEQUENCES), {"A": NETWORKS["A"]}, paper=True).tables()[1].data
+    assert list(table.index) == [*ECD_SEQUENCES, "mean"]
+    assert list(table.iloc[-1, 1:]) == [0.5, 0.053, 0.075, 0.042, 0.043]
+
+
+def test_sequences_that_the_paper_does_not_have_get_no_empty_columns_of_it():
+    table = summary(RESULTS[2:], ["mine"], paper=True).tables()[1].data
+    assert list(table.columns) == ["frames", "A", "B"] and list(table.index) == ["mine", "mean"]
+
+
+def test_means_say_what_each_network_is_and_the_papers_follow_in_the_same_order():
+    data = summary(paper=True).tables()[0].data
+    assert list(data["network"][:5]) == ["CISTA-D, channels=32", "CISTA", "CISTA-D", "CISTA", "CISTA-TC"]
+    assert list(data.index[:4]) == ["A", "B", "paper, real: CISTA-D", "paper, real: CISTA"]
+    assert data.at["paper, real: CISTA-D", "MSE, equalised ↓"] == 0.049
+    assert data.at["paper, simulated: CISTA-D", "PSNR, equalised ↑"] == 15.47
+    assert len(data) == 14 and len(summary().tables()[0].data) == 2
+
+
+def test_what_holds_of_several_sequences_is_said_once():
+    both = [result(name, "A", [0.5], note="2 events too late", unscored=1) for name in ("mine", "yours")]
+    notes = summary(both, ["mine", "yours"]).notes()
+    assert "mine, yours: 2 events too late." in notes
+    assert "mine, yours: frames before the first event, which have no image and no score: 1." in notes
+
+
+def test_failures_are_named_and_their_means_marked():
+    found = summary(RESULTS[:3], failures=[Failure("mine", "B", "the disk was full")])
+    assert "mine, B: failed: the disk was full." in found.notes()
+    assert "The means of B are over fewer sequences than the others'." in found.notes()
+    assert found.tables()[1].data.at["mean", "B"] == 0.5
+
+
+def test_everything_failed():
+    found = summary([], failures=[Failure("mine", "A", "no"), Failure("mine", "B", "no")])
+    assert "mine, A: failed: no." in as_markdown(found) and as_latex(found)
+    assert [row["frames"] for row in as_json(found)["means"]] == [0, 0]
+
+
+def test_methods_are_put_in_order_by_each_score():
+    assert summary().order("mse:equalised") == ["B", "A"] and summary().order("psnr:equalised") == ["A", "B"]
+
+
+def test_latex_has_as_many_cells_in_every_row_and_escapes_names():
+    text = as_latex(summary(paper=True))
+    assert r"slider\_depth" in text and not set("–×↑↓") & set(text)
+    tabulars = text.split(r"\begin{tabular}")[1:]
+    assert len(tabulars) == 1 + len(KEYS)
+    for tabular in tabulars:
+        columns = re.match(r"\{(l+)(r+)\}", tabular)
+        rows = [line for line in tabular.splitlines() if line.endswith(r"\\")]
+        assert {row.count("&") + 1 for row in rows} == {len(columns[1] + columns[2])} and len(rows) > 3
+    assert r"\textbf{0.375}" in text and text.count(r"\bottomrule") == len(tabulars)
+
+
+def test_latex_escapes_all_that_it_would_take_for_commands():
+    name = r"x^y{z}$~_%&#\a"
+    text = as_latex(summary([result("s", name, [0.5])], ["s"], {name: NETWORKS["A"]}))
+    escaped = r"x\textasciicircum y\{z\}\$\textasciitilde \_\%\&\#\textbackslash a"
+    assert rf"frames & {escaped} \\" in text and name not in text
+
+
+def test_json_is_plain_and_whole():
+    content = json.loads(json.dumps(as_json(summary()), allow_nan=False))
+    assert content["means"][0]["network"] == "CISTA-D, channels=32"
+    assert content["means"][1]["means"]["mse:equalised"] == pytest.approx((1 + 6 * 0.0625) / 8)
+    assert content["sequences"][0]["means"]["temporal:equalised"] == 0.125
+
+
+def test_the_other_protocols_have_their_own_columns():
+    for protocol in (EVREAL, REAL):
+        keys = tuple(key for key in protocol.metrics if "lpips" not in key)
+        assert Summary(protocol, ScoreChoice(keys), RESULTS, [], ["mine"], {"A": NETWORKS["A"]}).keys == list(keys)
+
+
+def test_the_rest_test_has_a_table_of_means_over_sequences():
+    rests = ({"1 /s": {"correlation": c, "contrast": 0.5}} for c in (0.9, 0.7, 0.6))
+    named = zip((("a", "A"), ("b", "A"), ("a", "B")), rests, strict=True)
+    results = [result(s, m, [0.5], rest=r) for (s, m), r in named]
+    table = summary(results, ["a", "b"]).tables()[-1]
+    assert list(table.data["1 /s, correlation"]) == [pytest.approx(0.8), 0.6]
+    assert table.best.at["A", "1 /s, correlation"] and not table.best.at["B", "1 /s, correlation"]
+    assert "| A | **0.800** | 0.50 |" in table.as_markdown()
 
 
 @pytest.fixture
@@ -37,28 +212,12 @@ def results(tmp_path):
     truth = np.tile(np.linspace(0, 1, 40, dtype=np.float32), (30, 1))
     for method, image in zip(METHODS, (truth, np.ones_like(truth)), strict=True):
         folder = PictureFolder(tmp_path, "s", method, "raw")
-        rows = []
-        for i in range(5):
-            stamp = 10**9 + i * 40_000_000
+        stamps = 10**9 + 40_000_000 * np.arange(5)
+        for i, stamp in enumerate(stamps.tolist()):
             folder.write(Compared(i, stamp, no_events(), image, truth, 1, 2.0))
-            rows.append(
-                {"index": i, "stamp_ns": stamp, "seconds": i / 25, "events": 0, "steps": 1, "milliseconds": 2.0}
-            )
-            rows[-1] |= {
-                "mse:equalised": 0.1 * i,
-                "psnr:equalised": 9.0,
-                "ssim_7x7:equalised": 0.5,
-                "temporal:equalised": 0.1 if i else float("nan"),
-            }
-        found.append(
-            Result(
-                "s",
-                method,
-                rows,
-                ["mse:equalised", "psnr:equalised", "ssim_7x7:equalised", "temporal:equalised"],
-                pictures=folder.stamps,
-            )
-        )
+        made = result("s", method, [0.0, 0.1, 0.2, 0.3, 0.4 if method == "B" else 0.5], pictures=folder.stamps)
+        made.frames = made.frames.assign(stamp_ns=stamps, events=0)
+        found.append(made)
     return found
 
 
@@ -88,7 +247,7 @@ def test_a_sheet_shows_what_was_kept_and_errors_where_they_are(tmp_path, results
 
 def test_plots_have_a_line_for_each_method_and_an_axis_for_each_metric_with_values(results):
     plot = figures.over_time(results, "s", ["mse:equalised", "lpips_vgg:equalised", "temporal:equalised"])
-    assert [axis.get_ylabel() for axis in plot.axes] == ["MSE, equalised", "TC, equalised"]
+    assert [axis.get_ylabel().split(",")[0] for axis in plot.axes] == ["MSE", "TC"]
     assert [len(line.get_xdata()) for line in plot.axes[0].lines] == [5, 5]
     assert [len(line.get_xdata()) for line in plot.axes[1].lines] == [4, 4]
 
@@ -120,7 +279,7 @@ class Links(html.parser.HTMLParser):
 
 def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     figure = figures.save_figure(figures.over_time(results, "s", ["mse:equalised"]), tmp_path / "plot")
-    summary = summarise(ICASSP2022, MetricChoice(KEYS), results, [], ["s"], MODELS, paper=True)
+    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, [], ["s"], MODELS, paper=True)
     write_report(tmp_path / "report.html", "A & B", summary, [("plot of <s>", figure)])
     text = (tmp_path / "report.html").read_text()
     page = Links()
@@ -129,14 +288,15 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     assert len(page.refers) == 2 and "@import" not in text and "url(" not in text and "<script" not in text
     assert "A &lt;b&gt;" in text and "<b>" not in text and "A &amp; B" in text
     assert "Protocol icassp2022" in text and 'name="viewport"' in text
-    assert re.search(r'class="best">0.200', text)
+    bold = re.search(r"#(\w+) \{\s*font-weight: bold;", text)[1]
+    assert re.search(rf'id="{bold}"[^>]*>0\.\d+', text)
 
 
 @pytest.mark.parametrize(("height", "kind"), [(16_383, "webp"), (16_384, "png")])
 def test_a_sheet_too_large_for_webp_is_embedded_as_it_is(tmp_path, results, height, kind):
     sheet = tmp_path / "sheet.png"
     cv2.imwrite(str(sheet), np.zeros((height, 8, 3), np.uint8))
-    summary = summarise(ICASSP2022, MetricChoice(KEYS), results, [], ["s"], MODELS)
+    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, [], ["s"], MODELS)
     write_report(tmp_path / "report.html", "report", summary, [("sheet", sheet)])
     embedded = re.search(r"data:image/(\w+);base64,([^\"]+)", (tmp_path / "report.html").read_text())
     assert embedded[1] == kind
@@ -157,7 +317,7 @@ def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results)
     if not chromium:
         pytest.skip("needs the program chromium")
     figure = figures.save_figure(figures.over_time(results, "s", ["mse:equalised"]), tmp_path / "plot")
-    summary = summarise(ICASSP2022, MetricChoice(KEYS), results, [], ["s"], MODELS, paper=True)
+    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, [], ["s"], MODELS, paper=True)
     write_report(tmp_path / "report.html", "report", summary, [("plot", figure)])
     quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
     command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{word}" for word in quiet)]

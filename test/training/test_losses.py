@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from cista_ros.evaluation.metrics import ssim
+from cista_ros.metrics import ssim
 from cista_ros.training.config import LossConfig
 from cista_ros.training.losses import SequenceLoss, equalised, fitted, last_informed
 

@@ -9,10 +9,18 @@ import independent
 import numpy as np
 import pytest
 
+from cista_ros import metrics
 from cista_ros.errors import CistaError
-from cista_ros.evaluation import metrics
-from cista_ros.evaluation.metrics import METRICS, MetricChoice, Scorer, TemporalConsistency, find_metrics, load_lpips
 from cista_ros.evaluation.protocols import EVREAL, EvaluationError
+from cista_ros.evaluation.scores import (
+    VIEWS,
+    ScoreChoice,
+    Scorer,
+    TemporalConsistency,
+    choose_scores,
+    label_of,
+    load_lpips,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,7 +67,7 @@ def test_temporal_consistency_follows_the_motion():
 
 def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "lpips", None)
-    choice = find_metrics(("mse:raw", "lpips_alex:raw"), None)
+    choice = choose_scores(("mse:raw", "lpips_alex:raw"), None)
     assert choice.missing[0][0] == "lpips_alex:raw" and "cannot import package lpips" in choice.missing[0][1]
     assert choice.keys == ("mse:raw",)
     assert Scorer(choice).score(np.zeros((20, 20)), np.ones((20, 20))) == {"mse:raw": 1}
@@ -81,8 +89,8 @@ def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_
 def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference(shared_file):
     pytest.importorskip("h5py")
     files = shared_file("weights/squeezenet1.1-notop-keras.h5"), shared_file("weights/lpips-v0.1-squeeze-heads.pth")
-    choice = find_metrics(("lpips_squeeze_keras:raw",), files)
-    assert METRICS[choice.keys[0]].label == "LPIPS-squeeze (Keras weights), raw"
+    choice = choose_scores(("lpips_squeeze_keras:raw",), files)
+    assert label_of(choice.keys[0]) == "LPIPS-squeeze (Keras weights), raw ↓"
     truth = cv2.imread(str(shared_file("recordings/slider_depth_start/images/frame_00000000.png")), 0)[:96, :96] / 255
     scorer = Scorer(choice)
     values = [scorer.score(cv2.GaussianBlur(truth, (0, 0), s), truth)[choice.keys[0]] for s in (0.01, 1, 3)]
@@ -93,13 +101,13 @@ def test_files_that_are_no_backbone_are_named(tmp_path):
     pytest.importorskip("h5py")
     (tmp_path / "a.h5").write_bytes(b"no")
     with pytest.raises(CistaError, match=r"a.h5: not the SqueezeNet 1.1 backbone as Keras stores it"):
-        find_metrics(("lpips_squeeze_keras:raw",), (tmp_path / "a.h5", tmp_path / "heads.pth"))
+        choose_scores(("lpips_squeeze_keras:raw",), (tmp_path / "a.h5", tmp_path / "heads.pth"))
 
 
 def test_what_is_computed_can_be_sent_to_another_process():
     import pickle
 
-    choice = MetricChoice(("mse:raw",), None, (("lpips_vgg:raw", "no"),))
+    choice = ScoreChoice(("mse:raw",), None, (("lpips_vgg:raw", "no"),))
     assert pickle.loads(pickle.dumps(choice)) == choice
 
 
@@ -116,7 +124,7 @@ def test_ssim_equals_scikit_image_whatever_window_and_range(pair):
 
 
 def test_the_ssim_of_evreals_two_versions_differ_by_their_data_range(pair):
-    scores = Scorer(find_metrics(EVREAL.metrics, None)).score(*pair)
+    scores = Scorer(choose_scores(EVREAL.metrics)).score(*pair)
     v1, v2 = scores["ssim_evreal_v1:raw"], scores["ssim_evreal_v2:raw"]
     clipped = [np.clip(x, 0, 1) for x in pair]
     assert v1 == pytest.approx(metrics.image_ssim(*clipped, data_range=2)) and v1 > v2 + 0.01
@@ -137,14 +145,14 @@ def test_the_affine_fit_takes_brightness_and_contrast_out_and_nothing_else(pair)
 
 def test_masked_pixels_change_no_score_and_a_masked_border_is_as_if_cut_off(pair):
     image, truth = (np.clip(x, 0, 1) for x in pair)
-    choice = MetricChoice(tuple(f"{m}:{v}" for m in ("mse", "psnr", "ssim", "ssim_7x7") for v in ("raw", "affine")))
+    choice = ScoreChoice(tuple(f"{m}:{v}" for m in ("mse", "psnr", "ssim", "ssim_7x7") for v in ("raw", "affine")))
     hole = np.ones_like(image, bool)
     hole[10:13, 20:24] = False
     spoiled = np.where(hole, image, 1 - image)
     assert Scorer(choice, hole).score(spoiled, truth) == Scorer(choice, hole).score(image, truth)
     assert Scorer(choice).score(spoiled, truth) != Scorer(choice).score(image, truth)
     border = np.broadcast_to(np.arange(image.shape[1]) >= 9, image.shape)
-    everything = MetricChoice(tuple(f"{m}:{v}" for m in ("mse", "ssim", "temporal") for v in metrics.VIEWS))
+    everything = ScoreChoice(tuple(f"{m}:{v}" for m in ("mse", "ssim", "temporal") for v in VIEWS))
     masked, cut = Scorer(everything, border), Scorer(everything)
     for a, b in ((image, truth), (image[::-1], truth[::-1])):
         np.testing.assert_equal(masked.score(a, b), cut.score(a[:, 9:], b[:, 9:]))

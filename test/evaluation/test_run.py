@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from dataclasses import replace
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from recordings.makers import (
@@ -21,16 +25,26 @@ from recordings.makers import (
     write_bag,
 )
 
-from cista_ros.evaluation import jobs as module
-from cista_ros.evaluation.jobs import Failure, Job, attempt, run_job, run_jobs
-from cista_ros.evaluation.metrics import MetricChoice
+from cista_ros.evaluation import run as module
 from cista_ros.evaluation.pictures import EVENTS, FRAME, pictures_of, read_picture
-from cista_ros.evaluation.results import result_paths
+from cista_ros.evaluation.protocols import REAL, EvaluationError
+from cista_ros.evaluation.run import (
+    Failure,
+    Job,
+    Result,
+    attempt,
+    read_result,
+    result_paths,
+    run_job,
+    run_jobs,
+    write_result,
+)
+from cista_ros.evaluation.scores import ScoreChoice, choose_scores
 from cista_ros.networks import save_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
 from cista_ros.wire.event_packet import PacketEncoder
 
-KEYS = MetricChoice(("mse:equalised", "ssim_7x7:equalised", "temporal:equalised"))
+KEYS = ScoreChoice(("mse:equalised", "ssim_7x7:equalised", "temporal:equalised"))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -44,9 +58,9 @@ def job(tmp_path):
 
 def test_a_result_has_a_row_for_each_frame_and_pictures_of_some(job):
     result = run_job(job)
-    assert [row["index"] for row in result.rows] == list(range(12))[-len(result.rows) :]
-    assert set(result.metrics) == set(KEYS.keys)
-    assert len(result.pictures) == 4 and sum(row["events"] for row in result.rows) <= 900
+    assert list(result.frames["index"]) == list(range(12))[-len(result.frames) :]
+    assert set(result.scores) == set(KEYS.keys)
+    assert len(result.pictures) == 4 and result.frames["events"].sum() <= 900
     pictures = pictures_of(job.folder, "icassp2022")
     for kind in (FRAME, "net"):
         assert read_picture(pictures, "made", kind, result.pictures[0]).shape == (HEIGHT, WIDTH)
@@ -65,7 +79,7 @@ def test_a_finished_job_is_not_done_again_unless_something_changed(job, monkeypa
     done = []
     inner = module.read_result
     monkeypatch.setattr(module, "read_result", lambda *a: done.append(inner(*a)) or done[-1])
-    assert run_job(job).rows == first.rows and done[-1] is not None
+    assert run_job(job).frames.equals(first.frames) and done[-1] is not None
     changed = [replace(job, protocol="evreal"), replace(job, pictures=None), replace(job, sequence="made2")]
     torch.manual_seed(1)
     save_network(Firenet(FirenetConfig(channels=4)), job.weights)
@@ -83,7 +97,7 @@ def test_a_result_without_its_last_file_is_made_anew_and_equal(job):
     table, about = result_paths(job.folder, "made", "net")
     before = [line.split(",")[6:] for line in table.read_text().splitlines()]
     about.unlink()
-    assert [row["mse:equalised"] for row in run_job(job).rows] == [row["mse:equalised"] for row in first.rows]
+    assert list(run_job(job).frames["mse:equalised"]) == list(first.frames["mse:equalised"])
     assert [line.split(",")[6:] for line in table.read_text().splitlines()] == before
 
 
@@ -96,9 +110,8 @@ def test_a_failed_sequence_is_named_and_the_others_give_the_same_in_any_process(
     assert "damaged.bag: cannot be read as a bag" in outcomes["damaged"].reason and not outcomes["damaged"].details
     assert "gone.bag" in outcomes["gone"].reason
     alone = run_job(replace(job, folder=tmp_path / "alone"))
-    assert [row["ssim_7x7:equalised"] for row in outcomes["made"].rows] == [
-        row["ssim_7x7:equalised"] for row in alone.rows
-    ]
+    key = "ssim_7x7:equalised"
+    assert list(outcomes["made"].frames[key]) == list(alone.frames[key])
     assert not result_paths(job.folder, "damaged", "net")[1].exists()
 
 
@@ -110,7 +123,7 @@ class Dying(Job):
 def test_processes_that_die_are_named_and_do_not_keep_the_others_from_their_work(job):
     killers = [Dying(**vars(replace(job, sequence=name))) for name in ("first", "second")]
     outcomes = {j.sequence: outcome for j, outcome in run_jobs([*killers, job], processes=2)}
-    assert outcomes["made"].rows
+    assert len(outcomes["made"].frames)
     assert [outcomes[name].reason for name in ("first", "second")] == 2 * ["its process died (out of memory?)"]
 
 
@@ -134,14 +147,14 @@ def test_a_mistake_of_ours_is_told_in_full_and_the_others_go_on(job, monkeypatch
     monkeypatch.setattr(module, "chosen_frames", lambda *_: 1 / 0)
     (_, failure), (_, other) = run_jobs([job, replace(job, pictures=None)])
     assert failure.reason == "ZeroDivisionError: division by zero" and "Traceback" in failure.details
-    assert other.rows
+    assert len(other.frames)
 
 
 def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
     path = write_bag(tmp_path / "blind.bag", with_topics(event_messages(random_events(900))))
     result = run_job(replace(job, recording=path, sequence="blind"))
-    assert result.metrics == [] and len(result.rows) == 6 and "no camera frames" in result.note
-    assert "mse:equalised" not in result.rows[0] and len(result.pictures) == 4
+    assert result.scores == [] and len(result.frames) == 6 and "no camera frames" in result.note
+    assert "mse:equalised" not in result.frames and len(result.pictures) == 4
 
 
 def test_frames_after_the_last_event_are_told(job, tmp_path):
@@ -149,7 +162,7 @@ def test_frames_after_the_last_event_are_told(job, tmp_path):
     path = write_any(tmp_path / "short", "ros1", random_events(900, duration=NS // 4), frames(12))
     result = run_job(replace(job, recording=path, sequence="short"))
     assert result.note == "no events for its last 6 frames, which are scored all the same"
-    assert [row["steps"] for row in result.rows[-6:]] == 6 * [0]
+    assert list(result.frames["steps"][-6:]) == 6 * [0]
 
 
 def test_events_that_could_not_be_used_are_counted_and_told(job, tmp_path):
@@ -179,4 +192,42 @@ def test_missing_packets_are_told(job, tmp_path):
         if seq not in (5, 6, 20):
             rows.append((T0 + seq * NS // 30, "/dvs/events", encoder.encode(message, seq)))
     path = write_bag(tmp_path / "packets.bag", sorted(rows, key=lambda row: row[0]))
-    assert run_job(replace(job, recording=path, sequence="packets")).note == "of the event packets: 3 packets missing"
+    assert run_job(replace(job, recording=path, sequence="packets")).note == "event packets: 3 packets missing"
+
+
+def test_results_are_read_back_to_the_bit_and_only_with_the_same_settings(tmp_path):
+    frames = pd.DataFrame({"index": [0, 1], "mse:raw": [1 / 3, 0.1], "temporal:raw": [math.nan, 1e-17]})
+    result = Result(
+        "a", "m", frames, ["mse:raw", "temporal:raw"], rest={"1 /s": {"contrast": 1 / 7}}, settings={"a": 1}
+    )
+    write_result(tmp_path, result)
+    again = read_result(tmp_path, "a", "m", {"a": 1})
+    pd.testing.assert_frame_equal(again.frames, frames, check_exact=True)
+    assert {**vars(again), "frames": 0} == {**vars(result), "frames": 0}
+    assert read_result(tmp_path, "a", "m", {"a": 2}) is None
+    assert read_result(tmp_path, "b", "m", {"a": 1}) is None
+    result_paths(tmp_path, "a", "m")[0].write_text("rubbish")
+    assert read_result(tmp_path, "a", "m", {"a": 1}) is None
+
+
+def test_a_mask_file_leaves_its_zeros_out_and_bad_ones_are_named(job, tmp_path):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[2:, 5:] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    masked = run_job(replace(job, mask=tmp_path / "mask.png")).frames["mse:equalised"]
+    assert not np.allclose(masked, run_job(replace(job, folder=tmp_path / "all")).frames["mse:equalised"])
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros_like(mask))
+    cv2.imwrite(str(tmp_path / "small.png"), mask[:5])
+    (tmp_path / "no.png").write_bytes(b"")
+    for name, text in {"black": "every pixel", "small": "expected the sensor's", "no": "not an image file"}.items():
+        with pytest.raises(EvaluationError, match=f"{name}.png: .*{text}"):
+            run_job(replace(job, mask=tmp_path / f"{name}.png"))
+
+
+def test_the_real_protocol_ends_in_a_rest_test(job):
+    choice = choose_scores(REAL.metrics)
+    result = run_job(replace(job, protocol="real", scores=choice))
+    assert set(result.scores) == set(REAL.metrics) == set(result.frames.columns[6:])
+    assert set(result.rest) == {"0.1 /s", "0.1 /s + 10 hot", "1 /s", "1 /s + 10 hot"}
+    assert all(-1 <= v["correlation"] <= 1 and v["contrast"] > 0 for v in result.rest.values())
+    assert run_job(replace(job, protocol="real", scores=choice, rest=False)).rest == {}

@@ -1,0 +1,316 @@
+"""One network on one recording as a job, its result on disk, and many jobs side by side.
+
+A result is a CSV of frames and a JSON that describes it. It counts as finished when its JSON exists, which is written
+last; both are written atomically. A run that is started again finds what an interrupted one has finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from .. import __version__
+from ..errors import CistaError
+from ..networks import load_network
+from ..recordings import open_recording
+from ..util.atomic import sha256_of, write_text, write_whole
+from .pictures import PictureFolder, chosen_frames, pictures_of
+from .protocols import PROTOCOLS, EvaluationError
+from .rest import run_rest_test
+from .scores import ScoreChoice, Scorer
+from .sequence import Comparison, compare_sequence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 5  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network on one recording; can be sent to another process.
+
+    Attributes:
+        recording, sequence: its path and its name.
+        weights, method: the checkpoint's path and the name it goes by.
+        protocol: a name of PROTOCOLS.
+        folder: where results are written.
+        pictures: how many frames of the sequence are kept as pictures; None for all.
+        rest: run the protocol's rest test, if it has one.
+        mask: image file of the pixels that count (not zero); None for the protocol's own.
+    """
+
+    recording: Path
+    sequence: str
+    weights: Path
+    method: str
+    protocol: str
+    scores: ScoreChoice
+    folder: Path
+    device: str = "auto"
+    pictures: int | None = 4
+    events_topic: str | None = None
+    frames_topic: str | None = None
+    rest: bool = True
+    mask: Path | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that the result depends on, as plain JSON. CistaError or OSError for missing files."""
+        content = {**asdict(self), "format": FORMAT, "version": __version__}
+        del content["folder"]
+        content["recording"] = _identity(self.recording)
+        content["weights"] = sha256_of(self.weights)
+        content["scores"] = [*self.scores.keys, *map(sha256_of, self.scores.squeeze or ())]
+        content["mask"] = self.mask and sha256_of(self.mask)
+        return content
+
+
+@dataclass
+class Result:
+    """The scores of one method on one sequence.
+
+    Attributes:
+        frames: a row for each scored frame: index, stamp_ns, seconds, events, steps, milliseconds, and the scores.
+        scores: keys of the scores; empty if the recording has no frames.
+        note: what of the protocol the recording could not give, and events that were not used.
+        unscored: frames that the protocol scores and that had no image yet.
+        pictures: stamps (ns) of the frames whose pictures were kept.
+        rest: what rest.run_rest_test returns; empty without the rest test.
+        settings: of the job; a result of other settings is made again.
+    """
+
+    sequence: str
+    method: str
+    frames: pd.DataFrame
+    scores: list[str]
+    note: str = ""
+    unscored: int = 0
+    pictures: list[int] = field(default_factory=list)
+    rest: dict[str, dict[str, float]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that failed: the reason in one line, and details for a bug report if the input is not to blame."""
+
+    sequence: str
+    method: str
+    reason: str
+    details: str = ""
+
+
+Outcome = Result | Failure
+
+
+def result_paths(folder: Path, sequence: str, method: str) -> tuple[Path, Path]:
+    """Return the CSV and the JSON of a result."""
+    base = folder / "scores" / sequence / method
+    return base.with_name(base.name + ".csv"), base.with_name(base.name + ".json")
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write both files of a result."""
+    table, about = result_paths(folder, result.sequence, result.method)
+    written = result.frames.to_csv(index=False).encode()  # floats as repr, which read back equal
+    write_whole(table, written)
+    content = {key: value for key, value in vars(result).items() if key != "frames"}
+    write_text(about, json.dumps({"table_sha256": hashlib.sha256(written).hexdigest(), **content}, indent=1) + "\n")
+
+
+def read_result(folder: Path, sequence: str, method: str, settings: dict[str, Any]) -> Result | None:
+    """Return a finished result of the same settings; None if there is none, or its files are damaged."""
+    import pandas as pd
+
+    table, about = result_paths(folder, sequence, method)
+    try:
+        content = json.loads(about.read_text())
+        if content.pop("settings") != settings:
+            return None
+        written = table.read_bytes()
+        if content.pop("table_sha256") != hashlib.sha256(written).hexdigest():
+            return None
+        frames = pd.read_csv(io.BytesIO(written), engine="python")  # whose floats are exact
+        return Result(frames=frames, settings=settings, **content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _identity(path: Path) -> list[Any]:
+    """Identify a recording by its files' names, sizes and times: hashing gigabytes takes longer than reading."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    return [path.name, len(files), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
+
+
+def run_job(job: Job) -> Result:
+    """Do a job, or find it done. Raises CistaError for bad input, and OSError if files cannot be written."""
+    import pandas as pd
+
+    settings = job.settings()
+    finished = read_result(job.folder, job.sequence, job.method, settings)
+    if finished is not None:
+        return finished
+    for path in result_paths(job.folder, job.sequence, job.method):
+        path.unlink(missing_ok=True)  # a failure must leave no old numbers behind
+    network = load_network(job.weights)
+    with open_recording(job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic) as recording:
+        protocol = PROTOCOLS[job.protocol]
+        size = recording.height, recording.width
+        mask = read_mask(job.mask, *size) if job.mask else protocol.mask(job.sequence, *size)
+        comparison = compare_sequence(recording, job.sequence, network, protocol, job.device)
+        plan = comparison.plan
+        scorer = Scorer(job.scores, mask) if plan else None
+        kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
+        pictures = PictureFolder(pictures_of(job.folder, job.protocol), job.sequence, job.method, protocol.view)
+        rows: list[dict[str, float]] = []
+        unscored = 0
+        for one in comparison.images:
+            if one.image is None:
+                unscored += 1
+                continue
+            row: dict[str, float] = {
+                "index": one.index,
+                "stamp_ns": one.stamp,
+                "seconds": (one.stamp - recording.start) / 1e9,
+                "events": len(one.events),
+                "steps": one.steps,
+                "milliseconds": one.milliseconds,
+            }
+            if scorer and one.truth is not None:
+                row |= scorer.score(one.image, one.truth)
+            if kept is None or one.index in kept:
+                pictures.write(one)
+            rows.append(row)
+        if not rows:
+            raise EvaluationError(f"{job.sequence}: the recording gave no image")
+        rest = {}
+        if plan and protocol.rest and job.rest:
+            rest = run_rest_test(comparison.reconstructor, recording, mask)
+    note = _note(comparison, rows, str(recording.packet_counts))
+    scores = list(job.scores.keys) if plan else []
+    frames = pd.DataFrame(rows)
+    result = Result(job.sequence, job.method, frames, scores, note, unscored, pictures.stamps, rest, settings)
+    write_result(job.folder, result)
+    return result
+
+
+def read_mask(path: Path, height: int, width: int) -> np.ndarray:
+    """Read an image file of a sensor's size as bool (H, W): the pixels that are not zero count."""
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise EvaluationError(f"{path}: not an image file")
+    if image.shape != (height, width):
+        raise EvaluationError(
+            f"{path}: the mask has {image.shape[1]}x{image.shape[0]} pixels, expected the sensor's {width}x{height}"
+        )
+    if not image.any():
+        raise EvaluationError(f"{path}: every pixel of the mask is zero, so that none counts")
+    return image > 0
+
+
+def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) -> str:
+    """Return what the protocol missed in a sequence, and which events or frames were of no use."""
+    plan, counts = comparison.plan, comparison.counts
+    notes = [plan.note if plan else "no camera frames, so no scores"]
+    notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
+    notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
+    notes += [f"{counts.stray} events of another time than those around them were not used"] if counts.stray else []
+    notes += [f"event packets: {packets}"] if packets else []
+    silent = sum(1 for _ in takewhile(lambda row: not row["events"], reversed(rows)))
+    notes += [f"no events for its last {silent} frames, which are scored all the same"] if silent else []
+    return "; ".join(filter(None, notes))
+
+
+def attempt(job: Job) -> Outcome:
+    """Do a job; an error becomes a Failure, so that the others continue. A full disk stops everything."""
+    try:
+        return run_job(job)
+    except CistaError as error:
+        return Failure(job.sequence, job.method, str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return Failure(job.sequence, job.method, f"{type(error).__name__}: {error}")
+    except Exception as error:  # a bug of ours or of a library
+        return Failure(job.sequence, job.method, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def run_jobs(jobs: Sequence[Job], processes: int = 1, dask: str | None = None) -> Iterator[tuple[Job, Outcome]]:
+    """Do all jobs and yield the outcome of each as soon as it is there, in any order.
+
+    Args:
+        processes: how many work side by side on this machine; with 1, in this process.
+        dask: address of a Dask scheduler whose workers do the jobs instead. They need this package, and the same
+            paths to recordings, weights and the output folder.
+    Raises:
+        EvaluationError: no Dask scheduler at the address.
+    """
+    if processes <= 1 and not dask:
+        yield from ((job, attempt(job)) for job in jobs)
+        return
+    with ExitStack() as stack:
+        if dask:
+            stack.enter_context(_dask_cluster(dask))
+        todo = list(jobs)
+        try:
+            for job, outcome in _side_by_side(todo, processes, dask):
+                todo.remove(job)
+                yield job, outcome
+        except _worker_deaths(dask):
+            # A worker that dies (out of memory, for example) ends the whole batch: do what is left one by one.
+            for job in todo:
+                try:
+                    yield from _side_by_side([job], 2, dask)
+                except _worker_deaths(dask):
+                    yield job, Failure(job.sequence, job.method, "its process died (out of memory?)")
+
+
+def _side_by_side(jobs: Sequence[Job], processes: int, dask: str | None) -> Iterator[tuple[Job, Outcome]]:
+    from joblib import Parallel, delayed, parallel_config
+
+    # A process of two computes with one thread, like loky's own default, unless there are more cores.
+    options = {} if dask else {"inner_max_num_threads": max(1, (os.cpu_count() or 1) // processes)}
+    with parallel_config("dask" if dask else "loky", **options):
+        work = Parallel(-1 if dask else processes, return_as="generator_unordered", batch_size=1)
+        yield from work(delayed(_attempted)(job) for job in jobs)
+
+
+def _attempted(job: Job) -> tuple[Job, Outcome]:
+    return job, attempt(job)
+
+
+def _dask_cluster(address: str) -> Any:
+    """Connect to a Dask scheduler; a context manager."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise EvaluationError("--dask needs the package distributed: pip install distributed") from None
+    try:
+        return Client(address, timeout=10, set_as_default=True)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"--dask {address}: no Dask scheduler there ({type(error).__name__})") from None
+
+
+def _worker_deaths(dask: str | None) -> tuple[type[Exception], ...]:
+    """Return the errors that mean that a worker process died."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    if not dask:
+        return (TerminatedWorkerError,)
+    from distributed import CancelledError, KilledWorker
+
+    return (KilledWorker, CancelledError)

@@ -1,0 +1,218 @@
+"""Scores of an image against the camera's frame: the metrics of the tables, each in a view of both images.
+
+A score's key is "metric:view", such as "ssim:equalised".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from ..metrics import fit_brightness, image_ssim, mse, psnr
+from ..tone_map import clahe, equalise, none
+from .protocols import EvaluationError
+
+OCCLUSION = 50.0  # how fast the weight of a pixel falls where the frames themselves do not match after warping
+
+Image = np.ndarray
+Compare = Callable[[Image, Image], float]
+
+
+class TemporalConsistency:
+    """How little an image changes that should not: warping error along the motion of the camera's own frames.
+
+    mean |M (I_t - warp(I_{t-1}))|, M = exp(-50 (F_t - warp(F_{t-1}))^2) and 0 outside the frame, I images, F frames
+    (Lai et al. 2018; the form of Gantier Cadena et al. 2021). The flow from F_t to F_{t-1} is OpenCV's DIS (medium), so
+    numbers compare only with those of the same flow.
+    """
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._before: tuple[Image, Image] | None = None
+
+    def __call__(self, image: Image, truth: Image, mask: Image | None = None) -> float:
+        """Compare the next image and frame with those before; nan for the first."""
+        image, truth = image.astype(np.float32), truth.astype(np.float32)
+        before, self._before = self._before, (image, truth)
+        if before is None:
+            return math.nan
+        grey = [np.rint(frame * 255).astype(np.uint8) for frame in (truth, before[1])]
+        flow = self._flow.calc(*grey, None)
+        height, width = truth.shape
+        x = np.arange(width, dtype=np.float32) + flow[..., 0]
+        y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+        warp = partial(cv2.remap, map1=x, map2=y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        weight = np.exp(-OCCLUSION * np.square(truth - warp(before[1]))) * inside
+        error = np.abs(image - warp(before[0])) * weight
+        return float(np.mean(error if mask is None else error[mask], dtype=np.float64))
+
+
+def load_lpips(network: str) -> Compare:
+    """Load LPIPS from its authors' package; `network` is alex or vgg.
+
+    Raises:
+        EvaluationError: the package or its backbone is not available; the message says which.
+    """
+    try:
+        import lpips
+    except Exception as error:  # a torchvision built for another torch raises RuntimeError
+        raise EvaluationError(f"cannot import package lpips ({error}); see docs/evaluation.md") from None
+    try:
+        # It prints, and torchvision fetches its backbone, which raises whatever the network raises.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            model = lpips.LPIPS(net=network, verbose=False).eval()
+    except Exception as error:
+        raise EvaluationError(f"cannot load the {network} backbone of LPIPS: {error}") from None
+
+    @torch.inference_mode()
+    def compare(image: Image, truth: Image) -> float:
+        pair = (torch.from_numpy(np.float32(array)).expand(1, 3, -1, -1) for array in (image, truth))
+        return float(model(*pair, normalize=True))
+
+    return compare
+
+
+def load_squeeze(backbone: Path, heads: Path) -> Compare:
+    """Load LPIPS-squeeze (Keras weights) from its two files; TrainingError if they are not these."""
+    from ..training.perceptual import SqueezeDistance
+
+    distance = SqueezeDistance(Path(backbone), Path(heads))
+
+    @torch.inference_mode()
+    def compare(image: Image, truth: Image) -> float:
+        return float(distance(*(torch.from_numpy(np.float32(array))[None, None] for array in (image, truth))))
+
+    return compare
+
+
+# What is done to both images before they are compared, by name: (image, frame, mask) -> (image, frame).
+View = Callable[[Image, Image, Image | None], tuple[Image, Image]]
+VIEWS: dict[str, View] = {
+    "raw": lambda image, truth, _: (none(image), none(truth)),
+    "affine": lambda image, truth, mask: (fit_brightness(none(image), none(truth), mask), none(truth)),
+    "equalised": lambda image, truth, _: (equalise(image), equalise(truth)),
+    "clahe": lambda image, truth, _: (clahe(image), clahe(truth)),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its heading, the decimals in tables, and whether more is better.
+
+    measure: (image, frame, mask) -> value; None for those that need to be loaded first (LPIPS, TC).
+    """
+
+    label: str
+    decimals: int = 3
+    more_is_better: bool = False
+    measure: Callable[..., float] | None = None
+
+
+METRICS = {
+    "mse": Metric("MSE", measure=mse),
+    "psnr": Metric("PSNR", 2, True, psnr),
+    "ssim": Metric("SSIM", 3, True, image_ssim),
+    "ssim_7x7": Metric("SSIM (7×7)", 3, True, partial(image_ssim, gaussian=False)),
+    # EVREAL's first version gave scikit-image no data range, which took 2 for float images; its second version gives 1.
+    "ssim_evreal_v1": Metric("SSIM (EVREAL v1)", 3, True, partial(image_ssim, data_range=2.0)),
+    "ssim_evreal_v2": Metric("SSIM (EVREAL v2)", 3, True, image_ssim),
+    "lpips_alex": Metric("LPIPS (Alex)"),
+    "lpips_vgg": Metric("LPIPS (VGG)"),
+    "lpips_squeeze_keras": Metric("LPIPS-squeeze (Keras weights)"),
+    "temporal": Metric("TC", 4),
+}
+
+
+def metric_of(key: str) -> Metric:
+    """Return the metric of a score."""
+    return METRICS[key.partition(":")[0]]
+
+
+def label_of(key: str) -> str:
+    """Return a score's heading: its metric, its view, and which way is better."""
+    metric = metric_of(key)
+    return f"{metric.label}, {key.partition(':')[2]} {'↑' if metric.more_is_better else '↓'}"
+
+
+@dataclass(frozen=True)
+class ScoreChoice:
+    """Which scores are computed, and why others are not: (key, reason). Can be sent to another process.
+
+    squeeze: (backbone, heads) of LPIPS-squeeze, or None.
+    """
+
+    keys: tuple[str, ...] = ()
+    squeeze: tuple[Path, Path] | None = None
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+def choose_scores(wanted: Sequence[str], squeeze: tuple[Path, Path] | None = None) -> ScoreChoice:
+    """Return which of the wanted scores are available here.
+
+    LPIPS-squeeze is left out without its files; files that cannot be read are an error.
+    """
+    keys, missing = [], []
+    for key in wanted:
+        metric = key.partition(":")[0]
+        if metric == "lpips_squeeze_keras" and not squeeze:
+            continue
+        try:
+            if METRICS[metric].measure is None:
+                _load(metric, squeeze)
+            keys.append(key)
+        except EvaluationError as error:
+            missing.append((key, str(error)))
+    return ScoreChoice(tuple(keys), squeeze, tuple(missing))
+
+
+def _load(metric: str, squeeze: tuple[Path, Path] | None) -> Callable[..., float]:
+    if metric == "temporal":
+        return TemporalConsistency()
+    if metric == "lpips_squeeze_keras":
+        assert squeeze
+        compare = load_squeeze(*squeeze)
+    else:
+        compare = load_lpips(metric.removeprefix("lpips_"))
+    return lambda image, truth, _: compare(image, truth)
+
+
+class Scorer:
+    """Scores the images of one sequence, in order.
+
+    Args:
+        choice: which scores.
+        mask: bool (H, W), pixels that count; None for all. Images are cut to its bounding box before anything else,
+            so that a border left out takes no part in tone maps and LPIPS either.
+    """
+
+    def __init__(self, choice: ScoreChoice, mask: Image | None = None) -> None:
+        self._box, self._mask = bounding_box(mask)
+        self._measures = {
+            key: metric_of(key).measure or _load(key.partition(":")[0], choice.squeeze) for key in choice.keys
+        }
+
+    def score(self, image: Image, truth: Image) -> dict[str, float]:
+        """Return key -> value of an image and its frame, both float (H, W) in [0, 1]; nan where one has no value."""
+        image, truth = image[self._box], truth[self._box]
+        views = {key.partition(":")[2] for key in self._measures}
+        pairs = {view: VIEWS[view](image, truth, self._mask) for view in views}
+        return {key: measure(*pairs[key.partition(":")[2]], self._mask) for key, measure in self._measures.items()}
+
+
+def bounding_box(mask: Image | None) -> tuple[tuple[slice, slice], Image | None]:
+    """Return the rows and columns that a mask spans, and the mask within them (None if it is true throughout)."""
+    if mask is None:
+        return (slice(None), slice(None)), None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return box, None if mask[box].all() else mask[box]
