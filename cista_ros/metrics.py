@@ -83,7 +83,8 @@ def fit_brightness(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None
     x, y = (v.astype(np.float64) if mask is None else v[mask].astype(np.float64) for v in (image, truth))
     spread = np.var(x)
     a = np.mean((x - x.mean()) * (y - y.mean())) / spread if spread > 0 else 0.0
-    return (a * image + (y.mean() - a * x.mean())).astype(np.float32)
+    fitted: np.ndarray = (a * image + (y.mean() - a * x.mean())).astype(np.float32)
+    return fitted
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -42,7 +42,8 @@ LIBRARIES = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # Used by evaluation and training only: in the extras of setup.py, or, like lpips, installed by the user.
-OPTIONAL = {"compression", "h5py", "lpips", "matplotlib", "onnx", "onnxruntime", "skimage", "tensorboard", "triton"}
+OPTIONAL = {"compression", "distributed", "h5py", "jinja2", "joblib", "lpips", "matplotlib", "onnx", "onnxruntime"}
+OPTIONAL |= {"pandas", "tensorboard", "triton"}
 # Of ros-event-camera/dvs_msgs, from a build of its source (share/dvs_msgs/msg/*.json), and of
 # ros-event-camera/event_camera_msgs, from bags recorded with it.
 TYPE_HASHES = {

@@ -12,8 +12,8 @@ import io
 import json
 import os
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -266,26 +266,28 @@ def run_jobs(jobs: Sequence[Job], processes: int = 1, dask: str | None = None) -
         if dask:
             stack.enter_context(_dask_cluster(dask))
         todo = list(jobs)
-        try:
-            for job, outcome in _side_by_side(todo, processes, dask):
+        with suppress(*_worker_deaths(dask)):
+            for job, outcome in _side_by_side(jobs, processes, dask, "generator_unordered"):
                 todo.remove(job)
                 yield job, outcome
-        except _worker_deaths(dask):
-            # A worker that dies (out of memory, for example) ends the whole batch: do what is left one by one.
-            for job in todo:
-                try:
-                    yield from _side_by_side([job], 2, dask)
-                except _worker_deaths(dask):
-                    yield job, Failure(job.sequence, job.method, "its process died (out of memory?)")
+        # A worker that dies (out of memory, for example) ends the whole batch: do what is left one by one. With Dask
+        # joblib's generator can also end before its last outcomes; their results are found on disk.
+        for job in todo:
+            try:
+                yield from _side_by_side([job], 2, dask, "list")
+            except _worker_deaths(dask):
+                yield job, Failure(job.sequence, job.method, "its process died (out of memory?)")
 
 
-def _side_by_side(jobs: Sequence[Job], processes: int, dask: str | None) -> Iterator[tuple[Job, Outcome]]:
+def _side_by_side(
+    jobs: Sequence[Job], processes: int, dask: str | None, return_as: str
+) -> Iterable[tuple[Job, Outcome]]:
     from joblib import Parallel, delayed, parallel_config
 
-    # A process of two computes with one thread, like loky's own default, unless there are more cores.
+    # Processes share the cores, so that they do not compete for them.
     options = {} if dask else {"inner_max_num_threads": max(1, (os.cpu_count() or 1) // processes)}
     with parallel_config("dask" if dask else "loky", **options):
-        work = Parallel(-1 if dask else processes, return_as="generator_unordered", batch_size=1)
+        work = Parallel(-1 if dask else processes, return_as=return_as, batch_size=1)
         yield from work(delayed(_attempted)(job) for job in jobs)
 
 

@@ -46,7 +46,7 @@ class TemporalConsistency:
         if before is None:
             return math.nan
         grey = [np.rint(frame * 255).astype(np.uint8) for frame in (truth, before[1])]
-        flow = self._flow.calc(*grey, None)
+        flow = self._flow.calc(grey[0], grey[1], np.zeros((*truth.shape, 2), np.float32))
         height, width = truth.shape
         x = np.arange(width, dtype=np.float32) + flow[..., 0]
         y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]

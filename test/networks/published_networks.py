@@ -1,4 +1,4 @@
-"""E2VID, FireNet, SPADE-E2VID and CISTA-LSTC a second time, as plain functions of the published key names and shapes.
+"""E2VID, FireNet, PIE-Net, SPADE-E2VID and CISTA-LSTC a second time, as plain functions of published keys and shapes.
 
 `*_shapes` lists the keys that the published checkpoints have; `*_step` is one step of the network in torch functions
 alone. Neither knows the package.
@@ -204,6 +204,95 @@ def lstc_step(w, x, state):
     return image, (image, z, cell, memory)
 
 
+def firenet_plus_shapes(c=16):
+    names = {"net.head.conv.": "head.", "net.head.recurrent_block.": "G1.", "net.resblocks.0.conv.": "R1."}
+    names |= {"net.resblocks.0.recurrent_block.": "G2.", "net.resblocks.1.": "R2.", "net.pred.": "pred."}
+    shapes = {}
+    for key, shape in firenet_shapes(c).items():
+        (old,) = (name for name in names if key.startswith(name))
+        shapes[key.replace(old, names[old], 1)] = shape
+    return shapes
+
+
+def firenet_plus_step(w, x, states):
+    plain = dict(zip(firenet_shapes(), (w[key] for key in firenet_plus_shapes()), strict=True))
+    return firenet_step(plain, x, states)
+
+
+PIE_NET = {3: ((8, 16, 24, 32), (2, 2, 5)), 2: ((12, 16, 24), (2, 2))}  # channels and pools by number of encoders
+
+
+def pie_net_shapes(encoders=3):
+    def block(key, outputs, inputs, kernel=3):
+        return conv_shapes(f"{key}.convna.0", outputs, inputs, kernel) | {
+            f"{key}.convna.1.{name}": (outputs,) for name in ("weight", "bias")
+        }
+
+    c, _ = PIE_NET[encoders]
+    s = block("model.stem.event_branch.mbconv", c[0], 5) | block("model.stem.frame_branch.mbconv", c[0], 1)
+    for i in range(encoders):
+        d, both, out = f"model.downs.{i}", c[i] + c[i + 1], c[i + 1]
+        gates = f"{d}.mbd.Gates.mbconv"
+        s |= block(f"{gates}.0", 2 * both, both) | conv_shapes(f"{gates}.1.fc1", both // 4, 2 * both, 1, bias=False)
+        s |= conv_shapes(f"{gates}.1.fc2", 2 * both, both // 4, 1, bias=False) | block(
+            f"{gates}.2", 4 * out, 2 * both, 1
+        )
+        s |= {f"{d}.mbd.norm_{x}.{name}": (out,) for x in "hc" for name in ("weight", "bias")}
+        s |= block(f"{d}.out.mbconv_0.mbconv", out, out)  # which the larger network does not use
+        s |= conv_shapes(f"{d}.film.film", 2 * out, 2 * c[0], 1)
+        u = f"model.ups.{encoders - 1 - i}"
+        s |= block(f"{u}.fuse.0.mbconv", c[i], 2 * out) | conv_shapes(f"{u}.ugate.gate_conv", out, 1, 1)
+    return s | conv_shapes("model.outc", 3, c[0], 1) | block("cal_k.mbconv", 1, 3)
+
+
+def pie_net_step(w, x, state):
+    encoders = len({key.split(".")[2] for key in w if key.startswith("model.downs.")})
+    _, pools = PIE_NET[encoders]
+
+    def normed(key, x, groups=1):
+        return F.group_norm(x, groups, w[f"{key}.weight"], w[f"{key}.bias"])
+
+    def block(key, x, silu=True):
+        y = normed(f"{key}.convna.1", conv(w, f"{key}.convna.0", x))
+        return F.silu(y) if silu else y
+
+    def resized(x, size):
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+    image, states, variance = state or (torch.zeros_like(x[:, :1]), None, None)
+    e, f = block("model.stem.event_branch.mbconv", x), block("model.stem.frame_branch.mbconv", image)
+    described = torch.cat((F.adaptive_avg_pool2d(e, 1), F.adaptive_avg_pool2d(f, 1)), 1)
+    y, skips, after = e + f, [], []
+    for i in range(encoders):
+        d = f"model.downs.{i}"
+        out = w[f"{d}.mbd.norm_h.weight"].shape[0]
+        h, c = states[i] if states else 2 * (torch.zeros(len(y), out, *y.shape[-2:]),)
+        g = block(f"{d}.mbd.Gates.mbconv.0", torch.cat((y, h), 1))
+        squeezed = conv(w, f"{d}.mbd.Gates.mbconv.1.fc1", F.adaptive_avg_pool2d(g, 1)).relu()
+        g = g * conv(w, f"{d}.mbd.Gates.mbconv.1.fc2", squeezed).sigmoid()
+        r, k, o, new = block(f"{d}.mbd.Gates.mbconv.2", g, silu=False).split(out, 1)
+        c = normed(f"{d}.mbd.norm_c", k.sigmoid() * c + r.sigmoid() * new.tanh(), 4)
+        h = normed(f"{d}.mbd.norm_h", o.sigmoid() * c.tanh(), 4)
+        after.append((h, c))
+        y = h + block(f"{d}.out.mbconv_0.mbconv", h) if encoders == 2 else h
+        gain, shift = conv(w, f"{d}.film.film", described).split(out, 1)
+        skips.append(y * (1 + gain) + shift)
+        y = F.max_pool2d(skips[-1], pools[i])
+    for j in range(encoders):
+        skip, scale = skips[-1 - j], pools[-1 - j]
+        y = resized(y, [scale * n for n in y.shape[-2:]])
+        missing = [a - b for a, b in zip(skip.shape[-2:], y.shape[-2:], strict=True)]
+        y = F.pad(y, [n for m in reversed(missing) for n in (m // 2, m - m // 2)])
+        if variance is not None:
+            skip = skip * conv(w, f"model.ups.{j}.ugate.gate_conv", resized(variance, skip.shape[-2:])).sigmoid()
+        y = block(f"model.ups.{j}.fuse.0.mbconv", torch.cat((skip, y), 1))
+    features = conv(w, "model.outc", y)
+    k = block("cal_k.mbconv", features).relu()
+    ratio, spread, before = (features[:, i : i + 1].relu() for i in range(3))
+    image = ((before + k) * ratio - k).clamp(0, 1)
+    return image, (image, after, (before + k) ** 2 * spread)
+
+
 def random_weights(shapes, seed=0):
     """Weights that neither blow up nor die, and statistics as of a trained batch normalisation."""
     generator = torch.Generator().manual_seed(seed)
@@ -217,6 +306,9 @@ def random_weights(shapes, seed=0):
         elif len(shape) == 4:
             value = value / (shape[1] * shape[2] * shape[3]) ** 0.5
         weights[key] = value
+    if "model.outc.bias" in weights:  # PIE-Net: images that are neither black nor white
+        weights["model.outc.bias"] = torch.tensor([0.5, 0.5, 0.5])
+        weights["model.outc.weight"] *= 0.2
     for k in range(1, 5):  # CISTA's blocks are tied
         for key in [key for key in weights if key.startswith(f"lista_blocks.{k}.")]:
             weights[key] = weights[key.replace(f".{k}.", ".0.", 1)]

@@ -7,17 +7,21 @@ import torch
 from published_networks import (
     e2vid_shapes,
     e2vid_step,
+    firenet_plus_shapes,
+    firenet_plus_step,
     firenet_shapes,
     firenet_step,
     lstc_shapes,
     lstc_step,
+    pie_net_shapes,
+    pie_net_step,
     random_weights,
     spade_shapes,
     spade_step,
 )
 
 from cista_ros.errors import CheckpointError
-from cista_ros.networks import Conventions, count_parameters, load_network
+from cista_ros.networks import Conventions, count_parameters, load_network, save_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,6 +31,9 @@ CASES = {
     "e2vid-no-norm": (e2vid_shapes(bn=False, c=4), e2vid_step),
     "e2vid-bilinear": (e2vid_shapes(bn=False, transposed=False, c=4), e2vid_step),
     "firenet": (firenet_shapes(), firenet_step),
+    "firenet-plus": (firenet_plus_shapes(), firenet_plus_step),
+    "pie-net": (pie_net_shapes(3), pie_net_step),
+    "pie-net-lite": (pie_net_shapes(2), pie_net_step),
     "spade": (spade_shapes(c=4), spade_step),
     "lstc": (lstc_shapes(c=8), lstc_step),
 }
@@ -35,6 +42,9 @@ CASES = {
 SIZES = [
     (e2vid_shapes(), 10_712_098, 42.9),
     (firenet_shapes(), 37_777, 0.2),
+    (firenet_plus_shapes(), 37_777, 0.2),
+    (pie_net_shapes(3), 154_201, 0.6),
+    (pie_net_shapes(2), 78_537, 0.3),
     (spade_shapes(), 11_461_353, 45.9),
     (lstc_shapes(), 1_404_481, 5.6),
 ]
@@ -74,6 +84,9 @@ def test_what_the_weights_expect_is_told_by_their_files(tmp_path):
     assert load_network(written(tmp_path, e2vid)).conventions == Conventions()
     assert load_network(written(tmp_path, spade, bare=True)).conventions == Conventions(normalise=False)
     assert load_network(written(tmp_path, spade)).conventions == Conventions()
+    for encoders in (2, 3):
+        path = written(tmp_path, random_weights(pie_net_shapes(encoders)), bare=True)
+        assert load_network(path).conventions == Conventions(normalise=False)
 
 
 def test_firenet_of_the_papers_authors_is_what_its_keys_say(shared_file):
@@ -120,3 +133,23 @@ def test_untied_cista_lstc_is_refused(tmp_path):
     weights["lista_blocks.2.Lambda"] = weights["lista_blocks.2.Lambda"] + 1
     with pytest.raises(CheckpointError, match="only the shared one is known"):
         load_network(written(tmp_path, weights))
+
+
+def test_pie_net_of_another_depth_is_refused(tmp_path):
+    weights = {key: v for key, v in random_weights(pie_net_shapes(2)).items() if not key.startswith("model.downs.1.")}
+    with pytest.raises(CheckpointError, match="PIE-Net with 1 encoders"):
+        load_network(written(tmp_path, weights))
+
+
+def test_firenet_plus_as_evreal_distributes_it(shared_file):
+    network = load_network(shared_file("weights/evreal-firenet-plus.pth"))
+    assert count_parameters(network) == 37_777 and network.conventions == Conventions(normalise=False)
+
+
+def test_a_saved_pie_net_is_read_back(tmp_path):
+    network = load_network(written(tmp_path, random_weights(pie_net_shapes(2)), bare=True))
+    save_network(network, tmp_path / "a.safetensors")
+    again = load_network(tmp_path / "a.safetensors")
+    assert again.config == network.config and again.conventions == network.conventions
+    voxel = torch.randn(1, 5, 24, 32)
+    torch.testing.assert_close(again(voxel)[0], network(voxel)[0])
