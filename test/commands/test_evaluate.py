@@ -157,7 +157,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "{w},b={a}"], "made0.bag: neither .safetensors nor a torch checkpoint of plain weights"),
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
         (["{a}", "--weights", "{w}", "--paper", "--protocol", "evreal"], "--paper: its numbers are of .* icassp2022"),
-        (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not the SqueezeNet 1.1|needs the package h5py"),
+        (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not a SqueezeNet 1.1|needs the package h5py"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_done(material, tmp_path, monkeypatch, words, text):

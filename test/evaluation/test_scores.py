@@ -100,7 +100,7 @@ def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference(shared_f
 def test_files_that_are_no_backbone_are_named(tmp_path):
     pytest.importorskip("h5py")
     (tmp_path / "a.h5").write_bytes(b"no")
-    with pytest.raises(CistaError, match=r"a.h5: not the SqueezeNet 1.1 backbone as Keras stores it"):
+    with pytest.raises(CistaError, match=r"a.h5: not a SqueezeNet 1.1 backbone"):
         choose_scores(("lpips_squeeze_keras:raw",), (tmp_path / "a.h5", tmp_path / "heads.pth"))
 
 
