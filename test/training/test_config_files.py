@@ -74,8 +74,8 @@ def test_another_model_begins_with_its_own_architecture(tmp_path, name):
     config = load_config("cista-tc-small", [f"model={name}"])
     assert config.network == (MODELS[name] if name != "cista-tc" else CistaConfig(channels=32))
     assert config.data == load_config("cista-tc-small").data
-    narrow = override(config, ["network.channels=8"])
-    assert narrow.network == replace(config.network, channels=8)
+    narrow = override(config, ["network.bins=3"])
+    assert narrow.network == replace(config.network, bins=3)
     (tmp_path / "c.yaml").write_text(to_yaml(narrow))
     assert load_config(tmp_path / "c.yaml") == narrow
 
