@@ -2,8 +2,8 @@
 
     python benchmarks/average_weights.py OLD NEW SHARE -o OUT.safetensors
 
-OUT has 1 - SHARE of OLD and SHARE of NEW, with the metadata of NEW. NEW must be fine-tuned from OLD. Kernels are rounded
-to bfloat16, as `cista train` does after training with mixed precision; thresholds theta below zero become zero.
+OUT has 1 - SHARE of OLD and SHARE of NEW, with the metadata of NEW. NEW must be fine-tuned from OLD. Kernels become
+bfloat16 numbers, as `cista train` does after training with mixed precision; thresholds theta below zero become zero.
 """
 
 from __future__ import annotations
