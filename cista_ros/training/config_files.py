@@ -147,6 +147,10 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{name} must be a list, not {value!r}")
+        return tuple(_value(arguments[0], item, name) for item in value)
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
             raise ConfigError(f"{name} must be a list of {len(arguments)} numbers, not {value!r}")
