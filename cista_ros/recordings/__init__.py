@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import RecordingError
+from ..events import NS
 from .formats import FORMATS, find_format
 from .recording import Item, ReadOptions, Recorded, Recording
 
@@ -19,6 +20,7 @@ def open_recording(
     event_time: str = "sensor",
     time_unit: str | None = None,
     columns: str | None = None,
+    time_offset: float = 0.0,
 ) -> Recording:
     """Open a recording, whose format is detected by its content. Close it after use: it is a context manager.
 
@@ -26,8 +28,9 @@ def open_recording(
         events_topic: name of the events topic, if the recording has several.
         frames_topic: name of the frames topic, if it is not clear from the events topic.
         event_time: clock of the events of packets: "sensor" (the camera's) or "host" (the host's).
-        time_unit: of text, "s", "ms", "us" or "ns"; None detects it (see event_text.detect_layout).
+        time_unit: of text and HDF5, "s", "ms", "us" or "ns"; None detects it.
         columns: of text, their order such as "txyp" or "xypt" ("-" is a column to skip); None detects it.
+        time_offset: seconds added to the times of events and triggers, for instance to move them to the frames' clock.
 
     Raises:
         RecordingError: the path does not exist, is damaged, has an unknown format, or lacks the topics or any event.
@@ -36,4 +39,8 @@ def open_recording(
     if not path.exists():
         names = ", ".join(format.name for format in FORMATS)
         raise RecordingError(f"{path}: no such file or folder; expected {names}")
-    return find_format(path).open(path, ReadOptions(events_topic, frames_topic, event_time, time_unit, columns))
+    options = ReadOptions(events_topic, frames_topic, event_time, time_unit, columns)
+    recording = find_format(path).open(path, options)
+    if time_offset:
+        recording.shift_events(round(time_offset * NS))
+    return recording

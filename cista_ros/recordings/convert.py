@@ -50,7 +50,7 @@ def convert(
 
     Args:
         events_as: one of EVENTS_AS: "keep" writes arrays as arrays and packets as they are; "dvs_msgs" arrays; an
-            encoding packets. ECD text is text, and RAW is evt3.
+            encoding packets. ECD text, RAW (evt3) and HDF5 have one form.
         lossy: change times that the encoding cannot hold: fractions of a microsecond are cut off, and evt3 is moved
             to its first 16.8 s.
         frames: also write frames and camera infos, if the format holds them.
@@ -63,7 +63,7 @@ def convert(
     others = frames and format not in EVENTS_ONLY
     if not others:
         done.left_out_topics += [name for name in (source.frames_topic, source.camera_info_topic) if name]
-    encoding = "evt3" if format == "raw" else events_as if format != "ecd-text" else ""
+    encoding = "evt3" if format == "raw" else events_as if format not in ("ecd-text", "hdf5") else ""
     encode = _Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
     frames_topic = (source.frames_topic or "").removesuffix("/compressed")  # images are written uncompressed
@@ -74,6 +74,8 @@ def convert(
             try:
                 if isinstance(message, EventMessage):
                     done.events += len(message.events)
+                    if format == "hdf5" and lossy:
+                        message = replace(message, events=_in_microseconds(message.events, 0, done))
                     same = _same(message, events_as, format)
                     for written in encode(message) if encode and same is message else [same]:
                         writer.write(recorded.received, written)
@@ -97,7 +99,7 @@ def convert(
 
 def _same(message: EventMessage, events_as: str, format: str) -> Message:
     """The packet of a message where it is kept, else the message."""
-    packet = message.packet if events_as == "keep" and format != "ecd-text" else None
+    packet = message.packet if events_as == "keep" and format not in ("ecd-text", "hdf5") else None
     return message if packet is None or (format == "raw" and packet.encoding != "evt3") else packet
 
 
@@ -141,8 +143,13 @@ class _Encode:
         self._began = True
         if not self._lossy or encoding == "mono":
             return events
-        fitted = events.copy()
-        t = events["t"] + done.time_shift_ns
-        fitted["t"] = t // 1000 * 1000
-        done.cut_times += int(np.count_nonzero(fitted["t"] != t))
-        return fitted
+        return _in_microseconds(events, done.time_shift_ns, done)
+
+
+def _in_microseconds(events: np.ndarray, shift: int, done: Converted) -> np.ndarray:
+    """The events at times moved by `shift` ns and cut to whole microseconds; counts those that this changes."""
+    fitted = events.copy()
+    t = events["t"] + shift
+    fitted["t"] = t // 1000 * 1000
+    done.cut_times += int(np.count_nonzero(fitted["t"] != t))
+    return fitted

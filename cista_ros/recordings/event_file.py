@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from ..errors import CistaError, RecordingError
+from ..errors import CistaError, MissingPackageError, RecordingError
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, PacketMessage
@@ -130,7 +130,7 @@ class EventFile(Recording):
                 raw = np.frombuffer(block.words.astype("<u2").tobytes(), np.uint8)
                 packet = PacketMessage(stamp, "", self.height, self.width, seq, 0, "evt3", raw)
             message = EventMessage(stamp, "", self.height, self.width, block.events, packet, block.triggers)
-            yield Item(newest, self.events_topic, 0, partial(_given, message))
+            yield Item(newest + self._shift, self.events_topic, 0, partial(_given, message))
 
     def _chunks(self) -> Iterator[Block]:
         """The events in time order, as far as they are late by less than DISORDER_NS, cut to short chunks."""
@@ -155,7 +155,7 @@ class EventFile(Recording):
         try:
             yield
         except CistaError as error:
-            if isinstance(error, RecordingError) and str(error).startswith(str(self.path)):
+            if isinstance(error, RecordingError | MissingPackageError) and str(error).startswith(str(self.path)):
                 raise
             raise RecordingError(f"{self.path}: {error}") from None
         except OSError as error:

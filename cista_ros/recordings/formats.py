@@ -66,6 +66,10 @@ def _is_aedat4(path: Path, head: bytes) -> bool:
     return head.startswith(b"#!AER-DAT4")
 
 
+def _is_hdf5(path: Path, head: bytes) -> bool:
+    return head.startswith(b"\x89HDF\r\n\x1a\n")
+
+
 _TEXT = (".txt", ".csv", ".zip", ".gz")
 # Asked in this order.
 FORMATS = (
@@ -73,6 +77,7 @@ FORMATS = (
     Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw", (".raw",), _is_raw),
     Format("Prophesee DAT (.dat)", "prophesee_dat", (".dat",), _is_dat),
     Format("AEDAT4 (.aedat4)", "aedat4", (".aedat4",), _is_aedat4),
+    Format("HDF5 (DSEC, M3ED, MVSEC, TUM-VIE, event_utils, Prophesee)", "hdf5", (".h5", ".hdf5"), _is_hdf5),
     Format("text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text", _TEXT, _is_text),
 )
 

@@ -29,7 +29,7 @@ class ReadOptions:
     events_topic: str | None = None
     frames_topic: str | None = None
     event_time: str = "sensor"  # or "host"
-    time_unit: str | None = None  # of text: s, ms, us or ns
+    time_unit: str | None = None  # of text and HDF5: s, ms, us or ns
     columns: str | None = None  # of text: their order, such as "txyp"; "-" is a column to skip
 
 
@@ -77,6 +77,7 @@ class Recording(ABC):
 
     packet_counts: PacketCounts  # of the event packets of the last `read` so far
 
+    _shift = 0  # ns added to the times of events
     _no_frames: str | None = None  # why it is not clear which topic has the frames
 
     def read(
@@ -154,6 +155,8 @@ class Recording(ABC):
                 continue
             if not isinstance(message, EventMessage):
                 raise TypeError(f"{self.path}: {item.topic} has a {type(message).__name__} among its events")
+            if self._shift:
+                message = self._shifted(message)
             t = message.events["t"]
             if len(t):
                 # A chunk from before the end shows that one after it was out of order.
@@ -167,7 +170,7 @@ class Recording(ABC):
                 if len(t) or len(triggers) or (began and message.packet):
                     began = True
                     yield Recorded(item.received, item.topic, replace(message, triggers=triggers))
-            elif wanted.any():
+            elif wanted.any() or len(triggers):
                 yield Recorded(item.received, item.topic, self._part(message, wanted, triggers))
 
     def _part(self, message: EventMessage, wanted: npt.NDArray[np.bool_], triggers: np.ndarray) -> EventMessage:
@@ -177,6 +180,18 @@ class Recording(ABC):
             raise RecordingError(
                 f"{self.path}: a packet of {self.events_topic} cannot be cut where it should begin or end: {error}"
             ) from None
+
+    def shift_events(self, offset: int) -> None:
+        """Add `offset` nanoseconds to the times of all events and triggers, but not to those of frames."""
+        self._shift += offset
+        self._set_start(self.first_event + offset, next(iter(self._frame_stamps()), None))
+
+    def _shifted(self, message: EventMessage) -> EventMessage:
+        """The message at its shifted times, without its packet, whose times are others."""
+        events, triggers = message.events.copy(), message.triggers.copy()
+        events["t"] += self._shift
+        triggers["t"] += self._shift
+        return replace(message, events=events, triggers=triggers, packet=None)
 
     def span(self, start: float | None, end: float | None) -> tuple[int, int]:
         """Return the times (ns) that `read` covers: from the first to before the second."""

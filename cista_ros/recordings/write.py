@@ -35,8 +35,8 @@ from .event_file import EVENTS_TOPIC, FRAMES_TOPIC
 from .event_text import format_events
 from .text import CAMERA_INFO_TOPIC, SIZE_FILE
 
-FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text", "raw")
-EVENTS_ONLY = ("raw",)  # formats without images and camera infos
+FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text", "raw", "hdf5")
+EVENTS_ONLY = ("raw", "hdf5")  # formats without images and camera infos
 METADATA_VERSIONS = (8, 9)  # of a rosbag2; 9 is read by Kilted and later only
 ECD_TOPICS: Mapping[type, str] = {
     EventMessage: EVENTS_TOPIC,
@@ -96,6 +96,11 @@ def write_recording(
             from .prophesee_raw import RawWriter
 
             with RawWriter(path) as writer:
+                yield writer
+        elif format == "hdf5":
+            from .hdf5 import Hdf5Writer
+
+            with Hdf5Writer(path) as writer:
                 yield writer
         else:
             with _open_bag(path, format, metadata_version, compression) as bag:

@@ -1,0 +1,125 @@
+"""ECF, the compression of events in Prophesee's HDF5 files: the times, rows, columns and polarities of a chunk in turn.
+
+The format is that of github.com/prophesee-ai/hdf5_ecf (Apache-2.0). Each part is a sequence of codes: a value and how
+many events have it. There is no loop over events.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DecodeError
+from ..events import EVENT_DTYPE
+
+FILTER_ID = 0x8ECF
+_MOST_EVENTS = 65_535
+
+
+def decode_chunk(data: bytes) -> np.ndarray:
+    """Return the events (N,) of a chunk; raises DecodeError if it is not a whole one."""
+    if len(data) < 12:
+        raise DecodeError(f"an ECF chunk of {len(data)} bytes; expected at least 12")
+    head = int.from_bytes(data[:4], "little")
+    n, all_packed, x_and_p_packed = head >> 2, head & 2, head & 1
+    if n > _MOST_EVENTS:
+        raise DecodeError(f"an ECF chunk of {n} events; expected at most {_MOST_EVENTS}")
+    events = np.empty(n, EVENT_DTYPE)
+    events["t"], at = _times(data, n)
+    if all_packed:
+        # 24 bits an event, four events in three words of 32 bits
+        a, b, c = _words(data, at, "<u4", 3 * -(-n // 4)).reshape(-1, 3).T
+        packed = np.stack([a >> 8, (a & 0xFF) | b >> 16 << 8, (b & 0xFFFF) | c >> 24 << 16, c & 0xFFFFFF], 1)
+        values = packed.reshape(-1)[:n]
+        events["y"], events["x"], events["p"] = values >> 12 & 0x7FF, values >> 1 & 0x7FF, values & 1
+        return events
+    events["y"], at = _runs(data, at, n, "<u2", 5)
+    if x_and_p_packed:
+        # 12 bits an event, four events in three words of 16 bits
+        a, b, c = _words(data, at, "<u2", 3 * -(-n // 4)).reshape(-1, 3).T
+        packed = np.stack([a >> 4, (a & 0xF) | b >> 8 << 4, (b & 0xFF) | c >> 12 << 8, c & 0xFFF], 1)
+        values = packed.reshape(-1)[:n]
+        events["x"], events["p"] = values >> 1, values & 1
+        return events
+    events["x"], at = _masked(data, at, n)
+    events["p"], at = _runs(data, at, n, "u1", 7)
+    return events
+
+
+def _times(data: bytes, n: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Times in nanoseconds (n,), and where the next part begins.
+
+    A code adds its upper four bits to the time, and has as many events as its lower four bits say, or, if those are 15,
+    the next two bytes. Codes whose upper four bits are 15 have none: the lower four bits of successive ones, the lowest
+    first, are what is added to the time.
+    """
+    codes = np.frombuffer(data, np.uint8, offset=12)
+    escapes = codes >= 0xF0
+    is_long = (codes & 15 == 15) & ~escapes
+    counts = np.where(escapes, 0, np.where(is_long, _pairs(codes), codes & 15))
+    at, end = _codes(is_long, 2, counts, n)
+    found, escape = codes[at].astype(np.int64), escapes[at]
+    index = np.arange(len(found))
+    place = index - np.maximum.accumulate(np.where(escape, -1, index)) - 1  # among successive codes without events
+    steps = np.where(escape, (found & 15) << np.minimum(4 * np.maximum(place, 0), 60), found >> 4)
+    t = np.cumsum(steps) + np.int64(np.frombuffer(data, "<i8", 1, 4)[0])
+    return np.repeat(t * 1000, counts[at])[:n], 12 + end
+
+
+def _runs(data: bytes, at: int, n: int, dtype: str, count_bits: int) -> tuple[np.ndarray, int]:
+    """Values (n,) by codes of a value above a count; the largest count says that the next 16 bits are the count."""
+    size = np.dtype(dtype).itemsize
+    codes = np.frombuffer(data, dtype, (len(data) - at) // size, at)[: n + 2]  # each has an event or more
+    most = (1 << count_bits) - 1
+    is_long = codes & most == most
+    behind = _pairs(codes) if size == 1 else np.append(codes[1:], codes[:1])
+    counts = np.where(is_long, behind, codes & most)
+    starts, end = _codes(is_long, 2 // size, counts, n)
+    return np.repeat(codes[starts] >> count_bits, counts[starts])[:n], at + end * size
+
+
+def _masked(data: bytes, at: int, n: int) -> tuple[np.ndarray, int]:
+    """Columns (n,) by words of a column and five bits, the highest first, for those that follow it."""
+    words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at)[:n]
+    fired = np.unpackbits((words << 2 | 0x80).astype(np.uint8))  # a bit for the column, five for those behind it
+    flat = np.flatnonzero(fired.view(np.bool_))[:n]
+    if len(flat) < n:
+        raise DecodeError(f"the columns of an ECF chunk end after {len(flat)} of {n} events")
+    which = flat >> 3
+    return (words >> 5)[which] + (flat & 7), at + 2 * (int(which[-1]) + 1 if n else 0)
+
+
+def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Where the codes begin that have n events together, and where the last of them ends.
+
+    Behind a long code lie `payload` items that are its count; what looks like a long code there is none.
+    """
+    long_at = np.flatnonzero(is_long)
+    if (np.diff(long_at) <= payload).any():
+        end, kept = 0, []
+        for at in long_at.tolist():
+            if at >= end:
+                kept.append(at)
+                end = at + payload + 1
+        long_at = np.array(kept)
+    begins = np.ones(len(counts) + payload, np.bool_)
+    for offset in range(1, payload + 1):
+        begins[long_at + offset] = False
+    starts = np.flatnonzero(begins[: len(counts)])
+    used = int(np.searchsorted(np.cumsum(counts[starts], dtype=np.int64), n)) + 1 if n else 0
+    if used > len(starts):
+        raise DecodeError(f"a part of an ECF chunk ends before its {n} events")
+    starts = starts[:used]
+    return starts, int(starts[-1] + 1 + payload * is_long[starts[-1]]) if used else 0
+
+
+def _pairs(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """The 16-bit number in the two bytes behind each byte; those of the last two bytes have no meaning."""
+    behind = np.concatenate((codes[1:], [0, 0])).astype(np.int64)
+    return behind[:-1] | behind[1:] << 8
+
+
+def _words(data: bytes, at: int, dtype: str, count: int) -> np.ndarray:
+    if at + count * np.dtype(dtype).itemsize > len(data):
+        raise DecodeError(f"an ECF chunk ends within its packed events, {count} words from byte {at}")
+    return np.frombuffer(data, dtype, count, at)
