@@ -89,6 +89,7 @@ setup(
         # h5py: LPIPS with Keras weights. lpips is not listed: it needs torchvision, and with it another torch.
         "evaluation": ["h5py", "jinja2", "joblib", "matplotlib", "pandas"],
         "dask": ["distributed"],
+        "hdf5": ["h5py", "hdf5plugin"],  # recordings in HDF5; hdf5plugin for those compressed by blosc or zstd
         # `colcon test` runs pytest only if this extra names it.
         "test": [
             *("h5py", "hypothesis", "jinja2", "joblib", "matplotlib", "pandas", "pytest<9", "ruff", "scikit-image"),

@@ -59,12 +59,13 @@ def reconstruct(
     """
     chosen = choose_device(device) if isinstance(device, str) else device
     network = load_network(find_weights(choose_weights(str(weights), chosen)[0]))
-    names = {"events_topic": events_topic, "frames_topic": frames_topic}
     with ExitStack() as stack:
         if isinstance(recording, Recording):
             source = recording
         else:
-            source = stack.enter_context(open_recording(recording, event_time=event_time, **names))
+            source = stack.enter_context(
+                open_recording(recording, events_topic=events_topic, frames_topic=frames_topic, event_time=event_time)
+            )
         if windows is None or isinstance(windows, str):
             windows = choose_windows(source, windows, start, end, **(window_options or {}))[1]
         height, width = source.height, source.width

@@ -83,6 +83,7 @@ def convert(
     frames_topic: FramesTopicOption = None,
     time_unit: TimeUnitOption = None,
     columns: ColumnsOption = None,
+    time_offset: Annotated[float, typer.Option(help="Seconds added to the times of events and triggers.")] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Write a recording in another format: the same events, images and camera infos, streamed."""
@@ -96,10 +97,18 @@ def convert(
     _check_name(output, format)
     console = Console(stderr=True)
     shown = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
-    options = {"events_topic": events_topic, "frames_topic": frames_topic, "time_unit": time_unit, "columns": columns}
+    recording = open_recording(
+        source,
+        events_topic=events_topic,
+        frames_topic=frames_topic,
+        event_time=event_time.value,
+        time_unit=time_unit,
+        columns=columns,
+        time_offset=time_offset,
+    )
     began = time.perf_counter()
     with (
-        open_recording(source, event_time=event_time.value, **options) as recording,
+        recording,
         Progress(*shown, TimeRemainingColumn(), console=console) as progress,
     ):
         _warn(recording, console)

@@ -31,9 +31,7 @@ def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
     """
     factor = TIME_UNITS[unit]
     if t.dtype.kind in "iu":
-        exact: npt.NDArray[np.int64] = t.astype(np.int64)
-        exact *= int(factor)
-        return exact
+        return np.asarray(t.astype(np.int64) * int(factor), np.int64)
     t = t.astype(np.float64)
     if not np.isfinite(t).all():
         raise ValueError("a time is not a number")
