@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
     """
     factor = TIME_UNITS[unit]
     if t.dtype.kind in "iu":
-        return np.asarray(t.astype(np.int64) * int(factor), np.int64)
+        return cast("npt.NDArray[np.int64]", t.astype(np.int64) * int(factor))
     t = t.astype(np.float64)
     if not np.isfinite(t).all():
         raise ValueError("a time is not a number")
