@@ -43,7 +43,7 @@ LIBRARIES = {
 }
 # Used by evaluation and training only: in the extras of setup.py, or, like lpips, installed by the user.
 OPTIONAL = {"compression", "distributed", "h5py", "jinja2", "joblib", "lpips", "matplotlib", "onnx", "onnxruntime"}
-OPTIONAL |= {"pandas", "tensorboard", "triton"}
+OPTIONAL |= {"hdf5plugin", "pandas", "tensorboard", "triton"}
 # Of ros-event-camera/dvs_msgs, from a build of its source (share/dvs_msgs/msg/*.json), and of
 # ros-event-camera/event_camera_msgs, from bags recorded with it.
 TYPE_HASHES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
     """
     factor = TIME_UNITS[unit]
     if t.dtype.kind in "iu":
-        return cast("npt.NDArray[np.int64]", t.astype(np.int64) * int(factor))
+        return t.astype(np.int64) * int(factor)
     t = t.astype(np.float64)
     if not np.isfinite(t).all():
         raise ValueError("a time is not a number")
@@ -40,4 +39,5 @@ def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
     fraction = (t - whole) * factor
     if unit == "s" and len(t) and abs(float(t[0])) > 1e8:
         fraction = np.rint(fraction / 1000) * 1000
-    return whole.astype(np.int64) * int(factor) + np.rint(fraction).astype(np.int64)
+    ns: npt.NDArray[np.int64] = whole.astype(np.int64) * int(factor) + np.rint(fraction).astype(np.int64)
+    return ns

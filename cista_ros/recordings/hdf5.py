@@ -27,8 +27,7 @@ from ..wire.ros_types import EventMessage, ImageMessage, Message
 from . import ecf
 from .columns import columns_of, to_nanoseconds
 from .event_file import FRAMES_TOPIC, Block, EventFile
-from .recording import Item, ReadOptions
-from .write import RecordingWriter
+from .recording import Item, ReadOptions, RecordingWriter
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _STEP = 1 << 18  # events read at once

@@ -18,8 +18,7 @@ from ..wire.ros_types import EVENT_PACKET, EventMessage, Message, PacketMessage
 from ..wire.word_stream import PAYLOAD
 from .event_file import Block, EventFile, read_words
 from .prophesee_header import Header, read_header
-from .recording import ReadOptions
-from .write import RecordingWriter
+from .recording import ReadOptions, RecordingWriter
 
 _FORMATS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}  # as older headers give them
 _WORD_BYTES = {"EVT2": 4, "EVT21": 8, "EVT3": 2}

@@ -211,3 +211,14 @@ class Recording(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class RecordingWriter(ABC):
+    """Writes messages in the given order."""
+
+    @abstractmethod
+    def write(self, received: int, message: Message) -> None:
+        """Add a message with its receive time (ns), which must not be before that of the last message.
+
+        Raises ValueError if the format cannot hold it.
+        """

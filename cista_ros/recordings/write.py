@@ -7,7 +7,6 @@ import sqlite3
 import struct
 import tempfile
 import zipfile
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +32,7 @@ from ..wire.ros_types import (
 )
 from .event_file import EVENTS_TOPIC, FRAMES_TOPIC
 from .event_text import format_events
+from .recording import RecordingWriter
 from .text import CAMERA_INFO_TOPIC, SIZE_FILE
 
 FORMATS = ("ros1", "ros2", "ros2-mcap", "ecd-text", "raw", "hdf5")
@@ -50,17 +50,6 @@ _EVENT_MSGS = {
     EVENT_PACKET: "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\n"
     "string encoding\nbool is_bigendian\nuint8[] events",
 }
-
-
-class RecordingWriter(ABC):
-    """Writes messages in the given order."""
-
-    @abstractmethod
-    def write(self, received: int, message: Message) -> None:
-        """Add a message with its receive time (ns), which must not be before that of the last message.
-
-        Raises ValueError if the format cannot hold it.
-        """
 
 
 @contextmanager

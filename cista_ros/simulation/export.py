@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..events import NS
-from ..recordings.write import RecordingWriter
+from ..recordings.recording import RecordingWriter
 from ..tone_map import to_mono8
 from ..wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 from .recording import Frame
