@@ -74,9 +74,7 @@ ifneq ($(no_ros),)
 endif
 	$(prefix)/bin/cista demo $(if $(RECORDING),"$(RECORDING)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") -o demo
 
-test: setup
-	$(python) -m ruff check .
-	$(python) -m ruff format --check .
+test: lint
 	OMP_NUM_THREADS=1 $(python) -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 ifneq ($(no_ros),)
 	@echo 'ROS 2 is not set up, so its tests were skipped: $(no_ros).'
