@@ -17,6 +17,7 @@ from cista_ros.benchmark.machine import describe_machine
 from cista_ros.networks import find_weights, load_network
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.recordings import open_recording
+from cista_ros.wire.ros_types import EventMessage
 
 
 def main() -> None:
@@ -33,7 +34,8 @@ def main() -> None:
     for path in options.recordings:
         with open_recording(path) as recording:
             height, width = recording.height, recording.width
-            events = np.concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)])
+            messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
+            events = np.concatenate([message.events for message in messages if isinstance(message, EventMessage)])
         for weights in options.weights or ["cista-tc", "cista-tc-small"]:
             network = load_network(find_weights(weights))
             exact, reduced = (

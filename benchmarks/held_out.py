@@ -19,7 +19,7 @@ from torch import Tensor
 from cista_ros.networks import Network, find_weights, load_network
 from cista_ros.reconstructor import choose_device
 from cista_ros.simulation.pictures import Pictures, load_pictures, split_held_out
-from cista_ros.simulation.sequences import Sequences, SimulationConfig
+from cista_ros.simulation.sequences import MotionConfig, Sequences, SimulationConfig
 from cista_ros.training.config import DataConfig
 from cista_ros.training.perceptual import load_distance
 from cista_ros.training.validation import held_out_sequences, reconstruct, score
@@ -42,7 +42,8 @@ def main() -> None:
     device = choose_device(options.device)
     _, held_out = split_held_out(load_pictures(options.pictures), DataConfig().held_out)
     networks = {name: load_network(find_weights(name)).to(device) for name in options.weights}
-    config = SimulationConfig()
+    # Windows at rest repeat the score of the image before them.
+    config = SimulationConfig(motion=MotionConfig(rests=0.0))
     if options.drift:
         config = replace(config, motion=replace(config.motion, events_per_pixel=(0.3, 0.3), pauses=0.0))
     size = (options.size, options.size)
@@ -50,13 +51,13 @@ def main() -> None:
     if options.drift:
         _print_drift(networks, sequences)
         return
-    distance = load_distance(options.backbone, options.heads).to(device) if options.backbone else None
+    distance = load_distance(options.backbone, options.heads, device) if options.backbone else None
     print(
         f"Simulated held-out set: {options.sequences} sequences of {options.windows} windows at"
         f" {options.size}x{options.size}, from {len(held_out)} pictures; all windows count.\n"
     )
     for i, (name, network) in enumerate(networks.items()):
-        images, zeros = reconstruct(network, sequences)
+        images, zeros = reconstruct(network, sequences.voxels)
         scores = {**score(images, sequences.images[1:], distance), "zeros": math.nan if zeros is None else zeros}
         if not i:
             print("| weights | parameters | " + " | ".join(scores) + " |\n|---|" + "---:|" * (len(scores) + 1))
@@ -71,15 +72,16 @@ def _print_drift(networks: dict[str, Network], sequences: Sequences) -> None:
     truth = sequences.images[1:]
     still = sequences.voxels.clone()
     half = len(still) // 2
-    still[half:] = 0  # nothing moves any more, and there is no noise
-    print("Mean squared error in each tenth of the sequence; then contrast (standard deviation) that is left after the")
-    print("scene has stood still for 1, 10, 100 … windows, as a share of what it was; and by how much the image has")
-    print("changed in that time (mean absolute difference to the last image before it).\n")
+    still[half:] = 0  # the scene is at rest, without noise
+    print(
+        "Mean squared error in each tenth of the sequence; contrast (standard deviation) after 1, 10, 100 … windows at"
+    )
+    print("rest, relative to the last image before the rest; mean absolute difference to that image.\n")
     for name, network in networks.items():
-        images, _ = reconstruct(network, sequences)
+        images, _ = reconstruct(network, sequences.voxels)
         errors = (images - truth).square().mean((1, 2, 3, 4))
         tenths = " ".join(f"{float(part.mean()):.4f}" for part in errors.chunk(10))
-        rest, _ = reconstruct(network, Sequences(still, sequences.images))
+        rest, _ = reconstruct(network, still)
         contrast = _contrast(rest)
         before = contrast[half - 1]
         steps = [n for n in (1, 10, 100, 1000) if half - 1 + n < len(contrast)]

@@ -39,8 +39,7 @@ def main() -> None:
     # The full length of sequences from the first iteration on: what most of a training is made of.
     config = load_config(options.config, [*options.overrides, "data.windows_grow=0"])
     device = choose_device(options.device)
-    distance = load_distance(options.backbone, options.heads) if config.loss.perceptual else None
-    distance = distance.to(device) if distance else None
+    distance = load_distance(options.backbone, options.heads, device) if config.loss.perceptual else None
     trainer = Trainer(TrainingState(config), load_pictures(options.pictures), Workers(0, 1, device), distance)
     data, size = config.data, (config.data.size, config.data.size)
 

@@ -38,7 +38,7 @@ class Leaky(Network):
 
     @property
     def bins(self) -> int:
-        return self.config.bins
+        return int(self.config.bins)
 
     def forward(self, voxel: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the image (N, 1, H, W) in [0, 1] of voxel grids (N, B, H, W), and the state for the next call."""

@@ -298,7 +298,7 @@ def camera_killed(times: int = 100) -> int:
     with soak() as this:
         watcher = this.watcher
         node = this.start_node(*PARAMETERS)
-        first = None
+        first = sample(node)
         for i in range(times):
             camera = this.start_camera("--rate", RATE, "--every-ms", CAMERA_EVERY_MS)
             images = watcher.images

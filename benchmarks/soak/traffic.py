@@ -123,8 +123,8 @@ def main(options: argparse.Namespace) -> None:
     rclpy.init()
     node = rclpy.create_node("traffic")
     kind = message_class(EVENT_ARRAY if options.encoding == "dvs_msgs" else EVENT_PACKET)
-    reliability = QoSReliabilityPolicy[options.reliability]
-    publisher = node.create_publisher(kind, options.topic, QoSProfile(depth=1000, reliability=reliability))
+    reliability: Any = getattr(QoSReliabilityPolicy, options.reliability)
+    publisher: Any = node.create_publisher(kind, options.topic, QoSProfile(depth=1000, reliability=reliability))
     while publisher.get_subscription_count() < options.subscribers:
         time.sleep(0.02)
     step, turns = round(options.every_ms * 1e6), options.jumps or [0.0]

@@ -104,7 +104,7 @@ class Watcher:
 
     def call(self, kind: Any, name: str, request: Any, seconds: float = 60.0) -> Any:
         """Return a service's response; ask again if it is lost."""
-        client = self.node.create_client(kind, name)
+        client: Any = self.node.create_client(kind, name)
         try:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
@@ -220,7 +220,7 @@ def slope(hours: list[float], numbers: list[float]) -> float:
 def accounted(counts: dict[str, Any]) -> bool:
     """Return whether every received event is used, dropped for a reason, or pending."""
     gone = sum(counts[f"{cause}_events"] for cause in UNUSABLE)
-    return counts["received_events"] == counts["used_events"] + gone + counts["pending_events"]
+    return bool(counts["received_events"] == counts["used_events"] + gone + counts["pending_events"])
 
 
 def lost_by_cause(counts: dict[str, Any]) -> dict[str, int]:

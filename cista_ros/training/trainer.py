@@ -165,7 +165,7 @@ class Trainer:
         if self._validation is None:
             self._validation = validation_sequences(self.held_out, self.config)
         network = averaged_network(self.network, self.average, self.config.amp)
-        images, zeros = reconstruct(network, self._validation)
+        images, zeros = reconstruct(network, self._validation.voxels)
         skip = min(self.config.loss.first_window, len(images) - 1)
         scores = score(images[skip:], self._validation.images[skip + 1 :], self.perceptual)
         scores |= {} if zeros is None else {"zeros": zeros}
@@ -203,7 +203,7 @@ class Teacher:
             images = self._on_cpu(sequences.voxels)
         else:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                images, _ = reconstruct(self.network, sequences)
+                images, _ = reconstruct(self.network, sequences.voxels)
         # The clone leaves inference mode.
         return torch.cat((sequences.images[:1], fitted(images.clone(), sequences.images[1:])))
 

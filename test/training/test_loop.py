@@ -112,7 +112,7 @@ def test_a_whole_training_leaves_state_weights_card_and_grids(tmp_path, amp):
     for key, value in network.state_dict().items():
         average = run.average[key]
         assert torch.equal(value, average.bfloat16().float() if amp and value.dim() == 4 else average)
-    images, _ = reconstruct(network, validation_sequences(run.held_out, run.config))
+    images, _ = reconstruct(network, validation_sequences(run.held_out, run.config).voxels)
     summary = read_summary(tmp_path / WEIGHTS)
     truth = validation_sequences(run.held_out, run.config).images
     assert summary.scores["mse"] == pytest.approx(float((images[2:] - truth[3:]).square().mean()), rel=1e-5)
