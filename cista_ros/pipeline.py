@@ -154,8 +154,18 @@ def _nothing_selected(recording: Recording, start: float | None, end: float | No
     if not stamps:
         return f"{recording.path}: {recording.events_topic} has no events"
     first, last = ((stamp - recording.start) / NS for stamp in stamps)
-    span = f"{'the start' if start is None else f'{start:g} s'} to {'the end' if end is None else f'{end:g} s'}"
-    return f"{recording.path}: no events from {span}: the events are from {first:.3f} s to {last:.3f} s"
+    return (
+        f"{recording.path}: no events from {_span(start, end)}: the events are from {first:.3f} s to {last:.3f} s"
+    )
+
+
+def _has_events(recording: Recording, start: float | None, end: float | None) -> bool:
+    messages = (recorded.message for recorded in recording.read(start, end, frames=False, camera_info=False))
+    return any(isinstance(message, EventMessage) and len(message.events) for message in messages)
+
+
+def _span(start: float | None, end: float | None) -> str:
+    return f"{'the start' if start is None else f'{start:g} s'} to {'the end' if end is None else f'{end:g} s'}"
 
 
 def choose_windows(
@@ -198,8 +208,11 @@ def _selected(
     first, past = recording.span(start, end)
     stamps = stamps[(stamps >= first) & (stamps < past)]
     otherwise = "use --windows period, count or adaptive"
+    if not len(stamps) and not _has_events(recording, start, end):
+        raise RecordingError(_nothing_selected(recording, start, end))
     if elsewhere or not len(stamps):
-        raise RecordingError(f"{recording.path}: {elsewhere or 'no camera frames to make images at'}; {otherwise}")
+        where = "" if start is None and end is None else f" from {_span(start, end)}"
+        raise RecordingError(f"{recording.path}: {elsewhere or 'no camera frames' + where}; {otherwise}")
     if (stamps[1:] < stamps[:-1]).any():
         raise RecordingError(f"{recording.path}: the stamps of {recording.frames_topic} go back; {otherwise}")
     return stamps

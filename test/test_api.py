@@ -79,7 +79,7 @@ def test_a_network_loads_by_the_name_of_its_weights():
     [
         ({"recording": "missing.bag"}, RecordingError, "missing.bag"),
         ({"weights": "no-such"}, CheckpointError, "no-such"),
-        ({"windows": "frames", "start": 1000.0}, RecordingError, "no camera frames"),
+        ({"windows": "frames", "start": 1000.0}, RecordingError, "no events from 1000 s to the end"),
         ({"windows": "sideways"}, ValueError, "sideways"),
     ],
 )

@@ -187,7 +187,7 @@ def test_without_frames_a_recording_is_cut_by_period_and_frames_are_refused(cist
     assert json.loads(done.stdout)["windows"] == "period"
     done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--windows", "frames")
     assert done.returncode == 2
-    assert "no camera frames to make images at; use --windows period, count or adaptive" in done.stderr
+    assert "no camera frames; use --windows period, count or adaptive" in done.stderr
 
 
 def test_frames_on_another_clock_than_the_events_do_not_make_one_window_of_everything(cista, tmp_path, weights):
@@ -350,9 +350,12 @@ def test_bad_stamp_files_are_named(cista, tmp_path, bag, weights, text, stub):
     assert done.returncode == 2 and "stamps.txt" in done.stderr and stub in done.stderr
 
 
-def test_a_selection_without_events_says_when_the_events_are(cista, tmp_path, weights):
-    bag = write_bag(tmp_path / "b.bag", make_stream(), frame_every_ms=0)
-    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--start", "100", "--end", "110")
+@pytest.mark.parametrize("frame_every_ms", [0, 20])
+@pytest.mark.parametrize("kind", [None, "frames", "period"])
+def test_a_selection_without_events_says_when_the_events_are(cista, tmp_path, weights, frame_every_ms, kind):
+    bag = write_bag(tmp_path / "b.bag", make_stream(), frame_every_ms=frame_every_ms)
+    windows = ("--windows", kind) if kind else ()
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--start", "100", "--end", "110", *windows)
     assert done.returncode == 2
     assert "no events from 100 s to 110 s: the events are from 0.000 s to 0.200 s" in " ".join(done.stderr.split())
 
