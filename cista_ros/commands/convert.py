@@ -40,6 +40,7 @@ class OutputFormat(str, Enum):
 
 
 _BY_SUFFIX = {
+    "": OutputFormat.ros2,
     ".bag": OutputFormat.ros1,
     ".zip": OutputFormat.ecd_text,
     ".mcap": OutputFormat.ros2_mcap,
@@ -65,7 +66,9 @@ def convert(
     output: Annotated[Path, typer.Argument(help="Recording to write; must not exist.")],
     format: Annotated[
         OutputFormat | None,
-        typer.Option(help="Default: by the suffix of OUTPUT (.bag, .mcap, .zip, .raw, .h5), else ros2 (sqlite3)."),
+        typer.Option(
+            help="Default: by the suffix of OUTPUT (.bag, .mcap, .zip, .raw, .h5); without one, ros2 (sqlite3)."
+        ),
     ] = None,
     metadata_version: Annotated[
         int, typer.Option(help="Metadata version of a rosbag2: 8, or 9 for Kilted and later.", min=8, max=9)
@@ -93,7 +96,7 @@ def convert(
     from ..recordings import open_recording
     from ..recordings.convert import convert
 
-    format = format or _BY_SUFFIX.get(output.suffix, OutputFormat.ros2)
+    format = format or _format_of(output)
     _check_name(output, format)
     console = Console(stderr=True)
     shown = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
@@ -168,6 +171,18 @@ def _changes(done: Converted) -> list[str]:
         " clock give --event-time host": done.time_shift_ns,
     }
     return [text for text, holds in texts.items() if holds]
+
+
+def _format_of(output: Path) -> OutputFormat:
+    """Return the format that a suffix names; raises RecordingError for an unknown one."""
+    from ..errors import RecordingError
+
+    if (format := _BY_SUFFIX.get(output.suffix)) is None:
+        known = ", ".join(f"{suffix} ({known.value})" for suffix, known in _BY_SUFFIX.items() if suffix)
+        raise RecordingError(
+            f"{output}: no format has the suffix {output.suffix}; expected {known}, or none (ros2); or give --format"
+        )
+    return format
 
 
 def _check_name(output: Path, format: OutputFormat) -> None:

@@ -44,6 +44,7 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
         ((bag, there), "there.bag: already exists"),
         ((bag, tmp_path / "out", "--format", "ros1"), "out: the name of a ROS 1 bag must end in .bag"),
         ((bag, tmp_path / "out.zip", "--format", "ros2"), "out.zip: *.zip is the name of ECD text, not of ros2"),
+        ((bag, tmp_path / "out.foo"), "no format has the suffix .foo; expected .bag (ros1)"),
         ((bag, tmp_path / "out", "--events", "evt3"), "evt3's time begins between 0 and 16.8 s"),
     ):
         done = run(*arguments)
@@ -51,7 +52,7 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
         assert said in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
     assert there.read_text() == "precious"
-    assert not (tmp_path / "out").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bag", "there.bag"]
 
 
 def test_frames_can_be_omitted(sample_bag, tmp_path):
