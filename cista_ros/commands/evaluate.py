@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +95,8 @@ def evaluate(
         raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022, not of {chosen.name}")
     sequences = _sequences(recordings)
     masks = _masks(mask or [], sequences)
+    for sequence, file in masks.items():
+        _check_mask(file, sequences[sequence], events_topic, frames_topic)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
     models = {method: model_of(load_network(file)) for method, file in methods.items()}
     scores = choose_scores(chosen.metrics, squeeze)
@@ -199,6 +201,19 @@ def _masks(wanted: Sequence[str], sequences: dict[str, Path]) -> dict[str, Path]
             raise EvaluationError(f"--mask {word}: no sequence {sequence!r}; there are {', '.join(sequences)}")
         masks |= dict.fromkeys([sequence] if sequence else sequences, Path(file))
     return masks
+
+
+def _check_mask(mask: Path, recording: Path, events_topic: str | None, frames_topic: str | None) -> None:
+    """Raise EvaluationError unless the mask fits the recording. A recording that cannot be opened fails as a job."""
+    from ..errors import RecordingError
+    from ..evaluation.run import read_mask
+    from ..recordings import open_recording
+
+    with (
+        suppress(RecordingError),
+        open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source,
+    ):
+        read_mask(mask, source.height, source.width)
 
 
 def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
