@@ -41,18 +41,8 @@ ROS_VARIABLES = ("ROS_DISTRO", "RMW_IMPLEMENTATION", "ROS_DOMAIN_ID", "ROS_AUTOM
 # The name since Kilted, and before.
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "CYCLONEDDS_URI")
 MESSAGES = ("dvs_msgs", "event_camera_msgs", "sensor_msgs", "diagnostic_msgs")
-# A publisher and a subscriber of this process, which exchange one message on this machine only.
-ROS_TEST = """
-import time, rclpy
-from rclpy.utilities import get_rmw_implementation_identifier as rmw
-from std_msgs.msg import String
-rclpy.init(); node = rclpy.create_node("cista_doctor"); seen = []
-node.create_subscription(String, "cista_doctor", seen.append, 1)
-publisher = node.create_publisher(String, "cista_doctor", 1); end = time.monotonic() + 20
-while not seen and time.monotonic() < end:
-    publisher.publish(String(data="hello")); rclpy.spin_once(node, timeout_sec=0.1)
-print("received" if seen else "lost", rmw())
-"""
+# The only code here that imports ROS, in a process of its own.
+ROS_TEST = "cista_ros.node.self_test"
 
 
 @dataclass(frozen=True)
@@ -289,7 +279,7 @@ def _test_ros() -> str | None:
         return None
     environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_LOCALHOST_ONLY": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", ROS_TEST], capture_output=True, text=True, timeout=ROS_TIMEOUT_S, env=environment
+        [sys.executable, "-m", ROS_TEST], capture_output=True, text=True, timeout=ROS_TIMEOUT_S, env=environment
     )
     if not done.stdout.startswith("received"):
         reason = (done.stderr.strip().splitlines() or ["no message arrived"])[-1]
