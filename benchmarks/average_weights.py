@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from cista_ros.networks import find_weights, load_network, save_network
+from cista_ros.networks import load_network, save_network
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("share", type=float, help="share of NEW, from 0 to 1")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    network, new = load_network(find_weights(options.old)), load_network(options.new)
+    network, new = load_network(options.old), load_network(options.new)
     if network.config != new.config:
         raise SystemExit(f"the architectures differ: {network.config}, {new.config}")
     with safe_open(options.new, "pt") as file:

@@ -19,7 +19,7 @@ import torch
 from cista_ros.benchmark.machine import describe_machine
 from cista_ros.event_filter import EventFilter
 from cista_ros.metrics import ssim
-from cista_ros.networks import find_weights, load_network
+from cista_ros.networks import load_network
 from cista_ros.pipeline import reconstruct_recording
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.recordings import open_recording
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    network = load_network(find_weights(options.weights))
+    network = load_network(options.weights)
     with open_recording(options.recording) as recording:
         height, width = recording.height, recording.width
         small = -(-width // options.factor), -(-height // options.factor)

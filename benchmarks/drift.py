@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cista_ros.benchmark.machine import describe_machine
-from cista_ros.networks import find_weights, load_network
+from cista_ros.networks import load_network
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.recordings import open_recording
 from cista_ros.wire.ros_types import EventMessage
@@ -37,7 +37,7 @@ def main() -> None:
             messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
             events = np.concatenate([message.events for message in messages if isinstance(message, EventMessage)])
         for weights in options.weights or ["cista-tc", "cista-tc-small"]:
-            network = load_network(find_weights(weights))
+            network = load_network(weights)
             exact, reduced = (
                 Reconstructor(network, height, width, device, runtime=runtime, precision=precision)
                 for runtime, precision in (o.split(":") for o in (options.exact, options.reduced))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cista_ros.networks import Network, find_weights, load_network
+from cista_ros.networks import Network, load_network
 from cista_ros.reconstructor import choose_device
 from cista_ros.simulation.pictures import Pictures, load_pictures, split_held_out
 from cista_ros.simulation.sequences import MotionConfig, Sequences, SimulationConfig
@@ -41,7 +41,7 @@ def main() -> None:
 
     device = choose_device(options.device)
     _, held_out = split_held_out(load_pictures(options.pictures), DataConfig().held_out)
-    networks = {name: load_network(find_weights(name)).to(device) for name in options.weights}
+    networks = {name: load_network(name).to(device) for name in options.weights}
     # Windows at rest repeat the score of the image before them.
     config = SimulationConfig(motion=MotionConfig(rests=0.0))
     if options.drift:

@@ -15,7 +15,7 @@ from .errors import RecordingError
 from .event_filter import EventFilter, FilterCounts
 from .events import NS
 from .input_check import InputCheck
-from .networks import choose_weights, find_weights, load_network
+from .networks import choose_weights, load_network
 from .noise_filter import make_noise_filter
 from .reconstructor import Frame, Reconstructor, choose_device
 from .recordings import Recording, open_recording
@@ -58,7 +58,7 @@ def reconstruct(
         CistaError: the recording, the weights or the device cannot be used as asked.
     """
     chosen = choose_device(device) if isinstance(device, str) else device
-    network = load_network(find_weights(choose_weights(str(weights), chosen)[0]))
+    network = load_network(choose_weights(str(weights), chosen)[0])
     with ExitStack() as stack:
         if isinstance(recording, Recording):
             source = recording
@@ -154,9 +154,7 @@ def _nothing_selected(recording: Recording, start: float | None, end: float | No
     if not stamps:
         return f"{recording.path}: {recording.events_topic} has no events"
     first, last = ((stamp - recording.start) / NS for stamp in stamps)
-    return (
-        f"{recording.path}: no events from {_span(start, end)}: the events are from {first:.3f} s to {last:.3f} s"
-    )
+    return f"{recording.path}: no events from {_span(start, end)}: the events are from {first:.3f} s to {last:.3f} s"
 
 
 def _has_events(recording: Recording, start: float | None, end: float | None) -> bool:

@@ -16,7 +16,7 @@ import torch
 from .errors import DeviceError, EventError
 from .event_filter import EventFilter
 from .events import NS, binned
-from .networks import Network, choose_weights, find_weights, load_network
+from .networks import Network, choose_weights, load_network
 from .networks.network import MIN_SIZE
 from .noise_filter import make_noise_filter
 from .runtime import make_runtime
@@ -182,7 +182,7 @@ class Reconstructor:
             EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise),
             partial(make_windower, windows, height, width, **(window_options or {})),
         )
-        return cls(load_network(find_weights(name)), height, width, device, windows=maker, **options)
+        return cls(load_network(name), height, width, device, windows=maker, **options)
 
     def push(self, events: np.ndarray) -> list[Frame]:
         """Add an event array (N,), t in nanoseconds, and return the frames of the windows that it completes."""

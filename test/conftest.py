@@ -49,10 +49,10 @@ def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped weights cista-tc as a file in the layout of the authors' weights."""
     from helpers.reference import authors_layout
 
-    from cista_ros.networks import find_weights, load_network
+    from cista_ros.networks import load_network
 
     path = tmp_path_factory.mktemp("weights") / "cista-tc.pth.tar"
-    torch.save({"epoch": 0, "state_dict": authors_layout(load_network(find_weights("cista-tc")).state_dict())}, path)
+    torch.save({"epoch": 0, "state_dict": authors_layout(load_network("cista-tc").state_dict())}, path)
     return path
 
 

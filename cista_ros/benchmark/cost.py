@@ -17,7 +17,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..networks import Network, count_parameters, load_asked_for, model_of
+from ..networks import Network, count_parameters, load_or_make_network, model_of
 from ..reconstructor import choose_device
 from ..runtime import make_runtime
 from . import BenchmarkError
@@ -74,7 +74,7 @@ def measure(
     where = choose_device(device)
     torch.zeros(1, device=where).add_(1)  # initialise the device before measuring memory
     before = peak_memory(where)
-    network = load_asked_for(name, weights)
+    network = load_or_make_network(name, weights)
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6
     network = network.to(where)
     generator = torch.Generator().manual_seed(0)

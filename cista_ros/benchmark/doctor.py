@@ -23,8 +23,8 @@ import torch
 
 from .. import __version__
 from ..errors import CistaError
-from ..networks import find_weights, load_network
-from ..networks.shipped import choose_weights
+from ..networks import load_network
+from ..networks.weights import choose_weights
 from ..reconstructor import Reconstructor, choose_device
 from ..recordings import FORMATS, open_recording
 from ..runtime import RUNTIMES, make_runtime
@@ -188,7 +188,7 @@ def _extras() -> dict[str, str]:
 def _auto(device: torch.device) -> dict[str, Any]:
     """What `auto` selects for device, weights and runtime, and why."""
     name, why = choose_weights("auto", device)
-    network = load_network(find_weights(name)).to(device)
+    network = load_network(name).to(device)
     _, note = make_runtime("auto", network, *SIZE, device, "auto")
     unavailable = {}
     for runtime in RUNTIMES[1:]:
@@ -253,7 +253,7 @@ def _test_reconstruction(device: torch.device) -> str:
 @torch.inference_mode()
 def _test_runtime(device: torch.device) -> str:
     name, _ = choose_weights("auto", device)
-    network = load_network(find_weights(name)).to(device)
+    network = load_network(name).to(device)
     fast, note = make_runtime("auto", network, *SMALL, device, "fp32")
     reference = make_runtime("eager", network, *SMALL, device)[0]
     generator, worst = torch.Generator().manual_seed(0), 0.0

@@ -44,14 +44,14 @@ def benchmark(
     from ..benchmark.stages import measure_stages
     from ..benchmark.steps import measure_steps
     from ..evaluation.figures import new_figure
-    from ..networks import find_asked_for, load_asked_for
+    from ..networks import find_weights_unless_kind, load_or_make_network
     from ..reconstructor import choose_device
     from ..windows import default_max_events
 
     chosen = choose_device(device)
     sizes = [parse_size(text) for text in size or ["240x180"]]
     runtimes = [_parse_runtime(text) for text in runtime] if runtime else _all_runtimes(chosen.type)
-    files = {name: find_asked_for(name) for name in network or ["cista-tc"]}
+    files = {name: find_weights_unless_kind(name) for name in network or ["cista-tc"]}
     titles = _titles(files)
     if plot:
         _check_writable("--plot", plot)
@@ -65,7 +65,7 @@ def benchmark(
     machine = describe_machine(chosen)
     rows, stages, refused, memory = [], [], {}, {}
     for name, file in files.items():
-        made = load_asked_for(name, file).to(chosen)
+        made = load_or_make_network(name, file).to(chosen)
         for height, width in sizes:
             title = titles[name]
             typer.echo(f"{title} at {width}x{height} …", err=True)

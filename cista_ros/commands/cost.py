@@ -24,12 +24,12 @@ def cost(
     from ..benchmark import parse_size
     from ..benchmark.cost import as_markdown, measure_all
     from ..benchmark.machine import describe_machine
-    from ..networks import MODELS, find_asked_for
+    from ..networks import MODELS, find_weights_unless_kind
     from ..reconstructor import choose_device
 
     height, width = parse_size(size)
     chosen_device = choose_device(device)
-    chosen = [(name, find_asked_for(name)) for name in networks or MODELS]
+    chosen = [(name, find_weights_unless_kind(name)) for name in networks or MODELS]
     machine = describe_machine(chosen_device)
     costs = measure_all(chosen, height, width, device, steps, runtime, precision)
     if as_json:

@@ -27,12 +27,12 @@ def export(
     ] = False,
 ) -> None:
     """Export (voxel grid, state) -> (image, state) with dynamic height and width."""
-    from ..networks import find_weights, load_network
+    from ..networks import load_network
     from ..runtime.onnx import ExportError, check_file, export_file
 
     if output.suffix != ".onnx":
         raise ExportError(f"-o {output}: expected a file name that ends in .onnx")
-    loaded = load_network(find_weights(network))
+    loaded = load_network(network)
     description = export_file(loaded, output, precision.value)
     multiple = description["multiple_of"]
     sizes = "" if multiple == 1 else f"; height and width must be multiples of {multiple}"

@@ -153,7 +153,7 @@ def reconstruct(
 
     from ..event_filter import EventFilter
     from ..events import NS
-    from ..networks import choose_weights, find_weights, load_network
+    from ..networks import choose_weights, load_network
     from ..noise_filter import HotPixels, make_noise_filter, mask_text
     from ..pipeline import choose_windows
     from ..reconstructor import Reconstructor, choose_device
@@ -168,7 +168,7 @@ def reconstruct(
         raise typer.BadParameter("--stamps and --windows exclude each other", param_hint="--stamps")
     chosen_device = choose_device(device)
     weights, weights_note = choose_weights(weights, chosen_device)
-    network = load_network(find_weights(weights))
+    network = load_network(weights)
     options: dict[str, Any] = {
         "period": period,
         "count": count,

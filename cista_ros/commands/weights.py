@@ -17,7 +17,7 @@ def weights(
     from rich.table import Table
 
     from ..errors import CheckpointError
-    from ..networks.shipped import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
+    from ..networks.weights import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
     from ..training.card import read_summary
 
     shipped = shipped_weights()
@@ -65,7 +65,7 @@ def get(
     ] = None,
 ) -> None:
     """Download published checkpoints; then use them as --weights NAME."""
-    from ..networks.published import PUBLISHED, cached_weights, fetch_weights
+    from ..networks.weights import PUBLISHED, cached_weights, fetch_weights
     from .fetching import download_bar
 
     if not names:

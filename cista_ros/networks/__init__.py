@@ -1,11 +1,10 @@
 """The networks that turn voxel grids into images, and their weights on disk."""
 
-from .asked_for import find_asked_for, load_asked_for
-from .checkpoints import load_network, save_network
+from .checkpoints import find_weights_unless_kind, load_network, load_or_make_network, save_network
 from .cista import VARIANTS, Cista, CistaConfig, State
 from .models import MODELS, Model, NetworkConfig, make_network, model_of
 from .network import Conventions, Network, count_parameters
-from .shipped import DEFAULT_WEIGHTS, SMALL_WEIGHTS, choose_weights, find_weights, shipped_weights
+from .weights import DEFAULT_WEIGHTS, SMALL_WEIGHTS, choose_weights, find_weights, shipped_weights
 
 __all__ = [
     "DEFAULT_WEIGHTS",
@@ -21,10 +20,10 @@ __all__ = [
     "State",
     "choose_weights",
     "count_parameters",
-    "find_asked_for",
     "find_weights",
-    "load_asked_for",
+    "find_weights_unless_kind",
     "load_network",
+    "load_or_make_network",
     "make_network",
     "model_of",
     "save_network",

@@ -20,10 +20,10 @@ from ..errors import CheckpointError
 from ..util.atomic import write_whole
 from .converters import CONVERTERS
 from .converters.keys import without_memory
-from .models import make_kind
+from .models import MODELS, make_kind, make_network
 from .network import Conventions, Network, check_switches
-from .shipped import find_weights
 from .torch_files import NUMBERS, Inert, plain_tensors, read_torch_file
+from .weights import find_weights
 
 FORMAT = "cista_ros/1"
 
@@ -64,6 +64,25 @@ def load_network(path: str | Path) -> Network:
     network, weights = (_read_own if path.suffix == ".safetensors" else _read_published)(path)
     _check(path, network, weights)
     network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def find_weights_unless_kind(name: str) -> Path | None:
+    """Return the file of weights by name, or None if `name` is a kind of network in MODELS.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    return None if name in MODELS else find_weights(name)
+
+
+def load_or_make_network(kind: str, weights: Path | None) -> Network:
+    """Return a network for inference on the CPU: of a weights file, or without one of a kind with random weights.
+
+    Raises:
+        CheckpointError: as for load_network.
+    """
+    network = make_network(kind) if weights is None else load_network(weights)
     return network.eval().requires_grad_(False)
 
 

@@ -80,7 +80,7 @@ def load(settings: Settings) -> LoadedNetwork:
     device = choose_device(settings.device)
     weights, note = choose_weights(settings.weights, device)
     version = _version(weights)
-    network = load_network(find_weights(weights))
+    network = load_network(weights)
     try:
         network = network.to(device)
         make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device, settings.precision)

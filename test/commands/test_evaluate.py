@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from cista_ros.commands.main import app
 from cista_ros.errors import CistaError
-from cista_ros.networks import save_network, shipped
+from cista_ros.networks import save_network
 from cista_ros.networks.cista import VARIANTS, Cista, CistaConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
 
@@ -78,7 +78,7 @@ def test_table_2_is_one_command_with_the_papers_means_below_also_of_smaller_netw
     for name, variant in {"cista": "cista", "cista-d": "cista-d", "cista-tc-small": "cista-tc"}.items():
         config = replace(VARIANTS[variant], channels=4, iterations=1)
         save_network(Cista(config), tmp_path / f"{name}.safetensors")
-    monkeypatch.setattr(shipped, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("cista_ros.networks.weights.WEIGHTS_FOLDER", tmp_path)
     words = ["--weights", "cista,cista-d,cista-tc-small", "--paper", "--no-figures"]
     done = evaluate(*recordings[:2], "-o", tmp_path / "out", *words, "--json")
     assert done.exit_code == 0, done.output
@@ -151,7 +151,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "{a}"], "another recording has the name made0"),
         (["{a}", "--weights", ","], "--weights ',': expected a name or a file"),
         (["{a}", "--weights", "x"], "weights 'x': neither a file nor the name of shipped weights"),
-        (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not fetched yet \(run: cista weights get e2vid\)"),
+        (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not downloaded yet \(run: cista weights get e2vid\)"),
         (["{a}", "--weights", "{w},{w}"], "two weights have the name fire"),
         (["{a}", "--weights", "a/b={w}"], "'a/b' cannot name a method"),
         (["{a}", "--weights", "{w},b={a}"], "made0.bag: neither .safetensors nor a torch checkpoint of plain weights"),
@@ -188,7 +188,7 @@ def test_published_weights_and_the_dataset_are_listed():
 
 def test_fetched_weights_go_by_their_name(material, tmp_path, monkeypatch):
     from cista_ros.networks import find_weights
-    from cista_ros.networks.published import cached_weights
+    from cista_ros.networks.weights import cached_weights
 
     monkeypatch.setenv("CISTA_CACHE", str(tmp_path))
     cached_weights("firenet").parent.mkdir(parents=True)

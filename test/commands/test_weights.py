@@ -9,7 +9,7 @@ import torch
 
 from cista_ros.commands.main import main
 from cista_ros.networks import choose_weights, load_network
-from cista_ros.networks.shipped import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
+from cista_ros.networks.weights import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
 
 
 def cista(monkeypatch, capsys, *arguments) -> tuple[int, str]:

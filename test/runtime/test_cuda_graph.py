@@ -10,7 +10,7 @@ import torch
 
 from cista_ros.errors import DeviceError, RuntimeUnavailableError
 from cista_ros.events import make_events, no_events
-from cista_ros.networks import find_weights, load_network, make_network
+from cista_ros.networks import load_network, make_network
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.runtime import cuda_graph, make_runtime
 from cista_ros.voxel_grid import clip_hot_pixels
@@ -30,7 +30,7 @@ def windows(count, largest=6000):
 
 
 def reconstructor(runtime, precision="fp32", device="cuda", weights="cista-tc-small"):
-    network = load_network(find_weights(weights))
+    network = load_network(weights)
     return Reconstructor(network, H, W, device, max_events=10**9, runtime=runtime, precision=precision)
 
 
@@ -108,7 +108,7 @@ def test_reset_starts_a_new_sequence_and_the_code_is_that_of_the_reference():
 
 
 def test_a_step_from_a_voxel_grid_equals_one_from_events():
-    network = load_network(find_weights("cista-tc-small")).to(CUDA)
+    network = load_network("cista-tc-small").to(CUDA)
     graph, expected = (make_runtime(name, network, H, W, CUDA)[0] for name in ("cuda-graph", "eager"))
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():

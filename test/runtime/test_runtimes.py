@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import cista_ros
 from cista_ros.errors import RuntimeUnavailableError
-from cista_ros.networks import Cista, CistaConfig, find_weights, load_network, make_network, shipped_weights
+from cista_ros.networks import Cista, CistaConfig, load_network, make_network, shipped_weights
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.recordings import open_recording
 from cista_ros.runtime import choice, make_runtime
@@ -115,7 +115,7 @@ def test_two_runtimes_of_one_network_are_independent_and_leave_it_unchanged(name
 @pytest.mark.parametrize("weights", shipped_weights())
 @pytest.mark.parametrize("events", ["simulated", "real"])
 def test_bf16_stays_within_one_grey_level_over_200_steps_if_auto_selects_it(weights, events, shared_file):
-    network = load_network(find_weights(weights))
+    network = load_network(weights)
     try:
         check_bf16(network)
     except RuntimeUnavailableError as error:

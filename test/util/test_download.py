@@ -16,7 +16,7 @@ from collections import namedtuple
 import pytest
 
 from cista_ros.errors import CheckpointError
-from cista_ros.networks.published import PUBLISHED, PublishedWeights, cached_weights, fetch_weights
+from cista_ros.networks.weights import PUBLISHED, PublishedWeights, cached_weights, fetch_weights
 from cista_ros.util import download as module
 from cista_ros.util.cache import CacheError, cache_folder
 from cista_ros.util.download import Checksum, DownloadError, download, remote_size
@@ -238,7 +238,7 @@ def test_published_weights_are_fetched_by_name(server, tmp_path, monkeypatch):
     path = fetch_weights("firenet", weights=weights, schemes=HTTP)
     assert path == cached_weights("firenet") == tmp_path / "weights" / "firenet.pth"
     assert path.read_bytes() == CONTENT
-    with pytest.raises(CheckpointError, match="no published weights are called 'x'; there are firenet"):
+    with pytest.raises(CheckpointError, match="no published weights are called 'x'; expected one of firenet"):
         fetch_weights("x", weights=weights)
 
 

@@ -1,0 +1,157 @@
+"""Weights by name: the shipped ones, and checkpoints published elsewhere, which `cista weights get` downloads.
+
+Addresses of published checkpoints name a commit, so their content cannot change. Where no SHA-256 is known, the file is
+checked by its id in that commit (see download.Checksum). E2VID+, FireNet+ and ET-Net are missing: their files contain
+pickled objects of their authors' code, which cista_ros does not execute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import CheckpointError
+from ..util.cache import cache_folder
+from ..util.download import SCHEMES, Checksum, Progress, download
+
+WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
+DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
+
+_EVREAL = (
+    "https://raw.githubusercontent.com/lsying009/CISTA-EVREAL/26eedb7db1238160288910f33d844325387a8c40/pretrained/"
+)
+_CISTA_AUTHORS = "trained by the CISTA-TC paper's authors"
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """A checkpoint: its address, its checksum, and what it is."""
+
+    address: str
+    checksum: Checksum
+    about: str
+
+
+def _git(value: str) -> Checksum:
+    return Checksum("git", value)
+
+
+PUBLISHED = {
+    "authors-cista-tc": PublishedWeights(
+        _EVREAL + "CISTA-TC/cista-tc.pth.tar",
+        Checksum("sha256", "fcc16e6f582e905968516541766008f9ca50be7ed2993e4f7e198eb608116491"),
+        "CISTA-TC as released (ICASSP 2022)",
+    ),
+    "authors-cista-lstc": PublishedWeights(
+        _EVREAL + "CISTA-LSTC/cista-lstc.pth.tar",
+        _git("a676d97d718b02d79d0ed0130245009a019dc918"),
+        "CISTA-LSTC, for a fixed number of events a reconstruction",
+    ),
+    "authors-cista-lstc-rand": PublishedWeights(
+        _EVREAL + "CISTA-LSTC/cista-lstc-randNE.pth.tar",
+        _git("ebd2eef5c62675900d60b2da1a2a8e4b37681ef8"),
+        "CISTA-LSTC, for any number of events a reconstruction",
+    ),
+    "authors-cista-lstc-old": PublishedWeights(
+        _EVREAL + "CISTA-LSTC/cista-lstc-old.pth.tar",
+        _git("8c68e37b7295b27ff4c7f4de9d4eaee029efb3eb"),
+        "CISTA-LSTC of the TPAMI 2023 paper",
+    ),
+    "authors-e2vid": PublishedWeights(
+        _EVREAL + "myE2VID/my_e2vid.pth.tar",
+        _git("7c9bc6530527e5b96620b7bf17f416743ff22bf6"),
+        f"E2VID, {_CISTA_AUTHORS}",
+    ),
+    "authors-firenet": PublishedWeights(
+        _EVREAL + "myFireNet/my_firenet.pth.tar",
+        Checksum("sha256", "6a0f1eec132bdf43de163ffd5665c15835d23362e0c63810089383bb692c3a17"),
+        f"FireNet, {_CISTA_AUTHORS}",
+    ),
+    "authors-spade-e2vid": PublishedWeights(
+        _EVREAL + "mySPADE/my_spade.pth.tar",
+        _git("3d5b4994883c83290ed6f257a6499dbb23b429fa"),
+        f"SPADE-E2VID, {_CISTA_AUTHORS}",
+    ),
+    "e2vid": PublishedWeights(
+        _EVREAL + "E2VID/model.pth",
+        _git("21b384198806a89c7b8426522e4b439f49def5c1"),
+        "E2VID by its own authors (TPAMI 2019)",
+    ),
+    "firenet": PublishedWeights(
+        _EVREAL + "FireNet/model.pth",
+        Checksum("sha256", "a64af3191a00e9f01cd47d086d9a88c35ff1e63756566ca44b4ff02301ca696e"),
+        "FireNet by its own authors (WACV 2020)",
+    ),
+    "spade-e2vid": PublishedWeights(
+        _EVREAL + "SPADE-E2VID/model.pth",
+        _git("229cec1aeb15fc419371d143258128cf45af90fb"),
+        "SPADE-E2VID by its own authors (TIP 2021)",
+    ),
+}
+
+
+def shipped_weights() -> dict[str, Path]:
+    """Return name -> safetensors file of every network shipped with this package."""
+    return {path.stem: path for path in sorted(WEIGHTS_FOLDER.glob("*.safetensors"), key=lambda path: path.stem)}
+
+
+def choose_weights(name: str, device: torch.device) -> tuple[str, str]:
+    """Return the name of the weights to use on a device, and a sentence that says which, and for `auto` why.
+
+    `auto` is cista-tc on a GPU and cista-tc-small on a CPU: images nearly as good (docs/training.md) in half the time
+    (docs/performance.md). Any other name stands for itself.
+    """
+    if name != "auto":
+        return name, f"weights {name}"
+    if device.type == "cpu":
+        return SMALL_WEIGHTS, f"weights {SMALL_WEIGHTS} (auto: on a CPU, where {DEFAULT_WEIGHTS} takes twice as long)"
+    return DEFAULT_WEIGHTS, f"weights {DEFAULT_WEIGHTS} (auto: on a GPU)"
+
+
+def find_weights(name: str) -> Path:
+    """Return the file of shipped or downloaded weights by name, or `name` itself if it is a file.
+
+    Raises:
+        CheckpointError: neither; the message lists the known names.
+    """
+    shipped = shipped_weights()
+    if name in shipped:
+        return shipped[name]
+    if Path(name).is_file():
+        return Path(name)
+    if name in PUBLISHED:
+        if (cached := cached_weights(name)).is_file():
+            return cached
+        raise CheckpointError(f"weights {name!r}: not downloaded yet (run: cista weights get {name})")
+    known = f"shipped with this version: {', '.join(shipped)}" if shipped else "this version ships none: give a file"
+    raise CheckpointError(f"weights {name!r}: neither a file nor the name of shipped weights ({known})")
+
+
+def cached_weights(name: str) -> Path:
+    """Return where a published checkpoint is kept once downloaded."""
+    suffix = ".pth.tar" if PUBLISHED[name].address.endswith(".tar") else ".pth"
+    return cache_folder() / "weights" / (name + suffix)
+
+
+def fetch_weights(
+    name: str,
+    progress: Progress | None = None,
+    weights: dict[str, PublishedWeights] | None = None,
+    to: Callable[[str], Path] = cached_weights,
+    schemes: frozenset[str] = SCHEMES,
+) -> Path:
+    """Download a published checkpoint, unless it is already there; return its file.
+
+    Args:
+        weights, to, schemes: another list, folder and kinds of address, for tests.
+    Raises:
+        CheckpointError: no such name; the message lists the known ones.
+        DownloadError: the download fails, or is not the published file.
+    """
+    known = PUBLISHED if weights is None else weights
+    if name not in known:
+        raise CheckpointError(f"no published weights are called {name!r}; expected one of {', '.join(known)}")
+    return download(known[name].address, to(name), known[name].checksum, progress, schemes)
