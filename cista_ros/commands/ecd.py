@@ -19,7 +19,7 @@ def list_sequences(
     ] = False,
 ) -> None:
     """List the sequences with their sizes and addresses."""
-    from ..evaluation.ecd import LICENCE, PAGE, SEQUENCES
+    from ..recordings.ecd import LICENCE, PAGE, SEQUENCES
     from ..util.download import remote_size
 
     for sequence in SEQUENCES.values():
@@ -42,7 +42,7 @@ def get(
     text: Annotated[bool, typer.Option("--text", help="Text layout (zip) instead of the bag.")] = False,
 ) -> None:
     """Download sequences. Interrupted downloads are resumed; complete files are only verified."""
-    from ..evaluation.ecd import choose_sequences, fetch_sequence
+    from ..recordings.ecd import choose_sequences, fetch_sequence
     from .fetching import download_bar
 
     for sequence in choose_sequences(names):

@@ -136,9 +136,6 @@ class Protocol:
 
 
 _SIX_DOF = ("boxes_6dof", "calibration", "dynamic_6dof", "poster_6dof", "shapes_6dof")
-ECD_SEQUENCES = (
-    "poster_6dof", "boxes_6dof", "calibration", "shapes_6dof", "slider_depth", "dynamic_6dof", "office_zigzag",
-)  # fmt: skip
 
 _FRAMES = f"first {PAPER_FRAMES} frames of each sequence"
 _PAPER_METRICS = ("mse", "psnr", "ssim_7x7", "lpips_vgg", "lpips_squeeze_keras", "temporal")

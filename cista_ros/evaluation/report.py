@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ..networks import Model
+from ..recordings.ecd import ECD_SEQUENCES
 from ..util.atomic import write_text
-from .protocols import ECD_SEQUENCES, Protocol
+from .protocols import Protocol
 from .run import Failure, Result
 from .scores import ScoreChoice, label_of, metric_of
 

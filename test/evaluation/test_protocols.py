@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, ICASSP2022_CLAHE, REAL, EvaluationError
+from cista_ros.evaluation.protocols import EVREAL, ICASSP2022, ICASSP2022_CLAHE, REAL, EvaluationError
 from cista_ros.events import NS
+from cista_ros.recordings.ecd import ECD_SEQUENCES
 
 START = 1_468_939_993 * NS
 

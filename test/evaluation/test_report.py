@@ -15,13 +15,14 @@ import pandas as pd
 import pytest
 
 from cista_ros.evaluation.pictures import PictureFolder
-from cista_ros.evaluation.protocols import ECD_SEQUENCES, EVREAL, ICASSP2022, REAL
+from cista_ros.evaluation.protocols import EVREAL, ICASSP2022, REAL
 from cista_ros.evaluation.report import Summary, as_json, as_latex, as_markdown, paper_scores, write_report
 from cista_ros.evaluation.run import Failure, Result
 from cista_ros.evaluation.scores import ScoreChoice
 from cista_ros.evaluation.sequence import Compared
 from cista_ros.events import no_events
 from cista_ros.networks import Model
+from cista_ros.recordings.ecd import ECD_SEQUENCES
 
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 from cista_ros.evaluation import figures

@@ -1,4 +1,4 @@
-"""The Event Camera Dataset (Mueggler et al., IJRR 36, 2017): its sequences and where its authors offer them.
+"""The Event Camera Dataset (Mueggler et al., IJRR 36, 2017): its sequences and the authors' download addresses.
 
 The dataset is not part of this package. Its page, rpg.ifi.uzh.ch/davis_data.html, as others quote it: "released under
 the Creative Commons license (CC BY-NC-SA 3.0), which is free for non-commercial use (including research)".
@@ -10,15 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import RecordingError
 from ..util.download import SCHEMES, Checksum, Progress, download
-from .protocols import ECD_SEQUENCES, EvaluationError
 
 BASE = "https://rpg.ifi.uzh.ch/datasets/davis/"
 PAGE = "https://rpg.ifi.uzh.ch/davis_data.html"
 LICENCE = "CC BY-NC-SA 3.0 (non-commercial use, including research)"
 
-# Of each sequence: its bag's size in MiB, rounded, as others list it, and its bag's MD5 as the library tonic publishes
-# it. None is known of the two simulated ones, nor of the text archives.
+# The seven of Table 1 of the paper (ICASSP 2022), in its order.
+ECD_SEQUENCES = (
+    "poster_6dof", "boxes_6dof", "calibration", "shapes_6dof", "slider_depth", "dynamic_6dof", "office_zigzag",
+)  # fmt: skip
+# For each sequence the approximate size of its bag in MiB and the bag's MD5, as the library tonic publishes it. No MD5
+# of the two simulated ones or of the text archives is published.
 _BAGS: dict[str, tuple[int, str | None]] = {
     "boxes_6dof": (1741, "c919cebc25e564935abfc0a3954bf016"),
     "boxes_rotation": (2396, "1ec1ef4f354ce1908ed091703c1f98d0"),
@@ -54,7 +58,10 @@ _BAGS: dict[str, tuple[int, str | None]] = {
 class EcdSequence:
     """A sequence of the dataset.
 
-    evaluated: it is one of the seven of the paper's Table 1. mebibytes: of its bag, about. md5: of its bag, if known.
+    Attributes:
+        evaluated: whether it is one of ECD_SEQUENCES.
+        mebibytes: approximate size of its bag.
+        md5: of its bag, if known.
     """
 
     name: str
@@ -63,15 +70,15 @@ class EcdSequence:
     md5: str | None
 
     def file(self, text: bool) -> str:
-        """Its file's name: the ROS 1 bag, or the archive of the text layout."""
+        """Return the file name of the ROS 1 bag, or of the archive in the text layout."""
         return f"{self.name}.{'zip' if text else 'bag'}"
 
     def address(self, text: bool) -> str:
-        """Its public address."""
+        """Return the public address of that file."""
         return BASE + self.file(text)
 
     def checksum(self, text: bool) -> Checksum | None:
-        """What its bag must hash to; None if nobody says, as of all archives (their own CRCs are checked when read)."""
+        """Return the checksum of that file; None if none is published (an archive has CRCs, checked when read)."""
         return Checksum("md5", self.md5) if self.md5 and not text else None
 
 
@@ -79,14 +86,18 @@ SEQUENCES = {name: EcdSequence(name, name in ECD_SEQUENCES, *bag) for name, bag 
 
 
 def choose_sequences(names: Iterable[str]) -> list[EcdSequence]:
-    """Sequences by name; `paper` stands for the seven of Table 1, `all` for all. EvaluationError for other names."""
+    """Return sequences by name; `paper` stands for ECD_SEQUENCES, `all` for all.
+
+    Raises:
+        RecordingError: unknown name.
+    """
     chosen: dict[str, EcdSequence] = {}
     for name in names:
         groups = {"paper": ECD_SEQUENCES, "all": SEQUENCES}
         for one in groups.get(name, [name]):
             if one not in SEQUENCES:
-                raise EvaluationError(
-                    f"the dataset has no sequence {one!r}; it has {', '.join(SEQUENCES)}; or say paper, or all"
+                raise RecordingError(
+                    f"the dataset has no sequence {one!r}; expected one of {', '.join(SEQUENCES)}, paper, or all"
                 )
             chosen[one] = SEQUENCES[one]
     return list(chosen.values())
@@ -100,9 +111,12 @@ def fetch_sequence(
     base: str = BASE,
     schemes: frozenset[str] = SCHEMES,
 ) -> Path:
-    """Fetch a sequence into a folder, unless it is there whole; returns its file. DownloadError as `download` says.
+    """Download a sequence into a folder, unless it is already there; return its file.
 
-    base, schemes: another place, for mirrors and tests.
+    Args:
+        base, schemes: another address and kinds of address, for tests.
+    Raises:
+        DownloadError: as for `download`.
     """
     address = base + sequence.file(text)
     return download(address, folder / sequence.file(text), sequence.checksum(text), progress, schemes)

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from cista_ros.evaluation.ecd import SEQUENCES, choose_sequences, fetch_sequence
-from cista_ros.evaluation.protocols import ECD_SEQUENCES, EvaluationError
+from cista_ros.errors import RecordingError
+from cista_ros.recordings.ecd import ECD_SEQUENCES, SEQUENCES, choose_sequences, fetch_sequence
 from cista_ros.util.download import Checksum, DownloadError
 
 
@@ -19,7 +19,7 @@ def test_the_seven_of_the_paper_and_all_have_names_of_their_own():
     unknown = [s.name for s in SEQUENCES.values() if not s.checksum(text=False)]
     assert unknown == ["simulation_3planes", "simulation_3walls"], "nobody has published an MD5 of these"
     assert all(len(s.md5) == 32 and not s.checksum(text=True) for s in SEQUENCES.values() if s.md5)
-    with pytest.raises(EvaluationError, match=r"no sequence 'sliders'; it has boxes_6dof, .*; or say paper"):
+    with pytest.raises(RecordingError, match=r"no sequence 'sliders'; expected one of boxes_6dof, .*, paper, or all"):
         choose_sequences(["sliders"])
 
 
