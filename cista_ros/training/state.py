@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import CistaError
 from ..networks.torch_files import plain_tensors, read_torch_file
+from ..util.atomic import write_atomically
 from .config import ConfigError, TrainingConfig
 from .config_files import config_from
 
@@ -60,34 +61,29 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def write_aside(path: Path, write: Any) -> None:
-    """Let `write(path)` write a new file and move it over the old one when it is complete.
-
-    Raises:
-        TrainingError: the file could not be written; the old one is unchanged.
-    """
-    aside = path.with_name(path.name + ".new")
+@contextmanager
+def failed_writes_named(path: Path) -> Iterator[None]:
+    """Raise TrainingError if the file cannot be written, and say whether the previous one is kept."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        with open(aside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
         kept = "the previous file is kept" if path.exists() else "there is no previous file"
         raise TrainingError(f"cannot write {path} ({error}); {kept}") from None
 
 
 def save_state(state: TrainingState, path: Path) -> None:
-    """Write a state atomically; see `write_aside`."""
+    """Write a state atomically.
+
+    Raises:
+        TrainingError: the file could not be written; the old one is unchanged.
+    """
     content = {
         "format": FORMAT,
         **{k: v for k, v in vars(state).items() if k != "config"},
         "config": asdict(state.config),
     }
-    write_aside(path, lambda aside: torch.save(content, aside))
+    with failed_writes_named(path):
+        write_atomically(path, lambda part: torch.save(content, part), sync=True)
 
 
 def load_state(path: Path) -> TrainingState:

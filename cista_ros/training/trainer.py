@@ -17,13 +17,14 @@ from ..networks import Conventions, Network, save_network
 from ..runtime import Runtime, make_runtime
 from ..simulation.pictures import Pictures, split_held_out
 from ..simulation.sequences import Sequences, simulate
+from ..util.atomic import write_text
 from ..voxel_grid import normalise
 from .card import model_card, weights_metadata
 from .config import TrainingConfig
 from .elementwise import check_compiler, compile_elementwise
 from .losses import Distance, SequenceLoss, fitted, last_informed
 from .start import new_network, new_optimiser, thresholds
-from .state import TrainingError, TrainingState, save_state, write_aside
+from .state import TrainingError, TrainingState, failed_writes_named, save_state
 from .validation import averaged_network, image_grid, reconstruct, score, validation_sequences
 from .workers import Workers
 
@@ -178,8 +179,10 @@ class Trainer:
         self.state.optimiser = _on_cpu(self.optimiser.state_dict())
         save_state(self.state, folder / STATE)
         network = averaged_network(self.network, self.average, self.config.amp)
-        write_aside(folder / WEIGHTS, lambda aside: save_network(network, aside, weights_metadata(self.state)))
-        write_aside(folder / CARD, lambda aside: aside.write_text(model_card(self.state, network)))
+        with failed_writes_named(folder / WEIGHTS):
+            save_network(network, folder / WEIGHTS, weights_metadata(self.state))
+        with failed_writes_named(folder / CARD):
+            write_text(folder / CARD, model_card(self.state, network))
 
 
 class Teacher:

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all, and create its folder. OSError names the file."""
+def write_atomically(path: Path, write: Callable[[Path], object], sync: bool = False) -> None:
+    """Let `write(part)` write a new file, and put it at `path` when it is complete; create the folder.
+
+    If writing fails, an earlier file at `path` stays as it was. OSError names `path`. With `sync` this also holds if
+    the machine loses power, at the cost of waiting for the disk.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        write(part)
+        if sync:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):  # the first error is the one to report
             part.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all, and create its folder. OSError names the file."""
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def write_text(path: Path, text: str) -> None:
