@@ -9,7 +9,8 @@ from helpers.events import cuts, events_at, times, windows_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cista_ros.windows import StampWindows, SyncStamps, SyncWindows
+from cista_ros.sync_stamps import SyncStamps
+from cista_ros.windows import StampWindows, SyncWindows
 
 TIMEOUT = 400
 stamp_lists = st.lists(st.integers(0, 2200), max_size=12)
@@ -115,7 +116,7 @@ def test_stamps_of_the_next_round_of_a_loop_may_come_before_its_events_or_after_
 
 
 def test_stamps_far_ahead_of_the_events_do_not_gather_without_end(monkeypatch):
-    monkeypatch.setattr("cista_ros.windows.MAX_WAITING_STAMPS", 5)
+    monkeypatch.setattr("cista_ros.sync_stamps.MAX_WAITING_STAMPS", 5)
     kept = SyncStamps()
     for stamp in range(20):
         kept.add(stamp)

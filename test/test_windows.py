@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cista_ros.events import make_events
+from cista_ros.sync_stamps import SyncStamps
 from cista_ros.windows import (
     AdaptiveWindows,
     CountWindows,
     PeriodWindows,
     StampWindows,
-    SyncStamps,
     SyncWindows,
     Window,
     default_max_events,

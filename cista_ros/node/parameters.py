@@ -23,8 +23,9 @@ from ..events import NS
 from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
 from ..noise_filter import NOISE_FILTERS
 from ..runtime import PRECISIONS, RUNTIMES
+from ..sync_stamps import SyncStamps
 from ..tone_map import TONE_MAPS
-from ..windows import SyncStamps, Windower, make_windower
+from ..windows import Windower, make_windower
 from ..wire.event_packet import EVENT_TIMES
 from ..wire.ros_types import EVENT_TYPES
 from .images import COMPRESSIONS, ENCODERS

@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 
 from ..errors import CistaError, DecodeError
-from ..windows import SyncStamps
+from ..sync_stamps import SyncStamps
 from ..wire import cdr
 from .health import Counts, Warnings
 

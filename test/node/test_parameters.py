@@ -11,7 +11,8 @@ from rclpy.parameter import Parameter
 from cista_ros.commands.reconstruct import ToneMapName
 from cista_ros.errors import CistaError
 from cista_ros.node.parameters import Settings, SettingsError, as_table, as_yaml, changed_settings
-from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows, SyncStamps, SyncWindows
+from cista_ros.sync_stamps import SyncStamps
+from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows, SyncWindows
 
 ROOT = Path(__file__).parents[2]
 STAMPS = SyncStamps()
