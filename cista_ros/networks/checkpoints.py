@@ -1,6 +1,6 @@
-"""Weights on disk: our own safetensors files, and the checkpoints that others published (converters/).
+"""Weights on disk: safetensors files of this package, and published checkpoints (converters/).
 
-No file is ever unpickled: safetensors hold numbers only, and `.pth.tar` files go through torch's weights-only reader.
+No file is unpickled: safetensors contain numbers only, and `.pth.tar` files are read by torch's weights-only reader.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def save_network(network: Network, path: str | Path, metadata: dict[str, str] | 
         "conventions": json.dumps(asdict(network.conventions)),
     }
     tensors = {k: _compact(v.detach().contiguous().cpu()) for k, v in network.state_dict().items()}
-    # safetensors' own save_file makes files that only their owner can read.
+    # save_file of safetensors makes files that only their owner can read.
     write_whole(Path(path), save(tensors, header))
 
 
 def _compact(values: Tensor) -> Tensor:
-    """The same values in half the room, where bfloat16 holds them all exactly."""
+    """Return the values as bfloat16 if it represents all of them exactly, else unchanged."""
     short = values.bfloat16()
     return short if values.dtype == torch.float32 and torch.equal(short.float(), values) else values
 
@@ -87,7 +87,7 @@ def load_or_make_network(kind: str, weights: Path | None) -> Network:
 
 
 def _foreign_content(path: Path) -> str:
-    """Return what a file is that often comes in place of weights; empty if it is none of these."""
+    """Describe a file of a kind that users often have in place of weights; empty for any other file."""
     with path.open("rb") as file:
         begin = file.read(512).lstrip().lower()
     if not begin:
@@ -108,7 +108,7 @@ def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: not a safetensors file, or a truncated one ({error})") from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: its metadata does not say format={FORMAT}; not written by cista_ros")
-    kind = metadata.get("network", "cista")  # files of before there were others do not say
+    kind = metadata.get("network", "cista")  # older files do not name it
     try:
         config = json.loads(metadata["config"])
         network = without_memory(partial(make_kind, kind, config))
@@ -144,11 +144,11 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
 
 
 def _conventions(name: str, content: dict[str, Any]) -> Conventions:
-    """Return what the published weights expect, as their authors and EVREAL evaluate them, by marks in the file."""
+    """Return the conventions of published weights, as their authors and EVREAL use them, by marks in the file."""
     # Stoffregen et al. (E2VID+, FireNet+) save their ConfigParser; rpg_e2vid's `config`, if any, is a plain dictionary.
     if name == "pie-net" or isinstance(content.get("config"), Inert):
         return Conventions(normalise=False)
-    if name == "e2vid" and "arch" in content:  # rpg_e2vid's own; the CISTA paper's say no more than epoch, state_dict
+    if name == "e2vid" and "arch" in content:  # of rpg_e2vid; the CISTA paper's have only epoch and state_dict
         return Conventions(robust=True)
     if name == "spade-e2vid" and "state_dict" not in content:
         return Conventions(normalise=False)

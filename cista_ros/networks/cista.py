@@ -57,7 +57,7 @@ VARIANTS = {
 
 
 class State(NamedTuple):
-    """What one step hands to the next: all a CISTA network knows of the past.
+    """The state between two steps.
 
     image (N, 1, H, W): the last reconstruction; code (N, 2C, h, w): the last sparse code Z; hidden and cell
     (N, C, h, w): the ConvLSTM's. h, w are half of H, W, rounded up. Variants without a use for an entry pass it on.
@@ -88,7 +88,7 @@ class Cista(SparseCodingNetwork):
         self._add_dictionary(config.recurrent)
 
     def initial_state(self, voxel: Tensor) -> State:
-        """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
+        """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
         image, code, hidden = self._zeros(voxel)
         return State(image, code, hidden, torch.zeros_like(hidden))
 
@@ -97,11 +97,11 @@ class Cista(SparseCodingNetwork):
 
         Args:
             voxel: normalised voxel grids (N, B, H, W), H and W at least 16; odd sizes are padded by reflection.
-            state: what the step before returned; None at the start of a sequence.
+            state: returned by the previous step; None at the start of a sequence.
         Returns:
             image (N, 1, H, W) in (0, 1), and the state for the next step.
         Raises:
-            ValueError: a voxel grid of another shape than this network takes.
+            ValueError: a voxel grid or a state of the wrong shape.
         """
         state = self._begin(voxel, state)
         height, width = voxel.shape[-2:]
@@ -117,7 +117,7 @@ class Cista(SparseCodingNetwork):
         return image, State(image, code, hidden, cell)
 
     def _sparse_code(self, x: Tensor, previous: Tensor) -> Tensor:
-        """Unrolled ISTA: X (N, C, h, w) and the code before (N, 2C, h, w) -> the code Z^K (N, 2C, h, w)."""
+        """Run unrolled ISTA: X (N, C, h, w), previous code (N, 2C, h, w) -> code Z^K (N, 2C, h, w)."""
         code: Tensor = self.first_code(x)
         constraint: tuple[Tensor, ...] = ()
         if self.config.similarity:
@@ -131,12 +131,12 @@ class Cista(SparseCodingNetwork):
 
     @staticmethod
     def update(code: Tensor, correction: Tensor, theta: Tensor, *constraint: Tensor) -> Tensor:
-        """What equation 4 does to each value by itself: Z^{k-1} and P (X - D Z^{k-1}) -> Z^k, all (N, 2C, h, w).
+        """Apply the elementwise part of equation 4: Z^{k-1}, P (X - D Z^{k-1}) -> Z^k, all (N, 2C, h, w).
 
         Args:
             theta: (1, 2C, 1, 1).
-            constraint: nothing, or the attention (N, 1, h, w) to the code before and to this one, alpha (1, 2C, 1, 1)
-                and the code before.
+            constraint: empty, or the attention (N, 1, h, w) to the previous and the current code, alpha (1, 2C, 1, 1)
+                and the previous code.
         """
         update = code + correction
         if constraint:

@@ -1,7 +1,7 @@
 """CISTA-LSTC (Liu, Dragotti, "Sensing Diversity and Sparsity Models …", TPAMI 2023), the successor of CISTA-TC.
 
 Temporal consistency acts on the first guess of the sparse code instead of on every iteration: gates computed from X
-and the code before, Z_{t-1}, mix the guess P0 X into a cell c that lives on through the sequence,
+and the previous code Z_{t-1} mix the guess P0 X into a cell c that persists through the sequence,
 
     c_t = f . c_{t-1} + i . P0 X          i, f = sigmoid(G [X, Z_{t-1}])
     Z^0 = o . tanh(c_t)                   o = sigmoid(O [P0 X, Z_{t-1}])
@@ -63,7 +63,7 @@ class CistaLstc(SparseCodingNetwork):
         self._add_dictionary()
 
     def initial_state(self, voxel: Tensor) -> LstcState:
-        """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
+        """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
         image, code, hidden = self._zeros(voxel)
         return LstcState(image, code, code, hidden, hidden)
 

@@ -1,7 +1,7 @@
 """E2VID (Rebecq, Ranftl, Koltun, Scaramuzza, "High Speed and High Dynamic Range Video …", TPAMI 2019), section 3.
 
 A UNet: head, encoders that halve the size (each followed by a ConvLSTM), residual blocks, decoders that double it
-again, and skips that add what the encoder of the same size put out. Of fp32 parameters it has 42.9 MB.
+again, and skip connections that add the output of the encoder of the same size. 42.9 MB of fp32 parameters.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ E2vidState = tuple[tuple[Tensor, Tensor], ...]
 
 @dataclass(frozen=True)
 class E2vidConfig:
-    """The architecture. The defaults are the network that the CISTA paper trained and the published "lightweight" one.
+    """The architecture. The defaults are those of the CISTA paper and of the published "lightweight" network.
 
     Attributes:
         bins: temporal bins B of the voxel grid.
         channels: of the head; each encoder doubles them.
-        encoders, residual_blocks: how many.
+        encoders, residual_blocks: their numbers.
         norm: batch normalisation after the convolutions (all but the head's).
         transposed: decoders are transposed convolutions; else bilinear doubling and a convolution.
     """

@@ -1,7 +1,7 @@
 """FireNet (Scheerlinck et al., "Fast Image Reconstruction with an Event Camera", WACV 2020), section 3.
 
-E2VID made small: no change of size, 3x3 convolutions with 16 channels, two ConvGRUs. 37,777 parameters, 0.15 MB fp32.
-Its last convolution has no activation: images may leave [0, 1], and whoever shows them clips.
+A small E2VID at full resolution: 3x3 convolutions with 16 channels, two ConvGRUs; 37,777 parameters, 0.15 MB in fp32.
+The last convolution has no activation: images may leave [0, 1] and are clipped for display.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class FirenetConfig:
 
 
 class Firenet(Network):
-    """The state is the two ConvGRUs', each (N, C, H, W)."""
+    """The state is that of the two ConvGRUs, each (N, C, H, W)."""
 
     name = "firenet"
     config: FirenetConfig

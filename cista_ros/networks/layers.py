@@ -1,4 +1,4 @@
-"""The building blocks that several networks share."""
+"""Layers shared by several networks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PaddingMode = Literal["reflect", "zeros"]
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1, padding_mode: PaddingMode = "reflect") -> nn.Conv2d:
-    """A 3x3 convolution; its borders are reflected, as everywhere in the released CISTA networks."""
+    """Make a 3x3 convolution, with reflected borders by default, as in the released CISTA networks."""
     kind = ReflectedConv if padding_mode == "reflect" else nn.Conv2d
     return kind(inputs, outputs, 3, stride, padding=1, padding_mode=padding_mode)
 
 
 class ReflectedConv(nn.Conv2d):
-    """A convolution with reflected borders that pads in the precision it computes in.
+    """A convolution with reflected borders, padded in the precision of its arithmetic.
 
-    Autocast on a CPU would pad in fp32 and copy twice: a sixth of the time of a training.
+    Autocast on a CPU would pad in fp32 and copy twice, a sixth of the training time.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class ReflectedConv(nn.Conv2d):
 def soft_threshold(v: Tensor, theta: Tensor) -> Tensor:
     """h_theta of equation 2: sign(v) max(|v| - theta, 0) for theta >= 0.
 
-    Written so that it also means what the released weights, whose theta is mostly negative, were trained with.
+    This form also matches the training of the released weights, whose theta is mostly negative.
     """
     return torch.relu(v - theta) - torch.relu(-v - theta)
 
@@ -52,12 +52,12 @@ class ConvLSTM(nn.Module):
         self.gates = conv3x3(2 * channels, 4 * channels, padding_mode=padding_mode)
 
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, h, w) and the state before -> (hidden, cell) after, each (N, C, h, w)."""
+        """Map (N, C, h, w) and the previous state to the new (hidden, cell), each (N, C, h, w)."""
         return self.update(self.gates(torch.cat((x, hidden), 1)), cell)
 
     @staticmethod
     def update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Gates (N, 4C, h, w) before their activations, and the cell before -> (hidden, cell) after."""
+        """Map gates (N, 4C, h, w) before activation and the previous cell to the new (hidden, cell)."""
         remember_in, forget, out, candidate = gates.chunk(4, 1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(remember_in) * torch.tanh(candidate)
         return torch.sigmoid(out) * torch.tanh(cell), cell
@@ -73,7 +73,7 @@ class ConvGRU(nn.Module):
         self.candidate = conv3x3(2 * channels, channels, padding_mode="zeros")
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """(N, C, h, w) and the state before -> the state after."""
+        """Map (N, C, h, w) and the previous state to the new state."""
         both = torch.cat((x, hidden), 1)
         update = torch.sigmoid(self.update(both))
         candidate = torch.tanh(self.candidate(torch.cat((x, hidden * torch.sigmoid(self.reset(both))), 1)))
@@ -81,9 +81,10 @@ class ConvGRU(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A zero-padded convolution of odd kernel size, by batch normalisation followed (it then has no bias) or not.
+    """A zero-padded convolution of odd kernel size, optionally followed by batch normalisation (then without bias).
 
-    Doubling: the image is doubled in size before (`bilinear`) or by (`transposed`) the convolution.
+    Args:
+        double: double the image size before (`bilinear`) or by (`transposed`) the convolution.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class RecurrentConv(nn.Module):
         self.memory = ConvLSTM(outputs, padding_mode="zeros")
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """(N, inputs, h, w) and (hidden, cell) before, None for zeros -> (hidden, cell) after."""
+        """Map (N, inputs, h, w) and the previous (hidden, cell), None for zeros, to the new (hidden, cell)."""
         x = torch.relu(self.conv(x))
         if state is None:
             state = 2 * (zero_state(x, self.memory.gates),)
@@ -139,12 +140,12 @@ class RecurrentConv(nn.Module):
 
 
 def zero_state(x: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
-    """Zeros of x's shape in the precision of a layer's weights, which autocast leaves as it is, unlike x's own."""
+    """Return zeros of x's shape in the precision of a layer's weights, which autocast does not change."""
     return torch.zeros_like(x, dtype=layer.weight.dtype)
 
 
 def pad_to_multiple(x: Tensor, multiple: int, mode: str = "reflect") -> tuple[Tensor, tuple[slice, slice]]:
-    """Extend H and W to multiples, half on each side (the odd one on top and left); also the slices that undo it."""
+    """Pad H and W to multiples, half on each side (odd rest on top and left); also return the slices that undo it."""
     height, width = x.shape[-2:]
     down, right = -height % multiple, -width % multiple
     top, left = (down + 1) // 2, (right + 1) // 2

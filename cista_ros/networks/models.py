@@ -1,4 +1,4 @@
-"""The networks by name: those that can be made, trained, saved and evaluated."""
+"""The networks by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .spade_e2vid import SpadeE2vid, SpadeE2vidConfig
 
 NetworkConfig = CistaConfig | CistaLstcConfig | E2vidConfig | FirenetConfig | PieNetConfig | SpadeE2vidConfig
 
-# Kind of network, as files name it -> (class, its configuration).
+# Kind of network in files -> (class, configuration).
 KINDS: dict[str, tuple[type[Network], type[Any]]] = {
     "cista": (Cista, CistaConfig),
     "cista-lstc": (CistaLstc, CistaLstcConfig),
@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[type[Network], type[Any]]] = {
     "spade-e2vid": (SpadeE2vid, SpadeE2vidConfig),
 }
 
-# What people ask for -> its configuration, as published.
+# Name in commands -> published configuration.
 MODELS: dict[str, NetworkConfig] = {
     **VARIANTS,
     **{name: configuration() for name, (_, configuration) in KINDS.items() if name != "cista"},
@@ -34,7 +34,7 @@ MODELS: dict[str, NetworkConfig] = {
 
 
 def make_network(wanted: str | NetworkConfig) -> Network:
-    """A fresh network by name or configuration, its weights drawn at random. ValueError lists the names there are."""
+    """Make a network with random weights, by name or configuration. ValueError lists the known names."""
     if isinstance(wanted, str):
         if wanted not in MODELS:
             raise ValueError(f"network {wanted!r} is not one of {', '.join(MODELS)}")
@@ -44,7 +44,7 @@ def make_network(wanted: str | NetworkConfig) -> Network:
 
 
 def make_kind(kind: str, config: dict[str, Any]) -> Network:
-    """The network that a file describes. ValueError or TypeError for a kind or a configuration that is not known."""
+    """Make the network that a file describes. ValueError or TypeError for an unknown kind or configuration."""
     if kind not in KINDS:
         raise ValueError(f"network {kind!r} is not one of {', '.join(KINDS)}")
     made, configuration = KINDS[kind]
@@ -52,14 +52,14 @@ def make_kind(kind: str, config: dict[str, Any]) -> Network:
 
 
 class Model(NamedTuple):
-    """Which of MODELS a network is, and the entries of its configuration that are others than the published ones."""
+    """One of MODELS, and the entries in which a configuration differs from it."""
 
     name: str
     differences: dict[str, Any]
 
 
 def model_of(network: Network) -> Model:
-    """What a network is: of the models of its kind the one that it differs least from."""
+    """Return the model of the same kind from which a network differs least."""
     config = asdict(network.config)
     of_its_kind = [
         Model(name, {key: value for key, value in config.items() if value != getattr(published, key)})

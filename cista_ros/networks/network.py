@@ -1,4 +1,4 @@
-"""What every network offers, whatever its architecture: so much that a reconstructor can drive it."""
+"""The interface of every network, which is all that a reconstructor needs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MIN_SIZE = 16
 
 @dataclass(frozen=True)
 class Conventions:
-    """What a set of weights expects of its input, and how its images are scaled before they are compared.
+    """What weights expect as input, and how their images are scaled before a comparison.
 
     Attributes:
-        normalise: voxel grids are given to it normalised (voxel_grid.normalise), not as counted.
-        robust: its images are stretched between their 1st and 99th percentile where EVREAL evaluates it.
+        normalise: voxel grids are normalised (voxel_grid.normalise), not raw counts.
+        robust: EVREAL stretches the images between their 1st and 99th percentile.
     """
 
     normalise: bool = True
@@ -27,8 +27,12 @@ class Conventions:
 class Network(nn.Module, ABC):
     """A recurrent network: a pure function (voxel grid, state) -> (image, state).
 
-    `name` is its kind in files and lists; `config` a dataclass from which another of the same shape can be made;
-    `fed_back` tells whether a step reads the image of the step before. States are tensors in (nested) tuples.
+    States are tensors in (nested) tuples.
+
+    Attributes:
+        name: kind of network, in files and lists.
+        config: dataclass that defines the architecture.
+        fed_back: whether a step reads the image of the previous step.
     """
 
     name: str
@@ -39,28 +43,29 @@ class Network(nn.Module, ABC):
     @property
     @abstractmethod
     def bins(self) -> int:
-        """Temporal bins B of the voxel grids that it takes."""
+        """Number of temporal bins B of a voxel grid."""
 
     @abstractmethod
     def forward(self, voxel: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        """Voxel grids (N, B, H, W) and what the step before returned (None at the start) -> images (N, 1, H, W), state.
+        """Reconstruct one window: voxel grids (N, B, H, W), previous state or None -> images (N, 1, H, W), state.
 
-        ValueError for a voxel grid or a state of another shape than the network takes.
+        Raises:
+            ValueError: a voxel grid or a state of the wrong shape.
         """
 
     def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
-        """The state with `image` (N, 1, H, W) in place of the last reconstruction of those (N,) that `where` names.
+        """Return the state with the last image replaced by `image` (N, 1, H, W) where `where`, bool (N,), is true.
 
-        For networks that are fed back; to the others it makes no difference.
+        No-op for networks that are not fed back.
         """
         return state
 
     def codes(self, state: Any) -> Tensor | None:
-        """The sparse codes that a state holds; None for a network that has none."""
+        """Return the sparse codes (N, 2C, h, w) in a state, or None for a network without codes."""
         return None
 
     def check_voxel(self, voxel: Tensor) -> None:
-        """ValueError unless a voxel grid (N, B, H, W) has this network's bins and at least 16x16 pixels."""
+        """Raise ValueError unless a voxel grid (N, B, H, W) has this network's bins and at least 16x16 pixels."""
         bins, height, width = voxel.shape[1:]
         if bins != self.bins or min(height, width) < MIN_SIZE:
             raise ValueError(
@@ -70,12 +75,12 @@ class Network(nn.Module, ABC):
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Learned parameters; shared ones count once. Times 4 they are the bytes that papers call fp32 memory."""
+    """Return the number of learned parameters, shared ones counted once. Papers give 4 bytes each as fp32 memory."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def check_counts(config: Any, **limits: int) -> None:
-    """ValueError unless each named field of a configuration is a whole number from 1 to its limit."""
+    """Raise ValueError unless each named field of a configuration is a whole number from 1 to its limit."""
     for name, limit in limits.items():
         value = getattr(config, name)
         if type(value) is not int or not 1 <= value <= limit:
@@ -83,7 +88,7 @@ def check_counts(config: Any, **limits: int) -> None:
 
 
 def check_switches(config: Any, *names: str) -> None:
-    """ValueError unless each named field of a configuration is true or false."""
+    """Raise ValueError unless each named field of a configuration is true or false."""
     for name in names:
         if type(getattr(config, name)) is not bool:
             raise ValueError(f"{name} must be true or false, not {getattr(config, name)!r}")

@@ -5,8 +5,8 @@ variance of the intensity ratio Z, a refined previous image F and an offset k, f
 
     I_t = (F + k) E[Z] - k,     var I_t = (F + k)^2 var Z
 
-The variance of the previous step gates the skip connections. The published class keeps its state to itself; here it is
-an argument, as everywhere in this package, so that batches, resets and training work alike for all networks.
+The variance of the previous step gates the skip connections. The published class keeps its state inside; here it is an
+argument, as in all networks of this package.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ PIE_NET_LITE = PieNetConfig(channels=(12, 16, 24), pools=(2, 2), blocks=True)
 class PieNetState(NamedTuple):
     """The previous image and its variance, each (N, 1, H, W), and (hidden, cell) of each encoder.
 
-    variance is None before the first step, which gates no skip connection.
+    variance is None before the first step, in which no skip connection is gated.
     """
 
     image: Tensor

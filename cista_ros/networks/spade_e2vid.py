@@ -1,8 +1,8 @@
 """SPADE-E2VID (Gantier Cadena et al., IEEE Transactions on Image Processing 30, 2021), section III.
 
-E2VID whose decoders are modulated by the image before: each is normalised, then scaled and shifted, pixel by pixel, by
-what a small network reads off that image (spatially-adaptive denormalisation, Park et al. 2019). Images have three
-channels inside, of which the mean is given out. 45.9 MB of fp32 parameters.
+E2VID whose decoders are modulated by the previous image: each is normalised, then scaled and shifted per pixel by a
+small network's output for that image (spatially-adaptive denormalisation, Park et al. 2019). Internal images have three
+channels; the output is their mean. 45.9 MB of fp32 parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .layers import ConvNorm, RecurrentConv, ResidualBlock, pad_to_multiple
 from .network import Network, check_counts
 
-COLOURS = 3  # channels of the image inside
+COLOURS = 3  # channels of the internal image
 MODULATION = 64  # channels of the network that reads it
 
 
@@ -52,7 +52,7 @@ class Spade(nn.Module):
         self.shift = ConvNorm(MODULATION, channels, 3)
 
     def forward(self, x: Tensor, picture: Tensor) -> Tensor:
-        """Features (N, C, h, w) and a picture (N, 3, H, W) -> features of the same shape."""
+        """Modulate features (N, C, h, w) by a picture (N, 3, H, W)."""
         read = torch.relu(self.shared(F.interpolate(picture, size=x.shape[-2:], mode="nearest")))
         modulated: Tensor = self.norm(x) * (1 + self.gain(read)) + self.shift(read)
         return modulated
@@ -131,10 +131,10 @@ class SpadeE2vid(Network):
 
 
 def _begin(voxel: Tensor) -> tuple[Tensor, Tensor]:
-    """The first window's grid and, for want of an image before it, its first three bins stretched to [0, 1].
+    """Return the first window's grid, and its first three bins stretched to [0, 1] in place of a previous image.
 
-    In the published code the stretching works on the grid itself, so that the network also sees the stretched bins
-    in this one step. Its weights were evaluated so, and so it is done here.
+    The published code stretches the bins in place, so that the network also sees them stretched in this step. Its
+    weights were evaluated this way.
     """
     picture = voxel[:, :COLOURS]
     picture = picture - picture.amin((1, 2, 3), keepdim=True)

@@ -1,6 +1,6 @@
-"""What the CISTA networks share: heads, ISTA blocks, the image dictionary, and a state with the last image and code.
+"""Common parts of the CISTA networks: heads, ISTA blocks, image dictionary, a state with the last image and code.
 
-How the sparse code Z comes of X and of the code before it is each network's own.
+Each network computes the sparse code Z from X and the previous code in its own way.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class IstaBlock(nn.Module):
 
 
 class SparseCodingNetwork(Network):
-    """A network whose state is a NamedTuple with `image` (N, 1, H, W) and `code` (N, 2C, h, w) among its entries.
+    """A network whose state is a NamedTuple with entries `image` (N, 1, H, W) and `code` (N, 2C, h, w).
 
-    h, w are half of H, W, rounded up; C are the channels of its configuration.
+    h, w are half of H, W, rounded up; C is the configuration's `channels`.
     """
 
     fed_back = True
@@ -42,7 +42,7 @@ class SparseCodingNetwork(Network):
 
     @abstractmethod
     def initial_state(self, voxel: Tensor) -> NamedTuple:
-        """The state before the first window: all zeros, of voxel's batch, size, dtype and device."""
+        """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
 
     def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
         """See Network."""
@@ -69,7 +69,7 @@ class SparseCodingNetwork(Network):
         self.prediction = conv3x3(c, 1)
 
     def _zeros(self, voxel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Zeros in the shapes of the image, of the code, and of the ConvLSTM's state."""
+        """Return zeros in the shapes of the image, the code and the ConvLSTM's state."""
         n, _, height, width = voxel.shape
         h, w, c = (height + 1) // 2, (width + 1) // 2, self.config.channels
         return (
@@ -79,7 +79,7 @@ class SparseCodingNetwork(Network):
         )
 
     def _begin(self, voxel: Tensor, state: Any) -> Any:
-        """The state to go on from; ValueError for a voxel grid or a state of another shape."""
+        """Return the state to continue from; ValueError for a voxel grid or a state of the wrong shape."""
         self.check_voxel(voxel)
         if state is None:
             return self.initial_state(voxel)
@@ -89,5 +89,5 @@ class SparseCodingNetwork(Network):
 
 
 def doubled(features: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, C, 2h, 2w), bilinear."""
+    """Double the size: (N, C, h, w) -> (N, C, 2h, 2w), bilinear."""
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)

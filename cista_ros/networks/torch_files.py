@@ -1,7 +1,7 @@
-"""Files of torch.save, read without running anything that they hold: numbers, text, and dictionaries and lists of them.
+"""Read files of torch.save without running code from them: numbers, text, and dictionaries and lists of these.
 
-torch's weights-only reader refuses every other object. It unpacks a file's records however large they become, and takes
-a tensor's shape as the file has it, which may be far more elements than it holds; both are looked at here.
+torch's weights-only reader refuses every other object. But it unpacks records of any size, and accepts tensor shapes
+with more elements than the file contains; this module checks both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.serialization import safe_globals
 
-# What weights are made of; for other kinds (truth values, complex numbers, 8 bits) torch has not even equality always.
+# Dtypes of weights. For others (bool, complex, 8 bits) torch does not always support even equality.
 NUMBERS = frozenset((torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64))
 
 
@@ -24,7 +24,7 @@ MAX_UNKNOWN_CLASSES = 100
 
 
 class Inert:
-    """Stands for an object of the class `of`, unknown here. It keeps nothing of the file's, and runs nothing."""
+    """A placeholder for an object of the unknown class `of`. It keeps no data of the file and runs no code."""
 
     of = ""
 
@@ -42,10 +42,10 @@ def read_torch_file(path: Path, unknown_classes: bool = False) -> Any:
     """Return the content of a file of torch.save, with all tensors on the CPU.
 
     Args:
-        unknown_classes: read files that hold objects of other programs' classes, each as an `Inert`. Nothing of those
-            classes is imported or run. Python's builtins, and modules that torch blocks, are refused all the same.
+        unknown_classes: read objects of other programs' classes, each as an `Inert`, without importing or running
+            these classes. Python's builtins and modules that torch blocks are refused in any case.
     Raises:
-        ValueError: the file is damaged, is not of torch.save, or holds refused objects; the message is one line.
+        ValueError: the file is damaged, not written by torch.save, or contains refused objects; one line.
     """
     unknown: dict[str, type[Inert]] = {}
     while True:
@@ -69,7 +69,7 @@ def _load(path: Path) -> Any:
 
 
 def _explain(error: Exception) -> str:
-    """Return what is wrong with a file, in words; the name of the error if its kind says no more."""
+    """Describe a read error; by default by the name of its type."""
     if isinstance(error, EOFError) or "unexpected EOF" in str(error):
         return "it is truncated or empty"
     if isinstance(error, zipfile.BadZipFile):
@@ -78,7 +78,7 @@ def _explain(error: Exception) -> str:
 
 
 def plain_tensors(values: Any) -> bool:
-    """Whether this is a dictionary of text -> tensors of NUMBERS, each with memory for all its elements."""
+    """Return whether this is a dictionary of text -> tensors of NUMBERS with memory for all their elements."""
     return isinstance(values, dict) and all(isinstance(k, str) and _is_plain(v) for k, v in values.items())
 
 
@@ -93,9 +93,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _stored(path: Path) -> BytesIO:
-    """The archive anew, from records that together are no larger than it is: torch.save does not compress.
+    """Copy an archive whose records together are no larger than the file: torch.save does not compress.
 
-    torch reads archives by another library, which an archive might show other records than those looked at.
+    torch reads archives with another library, to which an archive might show other records than those checked here.
     """
     left = path.stat().st_size
     copy = BytesIO()

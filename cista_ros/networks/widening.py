@@ -1,10 +1,10 @@
-"""What one network has learned, as the beginning of a network of another configuration.
+"""Initialise a network from the weights of a network with another configuration.
 
-`widen`: twice as wide, and it computes the same. After Net2Net (Chen, Goodfellow, Shlens 2016): every channel appears
-twice, and what reads it shares its weight between the two. The shares differ a little from one half, so that the twins
-can grow apart in training.
+`widen` doubles the channels and preserves the output, after Net2Net (Chen, Goodfellow, Shlens 2016): every channel
+appears twice, and its readers split their weight between the two copies. The shares differ slightly from one half, so
+that the copies can diverge in training.
 
-`adapt`: other switches (an ablation, separate blocks), and it computes something near.
+`adapt` changes switches (an ablation, separate blocks) and approximately preserves the output.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .cista import Cista, CistaConfig
 
 
 def widen(network: Cista, uneven: float = 0.1, seed: int = 0) -> Cista:
-    """A network of twice the channels whose images equal the given one's to rounding.
+    """Return a network with twice the channels whose images equal the given one's up to rounding.
 
     Args:
-        uneven: how much a share differs from one half, at most.
+        uneven: largest relative deviation of a share from one half.
     """
     config = network.config
     wide = Cista(replace(config, channels=2 * config.channels))
@@ -35,13 +35,13 @@ def widen(network: Cista, uneven: float = 0.1, seed: int = 0) -> Cista:
 
 
 def adapt(network: Cista, config: CistaConfig) -> Cista:
-    """A network of another configuration with all of the given one's weights that have a place there.
+    """Return a network of another configuration with all weights of the given one that it can use.
 
-    What only the given network has is left out; what only the new one has begins untrained. A shared block becomes the
-    beginning of separate ones, the first of separate blocks that of a shared one.
+    Layers that only the new network has stay untrained. A shared block initialises each separate one, and the first
+    separate block a shared one.
 
     Raises:
-        ValueError: other numbers of bins or channels.
+        ValueError: different numbers of bins or channels.
     """
     if (config.bins, config.channels) != (network.config.bins, network.config.channels):
         raise ValueError(
@@ -65,7 +65,7 @@ def adapt(network: Cista, config: CistaConfig) -> Cista:
 
 
 def _widened(name: str, narrow: Tensor, wide: Tensor, generator: torch.Generator, uneven: float) -> Tensor:
-    # What a convolution puts out, or reads, may be several groups of channels side by side: each is doubled by itself.
+    # Outputs or inputs of a convolution may be several concatenated groups of channels; each is doubled separately.
     layer, _, kind = name.rpartition(".")
     outputs = 4 if layer == "memory.gates" else 1
     inputs = 2 if layer in ("fusion", "memory.gates") else 1

@@ -117,7 +117,7 @@ def swell(weights):
     ("change", "text"),
     [
         (remove_a_key, r"missing: residual.1.second.norm.weight; unknown: none"),
-        (turn_into_gru, "only the one with ConvLSTMs is known"),
+        (turn_into_gru, "only the variant with ConvLSTMs is supported"),
         (swell, "channels must be a whole number from 1 to 512, not 513"),
     ],
 )
@@ -131,7 +131,7 @@ def test_weights_of_a_like_network_are_refused_and_say_why(tmp_path, change, tex
 def test_untied_cista_lstc_is_refused(tmp_path):
     weights = random_weights(lstc_shapes(c=8))
     weights["lista_blocks.2.Lambda"] = weights["lista_blocks.2.Lambda"] + 1
-    with pytest.raises(CheckpointError, match="only the shared one is known"):
+    with pytest.raises(CheckpointError, match="only a shared block is supported"):
         load_network(written(tmp_path, weights))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that others published, one file a key layout: which network they hold, and their keys by our names."""
+"""Published checkpoints, one module per key layout: the network they contain, and the names of their keys here."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from types import ModuleType
 
 from . import cista, e2vid, firenet, pie_net, spade_e2vid
 
-# Each has NAME, recognises(weights) -> bool and read(weights) -> (network of shapes only, weights by our names).
+# Each has NAME, recognises(weights) -> bool and read(weights) -> (network on the meta device, renamed weights).
 CONVERTERS: tuple[ModuleType, ...] = (cista, e2vid, firenet, pie_net, spade_e2vid)

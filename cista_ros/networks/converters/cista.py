@@ -32,12 +32,12 @@ _NAMES = {
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether these are the weights of a CISTA network."""
+    """Return whether these are the weights of a CISTA network."""
     return "We.conv2d.weight" in weights and any(key.endswith(".Lambda") for key in weights)
 
 
 def read(weights: Weights) -> Read:
-    """The network, and its weights; ValueError for sizes that cannot be."""
+    """Return the network and its weights; ValueError for impossible sizes."""
     heads = size_of(weights, "We.conv2d.weight", 0)
     sizes = {
         "bins": size_of(weights, "We.conv2d.weight", 1),
@@ -47,7 +47,7 @@ def read(weights: Weights) -> Read:
     ours, tied = _tie(_renamed(weights))
     if "P0.gates.weight" in weights:
         if not tied:
-            raise ValueError("CISTA-LSTC with one block for each iteration, of which only the shared one is known")
+            raise ValueError("CISTA-LSTC with one block per iteration; only a shared block is supported")
         return without_memory(partial(CistaLstc, CistaLstcConfig(**sizes))), ours
     config = CistaConfig(
         **sizes,
@@ -73,7 +73,7 @@ def _renamed(weights: Weights) -> dict[str, Tensor]:
 
 
 def _tie(ours: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
-    """Tied blocks are written once for each iteration; equal copies are read as one shared block."""
+    """Merge blocks that are equal in all iterations into one shared block; return also whether they are."""
     blocks = {key: value for key, value in ours.items() if key.startswith("blocks.")}
     tied = all(_equal(value, blocks.get("blocks.0." + key.split(".", 2)[2])) for key, value in blocks.items())
     if tied:

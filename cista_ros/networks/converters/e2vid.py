@@ -1,9 +1,9 @@
-"""E2VID as uzh-rpg/rpg_e2vid published it (E2VID_lightweight.pth.tar), and whoever trained that code anew.
+"""E2VID as published in uzh-rpg/rpg_e2vid (E2VID_lightweight.pth.tar), and weights trained with that code.
 
-The published network takes normalised voxel grids. Its authors' own script then sharpens its images (unsharp mask,
-0.3) and leaves their range alone unless told otherwise; EVREAL stretches them between the 1st and 99th percentile and
-sharpens nothing. Of these only EVREAL's stretch is kept here, and only in EVREAL's protocol: the weights that the
-CISTA paper trained are told from the published ones by the `arch` that the latter's file names (see checkpoints.py).
+The published network takes normalised voxel grids. Its authors' script then sharpens the images (unsharp mask, 0.3)
+and by default keeps their range; EVREAL stretches them between the 1st and 99th percentile and does not sharpen. Here
+only EVREAL's protocol stretches them. Unlike the published file, that of the CISTA paper has no key `arch` (see
+checkpoints.py).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _NAMES = (
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether these are the weights of a recurrent E2VID."""
+    """Return whether these are the weights of a recurrent E2VID."""
     return f"{PREFIX}.head.conv2d.weight" in weights
 
 
 def read(weights: Weights) -> Read:
-    """The network, and its weights; ValueError for sizes that cannot be, or another kind of memory or norm."""
+    """Return the network and its weights; ValueError for impossible sizes or another kind of memory."""
     if any(".reset_gate." in key for key in weights):
-        raise ValueError("E2VID with ConvGRUs, of which only the one with ConvLSTMs is known")
+        raise ValueError("E2VID with ConvGRUs; only the variant with ConvLSTMs is supported")
     config = E2vidConfig(
         bins=size_of(weights, f"{PREFIX}.head.conv2d.weight", 1),
         channels=size_of(weights, f"{PREFIX}.head.conv2d.weight", 0),

@@ -35,12 +35,12 @@ _NAMES = (
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether these are the weights of a FireNet."""
+    """Return whether these are the weights of a FireNet."""
     return "net.head.conv.conv2d.weight" in weights or is_plus(weights)
 
 
 def is_plus(weights: Weights) -> bool:
-    """Whether these are the weights of a FireNet+."""
+    """Return whether these are the weights of a FireNet+."""
     return {"head.conv2d.weight", "G1.reset_gate.weight"} <= weights.keys()
 
 

@@ -14,15 +14,15 @@ Read = tuple[Network, dict[str, Tensor]]
 
 
 def without_memory(make: Callable[[], Network]) -> Network:
-    """A network of shapes only: it allocates nothing until a file's weights were seen to fit."""
+    """Make a network on the meta device: it allocates no memory until the weights of a file fit."""
     with torch.device("meta"):
         return make()
 
 
 def renamed(weights: Weights, names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """Weights by our names: of each key's parts, split at dots, the runs listed in `names` are replaced in turn.
+    """Rename keys: split at dots, replace the runs of parts listed in `names`, in turn.
 
-    Keys that nothing matches stay as they are, for whoever checks them to name them.
+    Keys without a match stay unchanged and are reported by the check that follows.
     """
     result = {}
     for key, value in weights.items():
@@ -34,11 +34,11 @@ def renamed(weights: Weights, names: Sequence[tuple[str, str]]) -> dict[str, Ten
 
 
 def size_of(weights: Weights, key: str, dimension: int) -> int:
-    """One dimension of a convolution's weight; 0 (which no network accepts) if it is missing or no such weight."""
+    """Return one dimension of a convolution's weight; 0, which no network accepts, if there is no such weight."""
     value = weights.get(key)
     return 0 if value is None or value.ndim != 4 else value.shape[dimension]
 
 
 def count(weights: Weights, prefix: str) -> int:
-    """How many numbered members a list of modules has: prefix.0., prefix.1., …"""
+    """Return the number of modules in a list: prefix.0., prefix.1., …"""
     return len({key[len(prefix) + 1 :].split(".")[0] for key in weights if key.startswith(f"{prefix}.")})

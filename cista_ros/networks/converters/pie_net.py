@@ -31,14 +31,14 @@ _NAMES = (
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether these are the weights of a PIE-Net."""
+    """Return whether these are the weights of a PIE-Net."""
     return "model.stem.event_branch.mbconv.convna.0.weight" in weights
 
 
 def read(weights: Weights) -> Read:
     """Return the network and its weights; ValueError for impossible sizes.
 
-    The weights do not tell the pooling: it is that of the published variant with as many encoders. PIE-Net's file
+    The weights do not define the pooling: it is that of the published variant with as many encoders. PIE-Net's file
     also has residual blocks, which the published network of 154,201 parameters does not have; they are left out.
     """
     heads = "model.stem.event_branch.mbconv.convna.0.weight"

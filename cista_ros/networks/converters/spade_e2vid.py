@@ -1,7 +1,7 @@
-"""SPADE-E2VID as RodrigoGantier/SPADE_E2VID published it, and the one that the CISTA paper's authors trained with it.
+"""SPADE-E2VID as published in RodrigoGantier/SPADE_E2VID, and as trained with it by the CISTA paper's authors.
 
-The published file is a bare state dictionary and its network takes voxel grids as counted; the file of the CISTA
-paper's authors has them under `state_dict`, and that network takes normalised ones (see checkpoints.py).
+The published file is a bare state dictionary, and its network takes raw counts; the file of the CISTA paper's authors
+has the weights under `state_dict`, and its network takes normalised voxel grids (see checkpoints.py).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _NAMES = (
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether these are the weights of a SPADE-E2VID."""
+    """Return whether these are the weights of a SPADE-E2VID."""
     return "fc.weight" in weights and "up0.norm.mlp_gamma.weight" in weights
 
 
 def read(weights: Weights) -> Read:
-    """The network, and its weights; ValueError for sizes that cannot be."""
+    """Return the network and its weights; ValueError for impossible sizes."""
     config = SpadeE2vidConfig(bins=size_of(weights, "fc.weight", 1), channels=size_of(weights, "fc.weight", 0))
     return without_memory(partial(SpadeE2vid, config)), renamed(weights, _NAMES)
