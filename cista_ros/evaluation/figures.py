@@ -31,7 +31,7 @@ FINEST, MOST_PIXELS = 130, 65_000  # dots an inch of a figure, and pixels of its
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of so many inches. EvaluationError without matplotlib."""
+    """Make a figure of the given size in inches. EvaluationError without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -40,7 +40,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, base: Path) -> Path:
-    """Write base.png (coarser where it would be too large to be drawn) and base.pdf; returns the PNG."""
+    """Write base.png (at a lower resolution if it would be too large) and base.pdf; return the PNG."""
     base.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(base.with_name(base.name + ".pdf"))
     figure.savefig(base.with_name(base.name + ".png"), dpi=min(FINEST, MOST_PIXELS / max(figure.get_size_inches())))
@@ -48,7 +48,7 @@ def save_figure(figure: Figure, base: Path) -> Path:
 
 
 def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list[tuple[str, Path]]:
-    """Draw all figures of an evaluation from the pictures it kept in its folder.
+    """Draw all figures of an evaluation from the pictures in its folder.
 
     Args:
         sheets: rows of a sequence's contact sheet, at most.
@@ -86,7 +86,7 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
 
 
 def kept_stamps(results: Sequence[Result], sequence: str) -> list[int]:
-    """Stamps of a sequence's frames of which all methods' pictures were kept."""
+    """Return the stamps of a sequence's frames for which all methods have a picture."""
     stamps = [set(r.pictures) for r in results if r.sequence == sequence]
     return sorted(set.intersection(*stamps)) if stamps else []
 
@@ -137,7 +137,7 @@ def sheet(
 
 
 def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> Figure:
-    """Each metric against time, a line for each method."""
+    """Plot each metric over time, one line per method."""
     chosen = [r for r in results if r.sequence == sequence]
     keys = [key for key in keys if any(key in r.frames and r.frames[key].notna().any() for r in chosen)]
     figure = new_figure(8, 1.7 * len(keys) + 0.5)

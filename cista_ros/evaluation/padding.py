@@ -1,4 +1,4 @@
-"""The zero padding of EVREAL, around any network."""
+"""EVREAL's zero padding for any network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from ..networks import Network
 from ..networks.layers import pad_to_multiple
 
-# EVREAL pads by what it takes for the depth of each network's encoder; of FireNet, which has none, it assumes four.
+# EVREAL derives the multiple from the assumed depth of the encoder: 4 for FireNet, which has none.
 MULTIPLES = {"firenet": 16}
 USUAL_MULTIPLE = 8
 
 
 class ZeroPadded(Network):
-    """A network whose voxel grids are extended by zeros to EVREAL's multiples, and its images cut back."""
+    """A network with voxel grids padded by zeros to EVREAL's multiples, and images cropped back."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Pictures of an evaluation kept on disk, for sheets and videos: pictures/<protocol>/<sequence>/<method>/<stamp>.png.
+"""Images of an evaluation on disk, for sheets and videos: pictures/<protocol>/<sequence>/<method>/<stamp>.png.
 
-Beside the methods' folders lie those of the camera's frames (_frame), and of the events of each window (_events): all
-methods share them, protocols do not, since each shows frames, and cuts windows, in its own way.
+Methods share the folders of the camera's frames (_frame) and of each window's events (_events). Protocols do not: each
+displays frames and cuts windows in its own way.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ FRAME, EVENTS = "_frame", "_events"
 
 
 def chosen_frames(plan: Plan | None, wanted: int) -> set[int]:
-    """Indices of at most `wanted` of a plan's scored frames, spread evenly; without a plan the first ones."""
+    """Return at most `wanted` indices of a plan's scored frames, spread evenly; without a plan the first ones."""
     if plan is None:
         return set(range(wanted))
     return {plan.first + index for index in spread(np.flatnonzero(plan.scored).tolist(), wanted)}
 
 
 def spread(values: Sequence[int], wanted: int) -> list[int]:
-    """At most `wanted` of the values, spread evenly."""
+    """Return at most `wanted` of the values, spread evenly."""
     n = min(len(values), wanted)
     return [values[(2 * i + 1) * len(values) // (2 * n)] for i in range(n)]
 
 
 def pictures_of(folder: Path, protocol: str) -> Path:
-    """Where in an evaluation's folder the pictures of one protocol lie."""
+    """Return the folder of one protocol's pictures."""
     return folder / "pictures" / protocol
 
 
 def picture_path(pictures: Path, sequence: str, kind: str, stamp: int) -> Path:
-    """Where a picture lies; kind is a method, FRAME or EVENTS."""
+    """Return the path of a picture; kind is a method, FRAME or EVENTS."""
     return pictures / sequence / kind / f"{stamp}.png"
 
 
@@ -55,7 +55,7 @@ class PictureFolder:
             old.unlink()
 
     def write(self, compared: Compared) -> None:
-        """Keep the image, the frame if there is one, and the events."""
+        """Write the image, the events, and the frame if the recording has one."""
         assert compared.image is not None
         truth = compared.image if compared.truth is None else compared.truth
         image, frame = VIEWS[self.view](compared.image, truth, None)
@@ -72,6 +72,6 @@ class PictureFolder:
 
 
 def read_picture(pictures: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
-    """uint8 (H, W), or (H, W, 3) BGR for events; None if it is not there."""
+    """Read a picture as uint8 (H, W), or (H, W, 3) BGR for events; None if the file is missing."""
     path = picture_path(pictures, sequence, kind, stamp)
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # cv2 would complain on stderr

@@ -1,4 +1,4 @@
-"""Which frames of a recording are reconstructed and scored, and what is done to both images first.
+"""Protocols: which frames of a recording are reconstructed and scored, and how both images are prepared.
 
 Two protocols, whose numbers must not be mixed: that of the paper (ICASSP 2022, section 3, with what is left open there
 taken from the code it compares with) and that of EVREAL (Ercan et al., CVPRW 2023).
@@ -16,16 +16,16 @@ from ..events import NS
 
 WARM_UP_S = 10.0  # before the scored part, EVREAL runs the network for this long
 PAPER_FRAMES = 550
-UNSPLIT = 1 << 62  # events: more than any window has
+UNSPLIT = 1 << 62  # more events than any window has
 
 
 class EvaluationError(CistaError):
-    """Something that makes an evaluation, or one of its sequences, impossible."""
+    """An evaluation, or one of its sequences, is impossible."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with the frames of one recording.
+    """The use of the frames of one recording.
 
     Attributes:
         stamps: int64 (N,), ns: the frames at which the network makes an image, in order.
@@ -74,12 +74,12 @@ class Protocol:
 
     @property
     def view(self) -> str:
-        """The view of metrics.VIEWS that pictures are shown in."""
+        """The view of scores.VIEWS in which pictures are shown."""
         return self.metrics[0].partition(":")[2]
 
     @property
     def description(self) -> str:
-        """One line that says what numbers of this protocol mean."""
+        """A one-line description for tables."""
         return f"protocol {self.name}: {self.summary}; means weighted by frames"
 
     def mask(self, sequence: str, height: int, width: int) -> np.ndarray | None:

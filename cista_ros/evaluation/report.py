@@ -108,7 +108,7 @@ class Summary:
 
     @property
     def keys(self) -> list[str]:
-        """Scores that have a column: the protocol's, but for LPIPS-squeeze if it was not asked for."""
+        """Scores with a column: all of the protocol, without LPIPS-squeeze if it was not requested."""
         return [key for key in self.protocol.metrics if key in (*self.choice.keys, *dict(self.choice.missing))]
 
     @cached_property
@@ -122,14 +122,14 @@ class Summary:
 
     @cached_property
     def rows(self) -> list[str]:
-        """Sequences that have results, those of the paper first."""
+        """Sequences with results, those of the paper first."""
         known = self.frames.index.unique("sequence")
         ordered = [name for name in ECD_SEQUENCES if name in self.sequences]
         return [n for n in [*ordered, *(n for n in self.sequences if n not in ordered)] if n in known]
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """Frame-weighted means of each method, and how many frames they are over."""
+        """Frame-weighted means of each method, and the number of frames."""
         grouped = self.frames.groupby("method")
         means = grouped[self.keys].mean().assign(frames=grouped.size())
         return means.reindex(list(self.methods)).fillna({"frames": 0}).astype({"frames": int})
@@ -206,7 +206,7 @@ class Summary:
         return {key: metric_of(key).decimals for key in self.keys}
 
     def notes(self) -> list[str]:
-        """What is missing, and why; what holds of several sequences is said once."""
+        """Return what is missing and why, merged for sequences with the same note."""
         notes = [f"{label_of(key)[:-2]} was not computed: {reason}." for key, reason in self.choice.missing]
         said: dict[str, list[str]] = {}
         for sequence in self.rows:
@@ -231,7 +231,7 @@ _NAMES = ["sequence", "method", "frame"]
 
 
 def _describe(model: Model) -> str:
-    """Return what a network is, in the paper's words, and how its configuration differs from the published one."""
+    """Return a network's name in the paper, and how its configuration differs from the published one."""
     differences = [f"{key}={value}" for key, value in model.differences.items()]
     return ", ".join([PAPER_NAMES.get(model.name, model.name), *differences])
 
@@ -303,7 +303,7 @@ def _plain(values: pd.Series[Any]) -> dict[str, float | None]:
 
 
 def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tuple[str, Path]]) -> None:
-    """Write one HTML page that is complete in itself: nothing is loaded from elsewhere.
+    """Write one self-contained HTML page.
 
     Args:
         figures: caption and PNG file of each, in order.

@@ -1,8 +1,8 @@
-"""The rest test: what is left of the image when the camera stops and only noise arrives.
+"""The rest test: how the image persists when the camera stops and only noise arrives.
 
 After the recording's last event, a camera at rest is simulated for 2 s: each pixel fires at random, and a few hot
-pixels fire all the time. Then the image is compared with the last one before the rest: its correlation says whether the
-same things are still seen, its standard deviation how much of their contrast is left.
+pixels fire all the time. The image is then compared with the last one before the rest: correlation measures whether
+the scene is still visible, standard deviation the remaining contrast.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Rest:
 
     @property
     def label(self) -> str:
-        """Its name in tables and files."""
+        """Name in tables and files."""
         return f"{self.rate:g} /s" + (f" + {self.hot_pixels} hot" if self.hot_pixels else "")
 
 

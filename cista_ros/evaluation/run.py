@@ -1,4 +1,4 @@
-"""One network on one recording as a job, its result on disk, and many jobs side by side.
+"""Jobs (one network on one recording), their results on disk, and running them in parallel.
 
 A result is a CSV of frames and a JSON that describes it. It counts as finished when its JSON exists, which is written
 last; both are written atomically. A run that is started again finds what an interrupted one has finished.
@@ -41,15 +41,15 @@ FORMAT = 5  # of results; one more whenever the same settings may give other num
 
 @dataclass(frozen=True)
 class Job:
-    """One network on one recording; can be sent to another process.
+    """One network on one recording; picklable.
 
     Attributes:
         recording, sequence: its path and its name.
-        weights, method: the checkpoint's path and the name it goes by.
+        weights, method: the checkpoint's path and its name in tables.
         protocol: a name of PROTOCOLS.
         folder: where results are written.
-        pictures: how many frames of the sequence are kept as pictures; None for all.
-        rest: run the protocol's rest test, if it has one.
+        pictures: number of frames to keep as pictures; None for all.
+        rest: whether to run the protocol's rest test, if it has one.
         mask: image file of the pixels that count (not zero); None for the protocol's own.
     """
 
@@ -68,7 +68,7 @@ class Job:
     mask: Path | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Return all that the result depends on, as plain JSON. CistaError or OSError for missing files."""
+        """Return everything that the result depends on, as JSON. CistaError or OSError for missing files."""
         content = {**asdict(self), "format": FORMAT, "version": __version__}
         del content["folder"]
         content["recording"] = _identity(self.recording)
@@ -157,7 +157,7 @@ def _identity(path: Path) -> list[Any]:
 
 
 def run_job(job: Job) -> Result:
-    """Do a job, or find it done. Raises CistaError for bad input, and OSError if files cannot be written."""
+    """Run a job, or return its finished result. CistaError for bad input, OSError for failed writes."""
     import pandas as pd
 
     settings = job.settings()
@@ -165,7 +165,7 @@ def run_job(job: Job) -> Result:
     if finished is not None:
         return finished
     for path in result_paths(job.folder, job.sequence, job.method):
-        path.unlink(missing_ok=True)  # a failure must leave no old numbers behind
+        path.unlink(missing_ok=True)  # a failure must not leave old numbers
     network = load_network(job.weights)
     with open_recording(job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic) as recording:
         protocol = PROTOCOLS[job.protocol]
@@ -218,12 +218,12 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
             f"{path}: the mask has {image.shape[1]}x{image.shape[0]} pixels, expected the sensor's {width}x{height}"
         )
     if not image.any():
-        raise EvaluationError(f"{path}: every pixel of the mask is zero, so that none counts")
+        raise EvaluationError(f"{path}: every pixel of the mask is zero; expected non-zero pixels to score")
     return image > 0
 
 
 def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) -> str:
-    """Return what the protocol missed in a sequence, and which events or frames were of no use."""
+    """Return how a sequence deviates from the protocol, and its unused events and frames."""
     plan, counts = comparison.plan, comparison.counts
     notes = [plan.note if plan else "no camera frames, so no scores"]
     notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
@@ -236,7 +236,7 @@ def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) ->
 
 
 def attempt(job: Job) -> Outcome:
-    """Do a job; an error becomes a Failure, so that the others continue. A full disk stops everything."""
+    """Run a job and turn errors into a Failure, so that other jobs continue. A full disk stops all."""
     try:
         return run_job(job)
     except CistaError as error:
@@ -250,7 +250,7 @@ def attempt(job: Job) -> Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], processes: int = 1, dask: str | None = None) -> Iterator[tuple[Job, Outcome]]:
-    """Do all jobs and yield the outcome of each as soon as it is there, in any order.
+    """Run all jobs and yield each outcome when it is ready, in any order.
 
     Args:
         processes: how many work side by side on this machine; with 1, in this process.

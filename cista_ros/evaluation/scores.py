@@ -28,11 +28,11 @@ Compare = Callable[[Image, Image], float]
 
 
 class TemporalConsistency:
-    """How little an image changes that should not: warping error along the motion of the camera's own frames.
+    """Temporal consistency: warping error along the optical flow of the camera's frames.
 
     mean |M (I_t - warp(I_{t-1}))|, M = exp(-50 (F_t - warp(F_{t-1}))^2) and 0 outside the frame, I images, F frames
     (Lai et al. 2018; the form of Gantier Cadena et al. 2021). The flow from F_t to F_{t-1} is OpenCV's DIS (medium), so
-    numbers compare only with those of the same flow.
+    values are comparable only for the same flow.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class TemporalConsistency:
         self._before: tuple[Image, Image] | None = None
 
     def __call__(self, image: Image, truth: Image, mask: Image | None = None) -> float:
-        """Compare the next image and frame with those before; nan for the first."""
+        """Compare the next image and frame with the previous ones; nan for the first."""
         image, truth = image.astype(np.float32), truth.astype(np.float32)
         before, self._before = self._before, (image, truth)
         if before is None:
@@ -68,7 +68,7 @@ def load_lpips(network: str) -> Compare:
     except Exception as error:  # a torchvision built for another torch raises RuntimeError
         raise EvaluationError(f"cannot import package lpips ({error}); see docs/evaluation.md") from None
     try:
-        # It prints, and torchvision fetches its backbone, which raises whatever the network raises.
+        # It prints, and torchvision downloads the backbone, with any kind of network error.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             model = lpips.LPIPS(net=network, verbose=False).eval()
     except Exception as error:
@@ -95,7 +95,7 @@ def load_squeeze(backbone: Path, heads: Path) -> Compare:
     return compare
 
 
-# What is done to both images before they are compared, by name: (image, frame, mask) -> (image, frame).
+# Preparation of both images before the comparison: (image, frame, mask) -> (image, frame).
 View = Callable[[Image, Image, Image | None], tuple[Image, Image]]
 VIEWS: dict[str, View] = {
     "raw": lambda image, truth, _: (none(image), none(truth)),
@@ -146,7 +146,7 @@ def label_of(key: str) -> str:
 
 @dataclass(frozen=True)
 class ScoreChoice:
-    """Which scores are computed, and why others are not: (key, reason). Can be sent to another process.
+    """Available scores, and why others are missing: (key, reason); picklable.
 
     squeeze: (backbone, heads) of LPIPS-squeeze, or None.
     """

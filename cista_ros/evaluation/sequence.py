@@ -1,4 +1,4 @@
-"""One recording through one network: its images beside the camera's frames, one at a time."""
+"""Run one network on one recording and pair its images with the camera's frames, one at a time."""
 
 from __future__ import annotations
 
@@ -34,11 +34,13 @@ _GREY = ("mono", "8UC", "16UC")
 
 @dataclass(frozen=True)
 class Compared:
-    """An image and the frame of its time, both float32 (H, W) in [0, 1], before the metrics' views.
+    """An image and the frame at its time, both float32 (H, W) in [0, 1], before the metrics' views.
 
-    index: of the frame among the recording's (of the image, where there are no frames); truth: None where the recording
-    has no frames; image: None where no event had come yet; steps and milliseconds: of the network, 0 where it had
-    nothing to do.
+    Attributes:
+        index: number of the frame in the recording, or of the image if the recording has no frames.
+        image: None before the first event.
+        truth: None if the recording has no frames.
+        steps, milliseconds: of the network; 0 if no step was needed.
     """
 
     index: int
@@ -52,7 +54,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A recording's images beside its frames.
+    """A recording's images, paired with its frames.
 
     Attributes:
         reconstructor: makes the images.
@@ -68,22 +70,21 @@ class Comparison:
 
 
 def network_of(protocol: Protocol, network: Network) -> Network:
-    """The network as the protocol runs it."""
+    """Return the network with the padding of the protocol."""
     return ZeroPadded(network) if protocol.zero_padding else network
 
 
 def image_tone_map(protocol: Protocol, network: Network) -> ToneMap:
-    """Return what the protocol does to a network's images first, before the metrics' views."""
+    """Return the tone map that the protocol applies before the metrics' views."""
     return RobustStretch(rate=1) if protocol.native_scaling and network.conventions.robust else make_tone_map("none")
 
 
 def compare_sequence(
     recording: Recording, sequence: str, network: Network, protocol: Protocol, device: str = "auto"
 ) -> Comparison:
-    """Run a network over a recording as the protocol says.
+    """Run a network on a recording by a protocol.
 
-    Of a recording without frames there is an image for every so many events that one step takes, and nothing to compare
-    it with.
+    A recording without frames gives one image per full step of events, without scores.
 
     Raises:
         EvaluationError: no frame to score; and while the images are consumed: frames of another size than the sensor,
@@ -141,10 +142,10 @@ def _with_frames(
 
     windows = every_stamp(stamps, read_windows(recording, maker, start, end, keep))
     if plan.begin is not None:
-        next(windows)  # of before the first frame
+        next(windows)  # before the first frame
     waiting: list[Compared] = []
     picture: Frame | None = None
-    # All events before the first frame are in its window, however long before it they came: they tell of no overlap.
+    # The first frame's window contains all earlier events, however old, so it does not prove an overlap.
     first_telling = 0 if plan.begin is not None or len(stamps) == 1 else 1
     overlap = False
     for i, window in enumerate(windows):
@@ -171,17 +172,17 @@ def _with_frames(
 
 
 def _hint(recording: Recording) -> str:
-    """What may be the matter where events and frames have no time in common; empty if nothing is known."""
+    """Return a likely cause if events and frames do not overlap in time; may be empty."""
     if recording.events_type == EVENT_ARRAY:
         return ""
     return (
-        "; event packets bear the camera's time, frames the host's, which may differ:"
-        " `cista convert --event-time host` gives the events the host's too"
+        "; event packets have the camera's time and frames the host's, which may differ:"
+        " `cista convert --event-time host` gives the events the host's time"
     )
 
 
 def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Window]:
-    """One window for each stamp, in order: those of StampWindows, and empty ones where they have none."""
+    """Yield one window per stamp, in order; an empty one where StampWindows gives none."""
     position = 0
     for window in windows:
         while position < len(stamps) and stamps[position] != window.stamp:
@@ -219,7 +220,7 @@ def _joined(compared: Compared, frames: dict[int, list[ImageMessage]], recording
 
 
 def grey(frame: ImageMessage) -> np.ndarray:
-    """A camera frame as float32 (H, W) in [0, 1]. EvaluationError for encodings that are no picture."""
+    """Convert a camera frame to float32 (H, W) in [0, 1]. EvaluationError for other encodings than mono, rgb, bgr."""
     kind, image = frame.encoding.rstrip("0123456789"), frame.image
     if kind in _TO_GREY:
         image = cv2.cvtColor(np.ascontiguousarray(image), _TO_GREY[kind])

@@ -1,4 +1,4 @@
-"""Files from public addresses: over HTTPS only, resumed where they broke off, and checked before they are used."""
+"""Download public files over HTTPS only; resume interrupted downloads and verify checksums."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all if kn
 
 
 class DownloadError(CistaError):
-    """A file that could not be had, or is not the one it should be."""
+    """A download failed, or the file is not the expected one."""
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a file must hash to.
+    """The expected checksum of a file.
 
-    kind: sha256, md5, or git: the id that git gives to a file of that content (SHA-1 over its length and bytes), which
-    is how a repository's commit names a file of which no one has published another checksum.
+    Attributes:
+        kind: sha256, md5, or git: git's id of the content (SHA-1 of its length and bytes), for files in a repository
+            without another published checksum.
     """
 
     kind: str
     value: str
 
     def of(self, path: Path) -> str:
-        """The checksum of this kind that a file has."""
+        """Return the checksum of this kind of a file."""
         digest = hashlib.new("sha1" if self.kind == "git" else self.kind, usedforsecurity=False)
         if self.kind == "git":
             digest.update(f"blob {path.stat().st_size}\0".encode())
@@ -56,16 +57,16 @@ def download(
     progress: Progress | None = None,
     schemes: frozenset[str] = SCHEMES,
 ) -> Path:
-    """Fetch a file to `path`, unless it is there already and its checksum is right.
+    """Download a file to `path`, unless it already exists with the right checksum; return the path.
 
-    What comes lies in path + ".part" until it is whole and checked; a part left by a broken download is gone on with.
-    Without a checksum only the length that the server announces is checked.
+    The download is written to path + ".part", and renamed when complete and verified. A part left by an interrupted
+    download is resumed. Without a checksum only the length that the server announces is verified.
 
     Args:
-        schemes: which kinds of address are allowed, also after redirections; other than HTTPS for tests alone.
+        schemes: allowed URL schemes, also of redirections; others than HTTPS are for tests.
     Raises:
-        DownloadError: the address cannot be reached or is not allowed, or what came is not the file (it is removed).
-        OSError: the disk is full, or the folder cannot be written.
+        DownloadError: the address cannot be reached or is not allowed, or the checksum is wrong (the file is removed).
+        OSError: the disk is full, or the folder is not writable.
     """
     if path.is_file() and (checksum is None or checksum.of(path) == checksum.value):
         return path
@@ -83,7 +84,7 @@ def download(
 
 
 def remote_size(address: str, schemes: frozenset[str] = SCHEMES) -> int | None:
-    """How many bytes a server says a file has; None if it does not say. DownloadError if it cannot be asked."""
+    """Return the size in bytes that the server announces, or None. DownloadError if it cannot be reached."""
     try:
         with _open(address, schemes, method="HEAD") as answer:
             length = answer.headers.get("Content-Length")
@@ -93,7 +94,7 @@ def remote_size(address: str, schemes: frozenset[str] = SCHEMES) -> int | None:
 
 
 class _OnlyTo(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to allowed kinds of address only."""
+    """Follow redirections to allowed schemes only."""
 
     def __init__(self, schemes: frozenset[str]) -> None:
         self._schemes = schemes
@@ -111,7 +112,7 @@ def _allow(address: str, schemes: frozenset[str]) -> None:
 
 
 def _open(address: str, schemes: frozenset[str], **request: Any) -> Any:
-    """The answer. HTTPError if the server refuses; DownloadError if the address is none, not allowed, not reached."""
+    """Send a request. HTTPError: refused. DownloadError: the address is invalid, forbidden or unreachable."""
     try:
         _allow(address, schemes)
         asked = urllib.request.Request(address, **request)
@@ -119,7 +120,7 @@ def _open(address: str, schemes: frozenset[str], **request: Any) -> Any:
         return urllib.request.build_opener(_OnlyTo(schemes)).open(asked, timeout=TIMEOUT_S)
     except urllib.error.HTTPError:
         raise
-    except ValueError as error:  # of urllib's parsing, of this address or of one that the server sends us to
+    except ValueError as error:  # urllib cannot parse this address or that of a redirection
         raise DownloadError(f"{address}: is, or leads to, an address that cannot be read ({error})") from None
     except (OSError, HTTPException) as error:  # of the network, of TLS, of HTTP
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -136,7 +137,7 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
         with _open(address, schemes, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
             resumed = answer.status == 206 and _starts_at(answer.headers.get("Content-Range", "")) == have > 0
             if answer.status == 206 and not resumed:
-                # Some other part of the file: only the whole is of use then.
+                # The server sends another part than requested, so start from the beginning.
                 part.unlink(missing_ok=True)
                 if not have:
                     raise DownloadError(f"{address}: the server sends a part where the whole file was asked for")
@@ -148,7 +149,7 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
             _copy(answer, part, begin, total, progress, address)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
-            # The part is whole already, or of another file: its checksum tells which, or the next try begins anew.
+            # The part is either complete or of another file.
             if _whole_length(error.headers.get("Content-Range", "")) == have:
                 return
             part.unlink()
@@ -163,14 +164,14 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
 
 
 def _starts_at(content_range: str) -> int | None:
-    """First byte of "bytes 5-9/10"."""
+    """Return the first byte of "bytes 5-9/10"."""
     with suppress(ValueError, IndexError):
         return int(content_range.removeprefix("bytes ").split("-")[0])
     return None
 
 
 def _whole_length(content_range: str) -> int | None:
-    """Length of "bytes */10"."""
+    """Return the length in "bytes */10"."""
     with suppress(ValueError):
         return int(content_range.rpartition("/")[2])
     return None
@@ -195,7 +196,7 @@ def _copy(answer: Any, part: Path, begin: int, total: int | None, progress: Prog
 
 
 def _read(answer: Any, address: str) -> bytes:
-    # Beside the file that is written: only so is an OSError known to be of the network or of TLS, not of the disk.
+    # Separate from writing the file, so that an OSError here comes from the network or TLS, not from the disk.
     try:
         data: bytes = answer.read(CHUNK)
         return data

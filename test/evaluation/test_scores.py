@@ -86,7 +86,7 @@ def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_
         load_lpips("vgg")
 
 
-def test_lpips_squeeze_bears_its_own_name_and_grows_with_the_difference(shared_file):
+def test_lpips_squeeze_has_its_own_name_and_grows_with_the_difference(shared_file):
     pytest.importorskip("h5py")
     files = shared_file("weights/squeezenet1.1-notop-keras.h5"), shared_file("weights/lpips-v0.1-squeeze-heads.pth")
     choice = choose_scores(("lpips_squeeze_keras:raw",), files)
