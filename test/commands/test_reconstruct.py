@@ -83,6 +83,17 @@ class Done:
     stderr: str
 
 
+def write_messages(path, messages):
+    """Write a ROS 1 bag with (received, EventMessage) as dvs_msgs/EventArray on /dvs/events."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
+    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
+    with Writer(path) as bag:
+        topic = bag.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
+        for received, message in messages:
+            bag.write(topic, received, ros1.encode(message))
+
+
 @pytest.fixture
 def cista(monkeypatch, capsys):
     """Run `cista reconstruct …` in this process: importing torch anew takes longer than the command."""
@@ -280,15 +291,11 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
     with open_recording(store_bag) as recording:
         data = [r for r in recording.read(frames=False)]
     changed = tmp_path / "b.bag"
-    store = get_typestore(Stores.ROS1_NOETIC)
-    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
-    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
-    with Writer(changed) as bag:
-        topic = bag.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
-        for i, item in enumerate(data):
-            m = item.message
-            message = EventMessage(m.stamp, "", m.height + 2 * (i > 3), m.width, m.events)
-            bag.write(topic, item.received, ros1.encode(message))
+    messages = []
+    for i, item in enumerate(data):
+        m = item.message
+        messages.append((item.received, EventMessage(m.stamp, "", m.height + 2 * (i > 3), m.width, m.events)))
+    write_messages(changed, messages)
     done = cista(changed, "-o", tmp_path / "out", "--weights", weights)
     assert done.returncode == 2
     assert "/dvs/events changes from 24x20 to 24x22 pixels" in done.stderr
@@ -363,13 +370,8 @@ def test_a_selection_without_events_says_when_the_events_are(cista, tmp_path, we
 def test_shuffled_events_stop_early(cista, tmp_path, weights):
     events = make_stream(20_000, 2.0)
     bag = tmp_path / "b.bag"
-    store = get_typestore(Stores.ROS1_NOETIC)
-    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
-    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
-    with Writer(bag) as writer:
-        topic = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
-        for i, part in enumerate(np.array_split(np.random.default_rng(0).permutation(events), 200)):
-            writer.write(topic, T0 + i * MS, ros1.encode(EventMessage(T0 + i * MS, "", H, W, part)))
+    parts = np.array_split(np.random.default_rng(0).permutation(events), 200)
+    write_messages(bag, [(T0 + i * MS, EventMessage(T0 + i * MS, "", H, W, part)) for i, part in enumerate(parts)])
     done = cista(bag, "-o", tmp_path / "out", "--weights", weights)
     assert done.returncode == 2 and "not in order of time" in " ".join(done.stderr.split())
 
@@ -378,13 +380,8 @@ def test_times_in_microseconds_are_warned_about(cista, tmp_path, weights):
     events = make_stream()
     events["t"] = T0 + (events["t"] - T0) * 10**6
     bag = tmp_path / "b.bag"
-    store = get_typestore(Stores.ROS1_NOETIC)
-    store.register({**get_types_from_msg(EVENT_MSG, "dvs_msgs/msg/Event")})
-    store.register({**get_types_from_msg(EVENTS_MSG, "dvs_msgs/msg/EventArray")})
-    with Writer(bag) as writer:
-        topic = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
-        for i, part in enumerate(np.array_split(events, 20)):
-            writer.write(topic, T0 + i * MS, ros1.encode(EventMessage(T0 + i * MS, "", H, W, part)))
+    parts = np.array_split(events, 20)
+    write_messages(bag, [(T0 + i * MS, EventMessage(T0 + i * MS, "", H, W, part)) for i, part in enumerate(parts)])
     done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--windows", "count")
     assert "1e+06 times too large (microseconds read as seconds)" in " ".join(done.stderr.split())
 
