@@ -107,7 +107,7 @@ class Reconstructor:
         clip_hot_pixels: limit the voxels of pixels that fire continuously (off in the released network).
         runtime: how the network is run, one of runtime.RUNTIMES; `eager` runs the network as it is written.
         precision: of the arithmetic, one of runtime.PRECISIONS; `auto` is below fp32 only where runtime `auto` finds
-            that it pays (docs/performance.md).
+            that it pays (docs/reference/performance.md).
         downscale: bin the events to a grid coarser by this whole factor before the network; images are as coarse.
 
     Attributes:

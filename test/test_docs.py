@@ -24,6 +24,19 @@ def test_every_named_file_exists(page: Path) -> None:
     assert not [str(name) for name in names if not name.exists()]
 
 
+def test_code_and_configuration_name_pages_that_exist() -> None:
+    folders = ("cista_ros", "config", "launch", "benchmarks", "examples")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    missing = {
+        f"{path.relative_to(ROOT)}: {page}"
+        for path in files
+        if path.suffix in (".py", ".yaml", ".xml", ".md", ".cpp")
+        for page in re.findall(r"\bdocs/[\w./-]+\.md", path.read_text())
+        if not (ROOT / page).exists()
+    }
+    assert not missing
+
+
 def test_the_python_code_of_the_readme_prints_images_of_the_sample() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) == 3

@@ -66,7 +66,7 @@ def load_lpips(network: str) -> Compare:
     try:
         import lpips
     except Exception as error:  # a torchvision built for another torch raises RuntimeError
-        raise EvaluationError(f"cannot import package lpips ({error}); see docs/evaluation.md") from None
+        raise EvaluationError(f"cannot import package lpips ({error}); see docs/howto/evaluate.md") from None
     try:
         # It prints, and torchvision downloads the backbone, with any kind of network error.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Ways to run a network. docs/performance.md compares their accuracy and speed."""
+"""Ways to run a network. docs/reference/performance.md compares their accuracy and speed."""
 
 from .base import Runtime
 from .choice import PRECISIONS, RUNTIMES, make_runtime

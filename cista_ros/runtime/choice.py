@@ -110,7 +110,7 @@ def has_matrix_unit() -> bool:
 
 
 def _candidates(device: torch.device, precision: str) -> list[tuple[str, str, str]]:
-    """Names, precisions and reasons, best first, in the order measured in docs/performance.md."""
+    """Names, precisions and reasons, best first, in the order measured in docs/reference/performance.md."""
     exact = "fp32" if precision == "auto" else precision
     eager = ("eager", exact, "runs everywhere")
     if device.type == "cuda":

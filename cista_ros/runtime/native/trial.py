@@ -16,7 +16,7 @@ _SIZE, _STEPS = 48, 40
 # Some narrower networks with rounded kernels drift over hundreds of steps without showing it in a short trial.
 MIN_CHANNELS = 64
 # Errors persist where nothing moves, because no event overwrites the state there. So events come everywhere first, then
-# few of them in one strip only (docs/performance.md).
+# few of them in one strip only (docs/reference/performance.md).
 _BUSY_STEPS, _BUSY, _QUIET, _STRIP = 10, 0.05, 0.003, 12
 
 
