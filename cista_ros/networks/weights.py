@@ -101,8 +101,8 @@ def shipped_weights() -> dict[str, Path]:
 def choose_weights(name: str, device: torch.device) -> tuple[str, str]:
     """Return the name of the weights to use on a device, and a sentence that says which, and for `auto` why.
 
-    `auto` is cista-tc on a GPU and cista-tc-small on a CPU: images nearly as good (docs/howto/train.md) in half the time
-    (docs/reference/performance.md). Any other name stands for itself.
+    `auto` is cista-tc on a GPU. On a CPU it is cista-tc-small, whose images are almost as good
+    (docs/howto/train.md) and take half the time (docs/reference/performance.md). Any other name is returned as it is.
     """
     if name != "auto":
         return name, f"weights {name}"

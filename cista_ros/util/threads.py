@@ -11,7 +11,8 @@ def wait_without_spinning() -> None:
     """Make waiting threads sleep. Call it before torch is imported: OpenMP reads the setting only then.
 
     By default they spin. On a busy CPU a spinning thread displaces the one it waits for: with more runnable threads
-    than cores, steps took two to eight times as long (docs/reference/performance.md). An OMP_WAIT_POLICY that is set is kept.
+    than cores, steps took two to eight times as long (docs/reference/performance.md). An OMP_WAIT_POLICY that is set is
+    kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
