@@ -17,10 +17,11 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
 from ..wire.ros_types import EVENT_TYPES
+from .frame_maker import FrameMaker, LoadedNetwork
 from .health import Counts, Rates, Speed, Warnings
 from .images import time_message
 from .inputs import Inputs
-from .worker import FrameMaker, LoadedNetwork, Worker
+from .worker import Worker
 
 REPORT_S = 1.0
 MIB = 1 << 20

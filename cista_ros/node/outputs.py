@@ -1,4 +1,4 @@
-"""What the node publishes of a frame. Each form is made only while it has subscribers."""
+"""The topics that the node publishes. Each form of an image is made only while it has subscribers."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ IMAGES = {
 
 
 class Outputs:
-    """Publishers of an image's forms and of the camera_info beside it.
+    """Publishers of an image's forms and of its camera_info.
 
     No camera_info is published on the topic that the camera's own comes from.
 
     Args:
         node: the node that publishes.
-        warnings: receives why a subscriber gets nothing.
+        warnings: logs why a subscriber receives nothing.
     Raises:
-        QosError: impossible qos_overrides.
+        QosError: invalid qos_overrides.
     """
 
     def __init__(self, node: Node, warnings: Warnings) -> None:
@@ -62,10 +62,10 @@ class Outputs:
         return any(publisher.get_subscription_count() for publisher in self._images.values())
 
     def publish(self, frame: Frame, job: Job, settings: Settings, info: CameraInfo | None) -> None:
-        """Publish a frame, what it was made of, and beside it the camera_info `info`, if any, binned like the image.
+        """Publish a frame and, if `info` is set, its camera_info, with the image's binning.
 
         Args:
-            frame: the last that job.maker made.
+            frame: the last frame of job.maker.
             job: its windows.
         """
         window = job.windows[-1]
@@ -100,13 +100,13 @@ class Outputs:
             self._node.destroy_publisher(publisher)
 
     def _info_publisher(self) -> Publisher | None:
-        """Return None where the camera's own camera_info is published: ours would be taken for the camera's."""
+        """Create the publisher of camera_info, or return None where its topic is the camera's own."""
         name = self._node.resolve_topic_name("camera_info")
         if name != self._node.resolve_topic_name(INFO_TOPIC):
             return self._publisher(CameraInfo, "camera_info")
         self._node.get_logger().warning(
-            f"No camera_info is published beside the images: {name} is the camera's own topic. Remap camera_info, or"
-            " give this node another namespace than the camera's."
+            f"No camera_info is published with the images: {name} is the camera's own topic. Remap camera_info, or"
+            " run this node in another namespace than the camera."
         )
         return None
 
@@ -134,6 +134,6 @@ class Outputs:
             raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None
 
     def _subscribed(self, topic: str) -> Publisher | None:
-        """Return the publisher of a topic if that has subscribers."""
+        """Return the publisher of a topic if it has subscribers."""
         publisher = self._images[topic]
         return publisher if publisher.get_subscription_count() else None

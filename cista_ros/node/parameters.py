@@ -38,7 +38,7 @@ _BUILT_IN = {"use_sim_time", "start_type_description_service"}
 
 
 class SettingsError(CistaError):
-    """A parameter value that is not possible."""
+    """An invalid parameter value."""
 
 
 def _parameter(
@@ -123,7 +123,7 @@ class Settings:
         limits=(0.0, 3600.0),
     )
     max_gap: float = _parameter(
-        5.0, "Seconds without events after which the network starts afresh; 0: never.", limits=(0.0, 1e6)
+        5.0, "Seconds without events after which a new stream begins; 0: never.", limits=(0.0, 1e6)
     )
     max_events: int = _parameter(
         0,

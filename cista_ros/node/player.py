@@ -1,4 +1,4 @@
-"""The node `cista_play`: publishes a recording in its own time, when the nodes that reconstruct it are ready."""
+"""The node `cista_play`: publishes a recording in its own time, once the reconstruction nodes are ready."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -20,37 +21,37 @@ from ..wire import cdr
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
 from .event_topic import deserialize, message_class
 from .images import time_message
-from .process import STEP_S, Spinner, Stop
+from .process import STEP_S, Stop
 
 # Reliable and deep: large messages, and bursts at high rates, must not be lost.
 QOS = QoSProfile(depth=100)
 CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
-# Between a subscription that the publisher knows and a publisher that the subscription knows.
+# From when the publisher knows a subscription until the subscription knows the publisher.
 MATCHING_S = 0.2
 LOG_EVERY_S = 10.0
 REPORT_SUFFIX = ": reconstruction"
-# A report is a second old: at 30 windows/s this bounds what waits for a node to about two seconds of playback.
+# Reports are up to a second old: at 30 windows/s this limits a node's queue to about two seconds of playback.
 MAX_QUEUED_WINDOWS = 30
 MAX_QUEUED_EVENTS = 1 << 22
-# A node whose reports do not change for this long while it has work to do never finishes it.
+# A node with unfinished work whose reports do not change for this long is stuck.
 STUCK_S = 120.0
-# Reports come once a second. Messages that have not arrived after this many of them were lost.
+# Messages that have not arrived after this many reports, one per second, were lost.
 LOST_REPORTS = 5
 
 
 class Report:
-    """What one reconstruction node last reported on /diagnostics about its work."""
+    """The last report of one reconstruction node on /diagnostics."""
 
     def __init__(self) -> None:
         self.state = ""
-        self.messages = 0  # that the node received
+        self.messages = 0  # received by the node
         self.pending = self.open = self.queued = 0
-        self.unchanged = 0  # reports in a row that say the same as the one before
+        self.unchanged = 0  # number of consecutive reports equal to the one before
         self.changed = time.monotonic()
 
     def update(self, values: dict[str, str]) -> None:
-        """Take the values of a new report."""
+        """Set the values from a new report."""
         before = vars(self).copy()
 
         def number(key: str) -> int:
@@ -66,7 +67,7 @@ class Report:
 
 
 class NodeWatch:
-    """Knows the reconstruction nodes that subscribe to a topic, by the ROS graph and their reports on /diagnostics."""
+    """Tracks the reconstruction nodes that subscribe to a topic, by the ROS graph and their reports on /diagnostics."""
 
     def __init__(self, node: Node, publisher: Publisher) -> None:
         self._node, self._publisher = node, publisher
@@ -123,7 +124,8 @@ class Player(Node):
     def __init__(self, recording: Recording, rate: float, clock: bool, keep_pace: bool, stop: Stop) -> None:
         super().__init__("cista_play")
         self._recording, self._rate, self._keep_pace, self._stop = recording, rate, keep_pace, stop
-        self._spinner = Spinner(self)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._topics: dict[str, Publisher] = {}
         # event_array_msgs is the former name of event_camera_msgs.
@@ -139,7 +141,7 @@ class Player(Node):
         self._reports_seen = 0
 
     def wait_for_subscribers(self, nodes: int, subscribers: int) -> None:
-        """Return when the events topic has enough subscribers, all of which are connected.
+        """Wait until the events topic has enough subscribers, and all of them are connected.
 
         A node that knows the sensor size has prepared its network when it is active.
 
@@ -160,13 +162,13 @@ class Player(Node):
             if time.monotonic() - logged > LOG_EVERY_S:
                 logged = time.monotonic()
                 self.get_logger().info(self._missing(nodes, subscribers, found))
-            self._spinner.once(0.05)
+            self._executor.spin_once(0.05)
         if nodes or subscribers:
             time.sleep(MATCHING_S)
         self._note_new_nodes()
 
     def _missing(self, nodes: int, subscribers: int, found: list[str]) -> str:
-        """Return what the player waits for, and what there is."""
+        """Describe what the player waits for, and the present subscribers."""
         topic, reports = self._events.topic_name, self._watch.reports
         if len(self._watch.nodes()) < nodes:
             states = [
@@ -182,7 +184,7 @@ class Player(Node):
         return f"Waiting for connections to the subscribers on {topic} ({', '.join(found)})"
 
     def _note_new_nodes(self) -> None:
-        """Remember how far nodes are that became active, and tell what they missed."""
+        """Store the message counts of newly active nodes, and warn of messages that they missed."""
         for name, report in self._watch.nodes().items():
             if name not in self._offsets:
                 self._offsets[name] = report.messages - self._event_messages
@@ -195,7 +197,7 @@ class Player(Node):
         """Publish the recording once, in its own time, from `start` to `end` in seconds since its start.
 
         Raises:
-            RecordingError: a message cannot be read or published, or there is none between start and end.
+            RecordingError: a message cannot be read or published, or no message is between start and end.
         """
         due: float | None = None
         last = 0
@@ -208,7 +210,7 @@ class Player(Node):
                 self._wait_until(due, recorded.received)
                 due += self._pause_for_nodes()
                 self._publish(recorded)
-            except (ValueError, AssertionError) as error:  # from our codec, and from rclpy for /clock
+            except (ValueError, AssertionError) as error:  # from the codec, and from rclpy for /clock
                 raise RecordingError(
                     f"{self._recording.path}: cannot publish a message on {recorded.topic}: {error}"
                 ) from None
@@ -261,12 +263,12 @@ class Player(Node):
                 elif time.monotonic() - report.changed > STUCK_S:
                     done.add(name)
                     complete = False
-                    self.get_logger().error(f"{name} makes no progress; {report.pending} events are in no image yet")
+                    self.get_logger().error(f"{name} makes no progress; {report.pending} events are pending")
             if time.monotonic() - logged > LOG_EVERY_S:
                 logged = time.monotonic()
                 left = [f"{name} has {r.queued} windows and {r.pending} events left" for name, r in waiting.items()]
                 self.get_logger().info(f"Waiting for images: {', '.join(left)}")
-            self._spinner.once(STEP_S)
+            self._executor.spin_once(STEP_S)
         return complete
 
     def _nodes_in_graph(self) -> set[str]:
@@ -281,12 +283,12 @@ class Player(Node):
     def _wait_until(self, due: float, stamp: int) -> None:
         while (wait := due - time.monotonic()) > 0 and not self._stop.is_set():
             self._publish_clock(stamp - round(wait * self._rate * 1e9))
-            self._spinner.once(min(wait, CLOCK_STEP_S if self._clock_publisher else STEP_S))
+            self._executor.spin_once(min(wait, CLOCK_STEP_S if self._clock_publisher else STEP_S))
         self._publish_clock(stamp)
 
     def _pause_for_nodes(self) -> float:
         """Wait while a node is behind; return for how many seconds."""
-        self._spinner.once(0.0)
+        self._executor.spin_once(0.0)
         if self._reports_seen == self._watch.received:
             return 0.0
         self._reports_seen = self._watch.received
@@ -297,7 +299,7 @@ class Player(Node):
                 f"Playing slower than rate {self._rate:g}: {', '.join(behind)} is behind",
                 throttle_duration_sec=LOG_EVERY_S,
             )
-            self._spinner.once(STEP_S)
+            self._executor.spin_once(STEP_S)
         return time.monotonic() - began
 
     def _nodes_behind(self) -> list[str]:

@@ -11,17 +11,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ..errors import CistaError
 
-if TYPE_CHECKING:
-    from rclpy.node import Node
-
 SIGNALS = signal.SIGINT, signal.SIGTERM
-# A signal is noticed after at most this long.
+# Nothing blocks for longer, so that signals take effect.
 STEP_S = 0.1
-# Names the process that the programs must not outlive.
+# Process ID of the parent; the programs end with it.
 PARENT_VARIABLE = "CISTA_PARENT_PID"
 PR_SET_PDEATHSIG = 1
 # People pick domains from 0 to 101 by hand. Above, the ports of 102 to 214 are also ephemeral ports on Linux.
@@ -64,7 +61,7 @@ def stop_on_signals() -> Stop:
 
 
 def end_with_parent() -> None:
-    """Send SIGTERM to this process when its parent ends, even by SIGKILL. Does nothing on other systems than Linux."""
+    """Send SIGTERM to this process when its parent ends, even by SIGKILL. No-op on other systems than Linux."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -119,26 +116,6 @@ def ros_process(name: str, args: list[str] | None) -> Iterator[None]:
 def _fail(name: str, error: Exception) -> NoReturn:
     print(f"{name}: error: {error}", file=sys.stderr)
     sys.exit(2)
-
-
-class Spinner:
-    """Runs the callbacks of nodes in the calling thread."""
-
-    def __init__(self, *nodes: Node) -> None:
-        from rclpy.executors import SingleThreadedExecutor
-
-        self._executor = SingleThreadedExecutor()
-        for node in nodes:
-            self._executor.add_node(node)
-
-    def spin(self, stop: Stop) -> None:
-        """Run callbacks until asked to stop."""
-        while not stop.is_set():
-            self.once(STEP_S)
-
-    def once(self, seconds: float) -> None:
-        """Run one callback, or return after this time if there is none."""
-        self._executor.spin_once(timeout_sec=seconds)
 
 
 def free_domain() -> int:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..util.threads import wait_without_spinning
-from .process import STEP_S, Spinner, Stop, exit_at_once, ignore_signals, ros_process, stop_on_signals
+from .process import STEP_S, Stop, exit_at_once, ignore_signals, ros_process, stop_on_signals
 
 
 def reconstruct() -> None:
@@ -53,7 +53,7 @@ def _refuse_arguments(arguments: list[str]) -> None:
 
 
 def play() -> None:
-    """Run the node `cista_play`; exit code 1 if a reconstruction node did not make images of all events."""
+    """Run the node `cista_play`; exit with code 1 if a reconstruction node did not use all events."""
     stop = stop_on_signals()
     arguments = _without_ros_arguments(stop)
     if stop.is_set():
@@ -125,15 +125,18 @@ def record() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="output folder")
     parser.add_argument("--idle", type=_positive, help="end when nothing has arrived for this many seconds")
     options = parser.parse_args(arguments)
+    from rclpy.executors import SingleThreadedExecutor
+
     from .recorder import Recorder
 
     with ros_process("cista_record", None):
         recorder = Recorder(options.output)
-        spinner = Spinner(recorder)
+        executor = SingleThreadedExecutor()
+        executor.add_node(recorder)
         try:
             while not (stop.is_set() or (options.idle and recorder.done(options.idle))):
-                spinner.once(STEP_S)
-        except OSError:  # such as a full disk; that is the error to report
+                executor.spin_once(STEP_S)
+        except OSError:  # such as a full disk: report this error, not the next one
             with suppress(OSError):
                 recorder.write_report()
             raise

@@ -1,7 +1,7 @@
 """The node `cista_reconstruct`: events on a topic in, images on a topic out.
 
 The spinning thread decodes messages and cuts windows, which is cheap. A second thread of the executor serves parameters
-and the life cycle, which may wait for the network. The worker's thread runs the network and publishes.
+and the life cycle, which may wait for the network. The worker thread runs the network and publishes.
 """
 
 from __future__ import annotations
@@ -24,26 +24,14 @@ from ..errors import CistaError
 from ..reconstructor import Frame, choose_device
 from ..windows import Window
 from .diagnostics import REPORT_S, Reporter
+from .frame_maker import FrameMaker, LoadedNetwork, free_memory, load, try_out, weights_version
 from .health import Counts, Speed, Warnings
 from .inputs import IDLE_STEP_S, Inputs, calibration
 from .outputs import Outputs
 from .parameters import Settings, SettingsError, changed_settings, declare_settings, faster_settings
-from .process import Stop
-from .worker import (
-    FrameMaker,
-    Job,
-    LoadedNetwork,
-    WindowQueue,
-    Worker,
-    free_memory,
-    load,
-    make_jobs,
-    try_out,
-    weights_version,
-)
+from .process import STEP_S, Stop
+from .worker import Job, WindowQueue, Worker, make_jobs
 
-# A signal is noticed after at most this long.
-STEP_S = 0.1
 # Windows from which the network's state settles when it joins a running stream, before the first image is published.
 WARM_UP_WINDOWS = 8
 
@@ -85,7 +73,7 @@ class TwoThreadExecutor(Executor):
         return self._pool.submit(function)
 
     def close(self) -> None:
-        """Take no more callbacks, and do not wait for the one in the second thread."""
+        """Run no more callbacks, and do not wait for the one in the second thread."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.shutdown(timeout_sec=0)
 
@@ -96,9 +84,9 @@ class ReconstructNode(LifecycleNode):
     A managed node: configuring loads the network, activating subscribes, deactivating stops, cleaning up frees memory.
 
     Args:
-        stop: once set, the node waits for nothing.
+        stop: once set, all waiting ends.
     Raises:
-        CistaError, rclpy.exceptions.ParameterException: impossible parameters.
+        CistaError, rclpy.exceptions.ParameterException: invalid parameters.
     """
 
     def __init__(self, stop: Stop) -> None:
@@ -109,7 +97,7 @@ class ReconstructNode(LifecycleNode):
         self._counts, self._speed = Counts(), Speed()
         self._warnings = Warnings(self.get_logger().warning)
         self._failure: CistaError | None = None
-        # What the spinning thread and the second one both change: settings, windows, makers.
+        # Guards what the spinning thread and the second one both change: settings, windows, makers.
         self._state_lock = threading.RLock()
         group = MutuallyExclusiveCallbackGroup()
         self._inputs = Inputs(
@@ -121,7 +109,7 @@ class ReconstructNode(LifecycleNode):
         self._loaded: LoadedNetwork | None = None
         self._maker: FrameMaker | None = None
         self._phase = "unconfigured"
-        self._warm_up = 0  # windows to come of which no image is published
+        self._warm_up = 0  # number of coming windows without a published image
         self._reporter = Reporter(self, self._counts, self._speed, self._warnings, self._inputs)
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=group)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -131,7 +119,7 @@ class ReconstructNode(LifecycleNode):
         self.create_timer(REPORT_S, self._report, group, steady)
 
     def run(self) -> None:
-        """Start, if `autostart` is set, and serve until the stop is set. CistaError if the node cannot start."""
+        """Start if `autostart` is set, and spin until the stop is set. Raise CistaError if the node cannot start."""
         executor = TwoThreadExecutor()
         executor.add_node(self)
         starting = executor.submit(self.start) if self._starting else None
@@ -147,12 +135,12 @@ class ReconstructNode(LifecycleNode):
         self.get_logger().info(self._counts.summary())
 
     def start(self) -> None:
-        """Configure and activate. CistaError if that is not possible."""
+        """Configure and activate. Raise CistaError if that fails."""
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != TransitionCallbackReturn.SUCCESS:
                 if self._stop.is_set():
                     return
-                raise self._failure or SettingsError("the node could not be started; see the log")
+                raise self._failure or SettingsError("cannot start the node; see the log")
         self._starting = False
 
     def close(self) -> None:
@@ -163,15 +151,15 @@ class ReconstructNode(LifecycleNode):
     # --- life cycle ---
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the network and create the images' topics."""
+        """Load the network and create the image topics."""
         return self._transition("Configuring", "Configured", "inactive", self._configure, self._clean_up)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the events, unless nobody wants images yet."""
+        """Subscribe to the events; if `lazy`, only once the images have a subscriber."""
         return self._transition("Activating", "Activated", "active", self._activate, self._deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; drop and count windows that are not images yet."""
+        """Unsubscribe; drop and count waiting windows."""
         return self._transition("Deactivating", "Deactivated", "inactive", self._deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -195,10 +183,10 @@ class ReconstructNode(LifecycleNode):
             undo()
             self._failure = error
             self._warnings.last = str(error)
-            if not self._starting:  # otherwise it ends the process, as its last message
+            if not self._starting:  # otherwise it ends the process, which prints it
                 self.get_logger().error(f"{doing} failed: {error}")
             return TransitionCallbackReturn.FAILURE
-        except Exception as error:  # rclpy would swallow it
+        except Exception as error:  # rclpy does not log it
             self.get_logger().fatal(f"{doing} failed: {type(error).__name__}: {error}")
             return TransitionCallbackReturn.ERROR
         self._phase = phase
@@ -225,14 +213,14 @@ class ReconstructNode(LifecycleNode):
 
     def _deactivate(self) -> None:
         with self._state_lock:
-            self._phase = "inactive"  # nothing subscribes from now on
+            self._phase = "inactive"  # before unsubscribing, so that no timer subscribes again
             self._inputs.unsubscribe()
             for window in self._inputs.end_stream():
                 self._counts.queue.discarded_windows += 1
                 self._counts.queue.discarded_events += len(window.events)
         if self._worker:
             self._worker.queue.discard()
-            self._wait(self._worker.submit(int))  # until the job in progress is done
+            self._wait(self._worker.submit(int))  # waits for the job in progress
 
     def _clean_up(self) -> None:
         if self._worker and (self._phase == "active" or self._inputs.subscribed):
@@ -249,7 +237,7 @@ class ReconstructNode(LifecycleNode):
             self.get_logger().error("The network step in progress did not end within 10 s.")
 
     def _wait(self, future: Future[Result]) -> Result:
-        """Wait for something in the worker's thread. SettingsError if the node is to stop meanwhile."""
+        """Return the result of a task in the worker thread. Raise SettingsError if the node stops meanwhile."""
         while not self._stop.is_set():
             try:
                 return future.result(STEP_S)
@@ -289,7 +277,7 @@ class ReconstructNode(LifecycleNode):
         self._worker.put(make_jobs(windows, self._maker_for(windows[0]), self._settings.max_latency, warm_up))
 
     def _maker_for(self, window: Window) -> FrameMaker:
-        """Return what makes the frames of a window's sensor size."""
+        """Return the FrameMaker for a window's sensor size."""
         size = window.height, window.width
         if self._maker is None or (self._maker.height, self._maker.width) != size:
             assert self._loaded
@@ -297,12 +285,12 @@ class ReconstructNode(LifecycleNode):
         return self._maker
 
     def _publish(self, frame: Frame, job: Job) -> None:
-        """In the worker's thread."""
+        """Called in the worker thread."""
         assert self._outputs
         self._outputs.publish(frame, job, self._settings, self._inputs.camera_info)
 
     def _on_ready(self, note: str) -> None:
-        """In the worker's thread."""
+        """Called in the worker thread."""
         self.get_logger().info(note)
         self._report()
 
@@ -333,7 +321,7 @@ class ReconstructNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _apply(self, new: Settings, reload: bool) -> None:
-        """Apply new settings, or raise and change nothing; `reload` weights whose file has changed."""
+        """Apply new settings; on an error change nothing. `reload` weights if their file has changed."""
         old = self._settings
         if self._inputs.subscribed and (new.events_type, new.event_time) != (old.events_type, old.event_time):
             raise SettingsError("events_type and event_time cannot change while the events are subscribed to")
@@ -351,7 +339,7 @@ class ReconstructNode(LifecycleNode):
                 self._maker.adjust(new)
 
     def _change_network(self, new: Settings) -> None:
-        """Load another network, or make another runtime, and try it before the old one is given up."""
+        """Load the new network, try it out, and replace the old one if that succeeds."""
         assert self._worker
         size = new.sensor_size or ((self._maker.height, self._maker.width) if self._maker else None)
         loaded, maker = self._wait(self._worker.submit(lambda: try_out(new, size, self._on_ready)))

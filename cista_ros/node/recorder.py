@@ -1,4 +1,4 @@
-"""The node `cista_record`: writes images, and the events behind them, from topics into a folder, with latencies."""
+"""The node `cista_record`: writes the images of a topic, their events and latencies to a folder."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from .event_topic import EventTopic, deserialize
 from .health import MAX_WAITING_EVENTS
 from .images import to_grey
 
-# What a node may queue, and as much again for its open window and the one in its network: 540 MB.
+# Twice what a node may queue, for its open window and the one in its network: 540 MB.
 MAX_EVENTS = 2 * MAX_WAITING_EVENTS
-MAX_MESSAGES = 100_000  # with few events each; a message takes some hundred bytes besides them
+MAX_MESSAGES = 100_000  # with few events each; a message takes some hundred bytes without its events
 LOOK_EVERY_S = 0.05
 LOG_EVERY_S = 5.0
 
 
 class WaitingEvents:
-    """Events of messages, each with its arrival time, until an image takes them.
+    """Events of messages with their arrival times, until their image arrives.
 
     Attributes:
-        dropped: number of events that no image takes: the oldest beyond the bounds, and those of an earlier stream
-            when time goes back.
+        dropped: number of events without an image: the oldest above the limits, and those of an earlier stream when
+            time goes back.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
         self._messages: deque[tuple[np.ndarray, float]] = deque()
         self._events = 0
-        self._dropped_until: int | None = None  # time of the last event dropped for the bounds
+        self._dropped_until: int | None = None  # time of the last event dropped because of the limits
 
     def __len__(self) -> int:
         return self._events
@@ -54,7 +54,7 @@ class WaitingEvents:
         if not in_order(events):
             events = events[np.argsort(events["t"], kind="stable")]
         if messages and events["t"][0] < messages[-1][0]["t"][-1]:
-            # A new stream: no image of the earlier one will come.
+            # A new stream: no more images of the earlier one will arrive.
             self.dropped += self._events
             messages.clear()
             self._events, self._dropped_until = 0, None
@@ -67,9 +67,9 @@ class WaitingEvents:
             self._dropped_until = int(oldest["t"][-1])
 
     def take(self, stamp: int) -> tuple[np.ndarray, float | None]:
-        """Remove and return the events up to a time, and the arrival time of the first message with a later one.
+        """Remove and return the events up to a time, and the arrival time of the first message with a later event.
 
-        The arrival time is None if there is no such message yet, or if it was dropped.
+        The arrival time is None if no such message has arrived, or if it was dropped.
         """
         messages, taken = self._messages, []
         while messages and messages[0][0]["t"][-1] <= stamp:
@@ -90,8 +90,8 @@ class WaitingEvents:
 class Recorder(Node):
     """Writes OUT/frames/%08d.png, OUT/events/%08d.png (the events since the previous image) and OUT/record.json.
 
-    It subscribes to the events only when the images have a publisher, so that whoever waits for its subscription to the
-    events also waits until it can receive the images.
+    It subscribes to the events once the images have a publisher. A player that waits for the subscription to the events
+    therefore waits until the recorder can receive the images.
 
     An image's latency is the time from the arrival of the message that ends its window (the first with a later event)
     to the arrival of the image. A window that ends because no message came has no latency.
@@ -115,7 +115,7 @@ class Recorder(Node):
         self._timer = self.create_timer(LOOK_EVERY_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def done(self, idle: float) -> bool:
-        """Return whether nothing arrived for this many seconds and the node, if it reports, has no work left."""
+        """Return whether nothing has arrived for this many seconds and the node reports no pending events."""
         quiet = self.last_arrival is not None and time.monotonic() - self.last_arrival > idle
         return quiet and self.diagnostics.get("pending_events", "0") == "0"
 
@@ -178,7 +178,7 @@ class Recorder(Node):
     def _draw(self, events: np.ndarray, height: int, width: int) -> np.ndarray:
         """Return a drawing of the events, (height, width, 3), also for images that `downscale` made smaller."""
         factor = max(1, self._width // width)
-        events = events[inside(events, factor * (height + 1), self._width)]  # a damaged message may have others
+        events = events[inside(events, factor * (height + 1), self._width)]  # excludes those of damaged messages
         coarse = binned(events, factor, height, width)
         return draw_events(coarse[inside(coarse, height, width)], height, width)
 

@@ -1,11 +1,7 @@
-"""The second half of the node: windows that wait, and the thread in which the network makes frames of them.
-
-Everything that touches torch happens in the worker's thread.
-"""
+"""The queue of windows, and the worker thread, which runs the network. Only that thread touches torch."""
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
@@ -15,212 +11,27 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-import torch
-
-from ..errors import CistaError, DeviceError
-from ..events import no_events
-from ..networks import Network, choose_weights, find_weights, load_network
-from ..networks.network import MIN_SIZE
-from ..reconstructor import Frame, Reconstructor, choose_device
-from ..runtime import make_runtime
-from ..tone_map import make_tone_map
+from ..reconstructor import Frame
 from ..windows import Window, merge
+from .frame_maker import FrameMaker, NotReadyError
 from .health import MAX_WAITING_EVENTS, Counts, QueueCounts, Speed, Warnings
-from .parameters import Settings
 
 CLOSE_S = 10.0
-# Of the worker's thread, relative to the one that takes messages. Where the machine has too little time for both, the
-# network must wait: a late window is merged, a message that is not taken in time is lost.
+# Of the worker thread, relative to the thread that takes messages. On an overloaded machine the network must wait: a
+# late window is merged, but a message that is taken too late is lost.
 NICENESS = 10
-# A network that cannot be run is tried again after this time: another process may have freed memory by then.
-RETRY_S = 10.0
 
 Result = TypeVar("Result")
 
 
-class NotReadyError(CistaError):
-    """The network cannot be run for this sensor size."""
-
-
-@dataclass(frozen=True)
-class LoadedNetwork:
-    """A network on its device.
-
-    Attributes:
-        weights: name of the weights.
-        version: changes when their file does.
-        note: the weights and, for `auto`, the reason.
-    """
-
-    network: Network
-    device: torch.device
-    version: tuple[int, ...]
-    weights: str
-    note: str
-
-
-def weights_version(settings: Settings) -> tuple[int, ...]:
-    """Return a value that changes when the weights of these settings, or their file, do."""
-    return _version(choose_weights(settings.weights, choose_device(settings.device))[0])
-
-
-def _version(weights: str) -> tuple[int, ...]:
-    stat = find_weights(weights).stat()
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def load(settings: Settings) -> LoadedNetwork:
-    """Load the network of these settings onto their device.
-
-    Raises:
-        CheckpointError, DeviceError, RuntimeUnavailableError: no such weights or device, no memory for them, or the
-            runtime cannot run them.
-    """
-    device = choose_device(settings.device)
-    weights, note = choose_weights(settings.weights, device)
-    version = _version(weights)
-    network = load_network(weights)
-    try:
-        network = network.to(device)
-        make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device, settings.precision)
-        return LoadedNetwork(network, device, version, weights, note)
-    except RuntimeError as error:  # out of memory, driver too old …
-        raise DeviceError(f"cannot put {weights} on {device}: {error}") from None
-
-
-class FrameMaker:
-    """Makes the frames of one sensor size. The runtime is made when it is first needed, or by `prepare`.
-
-    Args:
-        loaded: the network.
-        settings: how it is run and its frames are shown.
-        height, width: sensor size in pixels.
-        on_ready: called with a line about the runtime once that is made.
-
-    Attributes:
-        error: why the network cannot be run; None if it can, or if that was not tried yet.
-        ready_at: monotonic seconds when the runtime was made; None before that.
-    """
-
-    def __init__(
-        self, loaded: LoadedNetwork, settings: Settings, height: int, width: int, on_ready: Callable[[str], None]
-    ) -> None:
-        self.loaded = loaded
-        self.height, self.width = height, width
-        self.error: CistaError | None = None
-        self.ready_at: float | None = None
-        self._settings, self._on_ready = settings, on_ready
-        self._reconstructor: Reconstructor | None = None
-        self._tone_map = ""
-        self._retry_at = 0.0
-
-    @property
-    def downscale(self) -> int:
-        """Factor by which these frames are smaller than the sensor."""
-        return self._settings.downscale
-
-    def adjust(self, settings: Settings) -> None:
-        """Apply settings that need no new runtime from the next window on. For any thread."""
-        self._settings = settings
-
-    def prepare(self) -> None:
-        """Make the runtime and try a step, so that failures show now.
-
-        Raises:
-            EventError, DeviceError, RuntimeUnavailableError: why the network cannot be run.
-        """
-        settings, device = self._settings, self.loaded.device
-        try:
-            reconstructor = Reconstructor(
-                self.loaded.network,
-                self.height,
-                self.width,
-                device,
-                tone_map=settings.tone_map,
-                runtime=settings.runtime,
-                precision=settings.precision,
-                downscale=settings.downscale,
-            )
-            reconstructor.reconstruct(no_events())
-            reconstructor.reset()
-        except (RuntimeError, MemoryError) as error:
-            failure = str(error)
-        else:
-            failure = ""
-        if failure:  # outside of the handler: the error's traceback would keep the memory that was allocated
-            raise DeviceError(
-                f"cannot reconstruct {self.width}x{self.height} pixels on {device} with downscale {settings.downscale}"
-                f" and runtime {settings.runtime}: {failure}; if memory is short, raise downscale or choose another"
-                " device or runtime"
-            )
-        self._tone_map = settings.tone_map
-        self._reconstructor, self.error, self.ready_at = reconstructor, None, time.monotonic()
-        self._on_ready(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
-
-    def make(self, window: Window) -> Frame:
-        """Reconstruct and tone-map one window. NotReadyError if the network cannot be run."""
-        if self._reconstructor is None:
-            self._prepare_or_raise()
-        settings, reconstructor = self._settings, self._reconstructor
-        assert reconstructor
-        reconstructor.max_events = settings.max_events or None
-        reconstructor.clip_hot_pixels = settings.clip_hot_pixels
-        if settings.tone_map != self._tone_map:
-            self._tone_map = settings.tone_map
-            reconstructor.tone_map = make_tone_map(settings.tone_map)
-        return reconstructor.make(window)
-
-    def code_activity(self) -> np.ndarray | None:
-        """Return the sparse code's activity of the last frame, see Reconstructor. For the worker's thread."""
-        return self._reconstructor.code_activity() if self._reconstructor else None
-
-    def give_up(self) -> None:
-        """After a failure, forget the stream; and the runtime, if it cannot even do that."""
-        try:
-            if self._reconstructor:
-                self._reconstructor.reset()
-        except Exception:  # a GPU that failed fails in everything
-            self._reconstructor = self.ready_at = None
-
-    def _prepare_or_raise(self) -> None:
-        if self.error is None or time.monotonic() >= self._retry_at:
-            try:
-                return self.prepare()
-            except CistaError as error:
-                self.error = error.with_traceback(None)
-                self._retry_at = time.monotonic() + RETRY_S
-        raise NotReadyError(f"{self.error}; tried again every {RETRY_S:.0f} s")
-
-
-def try_out(
-    settings: Settings, size: tuple[int, int] | None, on_ready: Callable[[str], None]
-) -> tuple[LoadedNetwork, FrameMaker | None]:
-    """Load the network of these settings and, for a sensor of this size (height, width), make its runtime.
-
-    Raises:
-        CistaError: whatever the reason: what ran before must go on.
-    """
-    try:
-        loaded = load(settings)
-        maker = FrameMaker(loaded, settings, *size, on_ready) if size else None
-        if maker:
-            maker.prepare()
-    except CistaError:
-        raise
-    except Exception as error:  # of a runtime's library, a file system …
-        raise DeviceError(f"cannot run {settings.weights}: {type(error).__name__}: {error}") from error
-    return loaded, maker
-
-
 @dataclass(frozen=True)
 class Job:
-    """Windows for one frame (several: merged), and who makes it.
+    """The windows of one frame (several if merged), and the FrameMaker to run.
 
     Attributes:
         since: monotonic seconds when the last window was complete.
         due: monotonic seconds after which its image would come too late.
-        warm_up: the network's state is not settled yet: no image is published.
+        warm_up: publish no image, because the network's state has not settled.
     """
 
     windows: tuple[Window, ...]
@@ -236,14 +47,14 @@ class Job:
 
     @property
     def window(self) -> Window:
-        """All windows as one. Copies what was merged, so this is for the worker's thread."""
+        """All windows as one. Copies the events of merged windows, so call it in the worker thread."""
         return merge(*self.windows)
 
 
 def make_jobs(windows: list[Window], maker: FrameMaker, max_latency: float, warm_up: int = 0) -> list[Job]:
     """Make the jobs of the windows that one message completed.
 
-    Windows of a long message are complete at the same time, so their images may be late by up to its length, too.
+    Windows of a long message are complete at the same time, so their images may also be late by its length.
 
     Args:
         max_latency: seconds from the end of a window to its image; 0: unlimited.
@@ -256,11 +67,11 @@ def make_jobs(windows: list[Window], maker: FrameMaker, max_latency: float, warm
 
 
 class WindowQueue:
-    """Jobs that wait for the network. When one is taken that is due, the policy acts:
+    """Jobs that wait for the network. If the next one is late, the policy applies:
 
-    - `merge`: it is joined with those after it, in a single network step, up to the first that is not due. No event is
-      lost, images are. Windows of two streams are not joined.
-    - `skip`: it is dropped with its events if another one follows.
+    - `merge`: join it with those after it, in a single network step, up to the first that is not late. This loses
+      images but no events. Windows of two streams are not joined.
+    - `skip`: drop it with its events if another one follows.
 
     With either policy the oldest jobs are dropped while more than MAX_WAITING_EVENTS wait; a larger job waits alone.
 
@@ -274,7 +85,7 @@ class WindowQueue:
         self.step_s = 0.0
         self.counts = counts or QueueCounts()
         self._jobs: deque[Job] = deque()
-        self._events = 0  # in these
+        self._events = 0  # in all jobs
         self._lock = threading.Lock()
 
     def put(self, jobs: list[Job]) -> None:
@@ -288,7 +99,7 @@ class WindowQueue:
                 self._jobs[0] = self._skip(oldest, self._jobs[0])
 
     def get(self) -> Job | None:
-        """Take the oldest job, as the policy has it; None if there is none."""
+        """Remove and return the oldest job, after applying the policy; None if the queue is empty."""
         with self._lock:
             if not self._jobs:
                 return None
@@ -335,14 +146,14 @@ class WindowQueue:
 
 
 class Worker:
-    """Runs the network in a thread of its own and has its frames published.
+    """Runs the network in a separate thread and publishes its frames.
 
     Args:
         queue: the windows to reconstruct.
-        publish: called in this thread with each frame and its job.
-        counts, warnings: receive what became of the jobs.
+        publish: called in the worker thread with each frame and its job.
+        counts, warnings: updated after each job.
         speed: receives the latency of each image.
-        advice: returns what to set where the network is too slow.
+        advice: returns which parameters to change if the network is too slow.
     """
 
     def __init__(
@@ -359,7 +170,7 @@ class Worker:
         self._warnings, self._advice = warnings, advice
         self._executor = ThreadPoolExecutor(1, "reconstruct", _lower_priority)
         self._lock = threading.Lock()
-        self._current: Future[None] | None = None  # for as long as there are jobs
+        self._current: Future[None] | None = None  # while there are jobs
         self._closed = False
         self._reported = 0, 0  # merged and skipped windows
         self._interrupted_at = -float("inf")  # when the last submitted function ended
@@ -372,11 +183,11 @@ class Worker:
                 self._current = self._executor.submit(self._work)
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Run a function in this thread, after the job in progress and before those that wait."""
+        """Run a function in the worker thread, after the job in progress and before those that wait."""
         return self._executor.submit(self._interrupt, function)
 
     def close(self) -> bool:
-        """End the thread after the job in progress. Return whether it ended within 10 s; the rest stays pending."""
+        """End the thread after the job in progress; other jobs stay pending. Return whether it ended within 10 s."""
         with self._lock:
             self._closed = True
         last = self._executor.submit(int)
@@ -393,12 +204,12 @@ class Worker:
             self._interrupted_at = time.monotonic()
 
     def _work(self) -> None:
-        """Do one job, and come back for the next one after what was submitted meanwhile."""
+        """Do one job, then queue this again behind what was submitted meanwhile."""
         job = self.queue.get()
         if job:
             self._report_overload(job)
             self._make(job)
-            del job  # the events must not stay while the thread waits
+            del job  # frees the events while the thread waits
         with self._lock:
             more = self.queue.pending()[0] and not self._closed
             self._current = self._executor.submit(self._work) if more else None
@@ -421,14 +232,14 @@ class Worker:
             counts.not_ready_windows += 1
             counts.not_ready_events += job.events
             self._warnings.add("not ready", f"No images: {error}")
-        except Exception as error:  # of the network, the driver, the middleware: the node goes on
+        except Exception as error:  # from the network, the GPU driver or the middleware; the node continues
             counts.failed_windows += 1
             counts.failed_events += job.events
             self._warnings.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
-            job.maker.give_up()
+            job.maker.reset()
 
     def _report_overload(self, job: Job) -> None:
-        """Warn of windows merged and skipped since the last time, with the cause."""
+        """Warn of windows merged or skipped since the last job, and name the cause."""
         totals = self.queue.counts.merged_windows, self.queue.counts.skipped_windows
         merged, skipped = (now - before for now, before in zip(totals, self._reported, strict=True))
         self._reported = totals
@@ -443,16 +254,9 @@ class Worker:
 
 
 def _lower_priority() -> None:
-    """Let other threads of this process go before this one and those that it starts (OpenMP's, torch's)."""
+    """Lower the priority of this thread and of those that it starts (OpenMP's, torch's)."""
     thread = threading.get_native_id()
     try:
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
-    except OSError:  # a sandbox may forbid even that
+    except OSError:  # forbidden in some sandboxes
         return
-
-
-def free_memory() -> None:
-    """Free what unused networks leave behind: Python's cycles, and torch's cache of GPU memory."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

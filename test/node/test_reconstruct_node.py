@@ -15,12 +15,13 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 
 from cista_ros.networks import save_network
-from cista_ros.node import reconstruct_node, worker
+from cista_ros.node import frame_maker, reconstruct_node
+from cista_ros.node.frame_maker import load
 from cista_ros.node.outputs import Outputs
 from cista_ros.node.parameters import Settings
 from cista_ros.node.process import Stop
 from cista_ros.node.reconstruct_node import ReconstructNode, TwoThreadExecutor
-from cista_ros.node.worker import Job, load
+from cista_ros.node.worker import Job
 from cista_ros.reconstructor import Frame
 from cista_ros.windows import Window
 
@@ -73,7 +74,7 @@ def test_a_change_that_fails_unexpectedly_is_refused_and_the_old_network_stays(n
         raise OSError(28, "No space left on device")
 
     node.start()
-    monkeypatch.setattr(worker, "load", broken)
+    monkeypatch.setattr(frame_maker, "load", broken)
     (result,) = node.set_parameters([Parameter("runtime", value="fused")])
     assert not result.successful
     assert result.reason.endswith("small.safetensors: OSError: [Errno 28] No space left on device")

@@ -17,20 +17,10 @@ from cista_ros.errors import EventError
 from cista_ros.events import make_events
 from cista_ros.networks import SMALL_WEIGHTS, save_network
 from cista_ros.node import worker as module
+from cista_ros.node.frame_maker import FrameMaker, LoadedNetwork, NotReadyError, load, weights_version
 from cista_ros.node.health import Counts, QueueCounts, Speed, Warnings
 from cista_ros.node.parameters import POLICIES, Settings
-from cista_ros.node.worker import (
-    NICENESS,
-    FrameMaker,
-    Job,
-    LoadedNetwork,
-    NotReadyError,
-    WindowQueue,
-    Worker,
-    load,
-    make_jobs,
-    weights_version,
-)
+from cista_ros.node.worker import NICENESS, Job, WindowQueue, Worker, make_jobs
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.windows import Window
 
@@ -300,7 +290,7 @@ def test_a_size_that_cannot_be_reconstructed_costs_its_windows_and_is_tried_agai
         until(lambda i=i: counts.not_ready_windows == i + 1)
         maker.adjust(PLAIN)
     assert counts.not_ready_events == 200 and counts.failed_windows == counts.images == 0, "not tried with every window"
-    assert logged == [f"No images: {maker.error}; tried again every 10 s"]
+    assert logged == [f"No images: {maker.error}; the node retries every 10 s"]
     now = time.monotonic()
     monkeypatch.setattr(module.time, "monotonic", lambda: now + 11)
     worker.put(due_never(full_window(), maker))

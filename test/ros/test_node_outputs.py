@@ -113,5 +113,5 @@ def test_no_camera_info_is_published_where_the_cameras_own_goes(client, small_we
     assert [(i.binning_x, i.binning_y) for i in seen] == [(0, 0)]
     assert client.node.count_publishers("/dvs/camera_info") == 1
     assert client.counts()["failed_windows"] == 0
-    line = "No camera_info is published beside the images: /dvs/camera_info is the camera's own topic."
+    line = "No camera_info is published with the images: /dvs/camera_info is the camera's own topic."
     assert process.err.count(line) == 1
