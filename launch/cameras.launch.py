@@ -1,7 +1,7 @@
 """Several cameras, each with a reconstruction node in a process and namespace of its own: /NAME/cista/image_raw.
 
-Each camera is one reconstruct.launch.py. One process for all would gain nothing: component containers take C++ nodes
-only, and in one Python process the cameras would share an interpreter lock.
+Each camera includes reconstruct.launch.py. One process for all cameras has no benefit: component containers load C++
+nodes only, and in one Python process the cameras would share the interpreter lock.
 """
 
 from __future__ import annotations
@@ -15,22 +15,9 @@ from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDesc
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from cista_ros.recordings import open_recording
+from cista_ros.node.launching import ARGUMENTS, open_bag
 
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
-# Handed on to every camera's launch file.
-SHARED = {
-    "rate": ("1.0", "Playback speed, times real time."),
-    "loop": ("false", "Play the recordings again and again."),
-    "params_file": ("", "YAML file with parameters of the nodes, by node name where they differ."),
-    "weights": ("", "Name of shipped weights, or a file. Empty: as in params_file."),
-    "device": ("", "auto, cpu, cuda or cuda:N. Empty: as in params_file."),
-    "fps": ("", "Images per second of event time. Empty: as in params_file."),
-    "autostart": ("", "Configure and activate the nodes. Empty: as in params_file."),
-    "lazy": ("", "Run only while images have a subscriber. Empty: false with recordings, else as in params_file."),
-    "use_sim_time": ("false", "Take time from /clock, which nothing here publishes."),
-    "large_messages": ("false", "Use the Fast DDS profile for images and events over 0.5 MB."),
-}
 
 
 def _cameras(text: str) -> dict[str, str]:
@@ -44,7 +31,7 @@ def _cameras(text: str) -> dict[str, str]:
             )
         if name in cameras:
             raise ValueError(f"cameras: {name!r} is given twice")
-        # The camera's topics are not in the node's namespace.
+        # Absolute, because the node has another namespace.
         cameras[name] = topic if topic.startswith("/") else f"/{name}/{topic or 'events'}"
     if not cameras:
         raise ValueError("cameras: empty; expected NAME or NAME=EVENTS_TOPIC, comma-separated")
@@ -59,11 +46,12 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     bags = [bag.strip() for bag in value("bags").split(",")] if value("bags") else [""] * len(cameras)
     if len(bags) != len(cameras):
         raise ValueError(f"bags: {len(bags)} for {len(cameras)} cameras; expected one for each, in the same order")
-    # Now, because launch abandons the first camera's processes if the second's recording cannot be opened.
-    for bag in filter(None, bags):
-        open_recording(bag).close()
+    # Before a process starts: launch abandons the first camera's processes if the second's recording cannot be opened.
+    for bag, topic in zip(bags, cameras.values(), strict=True):
+        if bag:
+            open_bag(bag, topic).close()
     launch_file = Path(get_package_share_directory("cista_ros"), "launch", "reconstruct.launch.py")
-    shared = {name: value(name) for name in SHARED}
+    shared = {name: value(name) for name in ARGUMENTS}
     # In groups: the arguments of one include must not reach the next.
     return [
         GroupAction(
@@ -85,7 +73,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the arguments, and the cameras that they ask for."""
+    """Return the arguments and the action that includes a launch file per camera."""
     return LaunchDescription(
         [
             DeclareLaunchArgument("cameras", description="NAME or NAME=EVENTS_TOPIC, comma-separated (/NAME/events)."),
@@ -94,7 +82,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in SHARED.items()
+                for name, (default, description) in ARGUMENTS.items()
             ),
             OpaqueFunction(function=_actions),
         ]

@@ -1,13 +1,12 @@
-"""Events on a topic, or from a recording, become images: the node, and if asked for the player and a viewer.
+"""The reconstruction node, on a topic or on a recording, with an optional viewer.
 
-Everything that can be missing is looked up before a process starts: launch abandons running processes when a later
-action of the same list fails. A process that fails ends the launch with exit code 1.
+All files and packages are looked up before a process starts: launch abandons running processes when a later action of
+the same list fails. A process that fails ends the launch with exit code 1.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from cista_ros.errors import RecordingError
-from cista_ros.recordings import Recording, open_recording
+from cista_ros.node.launching import ARGUMENTS, open_bag
 
 PACKAGE = "cista_ros"
 DRIVER_TOPIC = "/event_camera/events"
@@ -80,7 +78,7 @@ class Arguments:
 
 
 def _parameters_in(params_file: str) -> set[str]:
-    """Return the names of all parameters that a YAML file sets for any node."""
+    """Return the names of all parameters in a YAML file, of any node."""
     try:
         trees = [yaml.safe_load(Path(params_file).read_text())]
     except (OSError, UnicodeError, yaml.YAMLError) as error:
@@ -98,7 +96,7 @@ def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
     """Return a handler for the end of a process: an error if it failed, else `then`."""
 
     def on_exit(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        # A viewer need not end cleanly on Ctrl-C; our own processes do.
+        # On Ctrl-C a viewer may end by the signal; the nodes of this package exit with code 0.
         if event.returncode and not (context.is_shutdown and event.returncode < 0):
             raise RuntimeError(f"{failure}: exit code {event.returncode}")
         return then
@@ -106,20 +104,12 @@ def _end_with(failure: str, then: list[LaunchDescriptionEntity]) -> Any:
     return on_exit
 
 
-def _open(bag: str, bag_topic: str, events_topic: str) -> Recording:
-    """Open a recording with its topic bag_topic, or else events_topic if it has that one, or else the only one."""
-    if events_topic and not bag_topic:
-        with suppress(RecordingError):
-            return open_recording(bag, events_topic=events_topic)
-    return open_recording(bag, events_topic=bag_topic or None)
-
-
 def _player(arguments: Arguments, bag: str, environment: dict[str, str]) -> tuple[Node, dict[str, Any]]:
     """Return the player of a recording, and its topics and sensor size. Its namespace is the one above the node's."""
     topic, namespace = arguments.text("events_topic"), arguments.text("namespace").strip("/")
     if topic and not topic.startswith("/"):
         topic = f"/{namespace}/{topic}".replace("//", "/")
-    with _open(bag, arguments.text("bag_topic"), topic) as recording:
+    with open_bag(bag, topic, arguments.text("bag_topic")) as recording:
         facts = {
             "events": topic or recording.events_topic,
             "camera_info": recording.camera_info_topic,
@@ -155,7 +145,7 @@ def _environment(large_messages: bool) -> dict[str, str]:
     environment = {"CISTA_PARENT_PID": str(os.getpid())}
     if large_messages:
         profile = str(Path(get_package_share_directory(PACKAGE), "config", "fastdds_large_messages.xml"))
-        # The first name since Kilted, the second before.
+        # Fast DDS 3 (Kilted) reads the first variable, Fast DDS 2 (Humble, Jazzy) the second.
         environment |= dict.fromkeys(("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"), profile)
     return environment
 
@@ -174,7 +164,6 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     environment = _environment(arguments.flag("large_messages"))
     overrides = {**arguments.parameters(), "use_sim_time": arguments.flag("use_sim_time")}
     events = arguments.text("events_topic") or DRIVER_TOPIC
-    # Beside a relative topic is another relative one.
     camera_info = f"{events[: events.rfind('/') + 1]}camera_info"
     player = None
     if bag:
@@ -194,7 +183,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         additional_env=environment,
         output="screen",
     )
-    end: list[LaunchDescriptionEntity] = [EmitEvent(event=Shutdown(reason="the recording has become images"))]
+    end: list[LaunchDescriptionEntity] = [EmitEvent(event=Shutdown(reason="the recording has been reconstructed"))]
     handlers = [(node, "the node failed", [EmitEvent(event=Shutdown(reason="the node has ended"))])]
     if player:
         handlers.append((player, "the player failed", end if exit_on_end else []))
@@ -214,7 +203,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the arguments, and the processes that they ask for."""
+    """Return the arguments and the action that starts the processes."""
 
     def argument(name: str, default: str, description: str) -> DeclareLaunchArgument:
         return DeclareLaunchArgument(name, default_value=default, description=description)
@@ -224,9 +213,7 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "bag", "", "Recording to play, in any format of `cista reconstruct`. Empty: events from a camera."
             ),
-            argument("rate", "1.0", "Playback speed, times real time."),
-            argument("loop", "false", "Play the recording again and again."),
-            argument("exit_on_end", "false", "End when the recording has become images."),
+            argument("exit_on_end", "false", "End when the whole recording has been reconstructed."),
             argument(
                 "bag_topic",
                 "",
@@ -234,22 +221,11 @@ def generate_launch_description() -> LaunchDescription:
             ),
             argument("events_topic", "", f"Events topic. Empty: as in the recording, else {DRIVER_TOPIC}."),
             argument("namespace", "cista", "Namespace of the node and its images."),
-            argument("params_file", "", "YAML file with parameters of the node, such as config/reconstruct.yaml."),
-            argument("weights", "", "Name of shipped weights, or a file. Empty: as in params_file."),
-            argument("device", "", "auto, cpu, cuda or cuda:N. Empty: as in params_file."),
-            argument("fps", "", "Images per second of event time. Empty: as in params_file."),
             argument("frame_id", "", "frame_id of the images. Empty: that of the events."),
             argument("camera_info_url", "", "Calibration file as a URL (file:// or package://). Empty: none."),
-            argument("autostart", "", "Configure and activate the node. Empty: as in params_file."),
-            argument(
-                "lazy",
-                "",
-                "Run only while images have a subscriber. Empty: false with a recording, else as in params_file.",
-            ),
-            argument("use_sim_time", "false", "Take time from /clock."),
             argument("clock", "", "Publish /clock while playing. Empty: as use_sim_time."),
-            argument("large_messages", "false", "Use the Fast DDS profile for images and events over 0.5 MB."),
             argument("view", "false", "Open rqt_image_view on the images."),
+            *(argument(name, *texts) for name, texts in ARGUMENTS.items()),
             OpaqueFunction(function=_actions),
         ]
     )

@@ -46,9 +46,9 @@ LAUNCH = (
     "import sys; from cista_ros.node.process import end_with_parent; end_with_parent()\n"
     "from ros2cli.cli import main; sys.exit(main())",
 )
-ARGUMENTS = ["bag", "rate", "loop", "exit_on_end", "bag_topic", "events_topic", "namespace", "params_file", "weights"]
-ARGUMENTS += ["device", "fps", "frame_id", "camera_info_url", "autostart", "lazy", "use_sim_time", "clock"]
-ARGUMENTS += ["large_messages", "view"]
+ARGUMENTS = ["bag", "exit_on_end", "bag_topic", "events_topic", "namespace", "frame_id", "camera_info_url", "clock"]
+ARGUMENTS += ["view", "rate", "loop", "params_file", "weights", "device", "fps", "autostart", "lazy", "use_sim_time"]
+ARGUMENTS += ["large_messages"]
 
 
 def launch(client, *arguments: str, file: str = "reconstruct.launch.py", **env: str):
@@ -74,6 +74,14 @@ def bag(tmp_path):
 
 
 @pytest.fixture
+def stereo_bag(tmp_path):
+    """A recording of two events topics, of 3000 and 1000 events."""
+    topics = {"/left/events": 3000, "/right/events": 1000}
+    messages = [(m.stamp, topic, m) for topic, n in topics.items() for m in cut(stream(n))]
+    return write_bag(tmp_path / "stereo.bag", sorted(messages, key=lambda item: item[0]))
+
+
+@pytest.fixture
 def cista_client():
     """A client that receives the images of a launch."""
     client = Client(free_domain(), namespace="/cista")
@@ -91,7 +99,9 @@ def test_every_argument_is_declared_and_described(client):
 
 
 @pytest.mark.parametrize("topic", ["/dvs/events", "/event_camera/events"])
-def test_a_bag_becomes_images_whoever_else_subscribes_and_the_launch_ends(cista_client, small_weights, tmp_path, topic):
+def test_a_bag_becomes_images_also_with_other_subscribers_and_the_launch_ends(
+    cista_client, small_weights, tmp_path, topic
+):
     client = cista_client
     bag = write_bag(tmp_path / "small.bag", [(m.stamp, topic, m) for m in cut(stream())])
     # Connected before the node is.
@@ -132,6 +142,8 @@ def test_a_window_longer_than_the_playback_becomes_an_image_before_the_launch_en
         (["params_file:=/no/such.yaml"], "params_file: cannot read /no/such.yaml"),
         (["use_sim_time:=maybe"], "use_sim_time: 'maybe' is not a boolean"),
         (["rate:=0"], "rate: '0' is not a positive number"),
+        (["bag:=STEREO"], "several topics have events: /left/events, /right/events; choose one with bag_topic"),
+        (["bag:=BAG", "bag_topic:=/none"], "no topic /none (bag_topic)"),
         (["bag:=BAG", "loop:=true", "exit_on_end:=true"], "exit_on_end: there is no end with loop:=true"),
         (["exit_on_end:=true"], "exit_on_end: there is no end without bag:=FILE"),
         pytest.param(
@@ -141,8 +153,9 @@ def test_a_window_longer_than_the_playback_becomes_an_image_before_the_launch_en
         ),
     ],
 )
-def test_bad_arguments_end_the_launch_before_a_process_starts(client, bag, arguments, text):
-    process = launch(client, *(argument.replace("BAG", str(bag)) for argument in arguments))
+def test_bad_arguments_end_the_launch_before_a_process_starts(client, bag, stereo_bag, arguments, text):
+    files = {"bag:=BAG": f"bag:={bag}", "bag:=STEREO": f"bag:={stereo_bag}"}
+    process = launch(client, *(files.get(argument, argument) for argument in arguments))
     assert process.wait() == 1
     assert text in process.out + process.err
     assert not children(process)
@@ -281,9 +294,18 @@ def test_two_cameras_of_two_sizes_each_have_their_own_images_and_diagnostics(cli
         assert all((pixels(m) == to_mono8(p.shown)).all() for m, p in zip(seen[name], expected, strict=True))
         assert {(m.height, m.width) for m in seen[name]} == {(height, width)}
     assert client.node.count_publishers("/prophesee/stream") <= 1 and not client.node.count_publishers("/right/events")
-    told = {f"/{name}/cista/cista_reconstruct: reconstruction" for name in sizes}
+    names = {f"/{name}/cista/cista_reconstruct: reconstruction" for name in sizes}
     client.statuses.clear()
-    client.until(lambda: told <= {s.name for s in client.statuses if values(s)["used_events"] == 3000})
+    client.until(lambda: names <= {s.name for s in client.statuses if values(s)["used_events"] == 3000})
+    assert process.stop() == 0
+
+
+def test_two_cameras_of_one_recording_each_have_their_topic(client, small_weights, stereo_bag):
+    arguments = "cameras:=left,right", f"bags:={stereo_bag},{stereo_bag}", f"weights:={small_weights[0]}"
+    process = launch(client, *arguments, "lazy:=false", file="cameras.launch.py")
+    used = {"left": 3000, "right": 1000}
+    reports = {(f"/{name}/cista/cista_reconstruct: reconstruction", n) for name, n in used.items()}
+    client.until(lambda: reports <= {(s.name, values(s)["used_events"]) for s in client.statuses})
     assert process.stop() == 0
 
 
