@@ -67,7 +67,6 @@ class Reporter:
         device = loaded.device if loaded else None
         values: dict[str, object] = {
             "state": state,
-            "ready_for": f"{maker.width}x{maker.height}" if maker and maker.ready_at else "",
             **counts.values(),
             **inputs.sync.values(),
             **asdict(rates),
