@@ -75,9 +75,9 @@ def message_class(kind: str) -> type:
     try:
         found: type = getattr(import_module(f"{package}.msg"), name)
     except ImportError:
-        ours = f"build it from msg/{package} of this repository, or " if kind in (EVENT_ARRAY, EVENT_PACKET) else ""
+        build = f"build it from msg/{package} of this repository, or " if kind in (EVENT_ARRAY, EVENT_PACKET) else ""
         raise MissingPackageError(
-            f"{kind}: the package {package} is not installed; {ours}install your distribution's"
+            f"{kind}: the package {package} is not installed; {build}install your distribution's"
         ) from None
     return found
 
@@ -166,9 +166,9 @@ class EventTopic:
         group: callback group of the subscription; None for the node's default.
 
     Attributes:
-        refusal: why the events cannot be subscribed to; empty if they can.
-        joined_late: whether messages had been published before the first that arrived. None before that; true if the
-            middleware does not tell.
+        refusal: why subscribing failed; empty if it did not.
+        joined_late: whether messages had been published before the first that arrived. None before that; True if the
+            middleware does not report it.
 
     Raises:
         MissingPackageError, QosError: `events_type` is named and its package is missing, or the QoS is impossible.
@@ -213,13 +213,13 @@ class EventTopic:
         return self._stream.decode(data)
 
     def restart(self) -> None:
-        """Begin a new stream: forget what the decoder knows of earlier messages."""
+        """Begin a new stream: reset the decoder."""
         if self._kind:
             self._stream = EventStream(self._kind, cdr, self._event_time, self._counts)
 
     def other_types(self) -> str:
-        """Return the publishers' types whose messages are not taken, as text; empty if there are none."""
-        # Before the first look, each that could be.
+        """Return the publishers' types that this is not subscribed to, comma-separated."""
+        # Before the first look, all that it may subscribe to.
         taken = {self._kind} if self._kind else self._wanted
         return ", ".join(sorted({info.topic_type for info in self._publishers()} - taken))
 

@@ -1,4 +1,4 @@
-"""The first half of the node: what it subscribes to, and how that becomes windows."""
+"""The subscriptions of the node, and how their messages become windows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..noise_filter import make_noise_filter
 from ..window_maker import WindowMaker
 from ..windows import Window
 from ..wire.event_packet import PacketCounts
-from ..wire.ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage
+from ..wire.ros_types import EVENT_ARRAY, EVENT_TYPES, EmptyMessageError, EventMessage
 from .event_topic import EventTopic, deserialize
 from .health import Counts, Warnings
 from .images import load_camera_info
@@ -30,16 +30,16 @@ from .parameters import INFO_TOPIC, Settings
 from .sync_topic import SyncTopic
 
 IDLE_STEP_S = 0.05
-# Stamps further from their messages' headers than this are of another clock.
+# Event times further from their message's header stamp than this are from another clock.
 CLOCK_OFFSET_S = 1.0
 
 
 class Pace:
     """Estimates how fast event time passes: 1 with a camera, less in slow playback."""
 
-    # Slower playback than this is taken for silence, sooner or later.
+    # Slower playback ends windows by idle_timeout.
     SLOWEST = 1 / 40
-    # Of a stream with a single message so far.
+    # After a single message.
     UNKNOWN = 1 / 10
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Inputs:
         lock: held while windows are made or changed.
 
     Attributes:
-        camera_info: the latest; None if there is none.
+        camera_info: the latest one received or that of camera_info_url, or None.
         clock_offset_s: how far the messages' stamps are ahead of their events' times.
 
     Raises:
@@ -107,12 +107,12 @@ class Inputs:
 
     @property
     def subscribed(self) -> bool:
-        """Whether events are subscribed to now."""
+        """Whether the node is subscribed to events now."""
         return self._events is not None
 
     @property
     def joined_late(self) -> bool:
-        """Whether the publisher had sent messages before the first that came in."""
+        """Whether the publisher had sent messages before the first one received."""
         return self._events is not None and self._events.joined_late is not False
 
     @property
@@ -135,7 +135,7 @@ class Inputs:
 
     @property
     def refusal(self) -> str:
-        """Why the events cannot be subscribed to; empty if they can, or if that was not tried yet."""
+        """Why subscribing to the events failed; empty if it succeeded or was not tried yet."""
         return self._events.refusal if self._events else self._refusal
 
     @property
@@ -145,16 +145,16 @@ class Inputs:
 
     @property
     def silent(self) -> bool:
-        """Whether no message has come for an unusual time."""
+        """Whether no message has arrived for an unusually long time."""
         silence = time.monotonic() - self._last_message
         return self._counts.messages == 0 or silence > max(1.0, self.idle_timeout)
 
     def other_types(self) -> str:
-        """Return the types on the events' topic that are not supported, as text; empty if there are none."""
+        """Return the unsupported types on the events topic, comma-separated."""
         return self._events.other_types() if self._events else ""
 
     def subscribe(self) -> None:
-        """Subscribe to the events and what belongs to them. CistaError if that is not possible."""
+        """Subscribe to the events, their camera_info and, with windows=sync, the stamps. CistaError if that fails."""
         with self._lock:
             self._last_message = time.monotonic()
             types = self._settings.events_type, self._settings.event_time
@@ -177,7 +177,7 @@ class Inputs:
             self.sync.enable(self._settings.windows == "sync")
 
     def unsubscribe(self) -> None:
-        """Unsubscribe, and forget the camera_info that came in."""
+        """Unsubscribe, and discard the received camera_info."""
         with self._lock:
             if self._events:
                 self._events.destroy()
@@ -204,7 +204,7 @@ class Inputs:
                 self._hand_on(self._windows.restart())
 
     def adjust(self, settings: Settings) -> None:
-        """Apply other settings. CalibrationError if camera_info_url cannot be read: nothing has changed then."""
+        """Apply new settings. If camera_info_url cannot be read, raise CalibrationError and change nothing."""
         with self._lock:
             old = self._settings
             if settings.camera_info_url != old.camera_info_url:
@@ -219,13 +219,13 @@ class Inputs:
                     self._hand_on(self._windows.recut(settings.windower(*size, self.sync.stamps)))
             if settings.filter_choice != old.filter_choice:
                 self._hand_on(self.end_stream())
-            # Only now: the open window may have ended at a stamp.
+            # Last, because disabling discards the stamps, and the open window may have ended at one.
             self.sync.enable(self.subscribed and settings.windows == "sync")
 
     def flush_if_idle(self) -> None:
-        """Close the open window if no message has come for `idle_timeout`. To be called every IDLE_STEP_S.
+        """Close the open window if no message has arrived for `idle_timeout`. To be called every IDLE_STEP_S.
 
-        It counts its calls instead of reading the clock: while the thread was busy, messages may have come that wait.
+        It counts its calls instead of reading the clock, because messages may be waiting while the thread is busy.
         """
         with self._lock:
             idle = self._counts.messages == self._seen
@@ -237,7 +237,7 @@ class Inputs:
 
     def _on_events(self, data: bytes) -> None:
         with self._lock:
-            if self._events:  # else this message came before, and waited for, the end of the subscription
+            if self._events:  # else unsubscribed while this message waited for the lock
                 self._take(self._events, data)
 
     def _take(self, topic: EventTopic, data: bytes) -> None:
@@ -246,6 +246,8 @@ class Inputs:
         packets = replace(self._counts.packets)
         try:
             message = topic.decode(data)
+        except EmptyMessageError:
+            return
         except DecodeError as error:
             self._counts.malformed_messages += 1
             self._warnings.add("malformed", f"Skipped a message on {self.topic_name}: {error}")

@@ -20,6 +20,7 @@ from ..events import binned, concatenate, in_order, inside
 from ..util.atomic import write_text, write_whole
 from ..util.drawing import draw_events
 from ..wire.event_packet import PacketCounts
+from ..wire.ros_types import EmptyMessageError
 from .event_topic import EventTopic, deserialize
 from .health import MAX_WAITING_EVENTS
 from .images import to_grey
@@ -144,6 +145,8 @@ class Recorder(Node):
         assert self._subscription
         try:
             message = self._subscription.decode(data)
+        except EmptyMessageError:
+            return
         except DecodeError as error:
             self._skip("a message with events", error)
             return

@@ -1,4 +1,4 @@
-"""Bad input: counted in /diagnostics, logged, and the images go on."""
+"""Bad input is counted in /diagnostics and logged, and the node continues."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ N = len(FIRST.events)
 COUNT_AT = 4 + 8 + 4 + len("dvs\0") + 8  # encapsulation, stamp, frame_id, height and width
 
 
-def empty(height: int, width: int) -> bytes:
-    return cdr.encode(EventMessage(0, "dvs", height, width, stream()[:0]))
+def sized(height: int, width: int, events=FIRST.events[:0]) -> bytes:
+    return cdr.encode(EventMessage(0, "dvs", height, width, events))
 
 
 MALFORMED = {
@@ -28,12 +28,12 @@ MALFORMED = {
     "big-endian": (b"\0\0\0\0" + GOOD[4:], "big-endian CDR"),
     "huge": (GOOD[:COUNT_AT] + b"\xff\xff\xff\xff" + GOOD[COUNT_AT + 4 :], "declares 4294967295 events; the"),
     "trailing": (GOOD + bytes(100), " bytes follow the end of the message"),
-    "no height": (empty(0, 24), "declares a 24x0 sensor"),
-    "no width": (empty(20, 0), "declares a 0x20 sensor"),
+    "no height": (sized(0, 24, FIRST.events), "declares a 24x0 sensor"),
+    "no width": (sized(20, 0, FIRST.events), "declares a 0x20 sensor"),
 }
 WRONG_SIZE = {
-    "another size": (empty(20, 25), " on /dvs/events: its sensor has 25x20 pixels; expected 24x20"),
-    "impossible size": (empty(60_000, 60_000), "60000x60000 pixels"),
+    "another size": (sized(20, 25), " on /dvs/events: its sensor has 25x20 pixels; expected 24x20"),
+    "impossible size": (sized(60_000, 60_000), "60000x60000 pixels"),
 }
 
 
@@ -66,11 +66,22 @@ def test_a_message_that_cannot_be_used_is_counted_and_skipped(node, small_weight
 def test_a_first_message_of_an_impossible_size_does_not_decide_the_size(node):
     client, _ = node
     before = client.known()["wrong_size_messages"]
-    client.events.publish(empty(60_000, 60_000))
+    client.events.publish(sized(60_000, 60_000))
     client.send(stream())
     client.until(lambda: len(client.images) == 10)
     after = client.counts(lambda counts: counts["wrong_size_messages"] == before + 1)
     assert "60000x60000: expected at least 16x16" in after["last_error"]
+
+
+def test_messages_without_events_and_size_are_no_error_and_do_not_decide_the_size(node):
+    client, _ = node
+    before = client.known()
+    client.events.publish(sized(0, 0))
+    client.send(stream())
+    client.until(lambda: len(client.images) == 10)
+    after = client.counts(lambda counts: counts["messages"] == before["messages"] + 21)
+    for name in ("malformed_messages", "wrong_size_messages"):
+        assert after[name] == before[name]
 
 
 def test_events_outside_the_sensor_are_dropped_and_counted(node, small_weights):
