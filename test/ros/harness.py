@@ -1,7 +1,7 @@
-"""What the tests of real ROS 2 processes share: processes of ours, a client in this process, recordings and the
-images that are to come of them.
+"""What the tests of real ROS 2 processes share: child processes, a client in this process, recordings and the
+images expected from them.
 
-Every test has a ROS domain of its own on this machine only, so that several runs beside each other do not meet.
+Every test has its own ROS domain, visible on this machine only, so that parallel runs do not interfere.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def environment(domain: int, **more: str) -> dict[str, str]:
 
 
 class Process:
-    """A process of ours; what it says is in `out` and `err`."""
+    """A child process; its output is in `out` and `err`."""
 
-    # A session of its own is scheduled as a service is, beside ours and not within it (Linux's autogroups).
+    # With its own session, Linux (autogroup) schedules it like a service, independently of the tests.
     own_session = False
 
     def __init__(self, command: list[str], domain: int, **env: str) -> None:
@@ -224,7 +224,7 @@ class Client:
         return values(self.statuses[-1]) if self.statuses else self.counts()
 
     def send(self, events: np.ndarray, every_ms: int = 10, **fields) -> int:
-        """Publish events in messages of so many ms; returns how many."""
+        """Publish events in messages of `every_ms`; return the number of messages."""
         messages = cut(events, every_ms, **fields)
         for message in messages:
             self.events.publish(cdr.encode(message))
@@ -250,7 +250,7 @@ def stream(n=3000, seconds=0.2, height=H, width=W, seed=0, t0=T0) -> np.ndarray:
 
 
 def cut(events: np.ndarray, every_ms=10, height=H, width=W, frame_id="dvs") -> list[EventMessage]:
-    """A driver's messages: one for each so many ms of events."""
+    """Return the messages of a driver, each of `every_ms` of events."""
     cells = (events["t"] - events["t"][0]) // (round(every_ms * MS))
     parts = [events[cells == cell] for cell in np.unique(cells)]
     return [EventMessage(int(part["t"][-1]), frame_id, height, width, part) for part in parts]

@@ -1,4 +1,4 @@
-"""The node's life cycle: configured, activated, deactivated and cleaned up by whoever manages it."""
+"""The life cycle of the node: configure, activate, deactivate, clean up."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_weights_set_again_are_read_again_if_their_file_has_changed(client, tmp_
     assert client.set(weights=str(path))[0].successful
     client.send(stream())
     expect(client, offline(second, stream()))
-    # Not changed, so the stream goes on: its network is not reset.
+    # Unchanged, so the stream continues without a reset of the network.
     later = stream(t0=int(stream()["t"][-1]) + 15 * MS)
     assert client.set(weights=str(path))[0].successful
     client.send(later)

@@ -1,4 +1,4 @@
-"""The node's parameters: told to whoever asks, changed while it runs, refused with a reason."""
+"""The parameters of the node: described, changed at run time, rejected with a reason."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_messages_of_more_than_a_megabyte_arrive_whole_from_a_reliable_camera(no
 
 def test_a_queue_overridden_to_be_short_drops_messages_and_counts_them(client, small_weights):
     process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", f"{OVERRIDE}depth:=2")
-    # What came before the first message that arrives, nobody can tell.
+    # Losses before the first message that arrives cannot be detected.
     first = client.send(stream()[:10])
     client.counts(lambda counts: counts["messages"] == first)
     n = first + client.send(stream(20_000), 0.1)

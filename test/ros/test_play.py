@@ -36,7 +36,7 @@ class Listener:
         client.node.create_subscription(
             CameraInfo, "/dvs/camera_info", lambda data: self.infos.append(cdr.decode(CAMERA_INFO, data)), qos, raw=True
         )
-        # Last: whoever knows of this one knows of those before it.
+        # Last: a node that has discovered this one has discovered those before it.
         client.node.create_subscription(EventArray, "/dvs/events", self._on_events, qos, raw=True)
 
     def _on_events(self, data):
