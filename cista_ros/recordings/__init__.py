@@ -37,8 +37,7 @@ def open_recording(
     """
     path = Path(path)
     if not path.exists():
-        names = ", ".join(format.name for format in FORMATS)
-        raise RecordingError(f"{path}: no such file or folder; expected {names}")
+        raise RecordingError(f"{path}: no such file or folder")
     options = ReadOptions(events_topic, frames_topic, event_time, time_unit, columns)
     recording = find_format(path).open(path, options)
     if time_offset:

@@ -1,4 +1,4 @@
-"""Formats are told apart by content; errors list what can be read."""
+"""Formats are detected by content."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 from recordings.makers import event_messages, random_events, with_topics, write_any, write_bag
 
 from cista_ros.errors import RecordingError
-from cista_ros.recordings import FORMATS, open_recording
+from cista_ros.recordings import open_recording
 
 
 def error_of(path):
@@ -17,10 +17,8 @@ def error_of(path):
 
 
 @pytest.mark.parametrize("name", ["a.bag", "folder", "a.zip", "a.mcap"])
-def test_a_missing_path_is_an_error_that_lists_the_formats(tmp_path, name):
-    error = error_of(tmp_path / name)
-    assert error.startswith("no such file or folder")
-    assert all(format.name in error for format in FORMATS)
+def test_a_missing_path_is_an_error(tmp_path, name):
+    assert error_of(tmp_path / name) == "no such file or folder"
 
 
 @pytest.mark.parametrize(
