@@ -31,17 +31,21 @@ LAYOUT = Layout(
 _LONGEST_US = 1 << 24
 
 
-class LibcaerDecoder:
-    """Decodes `libcaer`."""
+class StatelessDecoder:
+    """What decoders of self-contained packets without triggers have in common."""
 
     unplaced_events = unknown_words = 0
 
     def lose(self) -> None:
-        """No-op: packets are self-contained, so a lost packet does not affect the next."""
+        """Do nothing: a lost packet does not affect the next."""
 
     def take_triggers(self) -> np.ndarray:
-        """Return none: the encoding has no triggers."""
+        """Return no triggers."""
         return NO_TRIGGERS
+
+
+class LibcaerDecoder(StatelessDecoder):
+    """Decodes `libcaer`."""
 
     def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
         """Return the events (N,) of a packet's bytes (uint8), in sensor time."""
@@ -83,18 +87,8 @@ class LibcaerEncoder:
         return (pairs | np.uint64(1)).astype("<u8").tobytes(), time_base
 
 
-class LibcaerCmpDecoder:
+class LibcaerCmpDecoder(StatelessDecoder):
     """Decodes `libcaer_cmp`, and counts as WordDecoder does."""
-
-    def __init__(self) -> None:
-        self.unplaced_events = self.unknown_words = 0
-
-    def lose(self) -> None:
-        """No-op: packets are self-contained, so a lost packet does not affect the next."""
-
-    def take_triggers(self) -> np.ndarray:
-        """Return none: the encoding has no triggers."""
-        return NO_TRIGGERS
 
     def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
         """Return the events (N,) of a packet's bytes (uint8), in sensor time."""

@@ -8,21 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..events import EVENT_DTYPE, NO_TRIGGERS
-from .libcaer import since_first
+from .libcaer import StatelessDecoder, since_first
 from .word_stream import as_words
 
 
-class MonoDecoder:
+class MonoDecoder(StatelessDecoder):
     """Decodes `mono`."""
-
-    unplaced_events = unknown_words = 0
-
-    def lose(self) -> None:
-        """No-op: packets are self-contained, so a lost packet does not affect the next."""
-
-    def take_triggers(self) -> np.ndarray:
-        """Return none: the encoding has no triggers."""
-        return NO_TRIGGERS
 
     def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
         """Return the events (N,) of a packet's bytes (uint8), in sensor time."""
