@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import IO
 
 import numpy as np
@@ -37,8 +36,6 @@ MAX_SECONDS = np.iinfo(np.int64).max // NS - 1
 _POWERS_OF_TEN = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
 _FEWEST_PER_SECOND = 100  # an event camera reports more events than this
 _IN_ORDER = 0.9  # of the lines, by their time
-_BLOCK = 1 << 14  # events formatted at once
-_THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
 
 
 @dataclass(frozen=True)
@@ -359,46 +356,3 @@ class _Fields:
         if not np.isfinite(values).all():
             raise DecodeError("not a finite number")
         return values
-
-
-def format_events(events: np.ndarray) -> Iterator[bytes]:
-    """Yield events (N,) as lines of text, in blocks; `parse` is the inverse. Raises ValueError for a time below 0."""
-    for at in range(0, len(events), _BLOCK):
-        block = events[at : at + _BLOCK]
-        t = block["t"]
-        if t.min() < 0:
-            raise ValueError("a time before 0, which text cannot hold")
-        columns = [_seconds(t // NS), _fixed(b".", len(t)), *_three_digit_groups(t % NS)]
-        for name in "xy":
-            columns += [_fixed(b" ", len(t)), _coordinates()[block[name]]]
-        columns += [_fixed(b" ", len(t)), (block["p"] + np.uint8(ord("0")))[:, None], _fixed(b"\n", len(t))]
-        text = np.concatenate(columns, 1)
-        yield text[text != 0].tobytes()
-
-
-def _fixed(char: bytes, count: int) -> np.ndarray:
-    return np.full((count, 1), ord(char), np.uint8)
-
-
-def _seconds(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Return their digits, after zero bytes; few differ in a block."""
-    values, which = np.unique(seconds, return_inverse=True)
-    return _right_aligned(values.tolist())[which]
-
-
-def _three_digit_groups(numbers: npt.NDArray[np.int64]) -> list[np.ndarray]:
-    """Return the nine digits of numbers below 1e9."""
-    millions, rest = np.divmod(numbers.astype(np.uint32), np.uint32(1_000_000))
-    return [_THREE_DIGITS[group] for group in (millions, *np.divmod(rest, np.uint32(1000)))]
-
-
-@cache
-def _coordinates() -> npt.NDArray[np.uint8]:
-    """Return the digits of each uint16 (65536, 5), after zero bytes."""
-    return _right_aligned(range(1 << 16))
-
-
-def _right_aligned(numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Return the digits of ascending numbers (N,) as (N, digits of the last), after zero bytes."""
-    digits = len(str(numbers[-1]))
-    return np.frombuffer(b"".join((b"%d" % n).rjust(digits, b"\0") for n in numbers), np.uint8).reshape(-1, digits)

@@ -7,13 +7,15 @@ import sqlite3
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -31,7 +33,6 @@ from ..wire.ros_types import (
     PacketMessage,
 )
 from .event_file import EVENTS_TOPIC, FRAMES_TOPIC
-from .event_text import format_events
 from .recording import RecordingWriter
 from .text import CAMERA_INFO_TOPIC, SIZE_FILE
 
@@ -44,6 +45,8 @@ ECD_TOPICS: Mapping[type, str] = {
     ImageMessage: FRAMES_TOPIC,
     CameraInfoMessage: CAMERA_INFO_TOPIC,
 }
+_BLOCK = 1 << 14  # events formatted at once
+_THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
 _EVENT_MSGS = {
     "dvs_msgs/msg/Event": "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity",
     EVENT_ARRAY: "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events",
@@ -196,3 +199,49 @@ def _zipped(path: Path) -> Iterator[_EcdText]:
         with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for file in sorted(Path(folder).rglob("*")):
                 archive.write(file, file.relative_to(folder))
+
+
+def format_events(events: np.ndarray) -> Iterator[bytes]:
+    """Yield events (N,) as lines of text, in blocks; `event_text.parse` is the inverse.
+
+    Raises ValueError for a time below 0.
+    """
+    for at in range(0, len(events), _BLOCK):
+        block = events[at : at + _BLOCK]
+        t = block["t"]
+        if t.min() < 0:
+            raise ValueError("a time before 0, which text cannot hold")
+        columns = [_seconds(t // NS), _fixed(b".", len(t)), *_three_digit_groups(t % NS)]
+        for name in "xy":
+            columns += [_fixed(b" ", len(t)), _coordinates()[block[name]]]
+        columns += [_fixed(b" ", len(t)), (block["p"] + np.uint8(ord("0")))[:, None], _fixed(b"\n", len(t))]
+        text = np.concatenate(columns, 1)
+        yield text[text != 0].tobytes()
+
+
+def _fixed(char: bytes, count: int) -> np.ndarray:
+    return np.full((count, 1), ord(char), np.uint8)
+
+
+def _seconds(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return their digits, after zero bytes; few differ in a block."""
+    values, which = np.unique(seconds, return_inverse=True)
+    return _right_aligned(values.tolist())[which]
+
+
+def _three_digit_groups(numbers: npt.NDArray[np.int64]) -> list[np.ndarray]:
+    """Return the nine digits of numbers below 1e9."""
+    millions, rest = np.divmod(numbers.astype(np.uint32), np.uint32(1_000_000))
+    return [_THREE_DIGITS[group] for group in (millions, *np.divmod(rest, np.uint32(1000)))]
+
+
+@cache
+def _coordinates() -> npt.NDArray[np.uint8]:
+    """Return the digits of each uint16 (65536, 5), after zero bytes."""
+    return _right_aligned(range(1 << 16))
+
+
+def _right_aligned(numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """Return the digits of ascending numbers (N,) as (N, digits of the last), after zero bytes."""
+    digits = len(str(numbers[-1]))
+    return np.frombuffer(b"".join((b"%d" % n).rjust(digits, b"\0") for n in numbers), np.uint8).reshape(-1, digits)

@@ -10,7 +10,8 @@ from makers import NS, random_events, text_of
 
 from cista_ros.errors import DecodeError
 from cista_ros.events import EVENT_DTYPE, concatenate, make_events
-from cista_ros.recordings.event_text import Layout, detect_layout, format_events, parse, read_blocks
+from cista_ros.recordings.event_text import Layout, detect_layout, parse, read_blocks
+from cista_ros.recordings.write import format_events
 
 lines = st.lists(
     st.tuples(st.integers(0, 9_223_372_034), st.text("0123456789", min_size=1, max_size=12),

@@ -19,7 +19,8 @@ from source import Source, patched
 from cista_ros.errors import DecodeError, RecordingError
 from cista_ros.events import NS
 from cista_ros.recordings import open_recording
-from cista_ros.recordings.event_text import format_events, parse, read_blocks
+from cista_ros.recordings.event_text import parse, read_blocks
+from cista_ros.recordings.write import format_events
 from cista_ros.wire.ros_types import EventMessage
 
 MODULES = (
