@@ -33,6 +33,7 @@ _LONGEST_BLANK = 1 << 20  # bytes between two events; a zip of blanks unpacks wi
 _MOST_DIGITS = 18
 _MAX_COORDINATE = 2**16 - 1
 MAX_SECONDS = np.iinfo(np.int64).max // NS - 1
+_REGULAR = np.frombuffer(b".   \n", np.uint8)  # what is not a digit in "s.f x y p"
 _POWERS_OF_TEN = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
 _FEWEST_PER_SECOND = 100  # an event camera reports more events than this
 _IN_ORDER = 0.9  # of the lines, by their time
@@ -245,13 +246,20 @@ def _parse(text: bytes, layout: Layout) -> np.ndarray:
     counts = fields.counts
     if counts.any() and counts[counts > 0].min() < len(layout.columns):
         raise DecodeError("a line has too few fields")
-    first = (np.cumsum(counts) - counts)[counts > 0]
-    at = {name: first + layout.columns.index(name) for name in "txyp"}
+    at: dict[str, _Index]
+    if (width := int(counts.max(initial=0))) and (counts == width).all():  # slices are faster than indexes
+        at = {name: slice(layout.columns.index(name), None, width) for name in "txyp"}
+    else:
+        first = (np.cumsum(counts) - counts)[counts > 0]
+        at = {name: first + layout.columns.index(name) for name in "txyp"}
     x, y = fields.integers(at["x"]), fields.integers(at["y"])
     p = fields.integers(at["p"], signed=True)
     if (np.maximum(x, y) > _MAX_COORDINATE).any() or (np.abs(p) > 1).any():
         raise DecodeError("a coordinate or a polarity is too large")
     return make_events(x, y, fields.decimals(at["t"], UNITS[layout.unit]), p > 0)
+
+
+_Index = slice | np.ndarray  # of fields
 
 
 class _Fields:
@@ -265,6 +273,8 @@ class _Fields:
         self._chars, self._digits = chars, chars - np.uint8(48)  # what is not a digit becomes larger than 9
         stops = np.flatnonzero(self._digits > 9)
         kinds = chars[stops]
+        if self._set_regular(stops, kinds):
+            return
         is_blank = (kinds == 32) | (kinds == 10)
         blanks = stops[is_blank]
         if len(chars) and (not len(blanks) or blanks[-1] != len(chars) - 1):
@@ -286,7 +296,24 @@ class _Fields:
             is_dot[is_dot] = self._dot[owner[is_dot]] == dots
             self._odd[owner[~is_dot]] = True
 
-    def integers(self, at: np.ndarray, signed: bool = False) -> npt.NDArray[np.int64]:
+    def _set_regular(self, stops: np.ndarray, kinds: np.ndarray) -> bool:
+        """Set the fields if every line is exactly "s.f x y p" (a fast path); return whether."""
+        if not len(stops) or len(stops) % 5 or stops[-1] != len(self._chars) - 1:
+            return False
+        if not (kinds.reshape(-1, 5) == _REGULAR).all():
+            return False
+        ends = stops.reshape(-1, 5)
+        end = np.ascontiguousarray(ends[:, 1:]).reshape(-1)
+        begin = np.concatenate(([0], end[:-1] + 1))
+        if (begin == end).any():
+            return False
+        self._begin, self._end, self._dot = begin, end, end.copy()
+        self._dot[::4] = ends[:, 0]
+        self._odd = np.zeros(len(end), np.bool_)
+        self.counts = np.full(len(ends), 4)
+        return True
+
+    def integers(self, at: _Index, signed: bool = False) -> npt.NDArray[np.int64]:
         """Return the whole numbers in fields (N,)."""
         if not self._odd[at].any() and (self._dot[at] == self._end[at]).all():
             return self._whole(at)
@@ -296,35 +323,37 @@ class _Fields:
             raise DecodeError("not a whole number")
         return values.astype(np.int64)
 
-    def decimals(self, at: np.ndarray, unit: int) -> npt.NDArray[np.int64]:
+    def decimals(self, at: _Index, unit: int) -> npt.NDArray[np.int64]:
         """Return the times in fields (N,) of this unit (ns) as whole nanoseconds."""
         odd = self._odd[at]
-        values = np.empty(len(at), np.int64)
-        if odd.any():
+        plain = at
+        if has_odd := bool(odd.any()):
+            at = np.arange(len(self._odd))[at]
+            plain = at[~odd]
+            values = np.empty(len(at), np.int64)
             floats = self._floats(at[odd]) * unit
             if (floats < 0).any() or (floats >= MAX_SECONDS * NS).any():
                 raise DecodeError("a time is out of range")
             values[odd] = np.rint(floats)
-        plain = at[~odd] if odd.any() else at
         whole = self._whole(plain)
         if (whole > MAX_SECONDS * (NS // unit)).any():
             raise DecodeError("a time is out of range")
         places = len(str(unit)) - 1
         plain_values = whole * unit + self._fraction(plain, places)
-        if odd.any():
+        if has_odd:
             values[~odd] = plain_values
             return values
         return plain_values
 
-    def _whole(self, at: np.ndarray) -> npt.NDArray[np.int64]:
+    def _whole(self, at: _Index) -> npt.NDArray[np.int64]:
         """Return the digits before the dot as a number; at least one digit must be there."""
         stop = self._dot[at]
         length = stop - self._begin[at]
-        if len(at) and (length.min() < 1 or length.max() > _MOST_DIGITS + 1):
+        if len(stop) and (length.min() < 1 or length.max() > _MOST_DIGITS + 1):
             raise DecodeError("a number without digits, or with too many")
         return self._sum(stop - 1, length, -1, 0)
 
-    def _fraction(self, at: np.ndarray, places: int) -> npt.NDArray[np.int64]:
+    def _fraction(self, at: _Index, places: int) -> npt.NDArray[np.int64]:
         """Return the first decimals, in units of the last of these places."""
         begin = self._dot[at] + 1
         length = np.clip(self._end[at] - begin, 0, places)
@@ -340,7 +369,7 @@ class _Fields:
             values += digit if place < always else np.where(place < length, digit, 0)
         return values
 
-    def _floats(self, at: np.ndarray) -> npt.NDArray[np.float64]:
+    def _floats(self, at: _Index) -> npt.NDArray[np.float64]:
         """Return numbers in any notation."""
         begin, length = self._begin[at], self._end[at] - self._begin[at]
         widest = int(length.max(initial=1))

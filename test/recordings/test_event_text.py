@@ -31,6 +31,7 @@ def by_hand(rows):
 def test_parses_what_python_integers_parse(rows):
     text = "".join(f"{s}.{decimals} {x} {y} {p}\n" for s, decimals, x, y, p in rows).encode()
     np.testing.assert_array_equal(parse(text), by_hand(rows))
+    np.testing.assert_array_equal(parse(text.replace(b" ", b"  ")), by_hand(rows))  # not by the fast path
 
 
 @given(lines, st.integers(1, 64), st.booleans())
