@@ -40,6 +40,8 @@ def test_code_and_configuration_name_pages_that_exist() -> None:
 def test_the_python_code_of_the_readme_prints_images_of_the_sample() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) == 3
+    dtype = re.search(r"(\w+) image \(H, W\) in \[0, 1\]", code)[1]
+    code += f"    assert str(frame.shown.dtype) == '{dtype}' and 0 <= frame.shown.min() <= frame.shown.max() <= 1\n"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
