@@ -4,10 +4,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from cista_ros.errors import RecordingError
 from cista_ros.events import make_events
+from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr, ros1
 from cista_ros.wire.ros_types import KINDS, CameraInfoMessage, EventMessage, ImageMessage
 
@@ -121,3 +124,15 @@ def write_any(folder, kind, events, images=()):
         return text if kind == "text" else write_zip(folder / "text.zip", text, below="sequence/")
     rows = with_topics(event_messages(events), images)
     return write_bag(folder / ("bag.bag" if kind == "ros1" else "bag"), rows, kind)
+
+
+def error_of(path, *, read=False, **topics):
+    """The error, without the path, of opening a recording, or of reading it."""
+    with pytest.raises(RecordingError) as caught:
+        recording = open_recording(path, **topics)
+        with recording:
+            assert read, "expected an error on opening"
+            list(recording.read())
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    return message.removeprefix(f"{path}: ")

@@ -4,16 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from recordings.makers import event_messages, random_events, with_topics, write_any, write_bag
+from recordings.makers import error_of, event_messages, random_events, with_topics, write_any, write_bag
 
-from cista_ros.errors import RecordingError
 from cista_ros.recordings import open_recording
-
-
-def error_of(path):
-    with pytest.raises(RecordingError) as caught:
-        open_recording(path)
-    return str(caught.value).removeprefix(f"{path}: ")
 
 
 @pytest.mark.parametrize("name", ["a.bag", "folder", "a.zip", "a.mcap"])

@@ -24,6 +24,7 @@ from makers import (
 from cista_ros.events import concatenate
 from cista_ros.recordings import event_file, open_recording
 from cista_ros.recordings.convert import convert
+from cista_ros.wire.event_packet import PacketEncoder
 from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
 
 EVENTS, FRAMES = random_events(3000), frames(20)
@@ -175,3 +176,18 @@ def test_a_real_bag_and_its_text_hold_the_same():
         infos = [next(r.message for r in f.read() if isinstance(r.message, CameraInfoMessage)) for f in (bag, text)]
         np.testing.assert_allclose(infos[0].k, infos[1].k)
         np.testing.assert_allclose(infos[0].d, infos[1].d)
+
+
+def test_packets_that_are_missing_are_counted_while_reading(tmp_path):
+    events = random_events(900, 0)
+    events["t"] = events["t"] // 1000 * 1000
+    encoder = PacketEncoder("evt3")
+    sent = [encoder.encode(EventMessage(i, "", 18, 24, part), i) for i, part in enumerate(np.array_split(events, 9))]
+    rows = [(p.seq, "/e", p) for p in sent if p.seq not in (3, 6)]
+    with open_recording(write_bag(tmp_path / "a.bag", rows)) as recording:
+        got = events_of(recording)
+        assert recording.packet_counts.missing_packets == 2
+        assert len(got) + recording.packet_counts.unplaced_events == 700
+        assert str(recording.packet_counts).startswith("2 packets missing")
+        events_of(recording)
+        assert recording.packet_counts.missing_packets == 2, "of the last reading alone"

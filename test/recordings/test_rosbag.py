@@ -6,13 +6,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from makers import NS, T0, event_messages, frames, random_events, with_topics, write_bag
+from makers import NS, T0, error_of, event_messages, frames, random_events, with_topics, write_bag
 
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr, ros1
-from cista_ros.wire.event_packet import PacketEncoder
 from cista_ros.wire.ros_types import EVENT_ARRAY, CompressedImageMessage, EventMessage, ImageMessage
 
 KINDS = pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
@@ -26,17 +25,6 @@ def bag(tmp_path, rows, kind="ros1", **options):
 
 def events_of(recording, *span):
     return concatenate([r.message.events for r in recording.read(*span, frames=False, camera_info=False)])
-
-
-def error_of(path, *, read=False, **topics):
-    with pytest.raises(RecordingError) as caught:
-        recording = open_recording(path, **topics)
-        with recording:
-            assert read, "expected an error on opening"
-            list(recording.read())
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    return message.removeprefix(f"{path}: ")
 
 
 @pytest.mark.parametrize(
@@ -401,17 +389,3 @@ def test_a_message_with_a_stray_time_does_not_end_a_reading(tmp_path):
         assert len(events_of(recording, None, 7.0)) == sum(
             np.count_nonzero(m.events["t"] < recording.start + 7 * NS) for _, _, m in rows
         )
-
-
-def test_packets_that_are_missing_are_counted_while_reading(tmp_path):
-    events = random_events(900, 0)
-    events["t"] = events["t"] // 1000 * 1000
-    encoder = PacketEncoder("evt3")
-    sent = [encoder.encode(EventMessage(i, "", 18, 24, part), i) for i, part in enumerate(np.array_split(events, 9))]
-    with open_recording(bag(tmp_path, [(p.seq, "/e", p) for p in sent if p.seq not in (3, 6)])) as recording:
-        got = events_of(recording)
-        assert recording.packet_counts.missing_packets == 2
-        assert len(got) + recording.packet_counts.unplaced_events == 700
-        assert str(recording.packet_counts).startswith("2 packets missing")
-        events_of(recording)
-        assert recording.packet_counts.missing_packets == 2, "of the last reading alone"

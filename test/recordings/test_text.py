@@ -6,9 +6,8 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
-from makers import NS, T0, frames, random_events, text_of, write_text, write_zip
+from makers import NS, T0, error_of, frames, random_events, text_of, write_text, write_zip
 
-from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording, text
 from cista_ros.wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
@@ -26,17 +25,6 @@ def as_layout(folder, layout):
     if layout == "folder":
         return folder
     return write_zip(folder.with_suffix(".zip"), folder, below="slider_depth/" if layout == "zip_below" else "")
-
-
-def error_of(path, *, read=False, **topics):
-    with pytest.raises(RecordingError) as caught:
-        recording = open_recording(path, **topics)
-        with recording:
-            assert read, "expected an error on opening"
-            list(recording.read())
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    return message.removeprefix(f"{path}: ")
 
 
 def messages_of(path, kind):
