@@ -50,7 +50,7 @@ FramesTopicOption = Annotated[
     str | None, typer.Option(help="Frames topic, if it is not clear from the events topic.", metavar="TOPIC")
 ]
 TimeUnitOption = Annotated[
-    str | None, typer.Option(help="Time unit of text: s, ms, us or ns. Default: detected.", metavar="UNIT")
+    str | None, typer.Option(help="Time unit of text or HDF5: s, ms, us or ns. Default: detected.", metavar="UNIT")
 ]
 ColumnsOption = Annotated[
     str | None,

@@ -119,14 +119,16 @@ class Hdf5Recording(EventFile):
         source = sources[0]
         lengths = [len(column) for column in source.columns.values()] if source.columns else [len(source.dataset)]
         if len(set(lengths)) > 1:
-            raise RecordingError(f"{self.path}: x, y, t, p in {source.name} have {lengths} elements; expected as many")
+            raise RecordingError(
+                f"{self.path}: x, y, t, p in {source.name} have {lengths} elements; expected equal lengths"
+            )
         self._length = lengths[0]
         for dataset in source.columns.values() if source.columns else [source.dataset]:
             self._check_filters(dataset)
         return source
 
     def _check_filters(self, dataset: Any) -> None:
-        """Raise MissingPackageError if a dataset has a filter that is neither ours nor installed."""
+        """Raise MissingPackageError if a dataset has a filter that is neither ECF nor installed."""
         for number in _filters(dataset):
             if number == ecf.FILTER_ID or self._h5py.h5z.filter_avail(number):
                 continue

@@ -145,7 +145,7 @@ class _EcdText(RecordingWriter):
         self._folder = folder
         self._images_written = 0
         self._size: tuple[int, int] | None = None
-        self._told_size: tuple[int, int] | None = None  # by the first image
+        self._image_size: tuple[int, int] | None = None  # of the first image
 
     def __enter__(self) -> _EcdText:
         (self._folder / "images").mkdir(parents=True)
@@ -156,7 +156,7 @@ class _EcdText(RecordingWriter):
     def __exit__(self, *_: object) -> None:
         self._events.close()
         self._images.close()
-        if self._size and self._size != self._told_size:
+        if self._size and self._size != self._image_size:
             (self._folder / SIZE_FILE).write_text(f"{self._size[1]} {self._size[0]}\n")
 
     def write(self, received: int, message: Message) -> None:
@@ -166,7 +166,7 @@ class _EcdText(RecordingWriter):
         elif isinstance(message, ImageMessage):
             if message.stamp < 0:
                 raise ValueError(f"an image's stamp {message.stamp} ns lies before 1970, which images.txt cannot hold")
-            self._told_size = self._told_size or message.image.shape[:2]
+            self._image_size = self._image_size or message.image.shape[:2]
             name = f"images/frame_{self._images_written:08d}.png"
             if not cv2.imwrite(str(self._folder / name), _bgr(message)):
                 raise OSError(f"{name} could not be written")
