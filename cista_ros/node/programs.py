@@ -129,9 +129,8 @@ def record() -> None:
 
     from .recorder import Recorder
 
-    with ros_process("cista_record", None):
+    with ros_process("cista_record", None), SingleThreadedExecutor() as executor:
         recorder = Recorder(options.output)
-        executor = SingleThreadedExecutor()
         executor.add_node(recorder)
         try:
             while not (stop.is_set() or (options.idle and recorder.done(options.idle))):
