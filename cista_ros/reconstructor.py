@@ -127,7 +127,7 @@ class Reconstructor:
         device: str | torch.device = "auto",
         *,
         windows: WindowMaker | None = None,
-        tone_map: str | ToneMap = "robust",
+        tone_map: str | ToneMap = "natural",
         max_events: int | None = None,
         clip_hot_pixels: bool = False,
         runtime: str = "auto",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -36,20 +37,28 @@ def clahe(image: Image) -> Image:
 class RobustStretch:
     """Stretches between the 1st and 99th percentile, both smoothed over time to avoid flicker.
 
-    The first image after a reset sets the limits; each later one moves them by `rate` times the difference.
+    The first image after a reset sets the limits; each later one moves them by `rate` times the difference. With a
+    largest `gain`, an image that would need more keeps its mean brightness as far as both percentiles stay in [0, 1],
+    so that noise is not amplified and flat regions are neither black nor white.
     """
 
-    def __init__(self, low: float = 1, high: float = 99, rate: float = 0.2) -> None:
+    def __init__(self, low: float = 1, high: float = 99, rate: float = 0.2, gain: float = math.inf) -> None:
         self.percentiles = (low, high)
         self.rate = rate
+        self.gain = gain
         self._limits: np.ndarray | None = None
 
     def __call__(self, image: Image) -> Image:
-        limits = np.percentile(image, self.percentiles)
+        limits = np.array([*np.percentile(image, self.percentiles), image.mean()])
         if self._limits is not None:
             limits = self._limits + self.rate * (limits - self._limits)
         self._limits = limits
-        return _stretch(image, float(limits[0]), float(limits[1]))
+        low, high, mean = limits.tolist()
+        if high - low < FLAT and self.gain == math.inf:
+            return np.full_like(image, 0.5)
+        gain = min(self.gain, 1 / max(high - low, FLAT))
+        shown_low = min(max(mean - (mean - low) * gain, 0.0), 1 - (high - low) * gain)
+        return np.asarray(np.clip((image - np.float32(low)) * np.float32(gain) + np.float32(shown_low), 0, 1))
 
     def reset(self) -> None:
         """Clear the memory: the next image sets the limits."""
@@ -59,6 +68,7 @@ class RobustStretch:
 ToneMap = Callable[[Image], Image]
 TONE_MAPS: dict[str, Callable[[], ToneMap]] = {
     "none": lambda: none,
+    "natural": lambda: RobustStretch(gain=1.4),
     "stretch": lambda: stretch,
     "robust": RobustStretch,
     "equalise": lambda: equalise,

@@ -26,7 +26,7 @@ def window_maker(period_ms=10):
     return WindowMaker(EventFilter(H, W), lambda: PeriodWindows(period_ms * MS))
 
 
-def image_maker(network, tone_map="robust"):
+def image_maker(network, tone_map="natural"):
     return Reconstructor(network, H, W, "cpu", tone_map=tone_map, runtime="eager")
 
 

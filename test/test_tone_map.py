@@ -61,8 +61,23 @@ def test_robust_stretch_does_not_flicker_and_forgets_on_reset():
     np.testing.assert_allclose(tone_map(IMAGE), before, atol=1e-6)
 
 
+def test_natural_keeps_the_mean_amplifies_noise_by_1_4_at_most_and_saturates_no_flat_region():
+    noise = (0.5 + 0.01 * rng.standard_normal((60, 80))).astype(np.float32)
+    shown = make_tone_map("natural")(noise)
+    assert shown.mean() == pytest.approx(noise.mean(), abs=1e-3)
+    assert shown.std() == pytest.approx(1.4 * noise.std(), rel=1e-3)
+    walls = np.where(np.arange(80) < 40, 0.55, 0.9).astype(np.float32) * np.ones((60, 1), np.float32)
+    assert make_tone_map("natural")(walls).max() < 0.99
+    assert make_tone_map("robust")(walls).max() == 1
+
+
+def test_natural_fits_images_beyond_0_to_1():
+    shown = make_tone_map("natural")(10 * IMAGE - 3)
+    np.testing.assert_allclose(shown, RobustStretch()(IMAGE), atol=1e-5)
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"^tone map 'bright' is not one of none, stretch, robust, equalise, clahe$"):
+    with pytest.raises(ValueError, match="^tone map 'bright' is not one of none, natural, stretch, "):
         make_tone_map("bright")
 
 

@@ -48,7 +48,7 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
     message = cdr.encode(EventMessage(0, "camera", height, width, events))
     grid = torch.from_numpy(voxel_grid(events, height, width)).to(device)
     image = rng.random((height, width), np.float32)
-    tone_map = make_tone_map("robust")
+    tone_map = make_tone_map("natural")
     noise_filter = NoiseFilter(HotPixels(height, width), ActivityFilter(height, width))
     stages: dict[str, Callable[[], object]] = {
         "decode": lambda: cdr.decode(EVENT_ARRAY, message),

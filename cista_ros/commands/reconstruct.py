@@ -46,6 +46,7 @@ class ToneMapName(str, Enum):
     """The tone maps by name."""
 
     none = "none"
+    natural = "natural"
     stretch = "stretch"
     robust = "robust"
     equalise = "equalise"
@@ -101,7 +102,7 @@ def reconstruct(
         int | None,
         typer.Option(help="Split windows with more events evenly into several steps. Default: 0.35 per pixel.", min=1),
     ] = None,
-    tone_map: Annotated[ToneMapName, typer.Option(help="How to display the network's images.")] = ToneMapName.robust,
+    tone_map: Annotated[ToneMapName, typer.Option(help="How to display the network's images.")] = ToneMapName.natural,
     device: DeviceOption = "auto",
     runtime: Annotated[
         str, typer.Option(help="Runtime: auto, eager, fused, native, winograd, cuda-graph or onnx.")

@@ -137,7 +137,7 @@ class Settings:
     hot_pixel_mask: str = _parameter(
         "", "Drop the events of hot pixels: learn, or a file (an image that is not black there, or text lines x y)."
     )
-    tone_map: str = _parameter("robust", "How the network's output is shown.", TONE_MAPS)
+    tone_map: str = _parameter("natural", "How the network's output is shown.", TONE_MAPS)
     encoding: str = _parameter("mono8", "Encoding of image_raw.", ENCODERS)
     compression: str = _parameter("jpeg", "Format of image_raw/compressed; png is lossless.", COMPRESSIONS)
     jpeg_quality: int = _parameter(90, "JPEG quality of image_raw/compressed.", limits=(1, 100))

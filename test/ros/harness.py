@@ -256,7 +256,7 @@ def cut(events: np.ndarray, every_ms=10, height=H, width=W, frame_id="dvs") -> l
     return [EventMessage(int(part["t"][-1]), frame_id, height, width, part) for part in parts]
 
 
-def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(20 * MS), tone_map="robust", **options):
+def offline(network, events, height=H, width=W, windower=lambda: PeriodWindows(20 * MS), tone_map="natural", **options):
     """The pictures that the core makes of events, without ROS, by the runtime that the node chooses by default."""
     maker = WindowMaker(EventFilter(height, width), windower)
     reconstructor = Reconstructor(network, height, width, "cpu", windows=maker, tone_map=tone_map, **options)

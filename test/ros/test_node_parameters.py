@@ -31,7 +31,7 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
         assert (d.type == 2) == bool(d.integer_range)
         assert (d.type == 3) == bool(d.floating_point_range)
     choices = {d.name: d.additional_constraints for d in descriptors if d.additional_constraints}
-    assert choices["tone_map"] == "one of none, stretch, robust, equalise, clahe"
+    assert choices["tone_map"] == "one of none, natural, stretch, robust, equalise, clahe"
     chosen = {
         "events_type",
         "event_time",
@@ -97,7 +97,7 @@ def test_other_weights_begin_a_new_stream_and_lose_no_event(node, small_weights,
 
 
 REFUSED = {
-    "choice": ({"tone_map": "sepia"}, "tone_map is 'sepia'; expected one of none, stretch, robust, equalise, clahe"),
+    "choice": ({"tone_map": "sepia"}, "tone_map is 'sepia'; expected one of none, natural, stretch, robust, equalise, clahe"),
     "range": ({"period": 0.0}, "out of range Min: 0.0005, Max: 10.0, value: 0.0"),
     "nan": ({"period": float("nan")}, "out of range"),
     "integer range": ({"downscale": 0}, "Parameter downscale out of range"),
@@ -139,7 +139,7 @@ def test_bad_values_at_the_start_end_with_code_2_and_one_clear_line(small_weight
     bad = {
         ("-p", "weights:=/no/such/file"): "weights '/no/such/file': neither a file nor the name of shipped weights",
         ("-p", f"weights:={other}"): f"{other}: its keys",
-        ("-p", ok, "-p", "tone_map:=sepia"): "tone_map is 'sepia'; expected one of none, stretch, robust",
+        ("-p", ok, "-p", "tone_map:=sepia"): "tone_map is 'sepia'; expected one of none, natural, stretch, robust",
         ("-p", ok, "-p", "period:=99.0"): "Parameter period out of range Min: 0.0005, Max: 10.0, value: 99.0",
         ("-p", ok, "-p", "count:=1.5"): "parameter 'count' to '1.5' of type 'DOUBLE', expecting type 'INTEGER'",
         ("--params-file", "/no/such.yaml"): "Couldn't parse params file: '--params-file /no/such.yaml'",
