@@ -1,7 +1,8 @@
-"""`cista simulate`: images or a video clip in, a recording of events and frames out."""
+"""`cista simulate`: images, a video clip or a calibration board in, a recording of events and frames out."""
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from .options import DeviceOption, Range, range_option
 
 if TYPE_CHECKING:
+    from ..simulation.board import Lens
     from ..simulation.sequences import SimulationConfig
 
 
@@ -23,47 +25,104 @@ class Format(str, Enum):
     ecd_text = "ecd-text"
 
 
+class LensModel(str, Enum):
+    """Lens models of camera_info."""
+
+    plumb_bob = "plumb_bob"
+    rational_polynomial = "rational_polynomial"
+    equidistant = "equidistant"
+
+
 _OBJECTS, _THRESHOLD = Range(0, 30), Range(0.15, 0.4)
 
 
 def simulate(
-    source: Annotated[Path, typer.Argument(help="Folder of images, or with --video a clip with a high frame rate.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Recording to write; must not exist.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of images, or with --video a clip with a high frame rate; optional with --target."),
+    ] = None,
     format: Annotated[Format | None, typer.Option(help="Default: ros1 for *.bag, else ros2.")] = None,
     video: Annotated[bool, typer.Option("--video", help="SOURCE is a video clip, not a folder of images.")] = False,
-    seconds: Annotated[float, typer.Option(help="Length of the recording; at most that of the clip.", min=0.01)] = 5.0,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Calibration board to move before a lens, such as checkerboard:9x6:0.03, as for calibrate."),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Length of the recording; at most that of the clip. Default: 5, with --target 20.", min=0.01),
+    ] = None,
     width: Annotated[int, typer.Option(help="Sensor width; a clip keeps its own size.", min=16, max=4096)] = 240,
     height: Annotated[int, typer.Option(help="Sensor height.", min=16, max=4096)] = 180,
     fps: Annotated[float, typer.Option(help="Camera frames per second.", min=0.1)] = 25.0,
     speed: Annotated[
-        float, typer.Option(help="Speed of the fastest point in pixels per second.", min=0.1, max=2000)
-    ] = 100.0,
+        float | None,
+        typer.Option(
+            help="Speed of the fastest point in pixels per second. Default: 100, with --target half of --width.",
+            min=0.1,
+            max=2000,
+        ),
+    ] = None,
     pauses: Annotated[
         float | None, typer.Option(help="Mean seconds between pauses of the motion. Default: none.", min=0.1)
     ] = None,
     objects: Annotated[Range, range_option("Number of objects, on 240x180 pixels.")] = _OBJECTS,
     threshold: Annotated[Range, range_option("Contrast threshold.")] = _THRESHOLD,
     noise: Annotated[bool, typer.Option(help="Background activity, leak and hot pixels.")] = True,
+    intrinsics: Annotated[
+        str | None,
+        typer.Option(
+            help="With --target: FX,FY,CX,CY in pixels, or one focal length. Default: --width.", metavar="NUMBERS"
+        ),
+    ] = None,
+    distortion_model: Annotated[
+        LensModel, typer.Option(help="With --target: the lens's model, as in camera_info.")
+    ] = LensModel.plumb_bob,
+    distortion: Annotated[
+        str, typer.Option(help="With --target: coefficients, such as -0.3,0.1; the rest is 0.", metavar="NUMBERS")
+    ] = "",
     seed: Annotated[int, typer.Option(help="The same seed gives the same recording.", min=0)] = 0,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Simulate an event camera (ESIM's pixel) before a moving scene: events, frames, camera info as in ECD's bags."""
+    """Simulate an event camera (ESIM's pixel) before a moving scene: events, frames, camera info as in ECD's bags.
+
+    With --target, the true camera, poses and corners are written beside the recording, to NAME.truth.yaml.
+    """
     import torch
     from rich.console import Console
     from rich.progress import track
 
+    from ..calibration.targets import parse_target
     from ..reconstructor import choose_device
     from ..recordings.write import write_recording
+    from ..simulation.board import BoardScene
     from ..simulation.clip import ENOUGH_FPS, open_clip
-    from ..simulation.export import write_frame
+    from ..simulation.export import START_NS, write_frame
     from ..simulation.pictures import Pictures, load_pictures
     from ..simulation.recording import Drive, clip_steps, record, scene_steps
 
+    if target is None and source is None:
+        raise typer.BadParameter("expected a folder of images, a clip with --video, or --target", param_hint="SOURCE")
+    if target is None and (intrinsics or distortion):
+        raise typer.BadParameter("lenses are simulated only with --target", param_hint="--intrinsics, --distortion")
+    if target is not None and video:
+        raise typer.BadParameter("--target and --video exclude each other", param_hint="--target")
+    seconds = seconds or (5.0 if target is None else 20.0)
+    speed = speed or (100.0 if target is None else width / 2)
     chosen = choose_device(device)
     config = _config(objects, threshold, noise)
     generator = torch.Generator(chosen).manual_seed(seed)
     format = format or (Format.ros1 if output.suffix == ".bag" else Format.ros2)
-    if video:
+    pictures = Pictures(list(load_pictures(source).values()), chosen) if source and not video else None
+    scene, lens = None, None
+    if target is not None:
+        lens = _lens(intrinsics, distortion_model.value, distortion, height, width)
+        scene = BoardScene(parse_target(target), lens, (height, width), Drive(speed, pauses), generator, pictures)
+        steps = scene.steps(config.scene, seconds, fps)
+    elif pictures:
+        steps = scene_steps(pictures, config, (height, width), seconds, fps, Drive(speed, pauses), generator)
+    else:
+        assert source
         clip = open_clip(source, seconds)
         if clip.rate < ENOUGH_FPS:
             typer.echo(
@@ -72,19 +131,44 @@ def simulate(
                 err=True,
             )
         steps = clip_steps(clip.frames, config, fps)
-        total = None
-    else:
-        pictures = Pictures(list(load_pictures(source).values()), chosen)
-        steps = scene_steps(pictures, config, (height, width), seconds, fps, Drive(speed, pauses), generator)
-        total = int(seconds * fps) + 1
     console = Console(stderr=True)
-    events = frames = 0
+    events, stamps = 0, []
     with write_recording(output, format.value) as writer:
-        for frame in track(record(steps, config, generator), "simulate", total, console=console):
-            write_frame(writer, frame)
+        for frame in track(
+            record(steps, config, generator), "simulate", None if video else int(seconds * fps) + 1, console=console
+        ):
+            write_frame(writer, frame, lens)
             events += len(frame.events)
-            frames += 1
-    console.print(f"{events} events and {frames} frames in {output}")
+            stamps.append(frame.stamp)
+    console.print(f"{events} events and {len(stamps)} frames in {output}")
+    if scene:
+        truth = output.with_name(output.name.removesuffix(".bag") + ".truth.yaml")
+        scene.write_truth(truth, stamps, START_NS)
+        console.print(f"Camera, poses and corners in {truth}")
+
+
+def _lens(intrinsics: str | None, model: str, distortion: str, height: int, width: int) -> Lens:
+    """Return the lens of the options. typer.BadParameter for texts that are not numbers, BoardError for others."""
+    from ..simulation.board import COEFFICIENTS, Lens
+    from ..simulation.export import pinhole
+
+    values = _numbers(intrinsics or str(width), "--intrinsics")
+    if len(values) not in (1, 4):
+        raise typer.BadParameter(f"{intrinsics!r}: expected FX,FY,CX,CY or one focal length", param_hint="--intrinsics")
+    full = (*values * 2, *pinhole(height, width).intrinsics[2:]) if len(values) == 1 else values
+    coefficients = _numbers(distortion, "--distortion")
+    coefficients += (0.0,) * (COEFFICIENTS[model] - len(coefficients))
+    return Lens((full[0], full[1], full[2], full[3]), model, coefficients)
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(word) for word in text.split(",") if text)
+    except ValueError:
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)):
+        raise typer.BadParameter(f"{text!r}: expected numbers with commas between them", param_hint=option)
+    return values
 
 
 def _config(objects: Range, threshold: Range, noise: bool) -> SimulationConfig:

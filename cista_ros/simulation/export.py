@@ -10,6 +10,7 @@ from ..events import NS
 from ..recordings.recording import RecordingWriter
 from ..tone_map import to_mono8
 from ..wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
+from .board import Lens
 from .recording import Frame
 
 # Times are counted from here: a stamp of zero means "unknown" to much of ROS.
@@ -19,8 +20,8 @@ FRAME_ID = "dvs"
 CLOCK_NS = 1000
 
 
-def write_frame(writer: RecordingWriter, frame: Frame) -> None:
-    """Write the events since the last frame, this frame, and its camera info."""
+def write_frame(writer: RecordingWriter, frame: Frame, lens: Lens | None = None) -> None:
+    """Write the events since the last frame, this frame, and its camera info; lens: see camera_info."""
     height, width = frame.image.shape
     stamp = START_NS + frame.stamp
     if len(frame.events):
@@ -29,12 +30,17 @@ def write_frame(writer: RecordingWriter, frame: Frame) -> None:
         events["t"] -= events["t"] % CLOCK_NS
         writer.write(stamp, EventMessage(int(events["t"][-1]), FRAME_ID, height, width, events))
     writer.write(stamp, ImageMessage(stamp, FRAME_ID, "mono8", to_mono8(frame.image)))
-    writer.write(stamp, replace(camera_info(height, width), stamp=stamp))
+    writer.write(stamp, replace(camera_info(height, width, lens), stamp=stamp))
 
 
-def camera_info(height: int, width: int) -> CameraInfoMessage:
-    """A pinhole camera without distortion, its focal length as long as the image is wide (53 degrees)."""
-    f, cx, cy = float(width), (width - 1) / 2, (height - 1) / 2
-    k = np.array([f, 0, cx, 0, f, cy, 0, 0, 1])
-    p = np.array([f, 0, cx, 0, 0, f, cy, 0, 0, 0, 1, 0])
-    return CameraInfoMessage(0, FRAME_ID, height, width, "plumb_bob", np.zeros(5), k, np.eye(3).ravel(), p)
+def camera_info(height: int, width: int, lens: Lens | None = None) -> CameraInfoMessage:
+    """Return the camera info of a lens; by default of `pinhole`."""
+    lens = lens or pinhole(height, width)
+    k, p = lens.matrix, np.column_stack((lens.matrix, np.zeros(3)))
+    model, d = lens.model, np.array(lens.distortion)
+    return CameraInfoMessage(0, FRAME_ID, height, width, model, d, k.ravel(), np.eye(3).ravel(), p.ravel())
+
+
+def pinhole(height: int, width: int) -> Lens:
+    """Return a lens without distortion, its focal length as long as the image is wide (53 degrees)."""
+    return Lens((float(width), float(width), (width - 1) / 2, (height - 1) / 2))

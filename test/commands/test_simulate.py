@@ -8,12 +8,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from cista_ros.commands.main import main
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.util.video import VideoWriter
 
+BOARD = "checkerboard:5x4:0.04"
 ROOT = Path(__file__).parents[2]
 
 
@@ -96,6 +98,21 @@ def test_ranges_are_written_as_help_shows_them(tmp_path, pictures, monkeypatch, 
     assert code == 0, said
 
 
+def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, capsys):
+    options = ("--target", "checkerboard:5x4:0.04", "--seconds", 0.4, "--width", 64, "--height", 48, "--fps", 10)
+    lens = ("--intrinsics", "60,61,30,25", "--distortion-model", "equidistant", "--distortion=-0.02")
+    code, said = cista(monkeypatch, capsys, "simulate", "-o", tmp_path / "board.bag", *options, *lens)
+    assert code == 0 and "board.truth.yaml" in said, said
+    truth = yaml.safe_load((tmp_path / "board.truth.yaml").read_text())
+    assert truth["target"] == "checkerboard:5x4:0.04" and truth["camera"]["distortion_model"] == "equidistant"
+    with open_recording(tmp_path / "board.bag") as recording:
+        assert [view["stamp_ns"] for view in truth["views"]] == recording.frame_stamps().tolist()
+        messages = [r.message for r in recording.read(frames=False)]
+    info = next(message for message in messages if hasattr(message, "k"))
+    assert info.k.tolist() == [60, 0, 30, 0, 61, 25, 0, 0, 1] and info.d.tolist() == [-0.02, 0, 0, 0]
+    assert len(events_of(tmp_path / "board.bag")) > 300
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,6 +124,15 @@ def test_ranges_are_written_as_help_shows_them(tmp_path, pictures, monkeypatch, 
         (["{pictures}", "-o", "x.bag", "--threshold", "a,b"], "expected LOW,HIGH"),
         (["{pictures}", "-o", "x.bag", "--threshold", "1,2,3"], "expected LOW,HIGH"),
         (["nowhere.mp4", "--video", "-o", "x.bag"], "nowhere.mp4: no such clip"),
+        (["-o", "x.bag"], "expected a folder of images, a clip with --video, or --target"),
+        (["{pictures}", "-o", "x.bag", "--distortion", "0.1"], "only with --target"),
+        (["a.mp4", "--video", "-o", "x.bag", "--target", BOARD], "exclude each other"),
+        (["-o", "x.bag", "--target", "chess:1x1"], "target 'chess:1x1'"),
+        (["-o", "x.bag", "--target", BOARD, "--intrinsics", "1,2"], "'1,2': expected FX,FY,CX,CY"),
+        (["-o", "x.bag", "--target", BOARD, "--intrinsics", "nan"], "'nan': expected numbers"),
+        (["-o", "x.bag", "--target", BOARD, "--intrinsics=-5"], "focal lengths must be above 0"),
+        (["-o", "x.bag", "--target", BOARD, "--distortion", "1,2,3,4,5,6"], "plumb_bob has 5 distortion coeff"),
+        (["-o", "x.bag", "--target", BOARD, "--distortion=-3"], "the lens does not see pixel"),
         (["{pictures}", "-o", "x.bag", "--device", "tpu"], "device 'tpu' is not one of"),
     ],
 )
