@@ -20,6 +20,7 @@ EVENT_BYTES = np.dtype((np.void, EVENT_DTYPE.itemsize))
 # A pulse on an external input: its number, and True for a rising edge.
 TRIGGER_DTYPE = np.dtype([("t", np.int64), ("id", np.uint8), ("p", np.bool_)], align=True)
 NO_TRIGGERS = np.empty(0, TRIGGER_DTYPE)
+EDGES = "rising", "falling", "both"
 
 
 def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
@@ -28,6 +29,14 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
     events = np.zeros(t.shape, EVENT_DTYPE)
     events["t"], events["x"], events["y"], events["p"] = t, x, y, p
     return events
+
+
+def trigger_times(triggers: np.ndarray, edge: str = "rising", input: int | None = None) -> npt.NDArray[np.int64]:
+    """Return the times (M,) in ns of the triggers (N,) with an edge of EDGES, on one input or on all (None)."""
+    wanted = np.full(len(triggers), True) if edge == "both" else triggers["p"] == (edge == "rising")
+    if input is not None:
+        wanted &= triggers["id"] == input
+    return np.asarray(triggers["t"][wanted])
 
 
 def no_events() -> np.ndarray:

@@ -13,12 +13,13 @@ import torch
 
 from .errors import RecordingError
 from .event_filter import EventFilter, FilterCounts
-from .events import NS
+from .events import NS, trigger_times
 from .input_check import InputCheck
 from .networks import choose_weights, load_network
 from .noise_filter import make_noise_filter
 from .reconstructor import Frame, Reconstructor, choose_device
 from .recordings import Recording, open_recording
+from .trigger_pairs import pair
 from .window_maker import WindowMaker
 from .windows import Window, Windower, make_windower
 from .wire.ros_types import EVENT_PACKET, EventMessage, ImageMessage
@@ -47,9 +48,9 @@ def reconstruct(
         recording: a file or folder for `open_recording`, which also takes event_time and the topics; or an open
             recording, which stays open.
         weights: shipped or fetched weights by name, a file, or `auto`.
-        windows: `frames` (one window per camera frame), a kind for `make_windower` with its window_options, or a
-            function that makes a windower. Default: `frames` if the recording has frames during its events, else
-            `period`.
+        windows: `frames` (one window per camera frame), `trigger` (per pulse on an input of the event camera), a kind
+            for `make_windower`, with window_options for `choose_windows`; or a function that makes a windower. Default:
+            `frames` if the recording has frames during its events, else `period`.
         start, end: seconds since the recording's start that bound the events used.
         max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
         noise_filter, hot_pixel_mask: as for `make_noise_filter`.
@@ -171,21 +172,28 @@ def choose_windows(
     kind: str | None = None,
     start: float | None = None,
     end: float | None = None,
+    *,
+    edge: str = "rising",
+    trigger_input: int | None = None,
     **options: Any,
 ) -> tuple[str, Callable[[], Windower], str]:
     """Choose how to cut a recording into windows.
 
     Args:
-        kind: `frames`, or a kind for `make_windower`, which also takes `options`. None for `frames` if the recording
-            has frames during its events, else `period`.
-        start, end: seconds since the recording's start that bound the frames used.
+        kind: `frames`, `trigger`, or a kind for `make_windower`, which also takes `options`. None for `frames` if the
+            recording has frames during its events, else `period`. With `trigger`, if the pulses trigger the frames,
+            there is a window for each trigger with a frame, and its image has that frame's stamp.
+        start, end: seconds since the recording's start that bound the frames and triggers used.
+        edge, trigger_input: which triggers, as for `trigger_times`.
     Returns:
         the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are, or
         if there are none).
     Raises:
-        RecordingError: `frames` is asked for but impossible.
+        RecordingError: `frames` or `trigger` is asked for but impossible.
     """
     note = ""
+    if kind == "trigger":
+        return _trigger_windows(recording, start, end, edge, trigger_input)
     if kind == "frames" or (kind is None and recording.frames_topic):
         stamps = recording.frame_stamps()
         note = _frames_elsewhere(recording, stamps)
@@ -193,6 +201,41 @@ def choose_windows(
             return "frames", partial(_stamp_windower, recording, _selected(recording, stamps, start, end, note)), ""
     kind = kind or "period"
     return kind, partial(make_windower, kind, recording.height, recording.width, **options), note
+
+
+def _trigger_windows(
+    recording: Recording, start: float | None, end: float | None, edge: str, trigger_input: int | None
+) -> tuple[str, Callable[[], Windower], str]:
+    times = find_triggers(recording, edge, trigger_input)
+    pairing = pair(times, recording.frame_stamps()) if recording.frames_topic else None
+    note, image_stamps = "", None
+    if pairing and pairing.plausible:
+        times = pairing.triggers
+        image_stamps = dict(zip(times.tolist(), pairing.frames.tolist(), strict=True))
+    elif pairing:
+        note = f"the triggers do not trigger the frames of {recording.frames_topic}: images have the triggers' times"
+    first, past = recording.span(start, end)
+    times = times[(times >= first) & (times < past)]
+    if not len(times):
+        raise RecordingError(f"{recording.path}: no triggers from {_span(start, end)}")
+    size = recording.height, recording.width
+    return "trigger", partial(make_windower, "trigger", *size, stamps=times, image_stamps=image_stamps), note
+
+
+def find_triggers(recording: Recording, edge: str, trigger_input: int | None = None) -> np.ndarray:
+    """Return the times (N,) in ns of a recording's triggers, selected as by `trigger_times`; RecordingError if none."""
+    triggers = recording.triggers()
+    times = trigger_times(triggers, edge, trigger_input)
+    if not len(times):
+        kinds, counts = np.unique(triggers[["id", "p"]], return_counts=True)
+        there = [
+            f"{n} {'rising' if kind['p'] else 'falling'} on input {kind['id']}"
+            for kind, n in zip(kinds, counts, strict=True)
+        ]
+        selected = ("" if edge == "both" else f"{edge} ") + "triggers"
+        selected += "" if trigger_input is None else f" on input {trigger_input}"
+        raise RecordingError(f"{recording.path}: no {selected}; there are {', '.join(there) or 'none at all'}")
+    return times
 
 
 def _stamp_windower(recording: Recording, stamps: np.ndarray) -> Windower:

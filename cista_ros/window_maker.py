@@ -91,7 +91,8 @@ class WindowMaker:
         height, width = self.event_filter.height, self.event_filter.width
         marked = []
         for window in windows:
-            stamp = window.stamp if self._last_stamp is None else max(window.stamp, self._last_stamp + 1)
+            stamp = self._windower.image_stamps.get(window.stamp, window.stamp)
+            stamp = stamp if self._last_stamp is None else max(stamp, self._last_stamp + 1)
             marked.append(
                 replace(window, stamp=stamp, first=self._first, height=height, width=width, frame_id=self.frame_id)
             )

@@ -8,8 +8,9 @@ commands and the evaluation make the same windows from the same events. `make_wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -64,7 +65,14 @@ def split_evenly(events: np.ndarray, max_events: int) -> list[np.ndarray]:
 
 
 class Windower(ABC):
-    """Gathers events until a boundary closes the window."""
+    """Gathers events until a boundary closes the window.
+
+    Attributes:
+        image_stamps: stamps of images by those of windows, where they differ (used by the WindowMaker): a window that
+            ends at a trigger has the stamp of the frame that it triggers.
+    """
+
+    image_stamps: Mapping[int, int] = MappingProxyType({})
 
     def __init__(self) -> None:
         self._open: list[np.ndarray] = []
@@ -345,7 +353,7 @@ class SyncWindows(Windower):
         return int(np.searchsorted(events["t"], self._last_time(), "right"))
 
 
-WINDOW_KINDS = ("period", "count", "adaptive", "stamps", "sync")
+WINDOW_KINDS = ("period", "count", "adaptive", "stamps", "sync", "trigger")
 
 
 def make_windower(
@@ -359,6 +367,7 @@ def make_windower(
     shortest: float = 0.005,
     longest: float = 0.2,
     stamps: Sequence[int] | np.ndarray | SyncStamps = (),
+    image_stamps: Mapping[int, int] | None = None,
     sync_timeout: float = 1.0,
 ) -> Windower:
     """Make a windower by its kind; each kind uses only its own options.
@@ -370,8 +379,10 @@ def make_windower(
         count: events per window; None or 0 for the paper's limit, scaled with the sensor's area (`count`).
         events_per_pixel: events per pixel of the busiest area that end a window (`adaptive`).
         shortest, longest: seconds that bound a window (`adaptive`).
-        stamps: int64 nanoseconds, not decreasing (`stamps`), or the SyncStamps that stamps are added to (`sync`).
-        sync_timeout: seconds of event time that events wait for a stamp (`sync`).
+        stamps: of frames (`stamps`, `sync`) or triggers (`trigger`): all, int64 nanoseconds, not decreasing; or the
+            SyncStamps that they are added to as they arrive (`sync`, `trigger`).
+        image_stamps: see Windower (`stamps`, `sync`, `trigger`).
+        sync_timeout: seconds of event time that events wait for a stamp in SyncStamps.
     Raises:
         ValueError: unknown kind, or values out of range.
     """
@@ -381,8 +392,12 @@ def make_windower(
         return CountWindows(count or default_max_events(height, width))
     if kind == "adaptive":
         return AdaptiveWindows(height, width, events_per_pixel, round(shortest * NS), round(longest * NS))
-    if kind == "stamps" and not isinstance(stamps, SyncStamps):
-        return StampWindows(stamps)
-    if kind == "sync" and isinstance(stamps, SyncStamps):
-        return SyncWindows(stamps, round(sync_timeout * NS))
+    found: Windower | None = None
+    if kind in ("stamps", "trigger") and not isinstance(stamps, SyncStamps):
+        found = StampWindows(stamps)
+    if kind in ("sync", "trigger") and isinstance(stamps, SyncStamps):
+        found = SyncWindows(stamps, round(sync_timeout * NS))
+    if found:
+        found.image_stamps = image_stamps or found.image_stamps
+        return found
     raise ValueError(f"windows {kind!r} is not one of {', '.join(WINDOW_KINDS)}, or its stamps are of the wrong type")

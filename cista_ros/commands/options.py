@@ -16,6 +16,14 @@ class EventTime(str, Enum):
     host = "host"
 
 
+class Edge(str, Enum):
+    """Edges of triggers."""
+
+    rising = "rising"
+    falling = "falling"
+    both = "both"
+
+
 @dataclass(frozen=True)
 class Range:
     """The lowest and the highest value of an option, written LOW,HIGH."""
@@ -48,6 +56,9 @@ EventsTopicOption = Annotated[
 ]
 FramesTopicOption = Annotated[
     str | None, typer.Option(help="Frames topic, if it is not clear from the events topic.", metavar="TOPIC")
+]
+TriggerInputOption = Annotated[
+    int | None, typer.Option(help="Input of the triggers. Default: all inputs.", min=0, max=255, metavar="N")
 ]
 TimeUnitOption = Annotated[
     str | None, typer.Option(help="Time unit of text or HDF5: s, ms, us or ns. Default: detected.", metavar="UNIT")

@@ -14,12 +14,14 @@ import typer
 from .options import (
     ColumnsOption,
     DeviceOption,
+    Edge,
     EventsTopicOption,
     EventTime,
     EventTimeOption,
     FramesTopicOption,
     JsonOption,
     TimeUnitOption,
+    TriggerInputOption,
     WeightsOption,
 )
 
@@ -40,6 +42,7 @@ class WindowsBy(str, Enum):
     count = "count"  # type: ignore[assignment]  # str.count
     period = "period"
     adaptive = "adaptive"
+    trigger = "trigger"
 
 
 class ToneMapName(str, Enum):
@@ -92,6 +95,8 @@ def reconstruct(
     longest: Annotated[
         float, typer.Option(help="Longest window in seconds (--windows adaptive).", min=1e-6, max=LONGEST_S)
     ] = 0.2,
+    edge: Annotated[Edge, typer.Option(help="Edge of the pulses (--windows trigger).")] = Edge.rising,
+    trigger_input: TriggerInputOption = None,
     stamps: Annotated[
         Path | None,
         typer.Option(
@@ -177,6 +182,8 @@ def reconstruct(
         "shortest": shortest,
         "longest": longest,
         "stamps": read_stamps(stamps) if stamps else (),
+        "edge": edge.value,
+        "trigger_input": trigger_input,
     }
     console = Console(stderr=True)
     with open_recording(
@@ -315,7 +322,7 @@ def _write_frames(
             used += len(frame.events)
             first = int(frame.events["t"][0]) if first is None else first
             last = int(frame.events["t"][-1])
-            done = (frame.stamp - source.start) / NS - (start or 0)
+            done = (last - source.start) / NS - (start or 0)
             progress.update(task, completed=done, n=folder.count)
     return used, 0.0 if first is None else max(0.0, (last - first) / NS)
 

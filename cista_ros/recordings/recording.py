@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecordingError
-from ..events import NS
+from ..events import NO_TRIGGERS, NS
 from ..wire.event_packet import PacketCounts, part_of
 from ..wire.ros_types import EmptyMessageError, EventMessage, Message
 
@@ -115,6 +115,17 @@ class Recording(ABC):
         first, past = self.span(start, end)
         stamps = np.fromiter(self._frame_stamps(), np.int64)
         return stamps[(stamps >= first) & (stamps < past)]
+
+    def triggers(self, start: float | None = None, end: float | None = None) -> np.ndarray:
+        """Return the triggers (N,) of TRIGGER_DTYPE within [start, end) seconds, in order; decodes all events.
+
+        Raises:
+            RecordingError: a message cannot be read.
+        """
+        messages = (recorded.message for recorded in self.read(start, end, frames=False, camera_info=False))
+        found = [m.triggers for m in messages if isinstance(m, EventMessage) and len(m.triggers)]
+        triggers = np.concatenate(found) if found else NO_TRIGGERS
+        return triggers[np.argsort(triggers["t"], kind="stable")]
 
     @abstractmethod
     def close(self) -> None:

@@ -9,9 +9,10 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from cista_ros.errors import RecordingError
-from cista_ros.events import make_events
+from cista_ros.events import TRIGGER_DTYPE, make_events
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr, ros1
+from cista_ros.wire.event_packet import PacketEncoder
 from cista_ros.wire.ros_types import KINDS, CameraInfoMessage, EventMessage, ImageMessage
 
 NS = 10**9
@@ -86,6 +87,39 @@ def write_bag(path, rows, kind="ros1", compression=None, event_package="dvs_msgs
                 connections[topic, typename] = writer.add_connection(topic, typename, typestore=store)
             writer.write(connections[topic, typename], time, raw)
     return next(path.glob("*.mcap" if kind == "mcap_file" else "*.db3")) if kind.endswith("_file") else path
+
+
+def rig(seconds=2, fps=25, delay=12_000_000, jitter=0, drift=0.0, missed_pulses=(), missed_frames=(), seed=0):
+    """Rows of an event camera (evt3) whose input sees the pulses of a frame camera, and {trigger time: frame stamp}.
+
+    Sensor time begins at 100 ms, when the host has T0; `drift` is how much faster the host's clock is. A frame comes
+    `delay` after its pulse; the pulses last 5 ms.
+    """
+    rng = np.random.default_rng(seed)
+
+    def to_host(t):
+        return T0 + round((int(t) - NS // 10) * (1 + drift))
+
+    n = seconds * fps
+    rises = NS // 10 + 7_013_000 + np.arange(n) * (NS // fps)
+    t = NS // 10 + np.sort(rng.integers(0, seconds * 10**6, 20_000 * seconds)) * 1000
+    events = make_events(rng.integers(0, WIDTH, len(t)), rng.integers(0, HEIGHT, len(t)), t, rng.random(len(t)) < 0.5)
+    seen = np.array([rise for i, rise in enumerate(rises) if i not in missed_pulses])
+    triggers = np.zeros(2 * len(seen), TRIGGER_DTYPE)
+    triggers["t"] = np.stack([seen, seen + 5_000_000], 1).ravel()
+    triggers["p"][::2] = True
+    encoder, rows, truth = PacketEncoder("evt3"), [], {}
+    for seq, begin in enumerate(range(NS // 10, NS // 10 + seconds * NS, NS // 100)):
+        part, edges = (a[(a["t"] >= begin) & (a["t"] < begin + NS // 100)] for a in (events, triggers))
+        packet = encoder.encode(EventMessage(to_host(part["t"][0]), "dvs", HEIGHT, WIDTH, part, None, edges), seq)
+        rows.append((to_host(begin + NS // 100), "/dvs/events", packet))
+    for i, rise in enumerate(rises):
+        if i not in missed_frames:
+            stamp = to_host(rise) + delay + round(rng.normal(0, jitter) if jitter else 0)
+            image = rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+            rows.append((stamp + 3_000_000, "/dvs/image_raw", ImageMessage(stamp, "cam", "mono8", image)))
+            truth |= {int(rise): stamp} if i not in missed_pulses else {}
+    return sorted(rows, key=lambda row: row[0]), truth
 
 
 def text_of(events):

@@ -1,0 +1,187 @@
+"""Which frame was exposed by which pulse: pair triggers with the frames of a camera that they trigger.
+
+A trigger has the event camera's time, a frame the stamp that its driver gave it: later by exposure, transfer and
+scheduling, and possibly on another clock.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_TRIGGERS = 10_000  # without a frame that are kept, and pairs that are remembered
+MAX_FRAMES = 100  # that wait for their trigger
+_INTERVALS = 9  # between triggers, of which the median is the period
+_GAIN = 1 / 16  # of the residual by which the delay follows; the drift of two clocks is below 0.01 ms per frame
+_ESTIMATED = 1000  # triggers and frames that the delay is estimated from
+_MOST_DRIFT = 1e-3  # of two clocks; more is another frequency
+
+
+@dataclass
+class TriggerPairs:
+    """Pairs triggers and frames as they arrive, in any order.
+
+    A frame belongs to the trigger that is nearest to its stamp minus the delay, if it is within half a period. The
+    delay follows the pairs, as clocks drift. Nothing is paired before the second trigger, which shows the period.
+
+    Attributes:
+        delay: expected stamp minus trigger time in ns.
+        frame_stamps: the frame's stamp by trigger time, of the last MAX_TRIGGERS pairs.
+        unpaired_frames: frames that found no trigger while MAX_FRAMES later ones came.
+    """
+
+    delay: float = 0.0
+    frame_stamps: dict[int, int] = field(default_factory=dict)
+    unpaired_frames: int = 0
+    _triggers: list[int] = field(default_factory=list)  # in order
+    _frames: list[int] = field(default_factory=list)
+    _intervals: deque[int] = field(default_factory=lambda: deque(maxlen=_INTERVALS))
+    _half: float = 0.0  # a period; 0 before the second trigger
+    _last: int | None = None
+
+    def add_trigger(self, time: int) -> list[int]:
+        """Add a trigger; return the times of triggers that now have a frame."""
+        if self._last is not None and time > self._last:
+            self._intervals.append(time - self._last)
+            self._half = median(self._intervals) / 2
+        self._last = time
+        insort(self._triggers, time)
+        del self._triggers[:-MAX_TRIGGERS]
+        if len(self._intervals) < 2:
+            return self._pair(self._frames)
+        return self._pair([stamp for stamp in self._frames if abs(stamp - self.delay - time) < self._half])
+
+    def add_frame(self, stamp: int) -> list[int]:
+        """Add the stamp of a frame; return the times of triggers that now have a frame."""
+        self._frames.append(stamp)
+        found = self._pair([stamp])
+        self.unpaired_frames += max(0, len(self._frames) - MAX_FRAMES)
+        del self._frames[:-MAX_FRAMES]
+        return found
+
+    def _pair(self, stamps: list[int]) -> list[int]:
+        found: list[int] = []
+        for stamp in stamps.copy():
+            at = stamp - self.delay
+            i = bisect_left(self._triggers, at)
+            if i == len(self._triggers) or (i and at - self._triggers[i - 1] < self._triggers[i] - at):
+                i -= 1
+            if i < 0 or abs(self._triggers[i] - at) >= self._half:
+                continue
+            self._frames.remove(stamp)
+            near = self._triggers.pop(i)
+            self.delay += _GAIN * (at - near)
+            self.frame_stamps[near] = stamp
+            if len(self.frame_stamps) > MAX_TRIGGERS:
+                del self.frame_stamps[next(iter(self.frame_stamps))]
+            found.append(near)
+        return found
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs of a recording, and what they say of the rig; times in ns.
+
+    Attributes:
+        triggers, frames: trigger times and frame stamps (N,) of the pairs.
+        period: median time between triggers.
+        lone_triggers, lone_frames: those without partner between the first and the last pair.
+        other_delays: delays a whole number of periods away that fit as well; the recording cannot rule them out.
+    """
+
+    triggers: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.int64]
+    period: float
+    lone_triggers: int
+    lone_frames: int
+    other_delays: tuple[float, ...]
+
+    @property
+    def delays(self) -> npt.NDArray[np.int64]:
+        """Frame stamp minus trigger time (N,)."""
+        return self.frames - self.triggers
+
+    @property
+    def drift(self) -> float:
+        """Change of the delay per time: the least-squares slope; 0 with fewer than three pairs."""
+        if len(self.triggers) < 3:
+            return 0.0
+        t = (self.triggers - self.triggers[0]).astype(np.float64)
+        t -= t.mean()
+        return float(t @ (self.delays - self.delays[0]) / (t @ t))
+
+    @property
+    def residuals(self) -> npt.NDArray[np.float64]:
+        """Delays (N,) without their mean and drift."""
+        if not len(self.triggers):
+            return np.empty(0)
+        rest = (self.delays - self.delays[0]) - self.drift * (self.triggers - self.triggers[0])
+        return np.asarray(rest - rest.mean())
+
+    @property
+    def plausible(self) -> bool:
+        """Whether these triggers trigger these frames: most have a partner, at a delay that hardly varies."""
+        n = len(self.triggers)
+        steady = n > 1 and self.residuals.std() < self.period / 5 and abs(self.drift) < _MOST_DRIFT
+        return bool(steady and n >= 2 * min(self.lone_frames, self.lone_triggers))
+
+
+def pair(triggers: np.ndarray, frames: np.ndarray) -> Pairing:
+    """Pair trigger times (N,) with frame stamps (M,), both int64 ns.
+
+    The delay is estimated first. Several that differ by whole periods may fit as well. Then one from 0 to a period is
+    taken, as on a shared clock; between different clocks, that with the most pairs.
+    """
+    none = np.empty(0, np.int64)
+    triggers, frames = np.sort(triggers), np.sort(frames)
+    if len(triggers) < 2 or not len(frames):
+        return Pairing(none, none, 0.0, len(triggers), len(frames), ())
+    period = float(np.median(np.diff(triggers)))
+    delay, others = _estimate(triggers, frames, period)
+    pairs = TriggerPairs(delay)
+    when = np.concatenate([triggers, frames - round(delay)])
+    chosen: dict[int, int] = {}
+    for i in np.argsort(when, kind="stable").tolist():
+        is_trigger = i < len(triggers)
+        found = pairs.add_trigger(int(triggers[i])) if is_trigger else pairs.add_frame(int(frames[i - len(triggers)]))
+        chosen |= {trigger: pairs.frame_stamps[trigger] for trigger in found}
+    t, s = np.fromiter(chosen.keys(), np.int64), np.fromiter(chosen.values(), np.int64)
+    if not len(t):
+        return Pairing(none, none, period, len(triggers), len(frames), others)
+    lone_triggers = int(np.count_nonzero((triggers >= t[0]) & (triggers <= t[-1]))) - len(t)
+    lone_frames = int(np.count_nonzero((frames >= s[0]) & (frames <= s[-1]))) - len(s)
+    return Pairing(t, s, period, lone_triggers, lone_frames, others)
+
+
+def missed_pulses(triggers: np.ndarray) -> int:
+    """Return how many pulses are missing in a regular train of triggers (N,), by its gaps."""
+    steps = np.diff(triggers)
+    return int((np.rint(steps / np.median(steps)) - 1).clip(0).sum()) if len(steps) else 0
+
+
+def _estimate(triggers: np.ndarray, frames: np.ndarray, period: float) -> tuple[float, tuple[float, ...]]:
+    """Return the delay and others that are as good: where the differences of all pairs gather."""
+    first, last = max(triggers[0], frames[0]) - period, min(triggers[-1], frames[-1]) + period
+    if first < last:  # one clock
+        triggers = triggers[(triggers >= first) & (triggers <= last)]
+        frames = frames[(frames >= first) & (frames <= last)]
+    origin = int(frames[0]) - int(triggers[0])
+    pairs = np.subtract.outer(frames[:_ESTIMATED] - frames[0], triggers[:_ESTIMATED] - triggers[0])
+    differences = np.sort(pairs, axis=None)
+    counts = np.searchsorted(differences, differences + period / 2, "right") - np.arange(len(differences))
+    best = int(counts.max())
+    enough = best - max(2, best // 50)
+    delays: list[tuple[int, float]] = []
+    while (count := int(counts.max())) >= max(enough, 1):
+        at = int(counts.argmax())
+        middle = float(np.median(differences[at : at + count]))
+        delays.append((count, origin + middle))
+        counts[np.abs(differences + period / 4 - middle) < period / 2] = 0
+    usual = [delay for _, delay in delays if -period / 8 <= delay < period * 7 / 8]
+    chosen = usual[0] if usual else delays[0][1]
+    return chosen, tuple(delay for _, delay in delays if delay != chosen)
