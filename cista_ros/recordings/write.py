@@ -8,7 +8,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -64,9 +64,9 @@ def write_recording(
     metadata_version: int = 8,
     compression: str = "bz2",
 ) -> Iterator[RecordingWriter]:
-    """Open a new recording of one of FORMATS; it is whole when the context ends, and gone if that ends by an error.
+    """Open a new recording of one of FORMATS. It appears at its path when the context ends without an error.
 
-    ECD text named *.zip is zipped.
+    Until then it is in the hidden folder `.NAME.part` beside it. ECD text named *.zip is zipped.
 
     Args:
         topics: by type of message; of bags only. By default as in the Event Camera Dataset's.
@@ -80,30 +80,32 @@ def write_recording(
     path = Path(path)
     if path.exists():
         raise RecordingError(f"{path}: already exists; recordings are not overwritten")
+    folder = path.with_name(f".{path.name}.part")
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    part = folder / path.name
     try:
+        folder.mkdir()
         if format == "ecd-text":
-            with _zipped(path) if path.suffix == ".zip" else _EcdText(path) as writer:
+            with _zipped(part) if path.suffix == ".zip" else _EcdText(part) as writer:
                 yield writer
         elif format == "raw":
             from .prophesee_raw import RawWriter
 
-            with RawWriter(path) as writer:
+            with RawWriter(part) as writer:
                 yield writer
         elif format == "hdf5":
             from .hdf5 import Hdf5Writer
 
-            with Hdf5Writer(path) as writer:
+            with Hdf5Writer(part) as writer:
                 yield writer
         else:
-            with _open_bag(path, format, metadata_version, compression) as bag:
+            with _open_bag(part, format, metadata_version, compression) as bag:
                 yield _Bag(bag, topics)
-    except BaseException as error:
-        shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):
-            path.unlink()
-        if isinstance(error, OSError | sqlite3.Error | rosbag1.WriterError | rosbag2.WriterError):
-            raise RecordingError(f"{path}: could not be written ({error})") from None
-        raise
+        part.rename(path)
+    except (OSError, sqlite3.Error, rosbag1.WriterError, rosbag2.WriterError) as error:
+        raise RecordingError(f"{path}: could not be written ({error})") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _open_bag(path: Path, format: str, version: int, compression: str) -> rosbag1.Writer | rosbag2.Writer:

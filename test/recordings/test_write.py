@@ -30,9 +30,14 @@ def frames(count: int = 4) -> list[Frame]:
 @pytest.mark.parametrize("format", sorted({*FORMATS} - {*EVENTS_ONLY}))
 def test_what_is_written_is_read(tmp_path, format):
     path = tmp_path / ("made.bag" if format == "ros1" else "made")
+    left = tmp_path / f".{path.name}.part"
+    left.mkdir()
+    (left / path.name).write_bytes(b"of a killed process")
     with write_recording(path, format) as writer:
         for frame in frames():
             write_frame(writer, frame)
+        assert not path.exists(), "a process that is killed leaves no partial recording"
+    assert list(tmp_path.iterdir()) == [path]
     with open_recording(path) as recording:
         assert (recording.height, recording.width) == SIZE
         messages = [recorded.message for recorded in recording.read()]
