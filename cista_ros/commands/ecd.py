@@ -43,7 +43,7 @@ def get(
 ) -> None:
     """Download sequences. Interrupted downloads are resumed; complete files are only verified."""
     from ..recordings.ecd import choose_sequences, fetch_sequence
-    from .fetching import download_bar
+    from .progress import download_bar
 
     for sequence in choose_sequences(names):
         with download_bar(sequence.name) as progress:

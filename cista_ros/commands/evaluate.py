@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-RECORDING_SUFFIXES = (".bag", ".mcap", ".db3", ".zip", ".raw", ".hdf5", ".h5", ".aedat4", ".dat")
+from .options import JsonOption
+from .progress import DaskOption, JobsOption
 
 
 class RestClips(str, Enum):
@@ -46,10 +45,8 @@ def evaluate(
         ProtocolName, typer.Option(help="Which frames are scored, and how; real: short real clips, with a rest test.")
     ] = ProtocolName.icassp2022,
     paper: Annotated[bool, typer.Option("--paper", help="Also show the paper's published scores.")] = False,
-    jobs: Annotated[int, typer.Option(help="Number of processes on this machine.", min=1)] = 1,
-    dask: Annotated[
-        str | None, typer.Option(help="Dask scheduler whose workers do the work; all paths must be valid there.")
-    ] = None,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     sheets: Annotated[int, typer.Option(help="Frames per sequence in the contact sheet.", min=0)] = 4,
     video: Annotated[bool, typer.Option("--video", help="Also write a video of all methods side by side.")] = False,
@@ -67,7 +64,7 @@ def evaluate(
     ] = None,
     events_topic: Annotated[str | None, typer.Option(help="Events topic, if a recording has more than one.")] = None,
     frames_topic: Annotated[str | None, typer.Option(help="Frames topic, if a recording has more than one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score networks against camera frames: write tables.md, tables.tex, scores.json, scores/*/*.csv, report.html.
 
@@ -81,11 +78,13 @@ def evaluate(
     from ..evaluation.protocols import PROTOCOLS, EvaluationError
     from ..evaluation.report import Summary, as_latex, as_markdown, write_report
     from ..evaluation.report import as_json as to_json
-    from ..evaluation.run import Failure, Job, Result, run_jobs
+    from ..evaluation.run import Job, run_job
     from ..evaluation.scores import choose_scores
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
+    from ..recordings import find_recordings
     from ..util.atomic import write_text
+    from .progress import end, full_disk_explained, run_all, say
 
     choose_device(device)
     if figures:
@@ -93,22 +92,22 @@ def evaluate(
     chosen = PROTOCOLS[protocol.value]
     if paper and not chosen.name.startswith("icassp2022"):
         raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022, not of {chosen.name}")
-    sequences = _sequences(recordings)
+    sequences = find_recordings(recordings, leave_out=output)
     masks = _masks(mask or [], sequences)
     for sequence, file in masks.items():
         _check_mask(file, sequences[sequence], events_topic, frames_topic)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
     models = {method: model_of(load_network(file)) for method, file in methods.items()}
     scores = choose_scores(chosen.metrics, squeeze)
-    todo = [
-        Job(
+    todo = {
+        f"{sequence}, {method}": Job(
             recording=recording,
             sequence=sequence,
-            weights=file,
+            weights=file.absolute(),
             method=method,
             protocol=chosen.name,
             scores=scores,
-            folder=output,
+            folder=output.absolute(),
             device=device,
             pictures=None if video else sheets,
             events_topic=events_topic,
@@ -118,19 +117,12 @@ def evaluate(
         )
         for i, (sequence, recording) in enumerate(sequences.items())
         for method, file in methods.items()
-    ]
+    }
     console = Console(stderr=True)
-    with _full_disk_explained(output):
-        outcomes = {}
-        for job, outcome in run_jobs(todo, jobs, dask):
-            outcomes[job] = outcome
-            done = outcome.reason if isinstance(outcome, Failure) else f"{len(outcome.frames)} frames"
-            progress = f"[{len(outcomes)}/{len(todo)}] {job.sequence}, {job.method}: {done}"
-            console.print(progress, markup=False, highlight=False, soft_wrap=True)
-        ordered = [outcomes[job] for job in todo]
-        failures = [outcome for outcome in ordered if isinstance(outcome, Failure)]
-        results = [outcome for outcome in ordered if isinstance(outcome, Result)]
-        summary = Summary(chosen, scores, results, failures, list(sequences), models, paper)
+    with full_disk_explained(output):
+        results, failures = run_all(run_job, todo, lambda result: f"{len(result.frames)} frames", jobs, dask, console)
+        failed = {(todo[name].sequence, todo[name].method): failure.reason for name, failure in failures.items()}
+        summary = Summary(chosen, scores, list(results.values()), failed, list(sequences), models, paper)
         about = {"command": shlex.join(["cista", *sys.argv[1:]]), "machine": describe_machine(choose_device(device))}
         content = json.dumps({**about, **to_json(summary)}, indent=1) + "\n"
         write_text(output / "scores.json", content)
@@ -140,27 +132,8 @@ def evaluate(
         if figures and results:
             shown = illustrate(output, summary, sheets, video)
             write_report(output / "report.html", "Event camera reconstructions, compared", summary, shown)
-            console.print(f"Open {output / 'report.html'}", markup=False, soft_wrap=True)
-    for failure in failures:
-        console.print(f"failed: {failure.sequence}, {failure.method}: {failure.reason}", markup=False, soft_wrap=True)
-        if failure.details:
-            console.print(failure.details, markup=False, soft_wrap=True)
-    if failures:
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _full_disk_explained(folder: Path) -> Iterator[None]:
-    from ..evaluation.protocols import EvaluationError
-
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise EvaluationError(
-            f"{folder}: disk full; finished work is kept: free some space and repeat the command"
-        ) from None
+            say(console, f"Open {output / 'report.html'}")
+    end(failures, console)
 
 
 def _methods(wanted: Sequence[str]) -> dict[str, Path]:
@@ -214,38 +187,3 @@ def _check_mask(mask: Path, recording: Path, events_topic: str | None, frames_to
         open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source,
     ):
         read_mask(mask, source.height, source.width)
-
-
-def _sequences(recordings: Sequence[Path]) -> dict[str, Path]:
-    """Return name -> recording; the name is that of the file or folder, or of the link to it.
-
-    A folder that is no recording itself stands for the recordings directly inside it.
-    """
-    from ..errors import RecordingError
-
-    sequences: dict[str, Path] = {}
-    for path in recordings:
-        if not path.exists():
-            raise RecordingError(f"{path}: no such file or folder")
-        for one in _inside(path):
-            whole = Path(os.path.abspath(one))
-            name = whole.stem if one.is_file() else whole.name
-            if name in sequences:
-                raise RecordingError(f"{one}: another recording has the name {name}: {sequences[name]}")
-            sequences[name] = one
-    return sequences
-
-
-def _inside(path: Path) -> list[Path]:
-    """Return the recordings in a folder of recordings; else the path itself."""
-    from ..errors import RecordingError
-    from ..recordings import open_recording
-
-    if not path.is_dir():
-        return [path]
-    inside = sorted(one for one in path.iterdir() if one.is_dir() or one.suffix in RECORDING_SUFFIXES)
-    try:
-        open_recording(path).close()
-        return [path]
-    except RecordingError:
-        return inside or [path]

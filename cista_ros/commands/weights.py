@@ -66,7 +66,7 @@ def get(
 ) -> None:
     """Download published checkpoints; then use them as --weights NAME."""
     from ..networks.weights import PUBLISHED, cached_weights, fetch_weights
-    from .fetching import download_bar
+    from .progress import download_bar
 
     if not names:
         width = max(map(len, PUBLISHED))

@@ -19,7 +19,7 @@ from ..networks import Model
 from ..recordings.ecd import ECD_SEQUENCES
 from ..util.atomic import write_text
 from .protocols import Protocol
-from .run import Failure, Result
+from .run import Result
 from .scores import ScoreChoice, label_of, metric_of
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Summary:
     """The results of an evaluation, and what belongs in its tables.
 
     Attributes:
+        failures: (sequence, method) -> reason.
         methods: name -> what its network is.
         paper: also show the paper's published scores, which go with its own protocol only.
     """
@@ -101,7 +102,7 @@ class Summary:
     protocol: Protocol
     choice: ScoreChoice
     results: Sequence[Result]
-    failures: Sequence[Failure]
+    failures: Mapping[tuple[str, str], str]
     sequences: Sequence[str]
     methods: Mapping[str, Model]
     paper: bool = False
@@ -217,7 +218,7 @@ class Summary:
                 note = f"frames before the first event, which have no image and no score: {unscored}"
                 said.setdefault(note, []).append(sequence)
         notes += [f"{', '.join(names)}: {note}." for note, names in said.items()]
-        notes += [f"{f.sequence}, {f.method}: failed: {f.reason}." for f in self.failures]
+        notes += [f"{', '.join(names)}: failed: {reason}." for names, reason in self.failures.items()]
         done = {(r.sequence, r.method) for r in self.results}
         incomplete = [m for m in self.methods if any((row, m) not in done for row in self.rows)]
         if incomplete:
@@ -293,7 +294,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for r in summary.results
         ],
-        "failures": [{"sequence": f.sequence, "method": f.method, "reason": f.reason} for f in summary.failures],
+        "failures": [{"sequence": s, "method": m, "reason": reason} for (s, m), reason in summary.failures.items()],
         "notes": summary.notes(),
     }
 

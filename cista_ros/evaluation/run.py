@@ -1,4 +1,4 @@
-"""Jobs (one network on one recording), their results on disk, and running them in parallel.
+"""Jobs (one network on one recording) and their results on disk.
 
 A result is a CSV of frames and a JSON that describes it. It counts as finished when its JSON exists, which is written
 last; both are written atomically. A run that is started again finds what an interrupted one has finished.
@@ -6,14 +6,9 @@ last; both are written atomically. A run that is started again finds what an int
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
-import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -23,10 +18,10 @@ import cv2
 import numpy as np
 
 from .. import __version__
-from ..errors import CistaError
 from ..networks import load_network
 from ..recordings import open_recording
 from ..util.atomic import sha256_of, write_text, write_whole
+from ..util.jobs import identify
 from .pictures import PictureFolder, chosen_frames, pictures_of
 from .protocols import PROTOCOLS, EvaluationError
 from .rest import run_rest_test
@@ -71,7 +66,7 @@ class Job:
         """Return everything that the result depends on, as JSON. CistaError or OSError for missing files."""
         content = {**asdict(self), "format": FORMAT, "version": __version__}
         del content["folder"]
-        content["recording"] = _identity(self.recording)
+        content["recording"] = identify(self.recording)
         content["weights"] = sha256_of(self.weights)
         content["scores"] = [*self.scores.keys, *map(sha256_of, self.scores.squeeze or ())]
         content["mask"] = self.mask and sha256_of(self.mask)
@@ -101,19 +96,6 @@ class Result:
     pictures: list[int] = field(default_factory=list)
     rest: dict[str, dict[str, float]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that failed: the reason in one line, and details for a bug report if the input is not to blame."""
-
-    sequence: str
-    method: str
-    reason: str
-    details: str = ""
-
-
-Outcome = Result | Failure
 
 
 def result_paths(folder: Path, sequence: str, method: str) -> tuple[Path, Path]:
@@ -147,13 +129,6 @@ def read_result(folder: Path, sequence: str, method: str, settings: dict[str, An
         return Result(frames=frames, settings=settings, **content)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _identity(path: Path) -> list[Any]:
-    """Identify a recording by its files' names, sizes and times: hashing gigabytes takes longer than reading."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return [path.name, len(files), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
 def run_job(job: Job) -> Result:
@@ -233,86 +208,3 @@ def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) ->
     silent = sum(1 for _ in takewhile(lambda row: not row["events"], reversed(rows)))
     notes += [f"no events for its last {silent} frames, which are scored all the same"] if silent else []
     return "; ".join(filter(None, notes))
-
-
-def attempt(job: Job) -> Outcome:
-    """Run a job and turn errors into a Failure, so that other jobs continue. A full disk stops all."""
-    try:
-        return run_job(job)
-    except CistaError as error:
-        return Failure(job.sequence, job.method, str(error))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return Failure(job.sequence, job.method, f"{type(error).__name__}: {error}")
-    except Exception as error:  # a bug of ours or of a library
-        return Failure(job.sequence, job.method, f"{type(error).__name__}: {error}", traceback.format_exc())
-
-
-def run_jobs(jobs: Sequence[Job], processes: int = 1, dask: str | None = None) -> Iterator[tuple[Job, Outcome]]:
-    """Run all jobs and yield each outcome when it is ready, in any order.
-
-    Args:
-        processes: how many work side by side on this machine; with 1, in this process.
-        dask: address of a Dask scheduler whose workers do the jobs instead. They need this package, and the same
-            paths to recordings, weights and the output folder.
-    Raises:
-        EvaluationError: no Dask scheduler at the address.
-    """
-    if processes <= 1 and not dask:
-        yield from ((job, attempt(job)) for job in jobs)
-        return
-    with ExitStack() as stack:
-        if dask:
-            stack.enter_context(_dask_cluster(dask))
-        todo = list(jobs)
-        with suppress(*_worker_deaths(dask)):
-            for job, outcome in _side_by_side(jobs, processes, dask, "generator_unordered"):
-                todo.remove(job)
-                yield job, outcome
-        # A worker that dies (out of memory, for example) ends the whole batch: do what is left one by one. With Dask
-        # joblib's generator can also end before its last outcomes; their results are found on disk.
-        for job in todo:
-            try:
-                yield from _side_by_side([job], 2, dask, "list")
-            except _worker_deaths(dask):
-                yield job, Failure(job.sequence, job.method, "its process died (out of memory?)")
-
-
-def _side_by_side(
-    jobs: Sequence[Job], processes: int, dask: str | None, return_as: str
-) -> Iterable[tuple[Job, Outcome]]:
-    from joblib import Parallel, delayed, parallel_config
-
-    # Processes share the cores, so that they do not compete for them.
-    options = {} if dask else {"inner_max_num_threads": max(1, (os.cpu_count() or 1) // processes)}
-    with parallel_config("dask" if dask else "loky", **options):
-        work = Parallel(-1 if dask else processes, return_as=return_as, batch_size=1)
-        yield from work(delayed(_attempted)(job) for job in jobs)
-
-
-def _attempted(job: Job) -> tuple[Job, Outcome]:
-    return job, attempt(job)
-
-
-def _dask_cluster(address: str) -> Any:
-    """Connect to a Dask scheduler; a context manager."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise EvaluationError("--dask needs the package distributed: pip install distributed") from None
-    try:
-        return Client(address, timeout=10, set_as_default=True)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"--dask {address}: no Dask scheduler there ({type(error).__name__})") from None
-
-
-def _worker_deaths(dask: str | None) -> tuple[type[Exception], ...]:
-    """Return the errors that mean that a worker process died."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    if not dask:
-        return (TerminatedWorkerError,)
-    from distributed import CancelledError, KilledWorker
-
-    return (KilledWorker, CancelledError)

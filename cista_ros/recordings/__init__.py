@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..errors import RecordingError
 from ..events import NS
-from .formats import FORMATS, find_format
+from .formats import FORMATS, find_format, find_recordings
 from .recording import Item, ReadOptions, Recorded, Recording
 
-__all__ = ["FORMATS", "Item", "ReadOptions", "Recorded", "Recording", "open_recording"]
+__all__ = ["FORMATS", "Item", "ReadOptions", "Recorded", "Recording", "find_recordings", "open_recording"]
 
 
 def open_recording(

@@ -7,7 +7,8 @@ FORMATS. The module is imported when a recording of its format is opened, and on
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,13 +85,7 @@ FORMATS = (
 
 def find_format(path: Path) -> Format:
     """Return the format of an existing path; raises RecordingError if it has none of FORMATS."""
-    head = b""
-    if path.is_file():
-        try:
-            with path.open("rb") as file:
-                head = file.read(_HEAD)
-        except OSError as error:
-            raise RecordingError(f"{path}: cannot be read: {error}") from None
+    head = _head(path)
     for format in FORMATS:
         if format.detect(path, head):
             return format
@@ -99,6 +94,72 @@ def find_format(path: Path) -> Format:
             return format
     names = ", ".join(format.name for format in FORMATS)
     raise RecordingError(f"{path}: {_describe(path, head)}; expected {names}")
+
+
+def find_recordings(paths: Sequence[Path], leave_out: Path | None = None) -> dict[str, Path]:
+    """Return the absolute paths of several recordings by name, in order.
+
+    A folder that is no recording stands for the recordings in it, at any depth. A recording has the name of its file or
+    folder; names that would be the same are extended by the folders above, as in `left_events`.
+
+    Args:
+        leave_out: a folder not to search: that of the output.
+    Raises:
+        RecordingError: a path does not exist or occurs twice, or a folder contains no recording.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise RecordingError(f"{path}: no such file or folder")
+        whole = path.absolute()
+        inside = [whole] if path.is_file() or _is_recording(path) else [*_inside(whole, leave_out)]
+        if not inside:
+            raise RecordingError(f"{path}: {_describe(path, b'')}, and no recordings in it")
+        found += inside
+    if twice := [path for path, count in Counter(found).items() if count > 1]:
+        raise RecordingError(f"{twice[0]}: the recording is given twice")
+    stems = Counter((path.parent, path.stem) for path in found)
+    parts = {
+        path: (*path.parts[1:-1], path.stem if path.is_file() and stems[path.parent, path.stem] == 1 else path.name)
+        for path in found
+    }
+    depths = dict.fromkeys(found, 1)
+    while True:
+        names = {path: "_".join(parts[path][-depth:]) for path, depth in depths.items()}
+        counts = Counter(names.values())
+        same = [path for path in found if counts[names[path]] > 1 and depths[path] < len(parts[path])]
+        if not same:
+            return {name: path for path, name in names.items()}
+        depths.update((path, depths[path] + 1) for path in same)
+
+
+def _inside(folder: Path, leave_out: Path | None) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path == (leave_out and leave_out.absolute()):
+            continue
+        if _is_recording(path):
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from _inside(path, leave_out)
+
+
+def _is_recording(path: Path) -> bool:
+    """Return whether a path in a folder is a recording, damaged or not; text only if it looks like events."""
+    known = path.is_dir() or any(path.suffix.lower() in format.suffixes for format in FORMATS)
+    head = _head(path) if known else b""
+    named = (f for f in FORMATS if path.is_file() and path.suffix.lower() in f.suffixes and f.module != "text")
+    return known and (any(format.detect(path, head) for format in FORMATS) or any(named))
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file, b"" of a folder; raises RecordingError."""
+    if not path.is_file():
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error}") from None
 
 
 def _describe(path: Path, head: bytes) -> str:

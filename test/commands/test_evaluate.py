@@ -148,7 +148,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
     ("words", "text"),
     [
         (["nothing.bag"], "nothing.bag: no such file or folder"),
-        (["{a}", "{a}"], "another recording has the name made0"),
+        (["{a}", "{a}"], "made0.bag: the recording is given twice"),
         (["{a}", "--weights", ","], "--weights ',': expected a name or a file"),
         (["{a}", "--weights", "x"], "weights 'x': neither a file nor the name of shipped weights"),
         (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not downloaded yet \(run: cista weights get e2vid\)"),

@@ -17,7 +17,7 @@ import pytest
 from cista_ros.evaluation.pictures import PictureFolder
 from cista_ros.evaluation.protocols import EVREAL, ICASSP2022, REAL
 from cista_ros.evaluation.report import Summary, as_json, as_latex, as_markdown, paper_scores, write_report
-from cista_ros.evaluation.run import Failure, Result
+from cista_ros.evaluation.run import Result
 from cista_ros.evaluation.scores import ScoreChoice
 from cista_ros.evaluation.sequence import Compared
 from cista_ros.events import no_events
@@ -52,8 +52,8 @@ RESULTS = [
 NETWORKS = {"A": Model("cista-d", {"channels": 32}), "B": Model("cista", {})}
 
 
-def summary(results=RESULTS, sequences=("mine", "slider_depth"), networks=NETWORKS, failures=(), **options):
-    return Summary(ICASSP2022, ScoreChoice(KEYS), results, failures, sequences, networks, **options)
+def summary(results=RESULTS, sequences=("mine", "slider_depth"), networks=NETWORKS, failures=None, **options):
+    return Summary(ICASSP2022, ScoreChoice(KEYS), results, failures or {}, sequences, networks, **options)
 
 
 def test_means_are_weighted_by_frames():
@@ -102,7 +102,7 @@ def test_markdown_says_the_protocol_the_best_and_what_is_missing():
 
 def test_a_metric_that_is_not_available_keeps_its_column_and_gets_no_number():
     missing = ScoreChoice(KEYS, missing=(("lpips_vgg:equalised", "there is no backbone"),))
-    found = Summary(ICASSP2022, missing, RESULTS, [], ["mine", "slider_depth"], NETWORKS)
+    found = Summary(ICASSP2022, missing, RESULTS, {}, ["mine", "slider_depth"], NETWORKS)
     (table,) = (t.data for t in found.tables() if t.title.startswith("LPIPS (VGG)"))
     assert table[["A", "B"]].isna().all(axis=None)
     assert "- LPIPS (VGG), equalised was not computed: there is no backbone." in as_markdown(found)
@@ -148,14 +148,14 @@ def test_what_holds_of_several_sequences_is_said_once():
 
 
 def test_failures_are_named_and_their_means_marked():
-    found = summary(RESULTS[:3], failures=[Failure("mine", "B", "the disk was full")])
+    found = summary(RESULTS[:3], failures={("mine", "B"): "the disk was full"})
     assert "mine, B: failed: the disk was full." in found.notes()
     assert "The means of B are over fewer sequences than the others'." in found.notes()
     assert found.tables()[1].data.at["mean", "B"] == 0.5
 
 
 def test_everything_failed():
-    found = summary([], failures=[Failure("mine", "A", "no"), Failure("mine", "B", "no")])
+    found = summary([], failures={("mine", "A"): "no", ("mine", "B"): "no"})
     assert "mine, A: failed: no." in as_markdown(found) and as_latex(found)
     assert [row["frames"] for row in as_json(found)["means"]] == [0, 0]
 
@@ -193,7 +193,7 @@ def test_json_is_plain_and_whole():
 def test_the_other_protocols_have_their_own_columns():
     for protocol in (EVREAL, REAL):
         keys = tuple(key for key in protocol.metrics if "lpips" not in key)
-        assert Summary(protocol, ScoreChoice(keys), RESULTS, [], ["mine"], {"A": NETWORKS["A"]}).keys == list(keys)
+        assert Summary(protocol, ScoreChoice(keys), RESULTS, {}, ["mine"], {"A": NETWORKS["A"]}).keys == list(keys)
 
 
 def test_the_rest_test_has_a_table_of_means_over_sequences():
@@ -280,7 +280,7 @@ class Links(html.parser.HTMLParser):
 
 def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
     figure = figures.save_figure(figures.over_time(results, "s", ["mse:equalised"]), tmp_path / "plot")
-    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, [], ["s"], MODELS, paper=True)
+    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, {}, ["s"], MODELS, paper=True)
     write_report(tmp_path / "report.html", "A & B", summary, [("plot of <s>", figure)])
     text = (tmp_path / "report.html").read_text()
     page = Links()
@@ -297,7 +297,7 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(tmp_path, results):
 def test_a_sheet_too_large_for_webp_is_embedded_as_it_is(tmp_path, results, height, kind):
     sheet = tmp_path / "sheet.png"
     cv2.imwrite(str(sheet), np.zeros((height, 8, 3), np.uint8))
-    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, [], ["s"], MODELS)
+    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, {}, ["s"], MODELS)
     write_report(tmp_path / "report.html", "report", summary, [("sheet", sheet)])
     embedded = re.search(r"data:image/(\w+);base64,([^\"]+)", (tmp_path / "report.html").read_text())
     assert embedded[1] == kind
@@ -318,7 +318,7 @@ def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results)
     if not chromium:
         pytest.skip("needs the program chromium")
     figure = figures.save_figure(figures.over_time(results, "s", ["mse:equalised"]), tmp_path / "plot")
-    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, [], ["s"], MODELS, paper=True)
+    summary = Summary(ICASSP2022, ScoreChoice(KEYS), results, {}, ["s"], MODELS, paper=True)
     write_report(tmp_path / "report.html", "report", summary, [("plot", figure)])
     quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
     command = [chromium, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{word}" for word in quiet)]

@@ -31,19 +31,17 @@ from cista_ros.evaluation import run as module
 from cista_ros.evaluation.pictures import EVENTS, FRAME, pictures_of, read_picture
 from cista_ros.evaluation.protocols import REAL, EvaluationError
 from cista_ros.evaluation.run import (
-    Failure,
     Job,
     Result,
-    attempt,
     read_result,
     result_paths,
     run_job,
-    run_jobs,
     write_result,
 )
 from cista_ros.evaluation.scores import ScoreChoice, choose_scores
 from cista_ros.networks import save_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
+from cista_ros.util.jobs import Failure, JobsError, attempt, run_jobs
 from cista_ros.wire.event_packet import PacketEncoder
 
 KEYS = ScoreChoice(("mse:equalised", "ssim_7x7:equalised", "temporal:equalised"))
@@ -56,6 +54,10 @@ def job(tmp_path):
     save_network(Firenet(FirenetConfig(channels=4)), tmp_path / "net.safetensors")
     recording = write_any(tmp_path, "ros1", random_events(900), frames(12))
     return Job(recording, "made", tmp_path / "net.safetensors", "net", "icassp2022", KEYS, tmp_path / "out", "cpu")
+
+
+def run_all(jobs, **options):
+    return [(jobs[index], outcome) for index, outcome in run_jobs(run_job, jobs, **options)]
 
 
 def test_a_result_has_a_row_for_each_frame_and_pictures_of_some(job):
@@ -108,7 +110,7 @@ def test_a_failed_sequence_is_named_and_the_others_give_the_same_in_any_process(
     (tmp_path / "damaged.bag").write_bytes(b"#ROSBAG V2.0\n" + bytes(50))
     damaged = replace(job, recording=tmp_path / "damaged.bag", sequence="damaged")
     gone = replace(job, recording=tmp_path / "gone.bag", sequence="gone")
-    outcomes = {j.sequence: outcome for j, outcome in run_jobs([damaged, job, gone], processes)}
+    outcomes = {j.sequence: outcome for j, outcome in run_all([damaged, job, gone], processes=processes)}
     assert "damaged.bag: cannot be read as a bag" in outcomes["damaged"].reason and not outcomes["damaged"].details
     assert "gone.bag" in outcomes["gone"].reason
     alone = run_job(replace(job, folder=tmp_path / "alone"))
@@ -124,7 +126,7 @@ class Dying(Job):
 
 def test_processes_that_die_are_named_and_do_not_keep_the_others_from_their_work(job):
     killers = [Dying(**vars(replace(job, sequence=name))) for name in ("first", "second")]
-    outcomes = {j.sequence: outcome for j, outcome in run_jobs([*killers, job], processes=2)}
+    outcomes = {j.sequence: outcome for j, outcome in run_all([*killers, job], processes=2)}
     assert len(outcomes["made"].frames)
     assert [outcomes[name].reason for name in ("first", "second")] == 2 * ["its process died (out of memory?)"]
 
@@ -132,7 +134,7 @@ def test_processes_that_die_are_named_and_do_not_keep_the_others_from_their_work
 def test_a_failure_leaves_no_numbers_of_before(job):
     run_job(job)
     job.weights.write_bytes(b"")
-    assert isinstance(attempt(job), Failure)
+    assert isinstance(attempt(run_job, job), Failure)
     assert not result_paths(job.folder, "made", "net")[1].exists()
 
 
@@ -142,12 +144,12 @@ def test_a_full_disk_stops_everything(job, monkeypatch):
 
     monkeypatch.setattr(module, "write_result", full)
     with pytest.raises(OSError, match="No space left"):
-        list(run_jobs([job, replace(job, sequence="other")]))
+        run_all([job, replace(job, sequence="other")])
 
 
 def test_a_mistake_of_ours_is_told_in_full_and_the_others_go_on(job, monkeypatch):
     monkeypatch.setattr(module, "chosen_frames", lambda *_: 1 / 0)
-    (_, failure), (_, other) = run_jobs([job, replace(job, pictures=None)])
+    (_, failure), (_, other) = run_all([job, replace(job, pictures=None)])
     assert failure.reason == "ZeroDivisionError: division by zero" and "Traceback" in failure.details
     assert len(other.frames)
 
@@ -252,8 +254,8 @@ def test_a_dask_worker_killed_in_the_middle_costs_no_sequence_and_no_finished_wo
     jobs.append(replace(job, recording=tmp_path / "damaged.bag", sequence="damaged"))
     with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         outcomes, finished, killed = {}, {}, None
-        for done, outcome in run_jobs(jobs, dask=cluster.scheduler_address):
-            outcomes[done.sequence] = outcome
+        for index, outcome in run_jobs(run_job, jobs, dask=cluster.scheduler_address):
+            outcomes[jobs[index].sequence] = outcome
             if killed is None and isinstance(outcome, Result):
                 finished = {path: path.stat().st_mtime_ns for path in job.folder.glob("scores/*/*.json")}
                 killed = int((tmp_path / "begun.txt").read_text().splitlines()[-1].split()[1])
@@ -267,5 +269,5 @@ def test_a_dask_worker_killed_in_the_middle_costs_no_sequence_and_no_finished_wo
 
 def test_no_dask_scheduler_at_the_address_is_an_error(job):
     pytest.importorskip("distributed")
-    with pytest.raises(EvaluationError, match=r"--dask tcp://127.0.0.1:9: no Dask scheduler there"):
-        list(run_jobs([job], dask="tcp://127.0.0.1:9"))
+    with pytest.raises(JobsError, match=r"--dask tcp://127.0.0.1:9: no Dask scheduler there"):
+        run_all([job], dask="tcp://127.0.0.1:9")

@@ -1,0 +1,117 @@
+"""Progress of downloads and of commands that work on several recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..util.download import Progress
+    from ..util.jobs import Failure
+
+Job = TypeVar("Job")
+Output = TypeVar("Output")
+
+JobsOption = Annotated[int, typer.Option(help="Recordings to process at a time on this machine.", min=1)]
+DaskOption = Annotated[
+    str | None, typer.Option(help="Dask scheduler whose workers do the work; all paths must be valid there.")
+]
+
+
+@contextmanager
+def download_bar(name: str) -> Iterator[Progress]:
+    """Show a progress bar on stderr; yield a function to call with (bytes so far, bytes in total or None)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = Console(stderr=True)
+    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def recording_bar(unit: str, console: Console) -> Iterator[Callable[[float, float | None, int], None]]:
+    """Show a progress bar; yield a function to call with (seconds so far, seconds in total or None, count of units)."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn(f"{{task.fields[n]}} {unit}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task(unit, total=None, n=0)
+        yield lambda done, total, count: bar.update(task, completed=done, total=total, n=count)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, without rich's markup, colours and line breaks."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def run_all(
+    run: Callable[[Job], Output],
+    jobs: Mapping[str, Job],
+    describe: Callable[[Output], str],
+    processes: int,
+    dask: str | None,
+    console: Console,
+) -> tuple[dict[str, Output], dict[str, Failure]]:
+    """Run named jobs with a progress bar and print how each ends.
+
+    Args:
+        run, processes, dask: as for run_jobs, which also says what is raised.
+        describe: returns an output in words.
+    Returns:
+        the outputs and the failures by name, in the order of the jobs.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from ..util.jobs import Failure, run_jobs
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    outcomes: dict[int, Output | Failure] = {}
+    names = list(jobs)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(jobs))
+        for index, outcome in run_jobs(run, list(jobs.values()), processes, dask):
+            outcomes[index] = outcome
+            text = f"failed: {outcome.reason}" if isinstance(outcome, Failure) else describe(outcome)
+            say(console, f"[{len(outcomes)}/{len(jobs)}] {names[index]}: {text}")
+            bar.advance(task)
+    ordered = [(names[index], outcome) for index, outcome in sorted(outcomes.items())]
+    failures = {name: outcome for name, outcome in ordered if isinstance(outcome, Failure)}
+    return {name: outcome for name, outcome in ordered if not isinstance(outcome, Failure)}, failures
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn the OSError of a full disk into an error that says how to continue."""
+    from ..util.jobs import DISK_FULL, JobsError
+
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise JobsError(f"{folder}: disk full; finished work is kept: free some space and repeat the command") from None
+
+
+def end(failures: Mapping[str, Failure], console: Console) -> None:
+    """Name the failed jobs; exit with code 1 if there are any."""
+    for name, failure in failures.items():
+        say(console, f"failed: {name}: {failure.reason}")
+        if failure.details:
+            say(console, failure.details)
+    if failures:
+        raise typer.Exit(1)
+
+
+def as_json(summaries: Mapping[str, Any], failures: Mapping[str, Failure]) -> dict[str, Any]:
+    """Return the summaries of several recordings and the reasons of failures, by name."""
+    return {"recordings": dict(summaries), "failures": {name: failure.reason for name, failure in failures.items()}}
