@@ -83,7 +83,7 @@ setup(
         "rosbags>=0.11.9,<0.12",
         "safetensors",
         "torch",
-        "typer>=0.12.4",  # the first version that supports `X | None`
+        "typer>=0.19",  # the first version that supports Literal
     ],
     extras_require={
         # h5py: LPIPS with Keras weights. lpips is not listed: it needs torchvision, and with it another torch.

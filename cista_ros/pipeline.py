@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from .errors import RecordingError
-from .event_filter import EventFilter, FilterCounts
+from .event_filter import FilterCounts
 from .events import NS, trigger_times
 from .input_check import InputCheck
-from .networks import choose_weights, load_network
-from .noise_filter import make_noise_filter
-from .reconstructor import Frame, Reconstructor, choose_device
+from .reconstructor import Frame, Reconstructor
 from .recordings import Recording, open_recording
 from .trigger_pairs import pair
 from .window_maker import WindowMaker
@@ -33,9 +31,6 @@ def reconstruct(
     window_options: dict[str, Any] | None = None,
     start: float | None = None,
     end: float | None = None,
-    max_gap: float = 5.0,
-    noise_filter: str = "none",
-    hot_pixel_mask: str | Path = "",
     device: str | torch.device = "auto",
     event_time: str = "sensor",
     events_topic: str | None = None,
@@ -52,14 +47,10 @@ def reconstruct(
             for `make_windower`, with window_options for `choose_windows`; or a function that makes a windower. Default:
             `frames` if the recording has frames during its events, else `period`.
         start, end: seconds since the recording's start that bound the events used.
-        max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
-        noise_filter, hot_pixel_mask: as for `make_noise_filter`.
-        device, options: as for Reconstructor.
+        device, options: as for `Reconstructor.from_weights`, such as max_gap, noise_filter, tone_map and runtime.
     Raises:
         CistaError: the recording, the weights or the device cannot be used as asked.
     """
-    chosen = choose_device(device) if isinstance(device, str) else device
-    network = load_network(choose_weights(str(weights), chosen)[0])
     with ExitStack() as stack:
         if isinstance(recording, Recording):
             source = recording
@@ -69,11 +60,14 @@ def reconstruct(
             )
         if windows is None or isinstance(windows, str):
             windows = choose_windows(source, windows, start, end, **(window_options or {}))[1]
-        height, width = source.height, source.width
-        noise = make_noise_filter(height, width, noise_filter, hot_pixel_mask)
-        event_filter = EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise)
-        maker = WindowMaker(event_filter, windows)
-        reconstructor = Reconstructor(network, height, width, chosen, windows=maker, **options)
+        reconstructor = Reconstructor.from_weights(
+            weights,
+            source.height,
+            source.width,
+            device,
+            windows=windows,
+            **options,
+        )
         yield from reconstruct_recording(source, reconstructor, start, end)
 
 

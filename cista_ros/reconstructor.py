@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from .tone_map import ToneMap, make_tone_map, reset_tone_map
 from .util.threads import one_thread
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
 from .window_maker import WindowMaker
-from .windows import Window, default_max_events, make_windower, split_evenly
+from .windows import Window, Windower, default_max_events, make_windower, split_evenly
 
 # A smaller voxel grid is normalised faster by one thread than several threads take to synchronise.
 ONE_THREAD_CELLS = 1 << 20
@@ -157,7 +158,7 @@ class Reconstructor:
         width: int,
         device: str | torch.device = "auto",
         *,
-        windows: str = "period",
+        windows: str | Callable[[], Windower] = "period",
         window_options: dict[str, Any] | None = None,
         max_gap: float = 5.0,
         noise_filter: str = "none",
@@ -168,7 +169,8 @@ class Reconstructor:
 
         Args:
             height, width, device: as for Reconstructor, which also takes `options`.
-            windows, window_options: kind and options of the windows, as for `make_windower`.
+            windows, window_options: kind and options of the windows, as for `make_windower`; or a function that makes a
+                windower.
             max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
             noise_filter, hot_pixel_mask: as for `make_noise_filter`.
         Raises:
@@ -178,10 +180,10 @@ class Reconstructor:
         device = choose_device(device) if isinstance(device, str) else device
         name, _ = choose_weights(str(weights), device)
         noise = make_noise_filter(height, width, noise_filter, hot_pixel_mask)
-        maker = WindowMaker(
-            EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise),
-            partial(make_windower, windows, height, width, **(window_options or {})),
-        )
+        event_filter = EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise)
+        if isinstance(windows, str):
+            windows = partial(make_windower, windows, height, width, **(window_options or {}))
+        maker = WindowMaker(event_filter, windows)
         return cls(load_network(name), height, width, device, windows=maker, **options)
 
     def push(self, events: np.ndarray) -> list[Frame]:

@@ -5,65 +5,39 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import (
-    ColumnsOption,
-    EventsTopicOption,
-    EventTime,
-    EventTimeOption,
-    FramesTopicOption,
-    JsonOption,
-    TimeUnitOption,
-)
+from .options import ColumnsOption, EventsTopicOption, EventTime, FramesTopicOption, JsonOption, TimeUnitOption
+from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..recordings import Recording
     from ..recordings.convert import Converted
 
-
-class OutputFormat(str, Enum):
-    """Formats that can be written."""
-
-    ros1 = "ros1"
-    ros2 = "ros2"
-    ros2_mcap = "ros2-mcap"
-    ecd_text = "ecd-text"
-    raw = "raw"
-    hdf5 = "hdf5"
-
-
-_BY_SUFFIX = {
-    "": OutputFormat.ros2,
-    ".bag": OutputFormat.ros1,
-    ".zip": OutputFormat.ecd_text,
-    ".mcap": OutputFormat.ros2_mcap,
-    ".raw": OutputFormat.raw,
-    ".h5": OutputFormat.hdf5,
-    ".hdf5": OutputFormat.hdf5,
+OutputFormat = Literal["ros1", "ros2", "ros2-mcap", "ecd-text", "raw", "hdf5"]
+_BY_SUFFIX: dict[str, OutputFormat] = {
+    "": "ros2",
+    ".bag": "ros1",
+    ".zip": "ecd-text",
+    ".mcap": "ros2-mcap",
+    ".raw": "raw",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
 }
-
-
-class EventsAs(str, Enum):
-    """How events are written in a bag."""
-
-    keep = "keep"
-    dvs_msgs = "dvs_msgs"
-    evt3 = "evt3"
-    libcaer = "libcaer"
-    libcaer_cmp = "libcaer_cmp"
-    mono = "mono"
+_SUFFIXES = {"ros1": ".bag", "ros2-mcap": ".mcap", "raw": ".raw", "hdf5": ".h5"}  # of several recordings
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Recording of any readable format.")],
-    output: Annotated[Path, typer.Argument(help="Recording to write; must not exist.")],
+    sources: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
+    output: Annotated[
+        Path,
+        typer.Argument(help="Recording to write; must not exist. Several recordings: folder for NAME.SUFFIX of each."),
+    ],
     format: Annotated[
         OutputFormat | None,
         typer.Option(
@@ -74,90 +48,134 @@ def convert(
         int, typer.Option(help="Metadata version of a rosbag2: 8, or 9 for Kilted and later.", min=8, max=9)
     ] = 8,
     events: Annotated[
-        EventsAs,
+        Literal["keep", "dvs_msgs", "evt3", "libcaer", "libcaer_cmp", "mono"],
         typer.Option(help="Event messages in bags: unchanged, dvs_msgs/EventArray, or EventPacket in an encoding."),
-    ] = EventsAs.keep,
+    ] = "keep",
     lossy: Annotated[
         bool, typer.Option("--lossy", help="Change times that the encoding cannot represent, and report how.")
     ] = False,
     frames: Annotated[bool, typer.Option(help="Also write camera frames and camera infos.")] = True,
-    event_time: EventTimeOption = EventTime.sensor,
+    event_time: EventTime = "sensor",
     events_topic: EventsTopicOption = None,
     frames_topic: FramesTopicOption = None,
     time_unit: TimeUnitOption = None,
     columns: ColumnsOption = None,
     time_offset: Annotated[float, typer.Option(help="Seconds added to the times of events and triggers.")] = 0.0,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a recording in another format: the same events, images and camera infos, streamed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Write recordings in another format: the same events, images and camera infos, streamed.
 
+    Several recordings, or a folder of them: outputs that exist are kept, so the same command continues an interrupted
+    run. A recording that fails is named, the others continue; the exit code is then 1.
+    """
+    from rich.console import Console
+
+    from ..errors import RecordingError
+    from ..recordings import find_recordings
+    from .progress import run_recordings, say, several
+
+    read = {
+        "event_time": event_time,
+        "events_topic": events_topic,
+        "frames_topic": frames_topic,
+        "time_unit": time_unit,
+        "columns": columns,
+        "time_offset": time_offset,
+    }
+    options = {"events_as": events, "lossy": lossy, "metadata_version": metadata_version, "frames": frames}
+    console = Console(stderr=True)
+    if not several(sources):
+        format = format or _format_of(output)
+        _check_name(output, format)
+        summary = convert_one((sources[0], output), format, read, options, console)
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            say(console, "\n".join(describe(summary)))
+        return
+    if output.suffix in [*_BY_SUFFIX][1:] or output.is_file():
+        raise RecordingError(f"{output}: several recordings need a folder; give their format by --format")
+    format = format or "ros2"
+    todo = {
+        name: (path, output.absolute() / (name + _SUFFIXES.get(format, "")))
+        for name, path in find_recordings(sources, leave_out=output).items()
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    run = partial(convert_unless_done, format=format, read=read, options=options)
+    run_recordings(run, todo, describe, output, jobs, dask, console, as_json)
+
+
+def convert_unless_done(paths: tuple[Path, Path], **options: Any) -> dict[str, Any]:
+    """Convert a recording as convert_one, unless the output exists."""
+    if paths[1].exists():
+        return {"source": str(paths[0]), "output": str(paths[1]), "finished_before": True}
+    return convert_one(paths, **options)
+
+
+def convert_one(
+    paths: tuple[Path, Path],
+    format: str,
+    read: dict[str, Any],
+    options: dict[str, Any],
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Convert a recording and return a summary.
+
+    Args:
+        paths: recording and output.
+        read, options: of open_recording and recordings.convert.convert.
+        console: shows progress and warnings; without one the warnings are in the summary only.
+    Raises:
+        RecordingError: as for both functions.
+    """
+    from ..input_check import first_warnings
     from ..recordings import open_recording
     from ..recordings.convert import convert
-
-    format = format or _format_of(output)
-    _check_name(output, format)
-    console = Console(stderr=True)
-    shown = (TextColumn("{task.completed:.1f} s"), BarColumn(), TextColumn("{task.fields[n]} events"))
-    recording = open_recording(
-        source,
-        events_topic=events_topic,
-        frames_topic=frames_topic,
-        event_time=event_time.value,
-        time_unit=time_unit,
-        columns=columns,
-        time_offset=time_offset,
-    )
-    began = time.perf_counter()
-    with (
-        recording,
-        Progress(*shown, TimeRemainingColumn(), console=console) as progress,
-    ):
-        _warn(recording, console)
-        task = progress.add_task("convert", total=recording.duration, n=0)
-        first = None
-
-        def on_message(received: int, count: int) -> None:
-            nonlocal first
-            first = received if first is None else first
-            progress.update(task, completed=(received - first) / 1e9, n=count)
-
-        done = convert(
-            recording,
-            output,
-            format.value,
-            events_as=events.value,
-            lossy=lossy,
-            metadata_version=metadata_version,
-            frames=frames,
-            on_message=on_message,
-        )
-    took = time.perf_counter() - began
-    if as_json:
-        summary = {"source": str(source), "output": str(output), "format": format.value, **asdict(done)}
-        summary["packets"] = asdict(recording.packet_counts)
-        typer.echo(json.dumps({**summary, "seconds": took, "events_per_second": done.events / took}))
-        return
-    console.print(
-        f"{done.events} events, {done.images} images and {done.camera_infos} camera infos in {took:.1f} s"
-        f" ({done.events / took / 1e6:.1f} million events/s): {output}"
-    )
-    if packets := str(recording.packet_counts):
-        console.print(f"Of the packets read: {packets}.")
-    for text in [*recording.notes, *_changes(done)]:
-        console.print(text)
-
-
-def _warn(recording: Recording, console: Console) -> None:
-    """Print the warnings about the first events of a recording."""
-    from ..input_check import first_warnings
     from ..wire.ros_types import EventMessage
+    from .progress import recording_bar, say
 
-    messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
-    arrays = (message.events for message in messages if isinstance(message, EventMessage))
-    for warning in first_warnings(recording.height, recording.width, arrays):
-        console.print(f"Warning: {warning}.")
+    source, output = paths
+    began = time.perf_counter()
+    with open_recording(source, **read) as recording:
+        messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
+        arrays = (message.events for message in messages if isinstance(message, EventMessage))
+        warnings = [*first_warnings(recording.height, recording.width, arrays)]
+        with recording_bar("events", console) as show:
+            for warning in warnings:
+                say(console, f"Warning: {warning}.")
+            first: int | None = None
+
+            def on_message(received: int, count: int) -> None:
+                nonlocal first
+                first = received if first is None else first
+                show((received - first) / 1e9, recording.duration, count)
+
+            done = convert(recording, output, format, **options, on_message=on_message)
+    took = time.perf_counter() - began
+    summary = {"source": str(source), "output": str(output), "format": format, **asdict(done)}
+    packets = str(recording.packet_counts)
+    notes = [f"Of the packets read: {packets}."] if packets else []
+    return {
+        **summary,
+        "packets": asdict(recording.packet_counts),
+        "warnings": warnings,
+        "notes": [*notes, *recording.notes, *_changes(done)],
+        "seconds": took,
+        "events_per_second": done.events / took,
+    }
+
+
+def describe(summary: dict[str, Any]) -> list[str]:
+    """Return a summary in words."""
+    if summary.get("finished_before"):
+        return [f"kept: {summary['output']} exists"]
+    return [
+        f"{summary['events']} events, {summary['images']} images and {summary['camera_infos']} camera infos in"
+        f" {summary['seconds']:.1f} s ({summary['events_per_second'] / 1e6:.1f} million events/s): {summary['output']}",
+        *summary["notes"],
+    ]
 
 
 def _changes(done: Converted) -> list[str]:
@@ -178,7 +196,7 @@ def _format_of(output: Path) -> OutputFormat:
     from ..errors import RecordingError
 
     if (format := _BY_SUFFIX.get(output.suffix)) is None:
-        known = ", ".join(f"{suffix} ({known.value})" for suffix, known in _BY_SUFFIX.items() if suffix)
+        known = ", ".join(f"{suffix} ({known})" for suffix, known in _BY_SUFFIX.items() if suffix)
         raise RecordingError(
             f"{output}: no format has the suffix {output.suffix}; expected {known}, or none (ros2); or give --format"
         )
@@ -189,7 +207,7 @@ def _check_name(output: Path, format: OutputFormat) -> None:
     """Raise RecordingError if the suffix belongs to another format: the file could not be read back."""
     from ..errors import RecordingError
 
-    if format is OutputFormat.ros1 and output.suffix != ".bag":
+    if format == "ros1" and output.suffix != ".bag":
         raise RecordingError(f"{output}: the name of a ROS 1 bag must end in .bag")
-    if format is not OutputFormat.ecd_text and output.suffix == ".zip":
-        raise RecordingError(f"{output}: *.zip is the name of ECD text, not of {format.value}")
+    if format != "ecd-text" and output.suffix == ".zip":
+        raise RecordingError(f"{output}: *.zip is the name of ECD text, not of {format}")

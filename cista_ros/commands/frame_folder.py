@@ -42,7 +42,8 @@ class FrameFolder:
             failing.pop_all()
 
     def _begin(self, npz: bool) -> None:
-        for old in [*self.frames.glob("[0-9]" * 8 + ".png"), self.path / "frames.csv", self.path / "frames.npz"]:
+        files = (self.path / name for name in ("summary.json", "frames.csv", "frames.npz"))
+        for old in [*files, *self.frames.glob("[0-9]" * 8 + ".png")]:
             old.unlink(missing_ok=True)
         self._csv_file = self._open.enter_context((self.path / "frames.csv").open("w", newline=""))
         self._csv = csv.writer(self._csv_file)

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-
-class EventTime(str, Enum):
-    """Clock of the events of packets."""
-
-    sensor = "sensor"
-    host = "host"
-
-
-class Edge(str, Enum):
-    """Edges of triggers."""
-
-    rising = "rising"
-    falling = "falling"
-    both = "both"
 
 
 @dataclass(frozen=True)
@@ -48,9 +32,12 @@ def parse_range(text: str | Range) -> Range:
     return Range(values[0], values[-1])
 
 
-EventTimeOption = Annotated[
-    EventTime, typer.Option(help="Clock of event packets: the camera's (sensor), or the host's by their stamps.")
+EventTime = Annotated[
+    Literal["sensor", "host"],
+    typer.Option(help="Clock of event packets: the camera's (sensor), or the host's by their stamps."),
 ]
+Edge = Literal["rising", "falling", "both"]  # of triggers
+ToneMapName = Literal["none", "natural", "stretch", "robust", "equalise", "clahe"]
 EventsTopicOption = Annotated[
     str | None, typer.Option(help="Events topic, if the recording has more than one.", metavar="TOPIC")
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -39,19 +40,23 @@ def download_bar(name: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def recording_bar(unit: str, console: Console) -> Iterator[Callable[[float, float | None, int], None]]:
-    """Show a progress bar; yield a function to call with (seconds so far, seconds in total or None, count of units)."""
+def recording_bar(unit: str, console: Console | None) -> Iterator[Callable[[float, float | None, int], None]]:
+    """Show a progress bar; yield a function to call with (seconds so far, seconds in total or None, count of units).
+
+    Without a console nothing is shown.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn(f"{{task.fields[n]}} {unit}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console) as bar:
         task = bar.add_task(unit, total=None, n=0)
         yield lambda done, total, count: bar.update(task, completed=done, total=total, n=count)
 
 
-def say(console: Console, text: str) -> None:
-    """Print a line as it is, without rich's markup, colours and line breaks."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def say(console: Console | None, text: str) -> None:
+    """Print a line as it is, without rich's markup, colours and line breaks; nothing without a console."""
+    if console:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def run_all(
@@ -102,6 +107,38 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         raise JobsError(f"{folder}: disk full; finished work is kept: free some space and repeat the command") from None
 
 
+def several(recordings: Sequence[Path]) -> bool:
+    """Return whether arguments are several recordings, or a folder of them."""
+    from ..recordings import find_recordings
+
+    return len(recordings) > 1 or (
+        recordings[0].is_dir() and [*find_recordings(recordings).values()] != [recordings[0].absolute()]
+    )
+
+
+def run_recordings(
+    run: Callable[[Job], dict[str, Any]],
+    jobs: Mapping[str, Job],
+    describe: Callable[[dict[str, Any]], list[str]],
+    output: Path,
+    processes: int,
+    dask: str | None,
+    console: Console,
+    as_json: bool,
+) -> None:
+    """Run jobs whose outputs are summaries, and print these; exit with code 1 if a job fails."""
+
+    def in_words(summary: dict[str, Any]) -> str:
+        return "\n  ".join([*describe(summary), *(f"Warning: {text}." for text in summary.get("warnings", ()))])
+
+    with full_disk_explained(output):
+        summaries, failures = run_all(run, jobs, in_words, processes, dask, console)
+    if as_json:
+        reasons = {name: failure.reason for name, failure in failures.items()}
+        typer.echo(json.dumps({"recordings": summaries, "failures": reasons}))
+    end(failures, console)
+
+
 def end(failures: Mapping[str, Failure], console: Console) -> None:
     """Name the failed jobs; exit with code 1 if there are any."""
     for name, failure in failures.items():
@@ -110,8 +147,3 @@ def end(failures: Mapping[str, Failure], console: Console) -> None:
             say(console, failure.details)
     if failures:
         raise typer.Exit(1)
-
-
-def as_json(summaries: Mapping[str, Any], failures: Mapping[str, Failure]) -> dict[str, Any]:
-    """Return the summaries of several recordings and the reasons of failures, by name."""
-    return {"recordings": dict(summaries), "failures": {name: failure.reason for name, failure in failures.items()}}

@@ -1,13 +1,13 @@
-"""`cista reconstruct`: a recording in, images out."""
+"""`cista reconstruct`: recordings in, images out."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
-from enum import Enum
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,60 +17,47 @@ from .options import (
     Edge,
     EventsTopicOption,
     EventTime,
-    EventTimeOption,
     FramesTopicOption,
     JsonOption,
     TimeUnitOption,
+    ToneMapName,
     TriggerInputOption,
     WeightsOption,
 )
+from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..reconstructor import Reconstructor
     from ..recordings import Recording
-    from .frame_folder import FrameFolder
 
 LONGEST_S = 1e9  # 32 years; nanoseconds hold such times
-
-
-class WindowsBy(str, Enum):
-    """How events are cut into windows."""
-
-    frames = "frames"
-    count = "count"  # type: ignore[assignment]  # str.count
-    period = "period"
-    adaptive = "adaptive"
-    trigger = "trigger"
-
-
-class ToneMapName(str, Enum):
-    """The tone maps by name."""
-
-    none = "none"
-    natural = "natural"
-    stretch = "stretch"
-    robust = "robust"
-    equalise = "equalise"
-    clahe = "clahe"
-
-
-class NoiseFilterName(str, Enum):
-    """The noise filters by name."""
-
-    none = "none"
-    activity = "activity"
+# Options by the function that they are passed to: open_recording, choose_windows, Reconstructor.from_weights.
+READ = ("event_time", "events_topic", "frames_topic", "time_unit", "columns")
+WINDOWS = (
+    *("kind", "start", "end", "period", "count", "events_per_pixel", "shortest", "longest", "stamps"),
+    *("edge", "trigger_input"),
+)
+NETWORK = (
+    *("weights", "device", "max_gap", "noise_filter", "hot_pixel_mask", "tone_map", "max_events"),
+    *("clip_hot_pixels", "runtime", "precision", "downscale"),
+)
+SUMMARY = "summary.json"  # written last: it marks a finished folder
 
 
 def reconstruct(
-    recording: Annotated[Path, typer.Argument(help="Recording of any readable format.")],
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Output folder. Frames from an earlier run are deleted.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Output folder. Frames from an earlier run are deleted. Several recordings: OUTPUT/NAME for each.",
+        ),
     ],
     weights: WeightsOption = "auto",
     windows: Annotated[
-        WindowsBy | None,
+        Literal["frames", "count", "period", "adaptive", "trigger"] | None,
         typer.Option(
             help="How to cut events into windows. Default: at camera frames if the recording has any during its events,"
             " else by period."
@@ -95,7 +82,7 @@ def reconstruct(
     longest: Annotated[
         float, typer.Option(help="Longest window in seconds (--windows adaptive).", min=1e-6, max=LONGEST_S)
     ] = 0.2,
-    edge: Annotated[Edge, typer.Option(help="Edge of the pulses (--windows trigger).")] = Edge.rising,
+    edge: Annotated[Edge, typer.Option(help="Edge of the pulses (--windows trigger).")] = "rising",
     trigger_input: TriggerInputOption = None,
     stamps: Annotated[
         Path | None,
@@ -107,7 +94,7 @@ def reconstruct(
         int | None,
         typer.Option(help="Split windows with more events evenly into several steps. Default: 0.35 per pixel.", min=1),
     ] = None,
-    tone_map: Annotated[ToneMapName, typer.Option(help="How to display the network's images.")] = ToneMapName.natural,
+    tone_map: Annotated[ToneMapName, typer.Option(help="How to display the network's images.")] = "natural",
     device: DeviceOption = "auto",
     runtime: Annotated[
         str, typer.Option(help="Runtime: auto, eager, fused, native, winograd, cuda-graph or onnx.")
@@ -125,8 +112,9 @@ def reconstruct(
         ),
     ] = 5.0,
     noise_filter: Annotated[
-        NoiseFilterName, typer.Option(help="activity: drop events that no neighbour precedes within 10 ms.")
-    ] = NoiseFilterName.none,
+        Literal["none", "activity"],
+        typer.Option(help="activity: drop events that no neighbour precedes within 10 ms."),
+    ] = "none",
     hot_pixel_mask: Annotated[
         str,
         typer.Option(
@@ -140,99 +128,181 @@ def reconstruct(
     npz: Annotated[
         bool, typer.Option("--npz", help="Also write OUTPUT/frames.npz, the images before the tone map.")
     ] = False,
-    video: Annotated[Path | None, typer.Option(help="Also write this MP4 file.")] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Also write this MP4 file. Several recordings: VIDEO/NAME.mp4 for each.")
+    ] = None,
     start: Annotated[
         float | None, typer.Option(help="Skip this many seconds of the recording.", min=0, max=LONGEST_S)
     ] = None,
     end: Annotated[
         float | None, typer.Option(help="Stop this many seconds into the recording.", min=0, max=LONGEST_S)
     ] = None,
-    event_time: EventTimeOption = EventTime.sensor,
+    event_time: EventTime = "sensor",
     events_topic: EventsTopicOption = None,
     frames_topic: FramesTopicOption = None,
     time_unit: TimeUnitOption = None,
     columns: ColumnsOption = None,
+    jobs: JobsOption = 1,
+    dask: DaskOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reconstruct a recording's events as images: OUTPUT/frames/*.png and OUTPUT/frames.csv."""
+    """Reconstruct the events of recordings as images: OUTPUT/frames/*.png, OUTPUT/frames.csv, OUTPUT/summary.json.
+
+    Several recordings, or a folder of them: finished recordings are not repeated when the same command is given again.
+    A recording that fails is named, the others continue; the exit code is then 1.
+    """
+    given = dict(locals())
     from rich.console import Console
 
-    from ..event_filter import EventFilter
-    from ..events import NS
     from ..networks import choose_weights, load_network
-    from ..noise_filter import HotPixels, make_noise_filter, mask_text
-    from ..pipeline import choose_windows
-    from ..reconstructor import Reconstructor, choose_device
-    from ..recordings import open_recording
-    from ..util.atomic import write_text
-    from ..window_maker import WindowMaker
-    from .frame_folder import FrameFolder
+    from ..reconstructor import choose_device
+    from ..recordings import find_recordings
+    from .progress import run_recordings, say, several
 
     if not shortest < longest:
         raise typer.BadParameter(f"{shortest} s; expected less than --longest, {longest} s", param_hint="--shortest")
     if stamps and windows:
         raise typer.BadParameter("--stamps and --windows exclude each other", param_hint="--stamps")
-    chosen_device = choose_device(device)
-    weights, weights_note = choose_weights(weights, chosen_device)
-    network = load_network(weights)
-    options: dict[str, Any] = {
-        "period": period,
-        "count": count,
-        "events_per_pixel": events_per_pixel,
-        "shortest": shortest,
-        "longest": longest,
-        "stamps": read_stamps(stamps) if stamps else (),
-        "edge": edge.value,
-        "trigger_input": trigger_input,
+    chosen, note = choose_weights(weights, choose_device(device))
+    given |= {
+        "kind": "stamps" if stamps else windows,
+        "stamps": read_stamps(stamps) if stamps else [],
+        "weights": chosen,
     }
+    read, cut, network = ({name: given[name] for name in names} for names in (READ, WINDOWS, NETWORK))
+    job = Job(recordings[0], output, read, cut, network, npz, video)
     console = Console(stderr=True)
-    with open_recording(
-        recording,
-        event_time=event_time.value,
-        events_topic=events_topic,
-        frames_topic=frames_topic,
-        time_unit=time_unit,
-        columns=columns,
-    ) as source:
-        kind = "stamps" if stamps else windows.value if windows else None
-        kind, make_windower, note = choose_windows(source, kind, start, end, **options)
+    say(console, note)
+    if not several(recordings):
+        summary = reconstruct_one(job, console)
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            say(console, "\n".join(describe(summary)))
+        return
+    if video and video.suffix:
+        raise typer.BadParameter(
+            f"{video}: expected a folder, in which each recording has its NAME.mp4", param_hint="--video"
+        )
+    load_network(chosen)  # an error in it would end each job
+    todo = {
+        name: replace(
+            job, recording=path, output=output.absolute() / name, video=video and video.absolute() / f"{name}.mp4"
+        )
+        for name, path in find_recordings(recordings, leave_out=output).items()
+    }
+    run_recordings(reconstruct_unless_done, todo, describe, output, jobs, dask, console, as_json)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording to reconstruct; picklable.
+
+    Attributes:
+        read: options of open_recording.
+        windows: arguments of choose_windows.
+        options: arguments of Reconstructor.from_weights.
+    """
+
+    recording: Path
+    output: Path
+    read: dict[str, Any]
+    windows: dict[str, Any]
+    options: dict[str, Any]
+    npz: bool
+    video: Path | None
+
+    def settings(self) -> dict[str, Any]:
+        """Return all that the images depend on, as JSON. CistaError or OSError for missing files."""
+        from .. import __version__
+        from ..networks import find_weights
+        from ..util.atomic import sha256_of
+        from ..util.jobs import identify
+
+        content = {**asdict(self), "version": __version__, "recording": identify(self.recording)}
+        content |= {
+            "output": None,
+            "video": self.video is not None,
+            "weights": sha256_of(find_weights(self.options["weights"])),
+        }
+        if Path(mask := self.options["hot_pixel_mask"]).is_file():
+            content["mask"] = sha256_of(Path(mask))
+        return content
+
+
+def reconstruct_unless_done(job: Job) -> dict[str, Any]:
+    """Reconstruct a recording and return its summary, or return that of an earlier run with the same settings."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads((job.output / SUMMARY).read_text())
+        if content.pop("settings") == job.settings():
+            return {**content, "finished_before": True}
+    if job.video:
+        job.video.parent.mkdir(parents=True, exist_ok=True)
+    return reconstruct_one(job)
+
+
+def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
+    """Write the images of one recording; return the summary, which is also written.
+
+    Args:
+        console: shows progress and warnings; without one the warnings are in the summary only.
+    Raises:
+        CistaError: bad input.
+        OSError: a file cannot be written.
+    """
+    from ..events import NS
+    from ..noise_filter import HotPixels, mask_text
+    from ..pipeline import choose_windows, reconstruct_recording
+    from ..reconstructor import Reconstructor
+    from ..recordings import open_recording
+    from ..util.atomic import write_text
+    from .frame_folder import FrameFolder
+    from .progress import recording_bar, say
+
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        say(console, f"Warning: {text}.")
+
+    start, end = job.windows["start"], job.windows["end"]
+    with open_recording(job.recording, **job.read) as source:
+        kind, make_windower, note = choose_windows(source, **job.windows)
         if note:
-            console.print(f"{note}: {kind} windows")
-        noise = make_noise_filter(source.height, source.width, noise_filter.value, hot_pixel_mask)
-        event_filter = EventFilter(
-            source.height, source.width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise
+            warn(f"{note}: {kind} windows")
+        made = Reconstructor.from_weights(
+            height=source.height, width=source.width, windows=make_windower, **job.options
         )
-        reconstructor = Reconstructor(
-            network,
-            source.height,
-            source.width,
-            chosen_device,
-            windows=WindowMaker(event_filter, make_windower),
-            tone_map=tone_map.value,
-            max_events=max_events,
-            clip_hot_pixels=clip_hot_pixels,
-            runtime=runtime,
-            precision=precision,
-            downscale=downscale,
-        )
-        console.print(f"{weights_note}, {reconstructor.runtime_note}")
-        began = time.perf_counter()
-        with FrameFolder(output, reconstructor.image_height, reconstructor.image_width, npz=npz, video=video) as folder:
-            used, recorded_s = _write_frames(source, reconstructor, folder, start, end, console)
+        say(console, made.runtime_note)
+        used, first, last = 0, None, 0
+        settings = job.settings()
+        began = before = time.perf_counter()
+        with (
+            recording_bar("images", console) as show,
+            FrameFolder(job.output, made.image_height, made.image_width, npz=job.npz, video=job.video) as folder,
+        ):
+            for frame in reconstruct_recording(source, made, start, end, warn):
+                now = time.perf_counter()
+                folder.write(frame, 1000 * (now - before))
+                before = now
+                used += len(frame.events)
+                first = int(frame.events["t"][0]) if first is None else first
+                last = int(frame.events["t"][-1])
+                show((last - source.start) / NS - (start or 0), _seconds(source, start, end), folder.count)
         took = time.perf_counter() - began
+        counts, noise = made.windows.event_filter.counts, made.windows.event_filter.noise_filter
         if noise and isinstance(noise.hot_pixels, HotPixels):
-            write_text(output / "hot_pixels.txt", mask_text(noise.hot_pixels.mask))
-        counts = event_filter.counts
-        summary: dict[str, Any] = {
-            "recording": str(recording),
-            "output": str(output),
-            "weights": weights,
-            "device": str(chosen_device),
-            "runtime": reconstructor.runtime.name,
-            "precision": reconstructor.runtime.precision,
+            write_text(job.output / "hot_pixels.txt", mask_text(noise.hot_pixels.mask))
+        summary = {
+            "recording": str(job.recording),
+            "output": str(job.output),
+            "weights": job.options["weights"],
+            "device": str(made.device),
+            "runtime": made.runtime.name,
+            "precision": made.runtime.precision,
             "windows": kind,
-            "height": reconstructor.image_height,
-            "width": reconstructor.image_width,
+            "height": made.image_height,
+            "width": made.image_width,
             "images": folder.count,
             "events": {
                 "received": counts.received,
@@ -247,17 +317,35 @@ def reconstruct(
             "packets": asdict(source.packet_counts),
             "time_jumps": counts.time_jumps,
             "gaps": counts.gaps,
-            "notes": list(source.notes),
+            "warnings": warnings,
+            "notes": [f"Packets: {text}." for text in [str(source.packet_counts)] if text] + list(source.notes),
             "seconds": took,
             "images_per_second": folder.count / took,
-            "real_time_factor": recorded_s / took,
+            "real_time_factor": 0.0 if first is None else max(0.0, (last - first) / NS) / took,
         }
-    if as_json:
-        typer.echo(json.dumps(summary))
-    else:
-        _print_summary(summary, console, folder.frames, str(source.packet_counts))
-    if not folder.count:
-        console.print(f"No image: none of the {counts.received} events is in a window.", style="bold")
+    write_text(job.output / SUMMARY, json.dumps({"settings": settings, **summary}, indent=1) + "\n")
+    return summary
+
+
+def describe(summary: dict[str, Any]) -> list[str]:
+    """Return a summary in words."""
+    images, events = summary["images"], summary["events"]
+    if summary.get("finished_before"):
+        return [f"finished before: {images} images in {summary['output']}"]
+    lines = [
+        f"{images} images ({summary['windows']} windows) in {summary['seconds']:.1f} s on {summary['device']}:"
+        f" {summary['images_per_second']:.1f} images/s, {summary['real_time_factor']:.2f} times real time. Written to"
+        f" {Path(summary['output'], 'frames')}"
+    ]
+    unused = {name: n for name, n in events.items() if name not in ("received", "used") and n}
+    if unused or summary["time_jumps"] or summary["gaps"]:
+        detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in unused.items()) or "none"
+        lines.append(
+            f"{events['received']} events; not used: {detail}; time jumps back: {summary['time_jumps']}; gaps:"
+            f" {summary['gaps']}."
+        )
+    lines += summary["notes"]
+    return lines + ([] if images else [f"No image: none of the {events['received']} events is in a window."])
 
 
 def read_stamps(path: Path) -> list[int]:
@@ -292,57 +380,6 @@ def read_stamps(path: Path) -> list[int]:
     if not found:
         raise RecordingError(f"{path}: no time stamps")
     return found
-
-
-def _write_frames(
-    source: Recording,
-    reconstructor: Reconstructor,
-    folder: FrameFolder,
-    start: float | None,
-    end: float | None,
-    console: Console,
-) -> tuple[int, float]:
-    """Write all frames; return how many events they have, and how many seconds of events."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from ..events import NS
-    from ..pipeline import reconstruct_recording
-
-    columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn("{task.fields[n]} images"))
-    used, first, last = 0, None, 0
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("reconstruct", total=_seconds(source, start, end), n=0)
-        before = time.perf_counter()
-        for frame in reconstruct_recording(
-            source, reconstructor, start, end, lambda text: console.print(f"Warning: {text}.")
-        ):
-            now = time.perf_counter()
-            folder.write(frame, 1000 * (now - before))
-            before = now
-            used += len(frame.events)
-            first = int(frame.events["t"][0]) if first is None else first
-            last = int(frame.events["t"][-1])
-            done = (last - source.start) / NS - (start or 0)
-            progress.update(task, completed=done, n=folder.count)
-    return used, 0.0 if first is None else max(0.0, (last - first) / NS)
-
-
-def _print_summary(summary: dict[str, Any], console: Console, frames: Path, packets: str) -> None:
-    console.print(
-        f"{summary['images']} images ({summary['windows']} windows) in {summary['seconds']:.1f} s on"
-        f" {summary['device']}: {summary['images_per_second']:.1f} images/s, {summary['real_time_factor']:.2f} times"
-        f" real time. Written to {frames}"
-    )
-    events = summary["events"]
-    unused = {name: n for name, n in events.items() if name not in ("received", "used") and n}
-    if unused or summary["time_jumps"] or summary["gaps"]:
-        detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in unused.items()) or "none"
-        console.print(
-            f"{events['received']} events; not used: {detail}; time jumps back: {summary['time_jumps']}; gaps:"
-            f" {summary['gaps']}."
-        )
-    for note in ([f"Packets: {packets}."] if packets else []) + summary["notes"]:
-        console.print(note)
 
 
 def _seconds(source: Recording, start: float | None, end: float | None) -> float | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
 
-from .options import EventsTopicOption, EventTime, FramesTopicOption, JsonOption
+from .options import EventsTopicOption, FramesTopicOption, JsonOption
 
 if TYPE_CHECKING:
     from ..trigger_pairs import Pairing
@@ -20,8 +20,9 @@ MS, S = 1e6, 1e9  # ns
 def sync(
     recording: Annotated[Path, typer.Argument(help="Recording with triggers, in any readable format.")],
     event_time: Annotated[
-        EventTime, typer.Option(help="Clock of event packets: the host's, or the camera's (sensor) to see its drift.")
-    ] = EventTime.host,
+        Literal["sensor", "host"],
+        typer.Option(help="Clock of event packets: the host's, or the camera's (sensor) to see its drift."),
+    ] = "host",
     events_topic: EventsTopicOption = None,
     frames_topic: FramesTopicOption = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw the delay over time to this PNG file.")] = None,
@@ -38,7 +39,7 @@ def sync(
     trains: list[dict[str, Any]] = []
     pairings: list[Pairing] = []
     with open_recording(
-        recording, events_topic=events_topic, frames_topic=frames_topic, event_time=event_time.value
+        recording, events_topic=events_topic, frames_topic=frames_topic, event_time=event_time
     ) as source:
         triggers = source.triggers()
         frames = source.frame_stamps() if source.frames_topic else np.empty(0, np.int64)

@@ -55,6 +55,27 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.bag", "there.bag"]
 
 
+def test_several_recordings_are_converted_into_a_folder_and_existing_outputs_are_kept(tmp_path):
+    for name in "ab":
+        write_bag(tmp_path / f"{name}.bag", with_topics(event_messages(random_events(300))))
+    (tmp_path / "bad.bag").write_bytes(b"no bag")
+    done = run(tmp_path / "a.bag", tmp_path / "b.bag", tmp_path / "out.mcap")
+    assert done.returncode == 2 and "out.mcap: several recordings need a folder" in done.stderr
+    command = tmp_path, tmp_path / "out", "--format", "hdf5", "--lossy", "--json", "--jobs"
+    done = run(*command, 2)
+    assert done.returncode == 1 and "failed: bad: " in done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.h5", "b.h5"}
+    said = json.loads(done.stdout)
+    assert [summary["events"] for summary in said["recordings"].values()] == [300, 300]
+    (tmp_path / "bad.bag").unlink()
+    (tmp_path / "out" / "b.h5").unlink()
+    written = (tmp_path / "out" / "a.h5").stat().st_mtime_ns
+    done = run(*command, 1)
+    assert done.returncode == 0 and (tmp_path / "out" / "b.h5").is_file()
+    assert (tmp_path / "out" / "a.h5").stat().st_mtime_ns == written
+    assert json.loads(done.stdout)["recordings"]["a"]["finished_before"]
+
+
 def test_frames_can_be_omitted(sample_bag, tmp_path):
     done = run(sample_bag, tmp_path / "out.bag", "--no-frames", "--json")
     assert done.returncode == 0, done.stderr

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -402,3 +406,91 @@ def test_hot_pixels_are_reported_then_learned_then_read_from_the_file(cista, tmp
     assert json.loads(done.stdout)["events"]["hot"] >= 20_000
     done = cista(*common, "--hot-pixel-mask", tmp_path / "none.png")
     assert done.returncode == 2 and "none.png" in done.stderr
+
+
+@pytest.fixture
+def several(tmp_path, weights):
+    """A folder of recordings: three good ones, two of which have the same name, a damaged one, and other files."""
+    folder = tmp_path / "in"
+    for name in ("a", "day 1/b", "day 2/b"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_bag(folder / f"{name}.bag", make_stream(seed=len(name)))
+    (folder / "damaged.bag").write_bytes(b"no bag")
+    (folder / "notes.txt").write_text("taken on 3 May")
+    return folder
+
+
+NAMES = ["a", "day 1_b", "day 2_b"]
+
+
+def summaries(out):
+    return {path.parent.name: path.stat().st_mtime_ns for path in Path(out).glob("*/summary.json")}
+
+
+def test_several_recordings_have_a_folder_each_and_finished_ones_are_not_repeated(cista, tmp_path, several, weights):
+    command = several, "-o", several / "out", "--weights", weights, "--json"
+    done = cista(*command, "--video", tmp_path / "videos")
+    assert done.returncode == 1
+    assert "failed: damaged: " in done.stderr and "damaged.bag: cannot be read as a bag" in done.stderr
+    said = json.loads(done.stdout)
+    assert sorted(said["recordings"]) == NAMES and list(said["failures"]) == ["damaged"]
+    assert {name: summary["images"] for name, summary in said["recordings"].items()} == dict.fromkeys(NAMES, 4)
+    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == [f"{name}.mp4" for name in NAMES]
+    single = cista(several / "a.bag", "-o", tmp_path / "single", "--weights", weights)
+    assert single.returncode == 0
+    for name in ("00000000.png", "00000003.png"):
+        one = (tmp_path / "single" / "frames" / name).read_bytes()
+        assert (several / "out" / "a" / "frames" / name).read_bytes() == one
+
+    times = summaries(several / "out")
+    (several / "out" / "day 1_b" / "summary.json").unlink()  # as if interrupted
+    (several / "damaged.bag").unlink()
+    write_bag(several / "damaged.bag", make_stream(seed=9))
+    done = cista(*command, "--video", tmp_path / "videos", "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recordings"]["a"]["finished_before"]
+    again = summaries(several / "out")
+    assert [name for name in sorted(again) if again[name] != times.get(name)] == ["damaged", "day 1_b"]
+    (several / "damaged.bag").unlink()
+    done = cista(*command, "--tone-map", "none")
+    assert all(at != again[name] for name, at in summaries(several / "out").items() if name != "damaged")
+
+
+def test_a_dask_worker_killed_in_the_middle_costs_no_recording_and_no_finished_work(cista, tmp_path, several, weights):
+    distributed = pytest.importorskip("distributed")
+    killed, finished = [], {}
+
+    def kill_a_busy_worker(address):
+        with distributed.Client(address, set_as_default=False) as client:
+            pids = client.run(os.getpid)
+            while not finished:
+                time.sleep(0.02)
+                finished.update(summaries(tmp_path / "out"))
+            busy = next((worker for worker, tasks in client.processing().items() if tasks), next(iter(pids)))
+            os.kill(pids[busy], signal.SIGKILL)
+            killed.append(busy)
+
+    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        killer = threading.Thread(target=kill_a_busy_worker, args=[cluster.scheduler_address], daemon=True)
+        killer.start()
+        words = "--weights", weights, "--json", "--dask", cluster.scheduler_address
+        done = cista(several, "-o", tmp_path / "out", *words)
+        killer.join(30)
+    assert killed and done.returncode == 1
+    said = json.loads(done.stdout)
+    assert sorted(said["recordings"]) == NAMES and list(said["failures"]) == ["damaged"]
+    assert finished.items() <= summaries(tmp_path / "out").items()
+
+
+def test_options_that_do_not_fit_several_recordings_end_before_the_work(cista, tmp_path, several, weights):
+    for words, text in (
+        ([several, "--video", tmp_path / "v.mp4"], "expected a folder"),
+        ([several / "a.bag", several / "a.bag"], "a.bag: the recording is given twice"),
+        ([several / "a.bag", several / "none.bag"], "none.bag: no such file or folder"),
+        ([tmp_path / "empty", several], "no recordings in it"),
+        ([several, "--weights", "best"], "weights 'best': neither a file"),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        done = cista("--weights", weights, *words, "-o", tmp_path / "out")
+        assert done.returncode == 2 and text in " ".join(done.stderr.replace("│", " ").split()), done.stderr
+    assert not (tmp_path / "out").exists()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import signal
-import time
 from dataclasses import replace
 
 import cv2
@@ -235,36 +233,6 @@ def test_the_real_protocol_ends_in_a_rest_test(job):
     assert set(result.rest) == {"0.1 /s", "0.1 /s + 10 hot", "1 /s", "1 /s + 10 hot"}
     assert all(-1 <= v["correlation"] <= 1 and v["contrast"] > 0 for v in result.rest.values())
     assert run_job(replace(job, protocol="real", scores=choice, rest=False)).rest == {}
-
-
-class SlowJob(Job):
-    """A job that takes a moment, and writes down which process began it."""
-
-    def settings(self):
-        with (self.folder.parent / "begun.txt").open("a") as file:
-            file.write(f"{self.sequence} {os.getpid()}\n")
-        time.sleep(0.5)
-        return super().settings()
-
-
-def test_a_dask_worker_killed_in_the_middle_costs_no_sequence_and_no_finished_work(job, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    jobs = [SlowJob(**vars(replace(job, sequence=f"s{i}"))) for i in range(6)]
-    (tmp_path / "damaged.bag").write_bytes(b"no bag")
-    jobs.append(replace(job, recording=tmp_path / "damaged.bag", sequence="damaged"))
-    with distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        outcomes, finished, killed = {}, {}, None
-        for index, outcome in run_jobs(run_job, jobs, dask=cluster.scheduler_address):
-            outcomes[jobs[index].sequence] = outcome
-            if killed is None and isinstance(outcome, Result):
-                finished = {path: path.stat().st_mtime_ns for path in job.folder.glob("scores/*/*.json")}
-                killed = int((tmp_path / "begun.txt").read_text().splitlines()[-1].split()[1])
-                os.kill(killed, signal.SIGKILL)
-    processes = {line.split()[1] for line in (tmp_path / "begun.txt").read_text().splitlines()}
-    assert str(killed) in processes and len(processes) >= 2, "two workers took part"
-    assert isinstance(outcomes.pop("damaged"), Failure)
-    assert set(outcomes) == {f"s{i}" for i in range(6)} and all(isinstance(o, Result) for o in outcomes.values())
-    assert finished and all(path.stat().st_mtime_ns == at for path, at in finished.items())
 
 
 def test_no_dask_scheduler_at_the_address_is_an_error(job):

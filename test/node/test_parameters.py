@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rclpy.parameter import Parameter
 
-from cista_ros.commands.reconstruct import ToneMapName
+from cista_ros.commands.options import ToneMapName
 from cista_ros.errors import CistaError
 from cista_ros.node.parameters import Settings, SettingsError, as_table, as_yaml, changed_settings
 from cista_ros.sync_stamps import SyncStamps
@@ -41,8 +42,8 @@ def test_the_shipped_params_file_and_the_documented_table_are_those_of_the_code(
 
 
 def test_tone_maps_are_those_of_the_command():
-    for tone_map in ToneMapName:
-        assert Settings(tone_map=tone_map.value).tone_map == tone_map.value
+    for tone_map in get_args(ToneMapName):
+        assert Settings(tone_map=tone_map).tone_map == tone_map
 
 
 def test_changes_of_other_parameters_are_left_out():

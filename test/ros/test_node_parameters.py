@@ -97,7 +97,10 @@ def test_other_weights_begin_a_new_stream_and_lose_no_event(node, small_weights,
 
 
 REFUSED = {
-    "choice": ({"tone_map": "sepia"}, "tone_map is 'sepia'; expected one of none, natural, stretch, robust, equalise, clahe"),
+    "choice": (
+        {"tone_map": "sepia"},
+        "tone_map is 'sepia'; expected one of none, natural, stretch, robust, equalise, clahe",
+    ),
     "range": ({"period": 0.0}, "out of range Min: 0.0005, Max: 10.0, value: 0.0"),
     "nan": ({"period": float("nan")}, "out of range"),
     "integer range": ({"downscale": 0}, "Parameter downscale out of range"),
