@@ -88,7 +88,7 @@ setup(
     extras_require={
         # h5py: LPIPS with Keras weights. lpips is not listed: it needs torchvision, and with it another torch.
         "evaluation": ["h5py", "jinja2", "joblib", "matplotlib", "pandas"],
-        "dask": ["distributed"],
+        "dask": ["distributed", "joblib"],
         "hdf5": ["h5py", "hdf5plugin"],  # recordings in HDF5; hdf5plugin for those compressed by blosc or zstd
         # `colcon test` runs pytest only if this extra names it.
         "test": [

@@ -77,7 +77,7 @@ def test_natural_fits_images_beyond_0_to_1():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="^tone map 'bright' is not one of none, natural, stretch, "):
+    with pytest.raises(ValueError, match=r"^tone map 'bright' is not one of none, natural, stretch, "):
         make_tone_map("bright")
 
 
