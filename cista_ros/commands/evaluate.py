@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,14 @@ class RestClips(str, Enum):
     all = "all"
     first = "first"
     none = "none"
+
+
+class Task(str, Enum):
+    """Uses of images that can be scored."""
+
+    corners = "corners"
+    tags = "tags"
+    tracks = "tracks"
 
 
 class ProtocolName(str, Enum):
@@ -62,6 +71,15 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Image of the pixels that count (not 0): FILE or SEQUENCE=FILE; repeatable."),
     ] = None,
+    task: Annotated[
+        list[Task] | None,
+        typer.Option(
+            help="Also score a use of the images: corners (of --target), tags (AprilTags), tracks; repeatable."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Calibration target of the recordings, such as checkerboard:9x6:0.03.")
+    ] = None,
     events_topic: Annotated[str | None, typer.Option(help="Events topic, if a recording has more than one.")] = None,
     frames_topic: Annotated[str | None, typer.Option(help="Frames topic, if a recording has more than one.")] = None,
     as_json: JsonOption = False,
@@ -74,12 +92,14 @@ def evaluate(
     from rich.console import Console
 
     from ..benchmark.machine import describe_machine
+    from ..calibration.targets import parse_target
     from ..evaluation.figures import illustrate, new_figure
     from ..evaluation.protocols import PROTOCOLS, EvaluationError
     from ..evaluation.report import Summary, as_latex, as_markdown, write_report
     from ..evaluation.report import as_json as to_json
     from ..evaluation.run import Job, run_job
     from ..evaluation.scores import choose_scores
+    from ..evaluation.tasks import task_keys
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
     from ..recordings import find_recordings
@@ -98,7 +118,9 @@ def evaluate(
         _check_mask(file, sequences[sequence], events_topic, frames_topic)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
     models = {method: model_of(load_network(file)) for method, file in methods.items()}
-    scores = choose_scores(chosen.metrics, squeeze)
+    board = parse_target(target) if target else None
+    tasks = task_keys([one.value for one in task or []], board)
+    scores = replace(choose_scores(chosen.metrics, squeeze), tasks=tuple(tasks), target=str(board) if board else None)
     todo = {
         f"{sequence}, {method}": Job(
             recording=recording,

@@ -75,7 +75,7 @@ def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list
         labels = [f"{seconds[stamp]:.2f} s" for _, stamp in rows]
         if rows:
             show(f"{name}: frame, events and each method", f"{name}_sheet", sheet(pictures, rows, labels, methods))
-        if rows and any(r.scores for r in there):
+        if rows and any(":" in key for r in there for key in r.scores):
             show(f"{name}: error maps", f"{name}_errors", sheet(pictures, rows, labels, methods, errors=True))
         if any(r.scores and len(r.frames) > 1 for r in there):
             plot = over_time(there, name, summary.keys)

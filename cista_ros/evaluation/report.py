@@ -109,8 +109,9 @@ class Summary:
 
     @property
     def keys(self) -> list[str]:
-        """Scores with a column: all of the protocol, without LPIPS-squeeze if it was not requested."""
-        return [key for key in self.protocol.metrics if key in (*self.choice.keys, *dict(self.choice.missing))]
+        """Scores with a column: all of the protocol, without LPIPS-squeeze if it was not requested, and tasks."""
+        there = (*self.choice.keys, *dict(self.choice.missing))
+        return [*(key for key in self.protocol.metrics if key in there), *self.choice.tasks]
 
     @cached_property
     def frames(self) -> pd.DataFrame:

@@ -69,6 +69,7 @@ class Job:
         content["recording"] = identify(self.recording)
         content["weights"] = sha256_of(self.weights)
         content["scores"] = [*self.scores.keys, *map(sha256_of, self.scores.squeeze or ())]
+        content["tasks"] = [*self.scores.tasks, self.scores.target]
         content["mask"] = self.mask and sha256_of(self.mask)
         return content
 
@@ -148,7 +149,7 @@ def run_job(job: Job) -> Result:
         mask = read_mask(job.mask, *size) if job.mask else protocol.mask(job.sequence, *size)
         comparison = compare_sequence(recording, job.sequence, network, protocol, job.device)
         plan = comparison.plan
-        scorer = Scorer(job.scores, mask) if plan else None
+        scorer = Scorer(job.scores, mask)
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
         pictures = PictureFolder(pictures_of(job.folder, job.protocol), job.sequence, job.method, protocol.view)
         rows: list[dict[str, float]] = []
@@ -165,8 +166,7 @@ def run_job(job: Job) -> Result:
                 "steps": one.steps,
                 "milliseconds": one.milliseconds,
             }
-            if scorer and one.truth is not None:
-                row |= scorer.score(one.image, one.truth)
+            row |= scorer.score(one.image, one.truth)
             if kept is None or one.index in kept:
                 pictures.write(one)
             rows.append(row)
@@ -176,7 +176,7 @@ def run_job(job: Job) -> Result:
         if plan and protocol.rest and job.rest:
             rest = run_rest_test(comparison.reconstructor, recording, mask)
     note = _note(comparison, rows, str(recording.packet_counts))
-    scores = list(job.scores.keys) if plan else []
+    scores = [*(job.scores.keys if plan else ()), *job.scores.tasks]
     frames = pd.DataFrame(rows)
     result = Result(job.sequence, job.method, frames, scores, note, unscored, pictures.stamps, rest, settings)
     write_result(job.folder, result)
@@ -200,7 +200,7 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
 def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) -> str:
     """Return how a sequence deviates from the protocol, and its unused events and frames."""
     plan, counts = comparison.plan, comparison.counts
-    notes = [plan.note if plan else "no camera frames, so no scores"]
+    notes = [plan.note if plan else "no camera frames, so no scores against them"]
     notes += [f"{counts.outside} events outside the sensor were not used"] if counts.outside else []
     notes += [f"{counts.late} events older than those before them were not used"] if counts.late else []
     notes += [f"{counts.stray} events of another time than those around them were not used"] if counts.stray else []

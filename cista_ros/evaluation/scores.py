@@ -20,6 +20,7 @@ import torch
 from ..metrics import fit_brightness, image_ssim, mse, psnr
 from ..tone_map import clahe, equalise, none
 from .protocols import EvaluationError
+from .tasks import TaskScorer
 
 OCCLUSION = 50.0  # how fast the weight of a pixel falls where the frames themselves do not match after warping
 
@@ -130,6 +131,11 @@ METRICS = {
     "lpips_vgg": Metric("LPIPS (VGG)"),
     "lpips_squeeze_keras": Metric("LPIPS-squeeze (Keras weights)"),
     "temporal": Metric("TC", 4),
+    "corners_found": Metric("target found", 3, True),
+    "corners_distance": Metric("corners, px", 2),
+    "tags": Metric("AprilTags", 3, True),
+    "track_length": Metric("KLT track, frames", 2, True),
+    "orb_inliers": Metric("ORB inliers", 1, True),
 }
 
 
@@ -139,9 +145,9 @@ def metric_of(key: str) -> Metric:
 
 
 def label_of(key: str) -> str:
-    """Return a score's heading: its metric, its view, and which way is better."""
-    metric = metric_of(key)
-    return f"{metric.label}, {key.partition(':')[2]} {'↑' if metric.more_is_better else '↓'}"
+    """Return a score's heading: its metric, its view (not of tasks), and which way is better."""
+    metric, (_, colon, view) = metric_of(key), key.partition(":")
+    return f"{metric.label}{', ' if colon else ''}{view} {'↑' if metric.more_is_better else '↓'}"
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,15 @@ class ScoreChoice:
     """Available scores, and why others are missing: (key, reason); picklable.
 
     squeeze: (backbone, heads) of LPIPS-squeeze, or None.
+    tasks: keys of tasks.TASKS, which need no camera frames.
+    target: calibration target of the tasks, as text; None without one.
     """
 
     keys: tuple[str, ...] = ()
     squeeze: tuple[Path, Path] | None = None
     missing: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[str, ...] = ()
+    target: str | None = None
 
 
 def choose_scores(wanted: Sequence[str], squeeze: tuple[Path, Path] | None = None) -> ScoreChoice:
@@ -200,13 +210,21 @@ class Scorer:
         self._measures = {
             key: metric_of(key).measure or _load(key.partition(":")[0], choice.squeeze) for key in choice.keys
         }
+        self._tasks = TaskScorer(choice.tasks, choice.target)
 
-    def score(self, image: Image, truth: Image) -> dict[str, float]:
-        """Return key -> value of an image and its frame, both float (H, W) in [0, 1]; nan where one has no value."""
-        image, truth = image[self._box], truth[self._box]
+    def score(self, image: Image, truth: Image | None) -> dict[str, float]:
+        """Return key -> value of an image and its frame, both float (H, W) in [0, 1]; nan where one has no value.
+
+        Without a frame, only tasks give values.
+        """
+        image, truth = image[self._box], None if truth is None else truth[self._box]
+        tasks = self._tasks.score(image, truth)
+        if truth is None:
+            return tasks
         views = {key.partition(":")[2] for key in self._measures}
         pairs = {view: VIEWS[view](image, truth, self._mask) for view in views}
-        return {key: measure(*pairs[key.partition(":")[2]], self._mask) for key, measure in self._measures.items()}
+        values = {key: measure(*pairs[key.partition(":")[2]], self._mask) for key, measure in self._measures.items()}
+        return values | tasks
 
 
 def bounding_box(mask: Image | None) -> tuple[tuple[slice, slice], Image | None]:

@@ -58,13 +58,20 @@ def test_tables_scores_figures_and_a_report_are_written(material, tmp_path):
     folder, recordings = material
     pytest.importorskip("matplotlib", reason="figures need matplotlib")
     weights = f"Fire={folder}/fire.safetensors,{folder}/tc.safetensors"
-    done = evaluate(*recordings[:2], "-o", tmp_path, "--weights", weights, "--sheets", 2, "--video", "--paper")
+    done = evaluate(
+        *recordings[:2], "-o", tmp_path, "--weights", weights, "--sheets", 2, "--video", "--paper", "--task", "tracks"
+    )
     assert done.exit_code == 0, done.output
+    assert (
+        "| KLT track, frames ↑, icassp2022 |" in done.stdout
+        and "ORB inliers ↑" in (tmp_path / "report.html").read_text()
+    )
     assert "| made0 | 20 |" in done.stdout or "| made0 | 19 |" in done.stdout
     assert done.stdout.startswith("Protocol icassp2022")
     assert "| Fire | FireNet, channels=4 | 39 |" in done.stdout or "| Fire | FireNet, channels=4 | 38 |" in done.stdout
     assert (tmp_path / "tables.md").read_text() == done.stdout
     scores = json.loads((tmp_path / "scores.json").read_text())
+    assert all(sequence["means"]["orb_inliers"] >= 0 for sequence in scores["sequences"])
     assert scores["failures"] == [] and len(scores["sequences"]) == 4
     assert scores["machine"]["processor"] and scores["command"].split()[0] == "cista"
     figures = ("figures/all_sequences.pdf", "figures/made1_errors.png", "videos/made0.mp4")
@@ -158,6 +165,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
         (["{a}", "--weights", "{w}", "--mask", "{w}"], "fire.safetensors: not an image file"),
         (["{a}", "--weights", "{w}", "--paper", "--protocol", "evreal"], "--paper: its numbers are of .* icassp2022"),
+        (["{a}", "--weights", "{w}", "--task", "corners"], "corners needs the target: --target"),
         (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not a SqueezeNet 1.1|needs the package h5py"),
     ],
 )

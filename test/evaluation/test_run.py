@@ -157,6 +157,10 @@ def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
     result = run_job(replace(job, recording=path, sequence="blind"))
     assert result.scores == [] and len(result.frames) == 6 and "no camera frames" in result.note
     assert "mse:equalised" not in result.frames and len(result.pictures) == 4
+    tasks = run_job(replace(job, recording=path, sequence="blind", scores=replace(KEYS, tasks=("orb_inliers",))))
+    assert tasks.scores == ["orb_inliers"] and tasks.frames["orb_inliers"][1:].notna().all(), (
+        "other settings: done again"
+    )
 
 
 def test_frames_after_the_last_event_are_told(job, tmp_path):
