@@ -15,7 +15,7 @@ from launch.actions import DeclareLaunchArgument, GroupAction, IncludeLaunchDesc
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
-from cista_ros.node.launching import ARGUMENTS, open_bag
+from cista_ros.node.programs import LAUNCH_ARGUMENTS, open_bag
 
 NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*")
 
@@ -51,7 +51,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         if bag:
             open_bag(bag, topic).close()
     launch_file = Path(get_package_share_directory("cista_ros"), "launch", "reconstruct.launch.py")
-    shared = {name: value(name) for name in ARGUMENTS}
+    shared = {name: value(name) for name in LAUNCH_ARGUMENTS}
     # In groups: the arguments of one include must not reach the next.
     return [
         GroupAction(
@@ -82,7 +82,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                for name, (default, description) in LAUNCH_ARGUMENTS.items()
             ),
             OpaqueFunction(function=_actions),
         ]

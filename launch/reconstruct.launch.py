@@ -21,7 +21,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from cista_ros.node.launching import ARGUMENTS, open_bag
+from cista_ros.node.programs import LAUNCH_ARGUMENTS, open_bag
 
 PACKAGE = "cista_ros"
 DRIVER_TOPIC = "/event_camera/events"
@@ -225,7 +225,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("camera_info_url", "", "Calibration file as a URL (file:// or package://). Empty: none."),
             argument("clock", "", "Publish /clock while playing. Empty: as use_sim_time."),
             argument("view", "false", "Open rqt_image_view on the images."),
-            *(argument(name, *texts) for name, texts in ARGUMENTS.items()),
+            *(argument(name, *texts) for name, texts in LAUNCH_ARGUMENTS.items()),
             OpaqueFunction(function=_actions),
         ]
     )

@@ -42,7 +42,7 @@ ROS_VARIABLES = ("ROS_DISTRO", "RMW_IMPLEMENTATION", "ROS_DOMAIN_ID", "ROS_AUTOM
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "CYCLONEDDS_URI")
 MESSAGES = ("dvs_msgs", "event_camera_msgs", "sensor_msgs", "diagnostic_msgs")
 # The only code here that imports ROS, in a process of its own.
-ROS_TEST = "cista_ros.node.self_test"
+ROS_TEST = ("-m", "cista_ros.node.programs", "self_test")
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ def _test_ros() -> str | None:
         return None
     environment = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_LOCALHOST_ONLY": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", ROS_TEST], capture_output=True, text=True, timeout=ROS_TIMEOUT_S, env=environment
+        [sys.executable, *ROS_TEST], capture_output=True, text=True, timeout=ROS_TIMEOUT_S, env=environment
     )
     if not done.stdout.startswith("received"):
         reason = (done.stderr.strip().splitlines() or ["no message arrived"])[-1]

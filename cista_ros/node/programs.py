@@ -1,4 +1,4 @@
-"""The programs `reconstruct`, `play` and `record`, each of which runs one node.
+"""The programs `reconstruct`, `play` and `record`, each of which runs one node, and what the launch files share.
 
 SIGINT and SIGTERM end a program with exit code 0, from the first moment on: they are caught before rclpy and torch are
 imported, which takes seconds. Bad input ends it with exit code 2.
@@ -10,12 +10,33 @@ import argparse
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import RecordingError
 from ..util.threads import wait_without_spinning
 from .process import STEP_S, Stop, exit_at_once, ignore_signals, ros_process, stop_on_signals
+
+if TYPE_CHECKING:
+    from ..recordings import Recording
+
+SELF_TEST_S = 20
+# Name -> default and description of the arguments that both launch files have.
+LAUNCH_ARGUMENTS = {
+    "rate": ("1.0", "Playback speed, times real time."),
+    "loop": ("false", "Play the recording again and again."),
+    "params_file": ("", "YAML file with parameters of the node, such as config/reconstruct.yaml."),
+    "weights": ("", "Name of shipped weights, or a file. Empty: as in params_file."),
+    "device": ("", "auto, cpu, cuda or cuda:N. Empty: as in params_file."),
+    "fps": ("", "Images per second of event time. Empty: as in params_file."),
+    "autostart": ("", "Configure and activate the node. Empty: as in params_file."),
+    "lazy": ("", "Run only while images have a subscriber. Empty: false with a recording, else as in params_file."),
+    "use_sim_time": ("false", "Take time from /clock."),
+    "large_messages": ("false", "Use the Fast DDS profile for images and events over 0.5 MB."),
+}
 
 
 def reconstruct() -> None:
@@ -143,6 +164,44 @@ def record() -> None:
         recorder.destroy_node()
 
 
+def self_test() -> None:
+    """Exchange a message between a publisher and a subscriber of this process, for `cista doctor`.
+
+    Print "received" or "lost", then the middleware.
+    """
+    import rclpy
+    from rclpy.utilities import get_rmw_implementation_identifier
+    from std_msgs.msg import String
+
+    rclpy.init()
+    node = rclpy.create_node("cista_doctor")
+    seen: list[String] = []
+    node.create_subscription(String, "cista_doctor", seen.append, 1)
+    publisher = node.create_publisher(String, "cista_doctor", 1)
+    end = time.monotonic() + SELF_TEST_S
+    while not seen and time.monotonic() < end:
+        publisher.publish(String(data="hello"))
+        rclpy.spin_once(node, timeout_sec=0.1)
+    print("received" if seen else "lost", get_rmw_implementation_identifier())
+
+
+def open_bag(bag: str, events_topic: str, bag_topic: str = "") -> Recording:
+    """Open a recording with its topic `bag_topic`; if empty, with `events_topic` if it has that one, else the only one.
+
+    Raises:
+        RecordingError: the recording cannot be opened, or has several events topics.
+    """
+    from ..recordings import open_recording
+
+    if events_topic and not bag_topic:
+        with suppress(RecordingError):
+            return open_recording(bag, events_topic=events_topic)
+    try:
+        return open_recording(bag, events_topic=bag_topic or None)
+    except RecordingError as error:  # names the option of the programs
+        raise RecordingError(str(error).replace("--events-topic", "bag_topic")) from None
+
+
 def _without_ros_arguments(stop: Stop) -> list[str]:
     """Import rclpy and return this process's arguments without those that are for ROS."""
     from rclpy.utilities import remove_ros_args
@@ -172,7 +231,12 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
 
 
-PROGRAMS: dict[str, Callable[[], None]] = {"reconstruct": reconstruct, "play": play, "record": record}
+PROGRAMS: dict[str, Callable[[], None]] = {
+    "reconstruct": reconstruct,
+    "play": play,
+    "record": record,
+    "self_test": self_test,
+}
 
 if __name__ == "__main__":
     PROGRAMS[sys.argv.pop(1)]()
