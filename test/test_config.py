@@ -29,9 +29,8 @@ def test_the_foxglove_layout_shows_topics_of_the_node_and_every_panel_once():
 
 
 def test_the_plots_of_the_foxglove_layout_are_of_what_they_say():
-    health = pytest.importorskip("cista_ros.node.health")
     diagnostics = pytest.importorskip("cista_ros.node.diagnostics")
-    message = diagnostics.statistics(health.Rates(1, 2, 3, 4, 5), health.Counts(), 6)
+    message = diagnostics.statistics(diagnostics.Rates(1, 2, 3, 4, 5), diagnostics.Counts(), 6)
     names = message.layout.dim[0].label.split(",")
     layout = json.loads((ROOT / "config" / "cista.foxglove.json").read_text())
     (plot,) = (panel for name, panel in layout["configById"].items() if name.startswith("Plot!"))

@@ -22,7 +22,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 import cista_ros
 from cista_ros.events import concatenate
-from cista_ros.node.event_topic import message_class
+from cista_ros.node.topics import message_class
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr
 from cista_ros.wire.event_packet import PacketEncoder

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import qos_profile_system_default
@@ -19,15 +20,16 @@ from ..event_filter import EventFilter, FilterCounts
 from ..events import NS
 from ..input_check import InputCheck
 from ..noise_filter import make_noise_filter
+from ..sync_stamps import SyncStamps
 from ..window_maker import WindowMaker
 from ..windows import Window
+from ..wire import cdr
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, EVENT_TYPES, EmptyMessageError, EventMessage
-from .event_topic import EventTopic, deserialize
-from .health import Counts, Warnings
+from .diagnostics import Health, Status
 from .images import load_camera_info
 from .parameters import INFO_TOPIC, Settings
-from .sync_topic import SyncTopic
+from .topics import LOOK_EVERY_S, EventTopic, SyncTopic, deserialize
 
 IDLE_STEP_S = 0.05
 # Event times further from their message's header stamp than this are from another clock.
@@ -66,14 +68,13 @@ class Inputs:
 
     Args:
         node: the node that subscribes.
-        settings, counts, warnings: the node's.
+        settings, health: the node's.
         on_windows: called with windows once they are complete, while the lock is held.
         group: callback group of the subscriptions.
         lock: held while windows are made or changed.
 
     Attributes:
         camera_info: the latest one received or that of camera_info_url, or None.
-        clock_offset_s: how far the messages' stamps are ahead of their events' times.
 
     Raises:
         CalibrationError: camera_info_url cannot be read.
@@ -83,27 +84,28 @@ class Inputs:
         self,
         node: Node,
         settings: Settings,
-        counts: Counts,
-        warnings: Warnings,
+        health: Health,
         on_windows: Callable[[list[Window]], None],
         group: CallbackGroup,
         lock: threading.RLock,
     ) -> None:
-        self._node, self._settings, self._counts, self._warnings = node, settings, counts, warnings
+        self._node, self._settings = node, settings
+        self._counts, self._warnings = health.counts, health.warnings
         self._on_windows, self._group, self._lock = on_windows, group, lock
-        self.clock_offset_s = 0.0
-        self.sync = SyncTopic(node, self._on_stamp, counts, warnings, group)
         self.topic_name = node.resolve_topic_name("events")
         self._calibration = calibration(settings)
         self.camera_info = self._calibration[0] if self._calibration else None
+        self._stamps = SyncStamps(self._counts.sync)
         self._windows: WindowMaker | None = None
         self._events: EventTopic | None = None
+        self._sync: SyncTopic | None = None
         self._info: Subscription | None = None
         self._check: InputCheck | None = None
         self._refusal = ""
+        self._clock_offset_s = 0.0
         self._last_message = time.monotonic()
         self._pace = Pace()
-        self._seen = self._idle_steps = 0
+        self._steps = self._idle_steps = self._seen = self._missed_stamps = 0
 
     @property
     def subscribed(self) -> bool:
@@ -123,35 +125,37 @@ class Inputs:
         namespace = self.topic_name.rpartition("/")[0]
         return (namespace or self.topic_name).strip("/")
 
-    @property
-    def open_events(self) -> int:
-        """Number of events in the open window."""
-        return self._windows.open_events if self._windows else 0
+    def values(self) -> dict[str, object]:
+        """Return what the diagnostics say of the inputs, beside the counts."""
+        return {
+            "open_events": self._windows.open_events if self._windows else 0,
+            "idle_timeout_s": self._idle_timeout,
+            "clock_offset_s": self._clock_offset_s,
+        }
+
+    def assess(self) -> Status | None:
+        """Return why no events arrive; None if they do."""
+        topic, timeout = self._events, max(1.0, self._idle_timeout)
+        silent = self._counts.messages == 0 or time.monotonic() - self._last_message > timeout
+        refusal = topic.refusal if topic else self._refusal
+        if refusal and (silent or not topic):
+            return DiagnosticStatus.ERROR, refusal
+        if not topic:
+            return DiagnosticStatus.OK, "idle: the images have no subscribers"
+        if not silent:
+            return None
+        if topic.unmet:
+            return DiagnosticStatus.ERROR, topic.unmet
+        if other := topic.other_types():
+            text = f"{self.topic_name} has type {other}; this node reads {', '.join(EVENT_TYPES)}"
+            self._warnings.add("type", text)
+            return DiagnosticStatus.ERROR, text
+        return DiagnosticStatus.WARN, f"no events on {self.topic_name}"
 
     @property
-    def idle_timeout(self) -> float:
+    def _idle_timeout(self) -> float:
         """Seconds of silence after which the open window ends, at the pace of the events; 0: never."""
         return self._settings.idle_timeout / self._pace()
-
-    @property
-    def refusal(self) -> str:
-        """Why subscribing to the events failed; empty if it succeeded or was not tried yet."""
-        return self._events.refusal if self._events else self._refusal
-
-    @property
-    def unmet_qos(self) -> str:
-        """Why the QoS of the events' publisher does not match; empty if it does."""
-        return self._events.unmet if self._events else ""
-
-    @property
-    def silent(self) -> bool:
-        """Whether no message has arrived for an unusually long time."""
-        silence = time.monotonic() - self._last_message
-        return self._counts.messages == 0 or silence > max(1.0, self.idle_timeout)
-
-    def other_types(self) -> str:
-        """Return the unsupported types on the events topic, comma-separated."""
-        return self._events.other_types() if self._events else ""
 
     def subscribe(self) -> None:
         """Subscribe to the events, their camera_info and, with windows=sync, the stamps. CistaError if that fails."""
@@ -166,15 +170,11 @@ class Inputs:
                 self._refusal = f"cannot subscribe to {self.topic_name}: {error}"
                 raise
             self._refusal = ""
+            qos, group = qos_profile_system_default, self._group
             self._info = self._node.create_subscription(
-                CameraInfo,
-                INFO_TOPIC,
-                self._on_camera_info,
-                qos_profile_system_default,
-                callback_group=self._group,
-                raw=True,
+                CameraInfo, INFO_TOPIC, self._on_camera_info, qos, callback_group=group, raw=True
             )
-            self.sync.enable(self._settings.windows == "sync")
+            self._follow_stamps()
 
     def unsubscribe(self) -> None:
         """Unsubscribe, and discard the received camera_info."""
@@ -186,7 +186,17 @@ class Inputs:
                 self._node.destroy_subscription(self._info)
                 self._info = None
             self.camera_info = self._calibration[0] if self._calibration else None
-            self.sync.enable(False)
+            self._follow_stamps()
+
+    def _follow_stamps(self) -> None:
+        """Subscribe to the stamps if windows end at them, else unsubscribe and discard those that wait."""
+        if self._events and self._settings.windows == "sync":
+            self._sync = self._sync or SyncTopic(self._node, "sync", self._on_stamp, self._group)
+            return
+        if self._sync:
+            self._sync.destroy()
+            self._sync = None
+        self._stamps.clear()
 
     def end_stream(self) -> list[Window]:
         """Return the open windows. The next message begins a new stream of any sensor size."""
@@ -216,24 +226,46 @@ class Inputs:
                 event_filter.max_gap_ns = settings.max_gap_ns
                 if settings.window_choice != old.window_choice:
                     size = event_filter.height, event_filter.width
-                    self._hand_on(self._windows.recut(settings.windower(*size, self.sync.stamps)))
+                    self._hand_on(self._windows.recut(settings.windower(*size, self._stamps)))
             if settings.filter_choice != old.filter_choice:
                 self._hand_on(self.end_stream())
-            # Last, because disabling discards the stamps, and the open window may have ended at one.
-            self.sync.enable(self.subscribed and settings.windows == "sync")
+            # Last, because it may discard the stamps, and the open window may have ended at one.
+            self._follow_stamps()
 
-    def flush_if_idle(self) -> None:
-        """Close the open window if no message has arrived for `idle_timeout`. To be called every IDLE_STEP_S.
+    def step(self) -> None:
+        """Follow the publishers, and close the open window after `idle_timeout`. To be called every IDLE_STEP_S.
 
         It counts its calls instead of reading the clock, because messages may be waiting while the thread is busy.
         """
         with self._lock:
+            self._steps += 1
+            if self._steps % round(LOOK_EVERY_S / IDLE_STEP_S) == 0:
+                self._look()
             idle = self._counts.messages == self._seen
             self._seen = self._counts.messages
             self._idle_steps = self._idle_steps + 1 if idle else 0
-            timeout = self.idle_timeout
+            timeout = self._idle_timeout
             if self._windows and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
                 self._hand_on(self._windows.flush())
+
+    def _look(self) -> None:
+        if self._events:
+            self._events.look()
+        if not self._sync:
+            return
+        counts = self._counts.sync
+        missed = counts.unsynced_windows + counts.late
+        if missed > self._missed_stamps:
+            self._warnings.add(
+                "sync",
+                f"So far {counts.unsynced_windows} windows ended without a stamp on {self._sync.topic_name}, and"
+                f" {counts.late} stamps arrived after their events had been used",
+            )
+        self._missed_stamps = missed
+        try:
+            self._sync.look()
+        except CistaError as error:
+            self._warnings.add("sync_type", f"{self._sync.topic_name}: {error}")
 
     def _on_events(self, data: bytes) -> None:
         with self._lock:
@@ -249,8 +281,7 @@ class Inputs:
         except EmptyMessageError:
             return
         except DecodeError as error:
-            self._counts.malformed_messages += 1
-            self._warnings.add("malformed", f"Skipped a message on {self.topic_name}: {error}")
+            self._skip(self.topic_name, error)
             return
         finally:
             self._warn_of_packets(packets)
@@ -284,7 +315,7 @@ class Inputs:
                 self._warnings.add("size", f"Skipped a message on {self.topic_name}: {error}")
                 return False
             self._check = InputCheck(*size, counts, noise_filter)
-            self._windows = WindowMaker(event_filter, self._settings.windower(*size, self.sync.stamps))
+            self._windows = WindowMaker(event_filter, self._settings.windower(*size, self._stamps))
         if self._windows:
             expected = self._windows.event_filter.height, self._windows.event_filter.width
             advice = "as before. Call ~/reset to accept the new size."
@@ -306,7 +337,7 @@ class Inputs:
             self._on_windows(windows)
 
     def _check_clock(self, topic: EventTopic, offset: float) -> None:
-        self.clock_offset_s = offset
+        self._clock_offset_s = offset
         if abs(offset) > CLOCK_OFFSET_S:
             advice = "" if EVENT_TYPES[str(topic.kind)] == EVENT_ARRAY else " Set event_time to host."
             self._warnings.log(
@@ -350,20 +381,28 @@ class Inputs:
         try:
             info = deserialize(CameraInfo, data)
         except DecodeError as error:
-            self._counts.malformed_messages += 1
-            self._warnings.add(
-                "camera_info", f"Skipped a message on {self._node.resolve_topic_name(INFO_TOPIC)}: {error}"
-            )
+            self._skip(self._node.resolve_topic_name(INFO_TOPIC), error)
             return
         if not self._calibration:
             self.camera_info = info
 
-    def _on_stamp(self, stamp: int) -> None:
+    def _on_stamp(self, data: bytes) -> None:
         with self._lock:
+            if not self._sync:
+                return
+            try:
+                stamp = cdr.decode_stamp(data)
+            except DecodeError as error:
+                self._skip(self._sync.topic_name, error)
+                return
             if self._windows:
                 self._hand_on(self._windows.add_stamp(stamp))
             else:
-                self.sync.stamps.add(stamp)
+                self._stamps.add(stamp)
+
+    def _skip(self, topic: str, error: DecodeError) -> None:
+        self._counts.malformed_messages += 1
+        self._warnings.add(f"malformed {topic}", f"Skipped a message on {topic}: {error}")
 
     def _on_lost(self, count: int) -> None:
         self._counts.lost_messages += count

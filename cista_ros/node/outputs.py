@@ -14,16 +14,10 @@ from std_msgs.msg import Header
 
 from ..reconstructor import Frame
 from ..util.drawing import draw_activity, draw_events
-from .event_topic import (
-    PublisherEventCallbacks,
-    QosError,
-    UnsupportedEventTypeError,
-    incompatible_qos,
-    qos_overrides,
-)
-from .health import Warnings
+from .diagnostics import Warnings
 from .images import pixels_message, time_message, to_compressed, to_message
 from .parameters import INFO_TOPIC, Settings
+from .topics import PublisherEventCallbacks, QosError, UnsupportedEventTypeError, incompatible_qos, qos_overrides
 from .worker import Job
 
 IMAGES = {

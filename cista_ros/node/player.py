@@ -19,9 +19,10 @@ from ..errors import DecodeError, RecordingError
 from ..recordings import Recorded, Recording
 from ..wire import cdr
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
-from .event_topic import deserialize, message_class
+from .diagnostics import read_reports
 from .images import time_message
 from .process import STEP_S, Stop
+from .topics import message_class
 
 # Reliable and deep: large messages, and bursts at high rates, must not be lost.
 QOS = QoSProfile(depth=100)
@@ -30,7 +31,6 @@ ACKNOWLEDGED_S = 10.0
 # From when the publisher knows a subscription until the subscription knows the publisher.
 MATCHING_S = 0.2
 LOG_EVERY_S = 10.0
-REPORT_SUFFIX = ": reconstruction"
 # Reports are up to a second old: at 30 windows/s this limits a node's queue to about two seconds of playback.
 MAX_QUEUED_WINDOWS = 30
 MAX_QUEUED_EVENTS = 1 << 22
@@ -96,18 +96,16 @@ class NodeWatch:
 
     def _on_diagnostics(self, data: bytes) -> None:
         try:
-            message = deserialize(DiagnosticArray, data)
+            reports = read_reports(data)
         except DecodeError as error:
             self._malformed += 1
             self._node.get_logger().warning(
                 f"Skipped {self._malformed} malformed diagnostics so far: {error}", throttle_duration_sec=LOG_EVERY_S
             )
             return
-        for status in message.status:
-            if status.name.endswith(REPORT_SUFFIX):
-                report = self.reports.setdefault(status.name.removesuffix(REPORT_SUFFIX), Report())
-                report.update({item.key: item.value for item in status.values})
-                self.received += 1
+        for name, values in reports.items():
+            self.reports.setdefault(name, Report()).update(values)
+            self.received += 1
 
 
 class Player(Node):

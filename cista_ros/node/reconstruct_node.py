@@ -23,14 +23,22 @@ from std_srvs.srv import Trigger
 from ..errors import CistaError
 from ..reconstructor import Frame, choose_device
 from ..windows import Window
-from .diagnostics import REPORT_S, Reporter
-from .frame_maker import FrameMaker, LoadedNetwork, free_memory, load, try_out, weights_version
-from .health import Counts, Speed, Warnings
+from .diagnostics import REPORT_S, Health, Reporter, memory
 from .inputs import IDLE_STEP_S, Inputs, calibration
 from .outputs import Outputs
 from .parameters import Settings, SettingsError, changed_settings, declare_settings, faster_settings
 from .process import STEP_S, Stop
-from .worker import Job, WindowQueue, Worker, make_jobs
+from .worker import (
+    FrameMaker,
+    Job,
+    LoadedNetwork,
+    WindowQueue,
+    Worker,
+    free_memory,
+    load_and_prepare,
+    make_jobs,
+    weights_version,
+)
 
 # Windows from which the network's state settles when it joins a running stream, before the first image is published.
 WARM_UP_WINDOWS = 8
@@ -94,15 +102,13 @@ class ReconstructNode(LifecycleNode):
         self._stop = stop
         self._settings = declare_settings(self)
         self._starting = self._settings.autostart
-        self._counts, self._speed = Counts(), Speed()
-        self._warnings = Warnings(self.get_logger().warning)
+        self._health = Health(self.get_logger().warning)
+        self._counts, self._warnings = self._health.counts, self._health.warnings
         self._failure: CistaError | None = None
         # Guards what the spinning thread and the second one both change: settings, windows, makers.
         self._state_lock = threading.RLock()
         group = MutuallyExclusiveCallbackGroup()
-        self._inputs = Inputs(
-            self, self._settings, self._counts, self._warnings, self._enqueue, group, self._state_lock
-        )
+        self._inputs = Inputs(self, self._settings, self._health, self._enqueue, group, self._state_lock)
         # From configuring to cleaning up:
         self._outputs: Outputs | None = None
         self._worker: Worker | None = None
@@ -110,7 +116,7 @@ class ReconstructNode(LifecycleNode):
         self._maker: FrameMaker | None = None
         self._phase = "unconfigured"
         self._warm_up = 0  # number of coming windows without a published image
-        self._reporter = Reporter(self, self._counts, self._speed, self._warnings, self._inputs)
+        self._reporter = Reporter(self, self._health)
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=group)
         self.add_on_set_parameters_callback(self._on_parameters)
         # Steady: simulated time may stand still.
@@ -198,12 +204,15 @@ class ReconstructNode(LifecycleNode):
         settings = self._settings
         choose_device(settings.device)  # fails fast
         queue = WindowQueue(settings.overload_policy, self._counts.queue)
-        self._worker = Worker(queue, self._publish, self._counts, self._speed, self._warnings, self._advice)
+        self._worker = Worker(queue, self._publish, self._health, self._advice)
         self._outputs = Outputs(self, self._warnings)
-        self._loaded = self._wait(self._worker.submit(lambda: load(settings)))
-        if settings.sensor_size:
-            self._maker = FrameMaker(self._loaded, settings, *settings.sensor_size, self._on_ready)
-            self._wait(self._worker.submit(self._maker.prepare))
+        self._loaded, self._maker = self._load_and_prepare(settings, settings.sensor_size)
+
+    def _load_and_prepare(
+        self, settings: Settings, size: tuple[int, int] | None
+    ) -> tuple[LoadedNetwork, FrameMaker | None]:
+        assert self._worker
+        return self._wait(self._worker.submit(lambda: load_and_prepare(settings, size, self._on_ready)))
 
     def _activate(self) -> None:
         assert self._outputs and self._loaded
@@ -252,7 +261,7 @@ class ReconstructNode(LifecycleNode):
         with self._state_lock:
             if self._phase != "active":
                 return
-            self._inputs.flush_if_idle()
+            self._inputs.step()
             try:
                 self._subscribe_if_wanted()
             except CistaError as error:
@@ -340,9 +349,8 @@ class ReconstructNode(LifecycleNode):
 
     def _change_network(self, new: Settings) -> None:
         """Load the new network, try it out, and replace the old one if that succeeds."""
-        assert self._worker
         size = new.sensor_size or ((self._maker.height, self._maker.width) if self._maker else None)
-        loaded, maker = self._wait(self._worker.submit(lambda: try_out(new, size, self._on_ready)))
+        loaded, maker = self._load_and_prepare(new, size)
         with self._state_lock:
             # The open window still belongs to the old one.
             if new.sensor_size == self._settings.sensor_size:
@@ -353,5 +361,15 @@ class ReconstructNode(LifecycleNode):
         self._report()
 
     def _report(self) -> None:
-        weights = self._loaded.weights if self._loaded else self._settings.weights
-        self._reporter.report(self._phase, weights, self._loaded, self._maker, self._worker)
+        with self._state_lock:
+            inputs, loaded, error = self._inputs, self._loaded, self._maker and self._maker.error
+            found = inputs.assess() if self._phase == "active" else None
+            queued = len(self._worker.queue) if self._worker else 0
+            device = loaded.device if loaded else None
+            values: dict[str, object] = {
+                **inputs.values(),
+                "device": device or "none",
+                "weights": loaded.weights if loaded else self._settings.weights,
+                **memory(device),
+            }
+            self._reporter.report(inputs.camera_name, self._phase, error, found, queued, values)

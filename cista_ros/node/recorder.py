@@ -21,15 +21,13 @@ from ..util.atomic import write_text, write_whole
 from ..util.drawing import draw_events
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EmptyMessageError
-from .event_topic import EventTopic, deserialize
-from .health import MAX_WAITING_EVENTS
+from .diagnostics import LOG_EVERY_S, MAX_WAITING_EVENTS, read_reports
 from .images import to_grey
+from .topics import LOOK_EVERY_S, EventTopic, deserialize
 
 # Twice what a node may queue, for its open window and the one in its network: 540 MB.
 MAX_EVENTS = 2 * MAX_WAITING_EVENTS
 MAX_MESSAGES = 100_000  # with few events each; a message takes some hundred bytes without its events
-LOOK_EVERY_S = 0.05
-LOG_EVERY_S = 5.0
 
 
 class WaitingEvents:
@@ -113,7 +111,7 @@ class Recorder(Node):
         self.create_subscription(Image, "image_raw", self._on_image, 100, raw=True)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, raw=True)
         # Steady, because simulated time may stand still.
-        self._timer = self.create_timer(LOOK_EVERY_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(LOOK_EVERY_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def done(self, idle: float) -> bool:
         """Return whether nothing has arrived for this many seconds and the node reports no pending events."""
@@ -135,9 +133,10 @@ class Recorder(Node):
         write_text(self._folder / "record.json", json.dumps(report, indent=1))
 
     def _look(self) -> None:
-        if self.count_publishers("image_raw"):
+        if self._subscription:
+            self._subscription.look()
+        elif self.count_publishers("image_raw"):
             self._subscription = EventTopic(self, "events", self._on_events, self._on_lost, PacketCounts())
-            self.destroy_timer(self._timer)
 
     def _on_events(self, data: bytes) -> None:
         self.last_arrival = time.monotonic()
@@ -190,13 +189,11 @@ class Recorder(Node):
 
     def _on_diagnostics(self, data: bytes) -> None:
         try:
-            message = deserialize(DiagnosticArray, data)
+            reports = read_reports(data)
         except DecodeError as error:
             self._skip("diagnostics", error)
-            return
-        for status in message.status:
-            if status.name.endswith(": reconstruction"):
-                self.diagnostics = {item.key: item.value for item in status.values}
+        else:
+            self.diagnostics = next(iter(reports.values()), self.diagnostics)
 
     def _skip(self, what: str, error: DecodeError) -> None:
         self.malformed += 1

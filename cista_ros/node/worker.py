@@ -1,7 +1,8 @@
-"""The queue of windows, and the worker thread, which runs the network. Only that thread touches torch."""
+"""The network, the queue of windows, and the worker thread that runs one on the other. Only it touches torch."""
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -11,17 +12,199 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ..reconstructor import Frame
-from ..windows import Window, merge
-from .frame_maker import FrameMaker, NotReadyError
-from .health import MAX_WAITING_EVENTS, Counts, QueueCounts, Speed, Warnings
+import numpy as np
+import torch
 
+from ..errors import CistaError, DeviceError
+from ..events import no_events
+from ..networks import Network, choose_weights, find_weights, load_network
+from ..networks.network import MIN_SIZE
+from ..reconstructor import Frame, Reconstructor, choose_device
+from ..runtime import make_runtime
+from ..tone_map import make_tone_map
+from ..windows import Window, merge
+from .diagnostics import MAX_WAITING_EVENTS, Health, QueueCounts
+from .parameters import Settings
+
+# Seconds until the next attempt to prepare a network that failed: another process may have freed memory by then.
+RETRY_S = 10.0
 CLOSE_S = 10.0
 # Of the worker thread, relative to the thread that takes messages. On an overloaded machine the network must wait: a
 # late window is merged, but a message that is taken too late is lost.
 NICENESS = 10
 
 Result = TypeVar("Result")
+
+
+class NotReadyError(CistaError):
+    """The network cannot be run for this sensor size."""
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network on its device.
+
+    Attributes:
+        version: changes when the file of the weights does.
+        weights: name of the weights.
+        note: name of the weights and, for `auto`, the reason for the choice.
+    """
+
+    network: Network
+    device: torch.device
+    version: tuple[int, ...]
+    weights: str
+    note: str
+
+
+class FrameMaker:
+    """Makes the frames of one sensor size. Creates the runtime for the first frame, or in `prepare`.
+
+    Args:
+        loaded: the network.
+        settings: how to run it and display its frames.
+        height, width: sensor size in pixels.
+        on_ready: called with a line about the runtime when that is ready.
+
+    Attributes:
+        error: why the network cannot be run; None if it can, or before the first attempt.
+        ready_at: monotonic seconds when the runtime was made; None before that.
+    """
+
+    def __init__(
+        self, loaded: LoadedNetwork, settings: Settings, height: int, width: int, on_ready: Callable[[str], None]
+    ) -> None:
+        self.loaded = loaded
+        self.height, self.width = height, width
+        self.error: CistaError | None = None
+        self.ready_at: float | None = None
+        self._settings, self._on_ready = settings, on_ready
+        self._reconstructor: Reconstructor | None = None
+        self._tone_map = ""
+        self._retry_at = 0.0
+
+    @property
+    def downscale(self) -> int:
+        """Factor by which these frames are smaller than the sensor."""
+        return self._settings.downscale
+
+    def adjust(self, settings: Settings) -> None:
+        """Apply settings that need no new runtime, from the next window on. For any thread."""
+        self._settings = settings
+
+    def prepare(self) -> None:
+        """Create the runtime and run one step, so that a failure is known now.
+
+        Raises:
+            EventError, DeviceError, RuntimeUnavailableError: the network cannot be run for this sensor size.
+        """
+        settings, device = self._settings, self.loaded.device
+        try:
+            reconstructor = Reconstructor(
+                self.loaded.network,
+                self.height,
+                self.width,
+                device,
+                tone_map=settings.tone_map,
+                runtime=settings.runtime,
+                precision=settings.precision,
+                downscale=settings.downscale,
+            )
+            reconstructor.reconstruct(no_events())
+            reconstructor.reset()
+        except (RuntimeError, MemoryError) as error:
+            failure = str(error)
+        else:
+            failure = ""
+        if failure:  # outside of the handler: the error's traceback would keep the memory that was allocated
+            raise DeviceError(
+                f"cannot reconstruct {self.width}x{self.height} pixels on {device} with downscale {settings.downscale}"
+                f" and runtime {settings.runtime}: {failure}; if memory is short, raise downscale or choose another"
+                " device or runtime"
+            )
+        self._tone_map = settings.tone_map
+        self._reconstructor, self.error, self.ready_at = reconstructor, None, time.monotonic()
+        self._on_ready(f"{self.width}x{self.height} pixels: {reconstructor.runtime_note}")
+
+    def make(self, window: Window) -> Frame:
+        """Reconstruct and tone-map one window.
+
+        Raises:
+            NotReadyError: the network cannot be run.
+        """
+        if self._reconstructor is None:
+            self._prepare_or_raise()
+        settings, reconstructor = self._settings, self._reconstructor
+        assert reconstructor
+        reconstructor.max_events = settings.max_events or None
+        reconstructor.clip_hot_pixels = settings.clip_hot_pixels
+        if settings.tone_map != self._tone_map:
+            self._tone_map = settings.tone_map
+            reconstructor.tone_map = make_tone_map(settings.tone_map)
+        return reconstructor.make(window)
+
+    def code_activity(self) -> np.ndarray | None:
+        """Return the activity of the last frame's sparse code, see Reconstructor. For the worker thread."""
+        return self._reconstructor.code_activity() if self._reconstructor else None
+
+    def reset(self) -> None:
+        """Reset the network's state after a failure; discard the runtime if it cannot even be reset."""
+        try:
+            if self._reconstructor:
+                self._reconstructor.reset()
+        except Exception:  # after a GPU error, all calls fail
+            self._reconstructor = self.ready_at = None
+
+    def _prepare_or_raise(self) -> None:
+        if self.error is None or time.monotonic() >= self._retry_at:
+            try:
+                return self.prepare()
+            except CistaError as error:
+                self.error = error.with_traceback(None)
+                self._retry_at = time.monotonic() + RETRY_S
+        raise NotReadyError(f"{self.error}; the node retries every {RETRY_S:.0f} s")
+
+
+def weights_version(settings: Settings) -> tuple[int, ...]:
+    """Return a value that changes when these settings choose other weights, or the file of the weights changes."""
+    stat = find_weights(choose_weights(settings.weights, choose_device(settings.device))[0]).stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def load_and_prepare(
+    settings: Settings, size: tuple[int, int] | None, on_ready: Callable[[str], None]
+) -> tuple[LoadedNetwork, FrameMaker | None]:
+    """Load the network of these settings and, for a sensor of this size (height, width), prepare its runtime.
+
+    Raises:
+        CistaError: on any failure, so that the caller can keep the present network.
+    """
+    try:
+        device = choose_device(settings.device)
+        weights, note = choose_weights(settings.weights, device)
+        version = weights_version(settings)
+        network = load_network(weights)
+        try:
+            network = network.to(device)
+            make_runtime(settings.runtime, network, MIN_SIZE, MIN_SIZE, device, settings.precision)
+        except RuntimeError as error:  # out of memory, driver too old …
+            raise DeviceError(f"cannot put {weights} on {device}: {error}") from None
+        loaded = LoadedNetwork(network, device, version, weights, note)
+        maker = FrameMaker(loaded, settings, *size, on_ready) if size else None
+        if maker:
+            maker.prepare()
+    except CistaError:
+        raise
+    except Exception as error:  # such as an OSError, or one of a runtime's library
+        raise DeviceError(f"cannot run {settings.weights}: {type(error).__name__}: {error}") from error
+    return loaded, maker
+
+
+def free_memory() -> None:
+    """Collect reference cycles of unused networks, and empty torch's cache of GPU memory."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -130,10 +313,9 @@ class WindowQueue:
             self._jobs.clear()
             self._events = 0
 
-    def pending(self) -> tuple[int, int]:
-        """Return the number of jobs that wait and of their events."""
-        with self._lock:
-            return len(self._jobs), self._events
+    def __len__(self) -> int:
+        """Number of jobs that wait."""
+        return len(self._jobs)
 
     def _skip(self, job: Job, following: Job) -> Job:
         """Count a job as dropped and return the following one, which now begins the stream if this one did."""
@@ -151,8 +333,7 @@ class Worker:
     Args:
         queue: the windows to reconstruct.
         publish: called in the worker thread with each frame and its job.
-        counts, warnings: updated after each job.
-        speed: receives the latency of each image.
+        health: updated after each job.
         advice: returns which parameters to change if the network is too slow.
     """
 
@@ -160,14 +341,12 @@ class Worker:
         self,
         queue: WindowQueue,
         publish: Callable[[Frame, Job], None],
-        counts: Counts,
-        speed: Speed,
-        warnings: Warnings,
+        health: Health,
         advice: Callable[[], str],
     ) -> None:
         self.queue = queue
-        self._publish, self._counts, self._speed = publish, counts, speed
-        self._warnings, self._advice = warnings, advice
+        self._publish, self._advice = publish, advice
+        self._counts, self._speed, self._warnings = health.counts, health.speed, health.warnings
         self._executor = ThreadPoolExecutor(1, "reconstruct", _lower_priority)
         self._lock = threading.Lock()
         self._current: Future[None] | None = None  # while there are jobs
@@ -211,7 +390,7 @@ class Worker:
             self._make(job)
             del job  # frees the events while the thread waits
         with self._lock:
-            more = self.queue.pending()[0] and not self._closed
+            more = self.queue and not self._closed
             self._current = self._executor.submit(self._work) if more else None
 
     def _make(self, job: Job) -> None:

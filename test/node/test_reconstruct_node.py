@@ -15,8 +15,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 
 from cista_ros.networks import save_network
-from cista_ros.node import frame_maker, reconstruct_node
-from cista_ros.node.frame_maker import load
+from cista_ros.node import worker
 from cista_ros.node.outputs import Outputs
 from cista_ros.node.parameters import Settings
 from cista_ros.node.process import Stop
@@ -58,11 +57,13 @@ def spin_until(executor, condition):
 
 
 def test_a_signal_while_the_weights_load_ends_the_start(node, stop, capfd, monkeypatch):
-    def slow(settings):
-        time.sleep(0.2)
-        return load(settings)
+    load = worker.load_network
 
-    monkeypatch.setattr(reconstruct_node, "load", slow)
+    def slow(weights):
+        time.sleep(0.2)
+        return load(weights)
+
+    monkeypatch.setattr(worker, "load_network", slow)
     stop.set()
     node.start()
     assert not node.count_publishers("/image_raw") and not node.count_subscribers("/events")
@@ -74,7 +75,7 @@ def test_a_change_that_fails_unexpectedly_is_refused_and_the_old_network_stays(n
         raise OSError(28, "No space left on device")
 
     node.start()
-    monkeypatch.setattr(frame_maker, "load", broken)
+    monkeypatch.setattr(worker, "load_network", broken)
     (result,) = node.set_parameters([Parameter("runtime", value="fused")])
     assert not result.successful
     assert result.reason.endswith("small.safetensors: OSError: [Errno 28] No space left on device")

@@ -17,10 +17,20 @@ from cista_ros.errors import EventError
 from cista_ros.events import make_events
 from cista_ros.networks import SMALL_WEIGHTS, save_network
 from cista_ros.node import worker as module
-from cista_ros.node.frame_maker import FrameMaker, LoadedNetwork, NotReadyError, load, weights_version
-from cista_ros.node.health import Counts, QueueCounts, Speed, Warnings
+from cista_ros.node.diagnostics import Health, QueueCounts
 from cista_ros.node.parameters import POLICIES, Settings
-from cista_ros.node.worker import NICENESS, Job, WindowQueue, Worker, make_jobs
+from cista_ros.node.worker import (
+    NICENESS,
+    FrameMaker,
+    Job,
+    LoadedNetwork,
+    NotReadyError,
+    WindowQueue,
+    Worker,
+    load_and_prepare,
+    make_jobs,
+    weights_version,
+)
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.windows import Window
 
@@ -49,7 +59,7 @@ def test_without_jobs_that_are_due_it_is_a_plain_queue():
     queue = WindowQueue("merge")
     windows = [window(0, first=True), window(10), window(20)]
     queue.put([job(w) for w in windows])
-    assert queue.pending() == (3, 9)
+    assert len(queue) == 3
     assert [j.window for j in take_all(queue)] == windows
     assert queue.counts == QueueCounts()
 
@@ -99,11 +109,10 @@ def test_memory_is_bounded_by_skipping_the_oldest(policy, monkeypatch):
     monkeypatch.setattr(module, "MAX_WAITING_EVENTS", 8)
     queue = WindowQueue(policy)
     queue.put([job(window(t, first=not t)) for t in range(0, 40, 10)])
-    assert queue.pending() == (2, 6)
+    assert len(queue) == 2
     assert queue.counts == QueueCounts(skipped_windows=2, skipped_events=6)
     # One larger than the bound waits alone.
     queue.put([job(window(40, n=9))])
-    assert queue.pending() == (1, 9)
     (last,) = take_all(queue)
     assert (last.window.stamp, last.window.first) == (48, True)
 
@@ -143,7 +152,7 @@ def test_every_event_and_window_is_taken_skipped_or_pending_in_order(policy, ste
             puts.append(w)
             firsts |= {w.stamp} if w.first else set()
             first = False
-        elif kind == "get" and queue.pending()[0]:
+        elif kind == "get" and queue:
             taken.append(queue.get())
         elif kind == "other maker":
             maker, first = maker + 1, True
@@ -151,7 +160,6 @@ def test_every_event_and_window_is_taken_skipped_or_pending_in_order(policy, ste
             queue.policy = values[0]
     counts = queue.counts
     events = sum(len(w.events) for w in puts)
-    assert events == sum(j.events for j in taken) + counts.skipped_events + queue.pending()[1]
     jobs = taken + take_all(queue)
     assert events == sum(j.events for j in jobs) + counts.skipped_events
     assert len(puts) == len(jobs) + counts.merged_windows + counts.skipped_windows
@@ -189,13 +197,11 @@ def maker(small_network):
 @pytest.fixture
 def work():
     """A worker, its counts, the frames that it published and the warnings that it logged."""
-    counts, published, logged = Counts(), [], []
-    queue = WindowQueue("merge", counts.queue)
-    warnings = Warnings(logged.append)
-    worker = Worker(
-        queue, lambda frame, _: published.append(frame), counts, Speed(), warnings, lambda: "Set downscale to 2."
-    )
-    yield worker, counts, published, logged
+    published, logged = [], []
+    health = Health(logged.append)
+    queue = WindowQueue("merge", health.counts.queue)
+    worker = Worker(queue, lambda frame, _: published.append(frame), health, lambda: "Set downscale to 2.")
+    yield worker, health.counts, published, logged
     assert worker.close()
 
 
@@ -228,7 +234,7 @@ def test_a_function_runs_before_the_windows_that_wait_and_its_error_goes_to_the_
     gate, order = threading.Event(), []
     first = worker.submit(gate.wait)
     worker.put(due_never(full_window(), maker) * 3)
-    until(lambda: worker.queue.pending()[0] == 3)
+    until(lambda: len(worker.queue) == 3)
     second = worker.submit(lambda: order.append(counts.images))
     third = worker.submit(lambda: 1 // 0)
     gate.set()
@@ -351,13 +357,14 @@ def test_a_replaced_weights_file_has_another_version(tmp_path, small_network):
     path = tmp_path / "mine.safetensors"
     save_network(small_network, path)
     settings = Settings(weights=str(path), device="cpu", runtime="eager")
-    loaded = load(settings)
+    loaded, _ = load_and_prepare(settings, None, print)
     assert loaded.version == weights_version(settings)
     path.write_bytes(path.read_bytes())
     assert loaded.version != weights_version(settings)
 
 
 def test_weights_auto_are_the_small_ones_on_a_cpu():
-    loaded = load(Settings(device="cpu", runtime="eager"))
+    loaded, maker = load_and_prepare(Settings(device="cpu", runtime="eager"), None, print)
+    assert maker is None
     assert loaded.weights == SMALL_WEIGHTS and "auto" in loaded.note
     assert loaded.version == weights_version(Settings(weights=SMALL_WEIGHTS, device="cpu"))

@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 
 from cista_ros.errors import DecodeError, MissingPackageError
-from cista_ros.node.event_topic import deserialize, message_class, qos_overrides
+from cista_ros.node.topics import deserialize, message_class, qos_overrides
 from cista_ros.wire.ros_types import EVENT_TYPES
 
 ROOT = Path(__file__).parents[2]

@@ -1,26 +1,20 @@
-"""The topic of events: its message type, its quality of service, and messages as raw bytes.
+"""The topics of events and of stamps, subscribed to as their publishers require; types and quality of service.
 
-Messages are taken raw because rclpy needs tens of milliseconds to build the Python objects of one.
+Messages are taken as raw bytes because rclpy needs tens of milliseconds to build the Python objects of one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import CallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
-from rclpy.qos import (
-    QoSCompatibility,
-    QoSPolicyKind,
-    QoSProfile,
-    QoSReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import QoSCompatibility, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy, qos_check_compatible
 from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
@@ -39,6 +33,7 @@ __all__ = [
     "EventTopic",
     "PublisherEventCallbacks",
     "QosError",
+    "SyncTopic",
     "UnsupportedEventTypeError",
     "deserialize",
     "incompatible_qos",
@@ -48,7 +43,7 @@ __all__ = [
 
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
 # that overflows loses its oldest message, too. This is one second of the fastest drivers.
-DEPTH = 1000
+EVENTS_DEPTH, SYNC_DEPTH = 1000, 100
 MAX_DEPTH = 2**31 - 1
 LOOK_EVERY_S = 0.1
 # Iron and later pass callbacks with two arguments the message's number in its publisher's sequence.
@@ -57,12 +52,17 @@ OVERRIDABLE = QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABIL
 RELIABLE, BEST_EFFORT = QoSReliabilityPolicy.RELIABLE, QoSReliabilityPolicy.BEST_EFFORT
 # What an unlimited deadline becomes differs by middleware; all are years.
 _UNLIMITED_NS = 10**16
+_TYPE = re.compile(r"[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*")
 
 Message = TypeVar("Message")
 
 
 class QosError(CistaError):
     """QoS parameters that no topic can have."""
+
+
+class SyncTypeError(CistaError):
+    """A message type without a stamp that this node can read."""
 
 
 def message_class(kind: str) -> type:
@@ -74,7 +74,7 @@ def message_class(kind: str) -> type:
     package, _, name = kind.split("/")
     try:
         found: type = getattr(import_module(f"{package}.msg"), name)
-    except ImportError:
+    except (ImportError, AttributeError):
         build = f"build it from msg/{package} of this repository, or " if kind in (EVENT_ARRAY, EVENT_PACKET) else ""
         raise MissingPackageError(
             f"{kind}: the package {package} is not installed; {build}install your distribution's"
@@ -148,11 +148,53 @@ def _policy_text(qos: QoSProfile, policy: QoSPolicyKind) -> str:
     return "automatic" if name == "SYSTEM_DEFAULT" else name.lower().replace("_", "-")
 
 
-class EventTopic:
-    """Subscribes to a topic of events with the type and the reliability of its publishers, also when those change.
+class _Topic:
+    """Subscribes to a topic with the type and the reliability of its publishers, also when those change.
 
-    The subscription is reliable unless a publisher is best-effort. The parameters
-    qos_overrides.TOPIC.subscription.{reliability,durability,history,depth} override this.
+    The subscription is reliable unless a publisher is best-effort.
+
+    Attributes:
+        kind: the type that is subscribed to, if any.
+    """
+
+    def __init__(self, node: Node, topic: str, group: CallbackGroup | None) -> None:
+        self._node, self._group = node, group
+        self.topic_name = node.resolve_topic_name(topic)
+        self.kind: str | None = None
+        self._reliability = RELIABLE
+        self._subscription: Subscription | None = None
+
+    def look(self) -> None:
+        """Subscribe as the publishers require. To be called every LOOK_EVERY_S. CistaError if that fails."""
+        publishers = self._publishers()
+        types = self._readable({info.topic_type for info in publishers})
+        best_effort = any(info.qos_profile.reliability == BEST_EFFORT for info in publishers)
+        if types and (self.kind not in types or (best_effort and self._reliability == RELIABLE)):
+            self._reliability = BEST_EFFORT if best_effort else RELIABLE
+            self._subscribe(self.kind if self.kind in types else types[0])
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        if self._subscription:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _publishers(self) -> list[Any]:
+        return list(self._node.get_publishers_info_by_topic(self.topic_name))
+
+    def _readable(self, types: set[str]) -> list[str]:
+        """Return those of the publishers' types that can be read, the best first."""
+        raise NotImplementedError
+
+    def _subscribe(self, kind: str) -> None:
+        """Subscribe with this type and `self._reliability`, in place of the present subscription."""
+        raise NotImplementedError
+
+
+class EventTopic(_Topic):
+    """A topic of events.
+
+    The parameters qos_overrides.TOPIC.subscription.{reliability,durability,history,depth} override its QoS.
 
     Args:
         node: the node that subscribes.
@@ -185,28 +227,18 @@ class EventTopic:
         event_time: str = "host",
         group: CallbackGroup | None = None,
     ) -> None:
-        self._node, self.topic_name = node, node.resolve_topic_name(topic)
+        super().__init__(node, topic, group)
         self._on_message, self._on_lost = on_message, on_lost
-        self._counts, self._event_time, self._group = counts, event_time, group
-        self._kind: str | None = None
-        self._wanted = set(EVENT_TYPES) if events_type == "auto" else {events_type}
-        self._subscription: Subscription | None = None
-        self._reliability = RELIABLE
-        self._qos = QoSProfile(depth=DEPTH)
+        self._counts, self._event_time = counts, event_time
+        self._wanted = list(EVENT_TYPES) if events_type == "auto" else [events_type]
+        self._qos = QoSProfile(depth=EVENTS_DEPTH)
         self._last: dict[str, int] = {}
         self._mixed = False
         self._gaps = self._reported = self._lost = 0
         self._unmet = self.refusal = ""
         self.joined_late: bool | None = None
-        # Steady: simulated time may stand still.
-        self._timer = node.create_timer(LOOK_EVERY_S, self._look, group, Clock(clock_type=ClockType.STEADY_TIME))
         if events_type != "auto":
             self._subscribe(events_type)
-
-    @property
-    def kind(self) -> str | None:
-        """The type that is subscribed to, if any."""
-        return self._kind
 
     def decode(self, data: bytes) -> EventMessage:
         """Return the events of a message. DecodeError if they cannot be decoded."""
@@ -214,13 +246,13 @@ class EventTopic:
 
     def restart(self) -> None:
         """Begin a new stream: reset the decoder."""
-        if self._kind:
-            self._stream = EventStream(self._kind, cdr, self._event_time, self._counts)
+        if self.kind:
+            self._stream = EventStream(self.kind, cdr, self._event_time, self._counts)
 
     def other_types(self) -> str:
         """Return the publishers' types that this is not subscribed to, comma-separated."""
         # Before the first look, all that it may subscribe to.
-        taken = {self._kind} if self._kind else self._wanted
+        taken = {self.kind} if self.kind else set(self._wanted)
         return ", ".join(sorted({info.topic_type for info in self._publishers()} - taken))
 
     @property
@@ -230,50 +262,40 @@ class EventTopic:
             self._unmet = ""
         return self._unmet
 
+    def look(self) -> None:
+        """Subscribe as the publishers require. To be called every LOOK_EVERY_S."""
+        try:
+            super().look()
+        except CistaError as error:
+            self.refusal = f"cannot subscribe to {self.topic_name}: {error}"
+            self._node.get_logger().error(self.refusal)
+
     def destroy(self) -> None:
         """Unsubscribe."""
-        self._node.destroy_timer(self._timer)
-        self._drop_subscription()
+        super().destroy()
+        self._last.clear()
+        self._unmet, self._mixed = "", False
 
-    def _publishers(self) -> list[Any]:
-        return list(self._node.get_publishers_info_by_topic(self.topic_name))
-
-    def _look(self) -> None:
-        """Subscribe as the publishers require."""
-        publishers = self._publishers()
-        types = {info.topic_type for info in publishers} & self._wanted
-        best_effort = any(info.qos_profile.reliability == BEST_EFFORT for info in publishers)
-        if not types or (self._kind in types and (self._reliability == BEST_EFFORT or not best_effort)):
-            return
-        self._reliability = BEST_EFFORT if best_effort else RELIABLE
-        for kind in (kind for kind in EVENT_TYPES if kind in types and (self._kind not in types or kind == self._kind)):
-            try:
-                return self._subscribe(kind)
-            except CistaError as error:
-                self._wanted.discard(kind)
-                self.refusal = f"cannot subscribe to {self.topic_name}: {error}"
-                self._node.get_logger().error(self.refusal)
+    def _readable(self, types: set[str]) -> list[str]:
+        return [kind for kind in self._wanted if kind in types]
 
     def _subscribe(self, kind: str) -> None:
-        message_type = message_class(kind)
-        self._drop_subscription()
-        self._subscription = self._create(message_type)
-        self._kind, self.refusal = kind, ""
+        try:
+            message_type = message_class(kind)
+            self.destroy()
+            self._subscription = self._create(message_type)
+        except CistaError:
+            self._wanted.remove(kind)  # try the others
+            raise
+        self.kind, self.refusal = kind, ""
         self.restart()
         reliability = "best-effort" if self._qos.reliability == BEST_EFFORT else "reliable"
         self._node.get_logger().info(f"Subscribed to {self.topic_name} ({kind}, {reliability})")
 
-    def _drop_subscription(self) -> None:
-        if self._subscription:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
-        self._last.clear()
-        self._unmet, self._mixed = "", False
-
     def _create(self, message_type: type) -> Subscription:
         callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
         callback: Callable[..., None] = self._on_numbered if HAS_SEQUENCE else self._on_plain
-        self._qos = QoSProfile(depth=DEPTH, reliability=self._reliability)
+        self._qos = QoSProfile(depth=EVENTS_DEPTH, reliability=self._reliability)
         for _ in range(2):
             try:
                 return self._node.create_subscription(
@@ -328,3 +350,43 @@ class EventTopic:
             return  # the next look finds the best-effort publisher
         self._unmet = incompatible_qos(self._node, self.topic_name, self._qos, event)
         self._node.get_logger().error(f"{self._unmet}. See qos_overrides in docs/reference/parameters.md.")
+
+
+class SyncTopic(_Topic):
+    """The topic whose stamps bound the windows: camera frames, triggers, any type that begins with a std_msgs/Header.
+
+    Args:
+        node: the node that subscribes.
+        topic: name of the topic.
+        on_message: called with the bytes of each message.
+        group: callback group of the subscription.
+    """
+
+    def __init__(self, node: Node, topic: str, on_message: Callable[[bytes], None], group: CallbackGroup) -> None:
+        super().__init__(node, topic, group)
+        self._on_message = on_message
+
+    def _readable(self, types: set[str]) -> list[str]:
+        if len(types) > 1:
+            raise SyncTypeError(f"has types {' and '.join(sorted(types))}; expected one type")
+        return list(types)
+
+    def _subscribe(self, kind: str) -> None:
+        message_type = _stamped_type(kind)
+        self.destroy()
+        qos = QoSProfile(depth=SYNC_DEPTH, reliability=self._reliability)
+        self._subscription = self._node.create_subscription(
+            message_type, self.topic_name, self._on_message, qos, callback_group=self._group, raw=True
+        )
+        self.kind = kind
+
+
+def _stamped_type(name: str) -> type:
+    """Return the class of a message type; CistaError if it is not installed, or does not begin with a header."""
+    if not _TYPE.fullmatch(name):
+        raise SyncTypeError(f"has type {name}, which is not a valid message type")
+    found = message_class(name)
+    fields = found.get_fields_and_field_types()  # type: ignore[attr-defined]
+    if next(iter(fields.values()), None) != "std_msgs/Header":
+        raise SyncTypeError(f"has type {name}; expected a type that begins with a std_msgs/Header")
+    return found
