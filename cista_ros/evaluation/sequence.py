@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-import cv2
 import numpy as np
 
 from ..event_filter import EventFilter, FilterCounts
@@ -22,14 +21,6 @@ from ..windows import Window, make_windower
 from ..wire.ros_types import EVENT_ARRAY, ImageMessage
 from .padding import ZeroPadded
 from .protocols import EvaluationError, Plan, Protocol
-
-_TO_GREY = {
-    "rgb": cv2.COLOR_RGB2GRAY,
-    "bgr": cv2.COLOR_BGR2GRAY,
-    "rgba": cv2.COLOR_RGBA2GRAY,
-    "bgra": cv2.COLOR_BGRA2GRAY,
-}
-_GREY = ("mono", "8UC", "16UC")
 
 
 @dataclass(frozen=True)
@@ -220,10 +211,8 @@ def _joined(compared: Compared, frames: dict[int, list[ImageMessage]], recording
 
 
 def grey(frame: ImageMessage) -> np.ndarray:
-    """Convert a camera frame to float32 (H, W) in [0, 1]. EvaluationError for other encodings than mono, rgb, bgr."""
-    kind, image = frame.encoding.rstrip("0123456789"), frame.image
-    if kind in _TO_GREY:
-        image = cv2.cvtColor(np.ascontiguousarray(image), _TO_GREY[kind])
-    elif kind not in _GREY or image.size != image.shape[0] * image.shape[1]:
+    """Convert a camera frame to float32 (H, W) in [0, 1]. CistaError for other encodings than mono, rgb, bgr."""
+    if not frame.encoding.startswith(("mono", "8UC", "16UC", "rgb", "bgr")):
         raise EvaluationError(f"a frame of encoding {frame.encoding}; expected mono, rgb or bgr of 8 or 16 bits")
-    return image.reshape(image.shape[:2]).astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    image = frame.grey()
+    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)

@@ -1,9 +1,7 @@
-"""numpy images <-> sensor_msgs/Image, and calibration files -> sensor_msgs/CameraInfo."""
+"""Float images -> pixels and compressed files, recorded images -> grey, calibration files -> camera_info."""
 
 from __future__ import annotations
 
-import array
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,11 @@ import numpy as np
 import yaml
 from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ..errors import CistaError, DecodeError
+from ..errors import CistaError
 from ..events import NS
 from ..tone_map import to_mono8, to_mono16
-from ..wire.ros_types import image_layout
+from ..wire.ros_types import CameraInfoMessage, CompressedImageMessage, ImageMessage
 
 # Encoding name -> from the tone-mapped float image in [0, 1] to its pixels.
 ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -39,25 +36,9 @@ def time_message(stamp: int) -> Time:
     return Time(sec=stamp // NS, nanosec=stamp % NS)
 
 
-def to_message(shown: np.ndarray, encoding: str, stamp: int, frame_id: str) -> Image:
-    """Encode a float image (H, W) in [0, 1] with one of ENCODERS; `stamp` in nanoseconds."""
-    return pixels_message(ENCODERS[encoding](shown), encoding, stamp, frame_id)
-
-
-def pixels_message(pixels: np.ndarray, encoding: str, stamp: int, frame_id: str) -> Image:
-    """Make a message of pixels (H, W) or (H, W, C) of the encoding's dtype; `stamp` in nanoseconds."""
-    pixels = np.ascontiguousarray(pixels)
-    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
-    message.header.stamp, message.header.frame_id = time_message(stamp), frame_id
-    message.is_bigendian = int(sys.byteorder == "big")
-    message.step = pixels.strides[0]
-    message.data = _data(pixels)
-    return message
-
-
 def to_compressed(
     shown: np.ndarray, encoding: str, kind: str, quality: int, stamp: int, frame_id: str
-) -> CompressedImage:
+) -> CompressedImageMessage:
     """Compress a float image (H, W) in [0, 1] in the format of image_transport's plugin "compressed".
 
     Args:
@@ -72,59 +53,22 @@ def to_compressed(
     done, data = cv2.imencode(f".{kind}", ENCODERS[encoding](shown), options)
     if not done:
         raise RuntimeError(f"OpenCV cannot compress a {shown.shape[1]}x{shown.shape[0]} image as {kind}")
-    message = CompressedImage(format=f"{encoding}; {kind} compressed ")
-    message.header.stamp, message.header.frame_id = time_message(stamp), frame_id
-    message.data = _data(data)
-    return message
+    return CompressedImageMessage(stamp, frame_id, f"{encoding}; {kind} compressed ", np.asarray(data, np.uint8))
 
 
-def _data(pixels: np.ndarray) -> array.array:
-    # array.array is the only type that rclpy accepts without checking each byte.
-    data = array.array("B")
-    data.frombytes(pixels.tobytes())
-    return data
-
-
-def to_grey(message: Image) -> np.ndarray:
-    """Convert a sensor_msgs/Image to uint8 (H, W) for display. Colour requires ROS 2's cv_bridge.
+def to_grey(message: ImageMessage) -> np.ndarray:
+    """Convert an image to uint8 (H, W) for display: floats from [0, 1], integers by their highest byte.
 
     Raises:
-        DecodeError: unknown encoding, colour that cv_bridge is missing for or cannot convert, no pixels, or data of
-            another size than declared.
+        DecodeError: channels that are not a colour.
     """
-    dtype, channels = image_layout(message.encoding)
-    if not (message.height and message.width):
-        raise DecodeError(f"an image of {message.width}x{message.height} pixels")
-    if channels != 1:
-        return _grey_by_cv_bridge(message)
-    if message.is_bigendian:
-        dtype = dtype.newbyteorder(">")
-    if len(message.data) != message.height * message.step or message.step < message.width * dtype.itemsize:
-        raise DecodeError(
-            f"an image with {len(message.data)} bytes of data; expected {message.height} rows of {message.step} bytes,"
-            f" each of {message.width} {message.encoding} pixels"
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    pixels = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
-    if dtype.kind == "f":
+    pixels = message.grey()
+    if pixels.dtype.kind == "f":
         return to_mono8(np.clip(np.nan_to_num(pixels), 0, 1))
-    return (pixels >> (8 * (dtype.itemsize - 1))).astype(np.uint8)
+    return (pixels >> (8 * (pixels.itemsize - 1))).astype(np.uint8)
 
 
-def _grey_by_cv_bridge(message: Image) -> np.ndarray:
-    try:
-        from cv_bridge import CvBridge
-    except ImportError:
-        raise DecodeError(
-            f"an image of encoding {message.encoding}: install ROS 2's cv_bridge to convert it to grey"
-        ) from None
-    try:
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, "mono8"))
-    except Exception as error:  # its own, numpy's, OpenCV's
-        raise DecodeError(f"an image of encoding {message.encoding}: {error}") from None
-
-
-def load_camera_info(url: str) -> tuple[CameraInfo, str]:
+def load_camera_info(url: str) -> tuple[CameraInfoMessage, str]:
     """Read a calibration file as written by camera_calibration and camera_info_manager.
 
     Args:
@@ -137,19 +81,14 @@ def load_camera_info(url: str) -> tuple[CameraInfo, str]:
     path = _url_path(url)
     try:
         content = yaml.safe_load(path.read_text())
-        info = CameraInfo(
-            height=_size(content, "image_height"),
-            width=_size(content, "image_width"),
-            distortion_model=content["distortion_model"],
-            d=_numbers(content, "distortion_coefficients"),
-            k=_numbers(content, "camera_matrix", 9),
-            r=_numbers(content, "rectification_matrix", 9),
-            p=_numbers(content, "projection_matrix", 12),
-        )
+        size = _size(content, "image_height"), _size(content, "image_width")
+        distortion = str(content["distortion_model"]), _numbers(content, "distortion_coefficients")
+        k, r = _numbers(content, "camera_matrix", 9), _numbers(content, "rectification_matrix", 9)
+        info = CameraInfoMessage(0, "", *size, *distortion, k, r, _numbers(content, "projection_matrix", 12))
         return info, str(content.get("camera_name") or "")
     except KeyError as error:
         raise CalibrationError(f"camera_info_url {url}: {path} has no {error.args[0]!r}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, TypeError, AssertionError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise CalibrationError(f"camera_info_url {url}: cannot read {path}: {reason}") from None
 
@@ -174,8 +113,8 @@ def _size(content: dict[str, Any], name: str) -> int:
     return value
 
 
-def _numbers(content: dict[str, Any], name: str, length: int | None = None) -> list[float]:
-    values = [float(value) for value in content[name]["data"]]
+def _numbers(content: dict[str, Any], name: str, length: int | None = None) -> np.ndarray:
+    values = np.array([float(value) for value in content[name]["data"]])
     if length is not None and len(values) != length:
         raise ValueError(f"{name} has {len(values)} values; expected {length}")
     return values

@@ -25,11 +25,11 @@ from ..window_maker import WindowMaker
 from ..windows import Window
 from ..wire import cdr
 from ..wire.event_packet import PacketCounts
-from ..wire.ros_types import EVENT_ARRAY, EVENT_TYPES, EmptyMessageError, EventMessage
+from ..wire.ros_types import CAMERA_INFO, EVENT_ARRAY, EVENT_TYPES, CameraInfoMessage, EmptyMessageError, EventMessage
 from .diagnostics import Health, Status
 from .images import load_camera_info
 from .parameters import INFO_TOPIC, Settings
-from .topics import LOOK_EVERY_S, EventTopic, SyncTopic, deserialize
+from .topics import LOOK_EVERY_S, EventTopic, SyncTopic
 
 IDLE_STEP_S = 0.05
 # Event times further from their message's header stamp than this are from another clock.
@@ -379,7 +379,7 @@ class Inputs:
 
     def _on_camera_info(self, data: bytes) -> None:
         try:
-            info = deserialize(CameraInfo, data)
+            info = cdr.decode(CAMERA_INFO, data)
         except DecodeError as error:
             self._skip(self._node.resolve_topic_name(INFO_TOPIC), error)
             return
@@ -409,6 +409,6 @@ class Inputs:
         self._warnings.add("lost", f"{count} messages on {self.topic_name} were lost in transit")
 
 
-def calibration(settings: Settings) -> tuple[CameraInfo, str] | None:
+def calibration(settings: Settings) -> tuple[CameraInfoMessage, str] | None:
     """Read the camera_info and the camera's name at camera_info_url; None without one. Raises CalibrationError."""
     return load_camera_info(settings.camera_info_url) if settings.camera_info_url else None

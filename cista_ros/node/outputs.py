@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
@@ -10,12 +10,13 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
 
 from ..reconstructor import Frame
 from ..util.drawing import draw_activity, draw_events
+from ..wire import cdr
+from ..wire.ros_types import CameraInfoMessage, ImageMessage, Message
 from .diagnostics import Warnings
-from .images import pixels_message, time_message, to_compressed, to_message
+from .images import ENCODERS, to_compressed
 from .parameters import INFO_TOPIC, Settings
 from .topics import PublisherEventCallbacks, QosError, UnsupportedEventTypeError, incompatible_qos, qos_overrides
 from .worker import Job
@@ -55,38 +56,42 @@ class Outputs:
         """Whether images of any form have subscribers."""
         return any(publisher.get_subscription_count() for publisher in self._images.values())
 
-    def publish(self, frame: Frame, job: Job, settings: Settings, info: CameraInfo | None) -> None:
+    def publish(self, frame: Frame, job: Job, settings: Settings, info: CameraInfoMessage | None) -> None:
         """Publish a frame and, if `info` is set, its camera_info, with the image's binning.
 
         Args:
             frame: the last frame of job.maker.
             job: its windows.
         """
-        window = job.windows[-1]
+        window, encoding = job.windows[-1], settings.encoding
         header = frame.stamp, settings.frame_id or window.frame_id
-        if publisher := self._subscribed("image_raw"):
-            publisher.publish(to_message(frame.shown, settings.encoding, *header))
-        if publisher := self._subscribed("image_raw/compressed"):
-            compression = settings.encoding, settings.compression, settings.jpeg_quality
-            publisher.publish(to_compressed(frame.shown, *compression, *header))
-        if publisher := self._subscribed("events_image"):
+        if self._has_subscribers("image_raw"):
+            self._send("image_raw", ImageMessage(*header, encoding, ENCODERS[encoding](frame.shown)))
+        if self._has_subscribers("image_raw/compressed"):
+            compression = encoding, settings.compression, settings.jpeg_quality
+            self._send("image_raw/compressed", to_compressed(frame.shown, *compression, *header))
+        if self._has_subscribers("events_image"):
             drawn = draw_events(frame.events, window.height, window.width)
-            publisher.publish(pixels_message(drawn, "bgr8", *header))
-        if publisher := self._subscribed("code_image"):
+            self._send("events_image", ImageMessage(*header, "bgr8", drawn))
+        if self._has_subscribers("code_image"):
             activity = job.maker.code_activity()
             if activity is None:
                 reason = f"{job.maker.loaded.weights} is a network without a sparse code"
-                self._warnings.log("code", f"No images on {publisher.topic_name}: {reason}")
+                self._warnings.log("code", f"No images on {self._images['code_image'].topic_name}: {reason}")
             else:
-                publisher.publish(pixels_message(draw_activity(activity), "mono8", *header))
+                self._send("code_image", ImageMessage(*header, "mono8", draw_activity(activity)))
         if info and self._info:
-            info = copy(info)
-            info.header = Header(stamp=time_message(frame.stamp), frame_id=header[1])
-            if job.maker.downscale > 1:
+            if (factor := job.maker.downscale) > 1:
                 # In a CameraInfo a binning of 0 means 1.
-                info.binning_x = max(1, info.binning_x) * job.maker.downscale
-                info.binning_y = max(1, info.binning_y) * job.maker.downscale
-            self._info.publish(info)
+                x, y = (max(1, binning) * factor for binning in info.binning)
+                info = replace(info, binning=(x, y))
+            self._info.publish(cdr.encode(replace(info, stamp=header[0], frame_id=header[1])))
+
+    def _has_subscribers(self, topic: str) -> bool:
+        return bool(self._images[topic].get_subscription_count())
+
+    def _send(self, topic: str, message: Message) -> None:
+        self._images[topic].publish(cdr.encode(message))
 
     def destroy(self) -> None:
         """Remove the topics."""
@@ -126,8 +131,3 @@ class Outputs:
             )
         except InvalidQosOverridesError as error:
             raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None
-
-    def _subscribed(self, topic: str) -> Publisher | None:
-        """Return the publisher of a topic if it has subscribers."""
-        publisher = self._images[topic]
-        return publisher if publisher.get_subscription_count() else None

@@ -19,11 +19,12 @@ from ..errors import DecodeError
 from ..events import binned, concatenate, in_order, inside
 from ..util.atomic import write_text, write_whole
 from ..util.drawing import draw_events
+from ..wire import cdr
 from ..wire.event_packet import PacketCounts
-from ..wire.ros_types import EmptyMessageError
+from ..wire.ros_types import IMAGE, EmptyMessageError
 from .diagnostics import LOG_EVERY_S, MAX_WAITING_EVENTS, read_reports
 from .images import to_grey
-from .topics import LOOK_EVERY_S, EventTopic, deserialize
+from .topics import LOOK_EVERY_S, EventTopic
 
 # Twice what a node may queue, for its open window and the one in its network: 540 MB.
 MAX_EVENTS = 2 * MAX_WAITING_EVENTS
@@ -163,19 +164,18 @@ class Recorder(Node):
     def _on_image(self, data: bytes) -> None:
         now = self.last_arrival = time.monotonic()
         try:
-            message = deserialize(Image, data)
+            message = cdr.decode(IMAGE, data)
             grey = to_grey(message)
         except DecodeError as error:
             self._skip("an image", error)
             return
-        stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-        events, arrived = self._waiting.take(stamp)
+        events, arrived = self._waiting.take(message.stamp)
         name = f"{len(self.images):08d}.png"
-        drawn = self._draw(events, message.height, message.width)
+        drawn = self._draw(events, *grey.shape)
         for folder, image in (("frames", grey), ("events", drawn)):
             write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
         latency = None if arrived is None else 1000 * (now - arrived)
-        self.images.append({"stamp_ns": stamp, "events": len(events), "latency_ms": latency})
+        self.images.append({"stamp_ns": message.stamp, "events": len(events), "latency_ms": latency})
 
     def _draw(self, events: np.ndarray, height: int, width: int) -> np.ndarray:
         """Return a drawing of the events, (height, width, 3), also for images that `downscale` made smaller."""

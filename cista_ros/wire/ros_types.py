@@ -79,6 +79,18 @@ class ImageMessage:
     encoding: str
     image: np.ndarray
 
+    def grey(self) -> np.ndarray:
+        """Return the pixels (H, W) without colour, in their own dtype; DecodeError if the channels are not a colour."""
+        import cv2
+
+        height, width = self.image.shape[:2]
+        kind = self.encoding.rstrip("0123456789").upper()
+        if kind in ("RGB", "BGR", "RGBA", "BGRA"):
+            return cv2.cvtColor(np.ascontiguousarray(self.image), getattr(cv2, f"COLOR_{kind}2GRAY"))
+        if self.image.size != height * width:
+            raise DecodeError(f"cannot convert an image of encoding {self.encoding} to grey")
+        return self.image.reshape(height, width)
+
 
 @dataclass(frozen=True, slots=True)
 class CompressedImageMessage:

@@ -23,6 +23,7 @@ from cista_ros.node.reconstruct_node import ReconstructNode, TwoThreadExecutor
 from cista_ros.node.worker import Job
 from cista_ros.reconstructor import Frame
 from cista_ros.windows import Window
+from cista_ros.wire.ros_types import CameraInfoMessage
 
 
 @pytest.fixture
@@ -108,7 +109,8 @@ def test_the_camera_info_beside_an_image_has_the_binning_of_that_image(context):
     node.create_subscription(CameraInfo, "camera_info", infos.append, 10)
     spin_until(executor, lambda: node.count_publishers("/camera_info"))
     image = np.zeros((20, 24), np.float32)
-    original = CameraInfo(binning_x=2)
+    k = np.eye(3).ravel()
+    original = CameraInfoMessage(0, "", 20, 24, "", k[:0], k, k, np.zeros(12), binning=(2, 0))
     for downscale in (1, 3):
         window = Window(np.empty(0), 5, frame_id="dvs", height=20, width=24)
         job = Job((window,), SimpleNamespace(downscale=downscale), 0.0, 0.0)
@@ -118,7 +120,6 @@ def test_the_camera_info_beside_an_image_has_the_binning_of_that_image(context):
     assert [(i.binning_x, i.binning_y, i.header.frame_id) for i in infos] == [
         *((2, 0, "dvs"), (2, 0, "mine"), (6, 3, "dvs"), (6, 3, "mine"))
     ]
-    assert original == CameraInfo(binning_x=2), "other threads use it"
     executor.close()
     node.destroy_node()
 

@@ -12,9 +12,9 @@ from harness import H, W, cut, module, stream
 from sensor_msgs.msg import Image
 
 from cista_ros.events import binned
-from cista_ros.node.images import to_message
 from cista_ros.util.drawing import draw_events
 from cista_ros.wire import cdr
+from cista_ros.wire.ros_types import ImageMessage
 
 
 def start(client, folder):
@@ -25,8 +25,8 @@ def start(client, folder):
     return recorder, images
 
 
-def image(stamp):
-    return to_message(np.linspace(0, 1, H * W).reshape(H, W), "mono8", stamp, "dvs")
+def image(stamp, height=H, width=W):
+    return cdr.encode(ImageMessage(stamp, "dvs", "mono8", np.full((height, width), 99, np.uint8)))
 
 
 def test_events_are_subscribed_to_only_when_the_images_have_a_publisher(client, tmp_path):
@@ -71,8 +71,7 @@ def test_events_that_no_image_came_for_are_counted_and_told(client, tmp_path):
 
 def test_an_image_that_cannot_be_shown_is_told_and_counted_and_the_rest_recorded(client, tmp_path):
     recorder, images = start(client, tmp_path)
-    cut_short = image(1)
-    cut_short.data = cut_short.data[:-1]
+    cut_short = image(1)[:-4]
     unknown = Image(encoding="rgb9", height=1, width=1, step=3, data=bytes(3))
     for wrong in (unknown, cut_short, Image(encoding="mono8", height=1), b"\0\1\0\0 no image"):
         images.publish(wrong)
@@ -91,7 +90,7 @@ def test_events_are_drawn_at_the_size_of_images_that_are_smaller_than_the_sensor
     (message,) = cut(events, 1000)
     client.events.publish(cdr.encode(message))
     for i in range(2):  # the first may be taken before the events
-        images.publish(to_message(np.zeros((H // 2, W // 2)), "mono8", message.stamp + i, "dvs"))
+        images.publish(image(message.stamp + i, H // 2, W // 2))
         client.until(lambda i=i: (tmp_path / "events" / f"{i:08d}.png").exists())
     assert recorder.stop() == 0, recorder.err
     shown = [entry["events"] for entry in json.loads((tmp_path / "record.json").read_text())["images"]]
