@@ -27,7 +27,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image
-from test_fastdds_profile import ENVIRONMENT
+from test_node_qos import WITH_PROFILE
 from traffic import SAMPLE
 from watch import NODE, Watcher, accounted, conclude, ended_in_order, quantiles, sample, say, slope, soak
 
@@ -351,7 +351,7 @@ def node_killed(times: int = 20) -> int:
     every event, and player and image subscriber do not grow.
     """
     rng = np.random.default_rng(0)
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(WITH_PROFILE)
     with soak() as this:
         watcher = this.watcher
         player = Process(module("play", str(SAMPLE), "--loop"), this.domain)

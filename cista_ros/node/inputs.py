@@ -269,112 +269,95 @@ class Inputs:
 
     def _on_events(self, data: bytes) -> None:
         with self._lock:
-            if self._events:  # else unsubscribed while this message waited for the lock
-                self._take(self._events, data)
+            if not self._events:  # unsubscribed while this message waited for the lock
+                return
+            self._last_message = time.monotonic()
+            self._counts.messages += 1
+            before = replace(self._counts.packets), replace(self._counts.event_filter)
+            try:
+                self._take(self._events.decode(data))
+            except EmptyMessageError:
+                pass
+            except DecodeError as error:
+                self._skip(self.topic_name, error)
+            self._warn_of_losses(*before)
 
-    def _take(self, topic: EventTopic, data: bytes) -> None:
-        arrival = self._last_message = time.monotonic()
-        self._counts.messages += 1
-        packets = replace(self._counts.packets)
+    def _take(self, message: EventMessage) -> None:
         try:
-            message = topic.decode(data)
-        except EmptyMessageError:
+            windows = self._stream_of(message)
+        except EventError as error:
+            self._counts.wrong_size_messages += 1
+            self._warnings.add("size", f"Skipped a message on {self.topic_name}: {error}")
             return
-        except DecodeError as error:
-            self._skip(self.topic_name, error)
-            return
-        finally:
-            self._warn_of_packets(packets)
-        if not self._begin_stream(message):
-            return
-        assert self._windows
-        event_filter = self._windows.event_filter
         if "\ufffd" in message.frame_id:
             self._warnings.log("frame_id", f"The frame_id of messages on {self.topic_name} is not valid UTF-8")
         if len(message.events):
             last = int(message.events["t"][-1])
-            self._pace.add(arrival, last)
-            self._check_clock(topic, (message.stamp - last) / NS)
+            self._pace.add(self._last_message, last)
+            self._check_clock((message.stamp - last) / NS)
         for text in self._check.observe(message.events) if self._check else []:
             self._warnings.log(text, f"{self.topic_name}: {text}")
-        before = replace(event_filter.counts)
-        self._hand_on(self._windows.push(message.events, message.frame_id))
-        self._warn_of_events(event_filter, before)
+        self._hand_on(windows.push(message.events, message.frame_id))
 
-    def _begin_stream(self, message: EventMessage) -> bool:
-        """Begin a stream if none is open. Return whether the message has the stream's sensor size."""
-        size = message.height, message.width
-        fixed = self._settings.sensor_size
-        if self._windows is None and fixed in (None, size):
-            try:
-                noise_filter = make_noise_filter(*size, *self._settings.filter_choice)
-                counts = self._counts.event_filter
-                event_filter = EventFilter(*size, counts, self._settings.max_gap_ns, noise_filter)
-            except EventError as error:
-                self._counts.wrong_size_messages += 1
-                self._warnings.add("size", f"Skipped a message on {self.topic_name}: {error}")
-                return False
-            self._check = InputCheck(*size, counts, noise_filter)
-            self._windows = WindowMaker(event_filter, self._settings.windower(*size, self._stamps))
+    def _stream_of(self, message: EventMessage) -> WindowMaker:
+        """Return the open stream, or begin one. EventError if the message has another or an impossible sensor size."""
+        size, settings = (message.height, message.width), self._settings
         if self._windows:
             expected = self._windows.event_filter.height, self._windows.event_filter.width
             advice = "as before. Call ~/reset to accept the new size."
         else:
-            assert fixed
-            expected, advice = fixed, "set by sensor_width and sensor_height."
-        if size == expected:
-            return True
-        self._counts.wrong_size_messages += 1
-        self._warnings.add(
-            "size",
-            f"Skipped a message on {self.topic_name}: its sensor has {message.width}x{message.height} pixels; expected"
-            f" {expected[1]}x{expected[0]}, {advice}",
-        )
-        return False
+            expected, advice = settings.sensor_size or size, "set by sensor_width and sensor_height."
+        if size != expected:
+            (height, width), pixels = expected, f"{message.width}x{message.height} pixels"
+            raise EventError(f"its sensor has {pixels}; expected {width}x{height}, {advice}")
+        if not self._windows:
+            counts, noise_filter = self._counts.event_filter, make_noise_filter(*size, *settings.filter_choice)
+            event_filter = EventFilter(*size, counts, settings.max_gap_ns, noise_filter)
+            self._check = InputCheck(*size, counts, noise_filter)
+            self._windows = WindowMaker(event_filter, settings.windower(*size, self._stamps))
+        return self._windows
 
     def _hand_on(self, windows: list[Window]) -> None:
         if windows:
             self._on_windows(windows)
 
-    def _check_clock(self, topic: EventTopic, offset: float) -> None:
+    def _check_clock(self, offset: float) -> None:
         self._clock_offset_s = offset
-        if abs(offset) > CLOCK_OFFSET_S:
-            advice = "" if EVENT_TYPES[str(topic.kind)] == EVENT_ARRAY else " Set event_time to host."
+        if abs(offset) > CLOCK_OFFSET_S and self._events:
+            advice = "" if EVENT_TYPES[str(self._events.kind)] == EVENT_ARRAY else " Set event_time to host."
             self._warnings.log(
                 "clock",
                 f"Events on {self.topic_name} are stamped {abs(offset):.6g} s {'before' if offset > 0 else 'after'}"
                 f" their messages: TF and message_filters cannot match the images.{advice}",
             )
 
-    def _warn_of_packets(self, before: PacketCounts) -> None:
-        missing = self._counts.packets.missing_packets - before.missing_packets
-        unknown = self._counts.packets.unknown_words - before.unknown_words
-        if missing:
-            self._warnings.add("packets", f"{missing} packets are missing before one on {self.topic_name}")
-        if unknown:
-            self._warnings.add("words", f"Skipped {unknown} words with unknown codes in a packet on {self.topic_name}")
-
-    def _warn_of_events(self, event_filter: EventFilter, before: FilterCounts) -> None:
-        counts = event_filter.counts
-        if counts == before:
+    def _warn_of_losses(self, packets: PacketCounts, filtered: FilterCounts) -> None:
+        """Warn of what was counted since these copies of the counts were made."""
+        now, topic, warnings = self._counts, self.topic_name, self._warnings
+        if missing := now.packets.missing_packets - packets.missing_packets:
+            warnings.add("packets", f"{missing} packets are missing before one on {topic}")
+        if unknown := now.packets.unknown_words - packets.unknown_words:
+            warnings.add("words", f"Skipped {unknown} words with unknown codes in a packet on {topic}")
+        if not self._windows or now.event_filter == filtered:
             return
         outside, late, stray, back, gaps = (
-            getattr(counts, name) - getattr(before, name) for name in ("outside", "late", "stray", "time_jumps", "gaps")
+            getattr(now.event_filter, name) - getattr(filtered, name)
+            for name in ("outside", "late", "stray", "time_jumps", "gaps")
         )
         if back or gaps:
-            self._warnings.log("jump", f"Time jumped {'back' if back else 'forward'}: a new stream begins.")
+            warnings.log("jump", f"Time jumped {'back' if back else 'forward'}: a new stream begins.")
         if outside or late:
-            self._warnings.add(
+            sensor = f"{self._windows.event_filter.width}x{self._windows.event_filter.height} sensor"
+            warnings.add(
                 "events",
-                f"Dropped {outside} events outside the {event_filter.width}x{event_filter.height} sensor and"
-                f" {late} older than those before them, on {self.topic_name}",
+                f"Dropped {outside} events outside the {sensor} and {late} older than those before them, on {topic}",
             )
         if stray:
-            publishers = self._node.count_publishers(self.topic_name)
-            self._warnings.add(
+            publishers = self._node.count_publishers(topic)
+            warnings.add(
                 "stray",
-                f"Dropped {stray} events on {self.topic_name} whose time is far from that of the messages before and"
-                f" after them; the topic has {publishers} publisher{'s' if publishers != 1 else ''}",
+                f"Dropped {stray} events on {topic} whose time is far from that of the messages before and after them;"
+                f" the topic has {publishers} publisher{'s' if publishers != 1 else ''}",
             )
 
     def _on_camera_info(self, data: bytes) -> None:

@@ -112,10 +112,9 @@ class FrameMaker:
             )
             reconstructor.reconstruct(no_events())
             reconstructor.reset()
-        except (RuntimeError, MemoryError) as error:
-            failure = str(error)
-        else:
             failure = ""
+        except (RuntimeError, MemoryError) as error:
+            failure = str(error) or type(error).__name__
         if failure:  # outside of the handler: the error's traceback would keep the memory that was allocated
             raise DeviceError(
                 f"cannot reconstruct {self.width}x{self.height} pixels on {device} with downscale {settings.downscale}"
@@ -132,10 +131,15 @@ class FrameMaker:
         Raises:
             NotReadyError: the network cannot be run.
         """
-        if self._reconstructor is None:
-            self._prepare_or_raise()
+        if self._reconstructor is None and time.monotonic() >= self._retry_at:
+            try:
+                self.prepare()
+            except CistaError as error:
+                self.error = error.with_traceback(None)
+                self._retry_at = time.monotonic() + RETRY_S
         settings, reconstructor = self._settings, self._reconstructor
-        assert reconstructor
+        if reconstructor is None:
+            raise NotReadyError(f"{self.error}; the node retries every {RETRY_S:.0f} s")
         reconstructor.max_events = settings.max_events or None
         reconstructor.clip_hot_pixels = settings.clip_hot_pixels
         if settings.tone_map != self._tone_map:
@@ -154,15 +158,6 @@ class FrameMaker:
                 self._reconstructor.reset()
         except Exception:  # after a GPU error, all calls fail
             self._reconstructor = self.ready_at = None
-
-    def _prepare_or_raise(self) -> None:
-        if self.error is None or time.monotonic() >= self._retry_at:
-            try:
-                return self.prepare()
-            except CistaError as error:
-                self.error = error.with_traceback(None)
-                self._retry_at = time.monotonic() + RETRY_S
-        raise NotReadyError(f"{self.error}; the node retries every {RETRY_S:.0f} s")
 
 
 def weights_version(settings: Settings) -> tuple[int, ...]:
@@ -288,20 +283,16 @@ class WindowQueue:
                 return None
             job = self._jobs.popleft()
             latest = time.monotonic() + self.step_s
-            windows = list(job.windows)
             while self._jobs and job.due < latest:
                 following = self._jobs[0]
                 if self.policy == "skip":
                     job = self._skip(job, following)
-                    windows = list(job.windows)
                 elif job.maker is following.maker and not following.windows[0].first:
-                    windows += following.windows
+                    job = replace(following, windows=job.windows + following.windows)
                     self.counts.merged_windows += 1
-                    job = following
                 else:
                     break
                 self._jobs.popleft()
-            job = replace(job, windows=tuple(windows))
             self._events = sum(waiting.events for waiting in self._jobs)
             return job
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from harness import TOPICS, Client, cut, module, stream
+from harness import ROOT, TOPICS, Client, cut, module, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from cista_ros.node.process import free_domain
 from cista_ros.wire import cdr
 
 BEST_EFFORT = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 OVERRIDE = "qos_overrides./dvs/events.subscription."
+CAMERA = str(Path(__file__).with_name("camera.py"))
+FAST_DDS_PROFILE = str(ROOT / "config" / "fastdds_large_messages.xml")
+# Fast DDS 3 (Kilted) reads the first variable, Fast DDS 2 the second.
+WITH_PROFILE = {name: FAST_DDS_PROFILE for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")}
 
 
 def subscription(client):
@@ -90,20 +97,28 @@ def test_a_second_camera_that_starts_later_is_no_loss(node):
 
 @pytest.mark.parametrize("depth, reason", [("-1", "depth -1"), ("2147483648", "depth 2147483648"), ("deep", "INTEGER")])
 def test_an_override_that_cannot_be_is_told_and_does_not_end_the_node(client, small_weights, depth, reason):
-    process = client.start(
-        *module(
-            "reconstruct",
-            "--ros-args",
-            *TOPICS,
-            "-p",
-            f"weights:={small_weights[0]}",
-            "-p",
-            f"{OVERRIDE}depth:={depth}",
-        )
-    )
+    parameters = "-p", f"weights:={small_weights[0]}", "-p", f"{OVERRIDE}depth:={depth}"
+    process = client.start(*module("reconstruct", "--ros-args", *TOPICS, *parameters))
     client.until(lambda: client.statuses and client.statuses[-1].level == b"\2")
     said = client.statuses[-1].message
     assert said.startswith("cannot subscribe to /dvs/events: ") and reason in said
     assert said.endswith("; see qos_overrides in docs/reference/parameters.md")
     assert "[ERROR]" in process.err and said in process.err
+    assert process.stop() == 0
+
+
+@pytest.mark.skipif("fastrtps" not in get_rmw_implementation_identifier(), reason="needs the middleware Fast DDS")
+def test_large_best_effort_messages_arrive_with_the_profile(client, small_weights):
+    override = f"{OVERRIDE}reliability:=best_effort"
+    process = client.start_node(
+        f"weights:={small_weights[0]}", override, "max_latency:=0", "idle_timeout:=0.3", **WITH_PROFILE
+    )
+    assert subscription(client).reliability == QoSReliabilityPolicy.BEST_EFFORT
+    camera = client.start(CAMERA, "30", "75000", "30", "BEST_EFFORT", **WITH_PROFILE)
+    client.until(lambda: camera.popen.poll() is not None)
+    counts = client.counts(lambda c: c["messages"] + c["lost_messages"] >= 30 and c["pending_events"] == 0)
+    assert counts["messages"] == 30
+    assert counts["lost_messages"] == 0
+    for said in (process.err, camera.err):
+        assert "XMLPARSER" not in said, said
     assert process.stop() == 0
