@@ -20,14 +20,15 @@ from cista_ros.pipeline import choose_windows, read_windows
 from cista_ros.recordings import open_recording
 from cista_ros.trigger_pairs import MAX_FRAMES, TriggerPairs, missed_pulses, pair
 from cista_ros.window_maker import WindowMaker
+from cista_ros.wire.ros_types import ImageMessage
 
 MS = 10**6
 
 
-def sync(*arguments):
-    done = CliRunner().invoke(app, ["sync", *map(str, arguments)])
-    assert done.exit_code == 0, done.output
-    return done.stdout
+def cista(*arguments, code=0):
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == code, done.output
+    return done.stdout if code == 0 else done.output
 
 
 def windows_of(path, event_time="sensor", **options):
@@ -76,6 +77,36 @@ def test_without_frames_images_have_the_times_of_the_edges(tmp_path, edge, offse
     assert len(windows) == 5 * len(offsets)
 
 
+def test_frames_can_have_the_times_of_their_triggers(tmp_path):
+    rows, truth = rig(1, missed_pulses=(4,))
+    path = write_bag(tmp_path / "rig", rows, "mcap")
+    images = {m.stamp: m.image for _, _, m in rows if isinstance(m, ImageMessage)}
+    for edge, later in (("rising", 0), ("falling", 5 * MS)):
+        with open_recording(path, frame_times=edge) as source:
+            assert source.frame_stamps().tolist() == [time + later for time in truth]
+            found = [r.message for r in source.read() if isinstance(r.message, ImageMessage)]
+            assert [m.stamp - later for m in found] == list(truth)
+            assert all(np.array_equal(m.image, images[truth[m.stamp - later]]) for m in found)
+            assert any(f"left out 1 of 25 frames, which have no {edge} trigger" in note for note in source.notes)
+            kind, _, note = choose_windows(source)
+            assert (kind, note) == ("frames", "")
+    plain = write_bag(tmp_path / "plain.bag", with_topics(event_messages(random_events(300)), frames(5)))
+    with pytest.raises(RecordingError, match=r"plain\.bag: no rising triggers that expose its 5 frames"):
+        open_recording(plain, frame_times="rising")
+
+
+def test_commands_compare_frames_with_the_events_of_their_exposure(tmp_path):
+    rows, truth = rig(1)
+    path = write_bag(tmp_path / "rig", rows, "mcap")
+    cista("convert", path, tmp_path / "out.bag", "--events", "dvs_msgs", "--frame-times", "rising")
+    with open_recording(tmp_path / "out.bag") as converted:
+        assert converted.frame_stamps().tolist() == list(truth)
+    options = ["evaluate", path, "-o", tmp_path / "scores", "--weights=cista-tc-small", "--no-figures"]
+    assert "none of its frames lies within the time of its events" in cista(*options, code=1)
+    scores = json.loads(cista(*options, "--frame-times", "rising", "--json"))
+    assert [one["frames"] > 10 for one in scores["sequences"]] == [True] and not scores["failures"]
+
+
 def test_frames_that_the_triggers_do_not_trigger_are_not_paired(tmp_path):
     rows, truth = rig(seconds=1)
     others = [(m.stamp, "/dvs/image_raw", m) for m in frames(23, period=43_210_987)]
@@ -107,7 +138,7 @@ def test_missing_triggers_are_an_error_that_tells_which_there_are(tmp_path):
 def test_sync_reports_delay_spread_drift_and_what_is_missing(tmp_path):
     rows, truth = rig(14, 25, 31 * MS, 200_000, 50e-6, missed_pulses=(40, 41, 300), missed_frames=(100, 250))
     path = write_bag(tmp_path / "rig", rows, "mcap")
-    report = json.loads(sync(path, "--event-time", "sensor", "--json", "--plot", tmp_path / "delay.png"))
+    report = json.loads(cista("sync", path, "--event-time", "sensor", "--json", "--plot", tmp_path / "delay.png"))
     assert (tmp_path / "delay.png").read_bytes().startswith(b"\x89PNG")
     rising, falling = report["triggers"]
     assert (report["frames"], rising["count"], rising["missed_pulses"]) == (348, 347, 3)
@@ -122,9 +153,9 @@ def test_sync_reports_delay_spread_drift_and_what_is_missing(tmp_path):
 
 def test_sync_on_one_clock_tells_the_delay_for_the_node(tmp_path):
     path = write_bag(tmp_path / "rig", rig(5, delay=31 * MS)[0], "mcap")
-    assert "--windows trigger --edge rising --trigger-input 0 (node: trigger_delay: 0.03" in sync(path)
+    assert "--windows trigger --edge rising --trigger-input 0 (node: trigger_delay: 0.03" in cista("sync", path)
     plain = write_bag(tmp_path / "plain.bag", with_topics(event_messages(random_events(300))))
-    assert "Triggers: 0" in sync(plain)
+    assert "Triggers: 0" in cista("sync", plain)
 
 
 @given(st.data(), st.integers(2, 60), st.floats(-0.4, 0.4), st.sampled_from([0, 10**15]))

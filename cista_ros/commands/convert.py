@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import ColumnsOption, EventsTopicOption, EventTime, FramesTopicOption, JsonOption, TimeUnitOption
+from .options import (
+    ColumnsOption,
+    EventsTopicOption,
+    EventTime,
+    FramesTopicOption,
+    FrameTimes,
+    JsonOption,
+    TimeUnitOption,
+)
 from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
@@ -61,6 +69,7 @@ def convert(
     time_unit: TimeUnitOption = None,
     columns: ColumnsOption = None,
     time_offset: Annotated[float, typer.Option(help="Seconds added to the times of events and triggers.")] = 0.0,
+    frame_times: FrameTimes = "stamps",
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     as_json: JsonOption = False,
@@ -83,6 +92,7 @@ def convert(
         "time_unit": time_unit,
         "columns": columns,
         "time_offset": time_offset,
+        "frame_times": frame_times,
     }
     options = {"events_as": events, "lossy": lossy, "metadata_version": metadata_version, "frames": frames}
     console = Console(stderr=True)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from .options import JsonOption
+from .options import FrameTimes, JsonOption
 from .progress import DaskOption, JobsOption
 
 
@@ -82,6 +82,7 @@ def evaluate(
     ] = None,
     events_topic: Annotated[str | None, typer.Option(help="Events topic, if a recording has more than one.")] = None,
     frames_topic: Annotated[str | None, typer.Option(help="Frames topic, if a recording has more than one.")] = None,
+    frame_times: FrameTimes = "stamps",
     as_json: JsonOption = False,
 ) -> None:
     """Score networks against camera frames: write tables.md, tables.tex, scores.json, scores/*/*.csv, report.html.
@@ -134,6 +135,7 @@ def evaluate(
             pictures=None if video else sheets,
             events_topic=events_topic,
             frames_topic=frames_topic,
+            frame_times=frame_times,
             rest=rest is RestClips.all or (rest is RestClips.first and i == 0),
             mask=masks.get(sequence),
         )

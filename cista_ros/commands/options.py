@@ -47,6 +47,10 @@ FramesTopicOption = Annotated[
 TriggerInputOption = Annotated[
     int | None, typer.Option(help="Input of the triggers. Default: all inputs.", min=0, max=255, metavar="N")
 ]
+FrameTimes = Annotated[
+    Literal["stamps", "rising", "falling"],
+    typer.Option(help="Times of frames: their stamps, or these edges of the triggers that expose them."),
+]
 TimeUnitOption = Annotated[
     str | None, typer.Option(help="Time unit of text or HDF5: s, ms, us or ns. Default: detected.", metavar="UNIT")
 ]

@@ -44,6 +44,7 @@ class Job:
         protocol: a name of PROTOCOLS.
         folder: where results are written.
         pictures: number of frames to keep as pictures; None for all.
+        frame_times: as for open_recording.
         rest: whether to run the protocol's rest test, if it has one.
         mask: image file of the pixels that count (not zero); None for the protocol's own.
     """
@@ -59,6 +60,7 @@ class Job:
     pictures: int | None = 4
     events_topic: str | None = None
     frames_topic: str | None = None
+    frame_times: str = "stamps"
     rest: bool = True
     mask: Path | None = None
 
@@ -143,7 +145,9 @@ def run_job(job: Job) -> Result:
     for path in result_paths(job.folder, job.sequence, job.method):
         path.unlink(missing_ok=True)  # a failure must not leave old numbers
     network = load_network(job.weights)
-    with open_recording(job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic) as recording:
+    with open_recording(
+        job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic, frame_times=job.frame_times
+    ) as recording:
         protocol = PROTOCOLS[job.protocol]
         size = recording.height, recording.width
         mask = read_mask(job.mask, *size) if job.mask else protocol.mask(job.sequence, *size)

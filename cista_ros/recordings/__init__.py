@@ -21,6 +21,7 @@ def open_recording(
     time_unit: str | None = None,
     columns: str | None = None,
     time_offset: float = 0.0,
+    frame_times: str = "stamps",
 ) -> Recording:
     """Open a recording, whose format is detected by its content. Close it after use: it is a context manager.
 
@@ -31,6 +32,7 @@ def open_recording(
         time_unit: of text and HDF5, "s", "ms", "us" or "ns"; None detects it.
         columns: of text, their order such as "txyp" or "xypt" ("-" is a column to skip); None detects it.
         time_offset: seconds added to the times of events and triggers, for instance to move them to the frames' clock.
+        frame_times: "stamps", or "rising" or "falling" for the times of the triggers that expose the frames.
 
     Raises:
         RecordingError: the path does not exist, is damaged, has an unknown format, or lacks the topics or any event.
@@ -40,6 +42,12 @@ def open_recording(
         raise RecordingError(f"{path}: no such file or folder")
     options = ReadOptions(events_topic, frames_topic, event_time, time_unit, columns)
     recording = find_format(path).open(path, options)
-    if time_offset:
-        recording.shift_events(round(time_offset * NS))
+    try:
+        if time_offset:
+            recording.shift_events(round(time_offset * NS))
+        if frame_times != "stamps":
+            recording.use_trigger_times(frame_times)
+    except BaseException:
+        recording.close()
+        raise
     return recording

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RecordingError
-from ..events import NO_TRIGGERS, NS
+from ..events import NO_TRIGGERS, NS, trigger_times
+from ..trigger_pairs import pair
 from ..wire.event_packet import PacketCounts, part_of
 from ..wire.ros_types import EmptyMessageError, EventMessage, Message
 
@@ -78,6 +79,7 @@ class Recording(ABC):
     packet_counts: PacketCounts  # of the event packets of the last `read` so far
 
     _shift = 0  # ns added to the times of events
+    _frame_times: dict[int, int] | None = None  # of their triggers, by stamp, where these replace the stamps
     _no_frames: str | None = None  # why it is not clear which topic has the frames
 
     def read(
@@ -113,7 +115,8 @@ class Recording(ABC):
         """
         self._require_clear_frames()
         first, past = self.span(start, end)
-        stamps = np.fromiter(self._frame_stamps(), np.int64)
+        times = (self._frame_time(stamp) for stamp in self._frame_stamps())
+        stamps = np.fromiter((time for time in times if time is not None), np.int64)
         return stamps[(stamps >= first) & (stamps < past)]
 
     def triggers(self, start: float | None = None, end: float | None = None) -> np.ndarray:
@@ -157,8 +160,14 @@ class Recording(ABC):
             if item.received > last_received:
                 return
             if item.topic != self.events_topic:
-                if first <= item.stamp < past:
-                    yield Recorded(item.received, item.topic, item.decode())
+                stamp = self._frame_time(item.stamp)
+                if stamp is None and item.topic == self.camera_info_topic:
+                    stamp = item.stamp
+                if stamp is not None and first <= stamp < past:
+                    message = item.decode()
+                    if stamp != item.stamp:
+                        message = replace(message, stamp=stamp)
+                    yield Recorded(item.received, item.topic, message)
                 continue
             try:
                 message = item.decode()
@@ -196,6 +205,28 @@ class Recording(ABC):
         """Add `offset` nanoseconds to the times of all events and triggers, but not to those of frames."""
         self._shift += offset
         self._set_start(self.first_event + offset, next(iter(self._frame_stamps()), None))
+
+    def _frame_time(self, stamp: int) -> int | None:
+        """Return the time of a frame with this stamp; None for one without a trigger."""
+        return stamp if self._frame_times is None else self._frame_times.get(stamp)
+
+    def use_trigger_times(self, edge: str) -> None:
+        """Give frames the times of the triggers (rising or falling) that expose them; leave out those without one.
+
+        Raises:
+            RecordingError: no frames, or none of the inputs has such triggers that expose them.
+        """
+        stamps, triggers = self.frame_stamps(), self.triggers()
+        pairings = [pair(trigger_times(triggers, edge, n), stamps) for n in np.unique(triggers["id"]).tolist()]
+        best = max(pairings, key=lambda found: (found.plausible, len(found.frames)), default=None)
+        if best is None or not best.plausible:
+            raise RecordingError(
+                f"{self.path}: no {edge} triggers that expose its {len(stamps)} frames; see `cista sync {self.path}`"
+            )
+        self._frame_times = dict(zip(best.frames.tolist(), best.triggers.tolist(), strict=True))
+        if left_out := len(stamps) - len(best.frames):
+            self._note(f"left out {left_out} of {len(stamps)} frames, which have no {edge} trigger")
+        self._set_start(self.first_event, int(best.triggers[0]))
 
     def _shifted(self, message: EventMessage) -> EventMessage:
         """The message at its shifted times, without its packet, whose times are others."""
