@@ -398,6 +398,6 @@ def make_windower(
     if kind in ("sync", "trigger") and isinstance(stamps, SyncStamps):
         found = SyncWindows(stamps, round(sync_timeout * NS))
     if found:
-        found.image_stamps = image_stamps or found.image_stamps
+        found.image_stamps = {} if image_stamps is None else image_stamps
         return found
     raise ValueError(f"windows {kind!r} is not one of {', '.join(WINDOW_KINDS)}, or its stamps are of the wrong type")

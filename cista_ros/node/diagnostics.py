@@ -67,6 +67,7 @@ class Counts:
     packets: PacketCounts = field(default_factory=PacketCounts)
     sync: SyncCounts = field(default_factory=SyncCounts)
     messages: int = 0
+    triggers: int = 0
     lost_messages: int = 0
     malformed_messages: int = 0
     wrong_size_messages: int = 0

@@ -17,12 +17,13 @@ from sensor_msgs.msg import CameraInfo
 
 from ..errors import CistaError, DecodeError, EventError
 from ..event_filter import EventFilter, FilterCounts
-from ..events import NS
+from ..events import NS, trigger_times
 from ..input_check import InputCheck
 from ..noise_filter import make_noise_filter
 from ..sync_stamps import SyncStamps
+from ..trigger_pairs import TriggerPairs
 from ..window_maker import WindowMaker
-from ..windows import Window
+from ..windows import Window, Windower
 from ..wire import cdr
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import CAMERA_INFO, EVENT_ARRAY, EVENT_TYPES, CameraInfoMessage, EmptyMessageError, EventMessage
@@ -96,6 +97,8 @@ class Inputs:
         self._calibration = calibration(settings)
         self.camera_info = self._calibration[0] if self._calibration else None
         self._stamps = SyncStamps(self._counts.sync)
+        self._pairs = TriggerPairs(settings.trigger_delay * NS)
+        self._has_frames = False  # the frames on sync, which triggers wait for
         self._windows: WindowMaker | None = None
         self._events: EventTopic | None = None
         self._sync: SyncTopic | None = None
@@ -105,7 +108,7 @@ class Inputs:
         self._clock_offset_s = 0.0
         self._last_message = time.monotonic()
         self._pace = Pace()
-        self._steps = self._idle_steps = self._seen = self._missed_stamps = 0
+        self._steps = self._idle_steps = self._seen = self._missed_stamps = self._lone_frames = 0
 
     @property
     def subscribed(self) -> bool:
@@ -131,6 +134,8 @@ class Inputs:
             "open_events": self._windows.open_events if self._windows else 0,
             "idle_timeout_s": self._idle_timeout,
             "clock_offset_s": self._clock_offset_s,
+            "trigger_delay_s": self._pairs.delay / NS,
+            "unpaired_frames": self._pairs.unpaired_frames,
         }
 
     def assess(self) -> Status | None:
@@ -158,7 +163,7 @@ class Inputs:
         return self._settings.idle_timeout / self._pace()
 
     def subscribe(self) -> None:
-        """Subscribe to the events, their camera_info and, with windows=sync, the stamps. CistaError if that fails."""
+        """Subscribe to events, camera_info and, with windows=sync or trigger, the stamps. CistaError if that fails."""
         with self._lock:
             self._last_message = time.monotonic()
             types = self._settings.events_type, self._settings.event_time
@@ -190,7 +195,7 @@ class Inputs:
 
     def _follow_stamps(self) -> None:
         """Subscribe to the stamps if windows end at them, else unsubscribe and discard those that wait."""
-        if self._events and self._settings.windows == "sync":
+        if self._events and self._settings.windows in ("sync", "trigger"):
             self._sync = self._sync or SyncTopic(self._node, "sync", self._on_stamp, self._group)
             return
         if self._sync:
@@ -225,8 +230,10 @@ class Inputs:
                 event_filter = self._windows.event_filter
                 event_filter.max_gap_ns = settings.max_gap_ns
                 if settings.window_choice != old.window_choice:
-                    size = event_filter.height, event_filter.width
-                    self._hand_on(self._windows.recut(settings.windower(*size, self._stamps)))
+                    self._hand_on(self._windows.flush())
+                    self._stamps.clear()
+                    self._pairs = TriggerPairs(settings.trigger_delay * NS)
+                    self._windows.recut(self._windower(event_filter.height, event_filter.width))
             if settings.filter_choice != old.filter_choice:
                 self._hand_on(self.end_stream())
             # Last, because it may discard the stamps, and the open window may have ended at one.
@@ -253,6 +260,13 @@ class Inputs:
             self._events.look()
         if not self._sync:
             return
+        if self._pairs.unpaired_frames > self._lone_frames:
+            self._lone_frames = self._pairs.unpaired_frames
+            self._warnings.add(
+                "pairs",
+                f"So far {self._lone_frames} frames on {self._sync.topic_name} belong to no trigger; `cista sync` tells"
+                " trigger_delay",
+            )
         counts = self._counts.sync
         missed = counts.unsynced_windows + counts.late
         if missed > self._missed_stamps:
@@ -266,6 +280,7 @@ class Inputs:
             self._sync.look()
         except CistaError as error:
             self._warnings.add("sync_type", f"{self._sync.topic_name}: {error}")
+        self._has_frames = self._node.count_publishers(self._sync.topic_name) > 0
 
     def _on_events(self, data: bytes) -> None:
         with self._lock:
@@ -297,6 +312,9 @@ class Inputs:
             self._check_clock((message.stamp - last) / NS)
         for text in self._check.observe(message.events) if self._check else []:
             self._warnings.log(text, f"{self.topic_name}: {text}")
+        self._counts.triggers += len(message.triggers)
+        if self._settings.windows == "trigger":
+            self._add_triggers(message)
         self._hand_on(windows.push(message.events, message.frame_id))
 
     def _stream_of(self, message: EventMessage) -> WindowMaker:
@@ -314,8 +332,11 @@ class Inputs:
             counts, noise_filter = self._counts.event_filter, make_noise_filter(*size, *settings.filter_choice)
             event_filter = EventFilter(*size, counts, settings.max_gap_ns, noise_filter)
             self._check = InputCheck(*size, counts, noise_filter)
-            self._windows = WindowMaker(event_filter, settings.windower(*size, self._stamps))
+            self._windows = WindowMaker(event_filter, self._windower(*size))
         return self._windows
+
+    def _windower(self, height: int, width: int) -> Callable[[], Windower]:
+        return self._settings.windower(height, width, self._stamps, self._pairs.frame_stamps)
 
     def _hand_on(self, windows: list[Window]) -> None:
         if windows:
@@ -378,10 +399,23 @@ class Inputs:
             except DecodeError as error:
                 self._skip(self._sync.topic_name, error)
                 return
-            if self._windows:
-                self._hand_on(self._windows.add_stamp(stamp))
-            else:
-                self._stamps.add(stamp)
+            for end in self._pairs.add_frame(stamp) if self._settings.windows == "trigger" else [stamp]:
+                self._add_stamp(end)
+
+    def _add_triggers(self, message: EventMessage) -> None:
+        number = self._settings.trigger_input
+        for time_ in trigger_times(
+            message.triggers, self._settings.trigger_edge, None if number < 0 else number
+        ).tolist():
+            paired = self._pairs.add_trigger(time_)
+            for end in paired if self._has_frames else [time_]:
+                self._add_stamp(end)
+
+    def _add_stamp(self, end: int) -> None:
+        if self._windows:
+            self._hand_on(self._windows.add_stamp(end))
+        else:
+            self._stamps.add(end)
 
     def _skip(self, topic: str, error: DecodeError) -> None:
         self._counts.malformed_messages += 1

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 
 from ..errors import CistaError
 from ..event_filter import MIN_SIDE
-from ..events import NS
+from ..events import EDGES, NS
 from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
 from ..noise_filter import NOISE_FILTERS
 from ..runtime import PRECISIONS, RUNTIMES
@@ -98,9 +98,9 @@ class Settings:
     )
     windows: str = _parameter(
         "period",
-        "What ends an image's window: a period, a count of events, the activity in view (adaptive), or the stamps of"
-        " the topic sync.",
-        ("period", "count", "adaptive", "sync"),
+        "What ends an image's window: a period, a count of events, the activity in view (adaptive), the stamps of the"
+        " topic sync, or pulses on an input of the event camera (trigger).",
+        ("period", "count", "adaptive", "sync", "trigger"),
     )
     period: float = _parameter(1 / 30, "Seconds per image, in event time, with windows=period.", limits=(0.0005, 10.0))
     fps: float = _parameter(0.0, "Images per second of event time, in place of period; 0: use period.", limits=(0, 2e3))
@@ -115,7 +115,16 @@ class Settings:
     shortest: float = _parameter(0.005, "Minimum seconds of a window with windows=adaptive.", limits=(0.0, 10.0))
     longest: float = _parameter(0.2, "Maximum seconds of a window with windows=adaptive.", limits=(0.0005, 10.0))
     sync_timeout: float = _parameter(
-        1.0, "Seconds of event time that events wait for a stamp with windows=sync.", limits=(0.001, 60.0)
+        1.0, "Seconds of event time that events wait for a stamp with windows=sync or trigger.", limits=(0.001, 60.0)
+    )
+    trigger_edge: str = _parameter("rising", "Edge of the pulses with windows=trigger.", EDGES)
+    trigger_input: int = _parameter(
+        -1, "Input of the event camera with windows=trigger; -1: all inputs.", limits=(-1, 255)
+    )
+    trigger_delay: float = _parameter(
+        0.0,
+        "Seconds from a pulse to the stamp of its frame on sync, with windows=trigger; to within half a period.",
+        limits=(-10.0, 10.0),
     )
     idle_timeout: float = _parameter(
         0.5,
@@ -181,7 +190,8 @@ class Settings:
     def window_choice(self) -> tuple[object, ...]:
         """Values that cannot change without another windower."""
         adaptive = self.events_per_pixel, self.shortest, self.longest
-        return self.windows, self.period, self.fps, self.count, *adaptive, self.sync_timeout
+        trigger = self.trigger_edge, self.trigger_input, self.trigger_delay
+        return self.windows, self.period, self.fps, self.count, *adaptive, self.sync_timeout, *trigger
 
     @property
     def filter_choice(self) -> tuple[str, str]:
@@ -193,8 +203,10 @@ class Settings:
         """`max_gap` as EventFilter takes it."""
         return round(self.max_gap * NS) or None
 
-    def windower(self, height: int, width: int, stamps: SyncStamps) -> Callable[[], Windower]:
-        """Return a factory of windowers for a sensor size; `stamps` are for windows=sync."""
+    def windower(
+        self, height: int, width: int, stamps: SyncStamps, image_stamps: Mapping[int, int] | None = None
+    ) -> Callable[[], Windower]:
+        """Return a factory of windowers for a sensor size; the stamps are for windows=sync and trigger."""
         return partial(
             make_windower,
             self.windows,
@@ -206,6 +218,7 @@ class Settings:
             shortest=self.shortest,
             longest=self.longest,
             stamps=stamps,
+            image_stamps=image_stamps,
             sync_timeout=self.sync_timeout,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -13,12 +14,15 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import TimeReference
 from std_srvs.srv import Trigger
 
 from ..errors import DecodeError, RecordingError
 from ..recordings import Recorded, Recording
+from ..recordings.convert import Converted, Encode
 from ..wire import cdr
-from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage
+from ..wire.event_packet import ENCODINGS
+from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessage, ImageMessage, Message
 from .diagnostics import read_reports
 from .images import time_message
 from .process import STEP_S, Stop
@@ -117,22 +121,30 @@ class Player(Node):
         clock: also publish /clock.
         keep_pace: pause while a reconstruction node falls behind.
         stop: once set, every method returns early.
+        events_as: "keep", "dvs_msgs" (EventArray) or an encoding of EventPacket, whose times may be cut to whole
+            microseconds.
     """
 
-    def __init__(self, recording: Recording, rate: float, clock: bool, keep_pace: bool, stop: Stop) -> None:
+    def __init__(
+        self, recording: Recording, rate: float, clock: bool, keep_pace: bool, stop: Stop, events_as: str = "keep"
+    ) -> None:
         super().__init__("cista_play")
         self._recording, self._rate, self._keep_pace, self._stop = recording, rate, keep_pace, stop
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self)
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if clock else None
         self._topics: dict[str, Publisher] = {}
+        self._events_as = events_as
+        self._encode: Encode | None = None
         # event_array_msgs is the former name of event_camera_msgs.
         kind = EVENT_ARRAY if recording.events_type == EVENT_ARRAY else EVENT_PACKET
+        kind = {"keep": kind, "dvs_msgs": EVENT_ARRAY}.get(events_as, EVENT_PACKET)
         self._events = self._publisher(recording.events_topic, kind)
         if recording.frames_topic:
             self._publisher(recording.frames_topic, IMAGE)
+        self._triggers = self.create_publisher(TimeReference, "~/triggers", QOS)
         self._watch = NodeWatch(self, self._events)
-        self.counts = {"messages": 0, "events": 0, "images": 0}
+        self.counts = {"messages": 0, "events": 0, "images": 0, "triggers": 0}
         self._event_messages = 0
         # By node: how many messages it had received, less those that were published, when it was first seen active.
         self._offsets: dict[str, int] = {}
@@ -199,6 +211,7 @@ class Player(Node):
         """
         due: float | None = None
         last = 0
+        self._encode = Encode(self._events_as, True, Converted()) if self._events_as in ENCODINGS else None
         for recorded in self._recording.read(start, end):
             if self._stop.is_set():
                 return
@@ -313,14 +326,26 @@ class Player(Node):
 
     def _publish(self, recorded: Recorded) -> None:
         message = recorded.message
-        # Packets go out as they were recorded.
-        sent = message.packet or message if isinstance(message, EventMessage) else message
-        self._publisher(recorded.topic, KINDS[type(sent)]).publish(cdr.encode(sent))
-        self.counts["messages"] += 1
-        if isinstance(message, EventMessage):
-            self.counts["events"] += len(message.events)
-            self._event_messages += 1
+        for sent in self._events_of(message) if isinstance(message, EventMessage) else [message]:
+            self._publisher(recorded.topic, KINDS[type(sent)]).publish(cdr.encode(sent))
+            self.counts["messages"] += 1
         self.counts["images"] += isinstance(message, ImageMessage)
+
+    def _events_of(self, message: EventMessage) -> Iterator[Message]:
+        """Publish the triggers of a message, and yield its events as they are to be published."""
+        self.counts["events"] += len(message.events)
+        for trigger in message.triggers:
+            reference = TimeReference(source=f"input {trigger['id']} {'rising' if trigger['p'] else 'falling'}")
+            reference.header.stamp = reference.time_ref = time_message(int(trigger["t"]))
+            reference.header.frame_id = message.frame_id
+            self._triggers.publish(reference)
+            self.counts["triggers"] += 1
+        same: Message = message
+        if message.packet and self._events_as in ("keep", message.packet.encoding):
+            same = message.packet  # goes out as it was recorded
+        for sent in self._encode(message) if self._encode and same is message else [same]:
+            self._event_messages += 1
+            yield sent
 
     def _publisher(self, topic: str, kind: str) -> Publisher:
         if topic not in self._topics:

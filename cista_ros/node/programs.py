@@ -86,7 +86,7 @@ def play() -> None:
     topics = {"events_topic": options.events_topic, "frames_topic": options.frames_topic}
     complete = True
     with ros_process("cista_play", None), open_recording(options.recording, **topics) as recording:
-        player = Player(recording, options.rate, options.clock, options.wait_for_images, stop)
+        player = Player(recording, options.rate, options.clock, options.wait_for_images, stop, options.events)
         player.wait_for_subscribers(options.wait_for_nodes, options.wait_for_subscribers)
         player.play(options.start, options.end)
         while options.loop and not stop.is_set():
@@ -102,13 +102,23 @@ def play() -> None:
 
 
 def _play_options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("play", description="Publish a recording's events, frames and camera_info.")
+    from ..recordings.convert import EVENTS_AS
+
+    parser = argparse.ArgumentParser(
+        "play", description="Publish a recording's events, frames, camera_info and triggers."
+    )
     parser.add_argument("recording", help="recording in any format that `cista reconstruct` reads")
     parser.add_argument("--rate", type=_positive, default=1.0, help="times real time (default: 1)")
     parser.add_argument("--loop", action="store_true", help="start again at the end, with the same stamps")
     parser.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
     parser.add_argument("--start", type=_seconds, help="start this many seconds into the recording")
     parser.add_argument("--end", type=_seconds, help="end this many seconds into the recording")
+    parser.add_argument(
+        "--events",
+        default="keep",
+        choices=EVENTS_AS,
+        help="event messages: unchanged, dvs_msgs/EventArray, or EventPacket in an encoding (default: keep)",
+    )
     parser.add_argument("--events-topic", help="events topic, if the recording has more than one")
     parser.add_argument("--frames-topic", help="image topic, if the recording has more than one")
     parser.add_argument(

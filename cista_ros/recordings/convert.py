@@ -64,7 +64,7 @@ def convert(
     if not others:
         done.left_out_topics += [name for name in (source.frames_topic, source.camera_info_topic) if name]
     encoding = "evt3" if format == "raw" else events_as if format not in ("ecd-text", "hdf5") else ""
-    encode = _Encode(encoding, lossy, done) if encoding in ENCODINGS else None
+    encode = Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
     frames_topic = (source.frames_topic or "").removesuffix("/compressed")  # images are written uncompressed
     topics |= {ImageMessage: frames_topic, CameraInfoMessage: source.camera_info_topic or ""}
@@ -103,8 +103,12 @@ def _same(message: EventMessage, events_as: str, format: str) -> Message:
     return message if packet is None or (format == "raw" and packet.encoding != "evt3") else packet
 
 
-class _Encode:
-    """Encodes events as packets, one for each message, or several for one that is too long."""
+class Encode:
+    """Encodes events as packets, one for each message, or several for one that is too long.
+
+    Raises:
+        ValueError: when called, if the encoding cannot hold the times and `lossy` does not allow to change them.
+    """
 
     def __init__(self, encoding: str, lossy: bool, done: Converted) -> None:
         self._encoder, self._lossy, self._done = PacketEncoder(encoding), lossy, done

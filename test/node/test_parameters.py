@@ -63,6 +63,8 @@ def test_windowers_follow_the_settings():
     assert isinstance(adaptive, AdaptiveWindows) and (adaptive.shortest_ns, adaptive.longest_ns) == (10**6, 5 * 10**8)
     sync = Settings(windows="sync", sync_timeout=0.3).windower(180, 240, STAMPS)()
     assert isinstance(sync, SyncWindows) and (sync.timeout_ns, sync.stamps) == (300_000_000, STAMPS)
+    trigger = Settings(windows="trigger").windower(180, 240, STAMPS, {5: 7})()
+    assert isinstance(trigger, SyncWindows) and trigger.image_stamps == {5: 7}
 
 
 @pytest.mark.parametrize("longest", [0.1, 0.2, 0.2000000001])

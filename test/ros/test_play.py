@@ -74,7 +74,7 @@ def test_all_events_frames_and_camera_infos_arrive_equal_and_in_order(client, tm
     assert all(np.array_equal(got.image, m.image) for got, m in zip(listener.frames, FRAMES, strict=True))
     assert all(info.k[0] == 20 and info.d[0] == -0.1 for info in listener.infos)
     n = len(listener.events) + 2 * len(FRAMES)
-    assert counts_of(player) == {"messages": n, "events": len(EVENTS), "images": len(FRAMES)}
+    assert counts_of(player) == {"messages": n, "events": len(EVENTS), "images": len(FRAMES), "triggers": 0}
 
 
 def test_nothing_is_published_before_a_subscriber_comes_and_nothing_is_lost_then(client, tmp_path):
