@@ -26,7 +26,7 @@ from .pictures import PictureFolder, chosen_frames, pictures_of
 from .protocols import PROTOCOLS, EvaluationError
 from .rest import run_rest_test
 from .scores import ScoreChoice, Scorer
-from .sequence import Comparison, compare_sequence
+from .sequence import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +151,7 @@ def run_job(job: Job) -> Result:
         protocol = PROTOCOLS[job.protocol]
         size = recording.height, recording.width
         mask = read_mask(job.mask, *size) if job.mask else protocol.mask(job.sequence, *size)
-        comparison = compare_sequence(recording, job.sequence, network, protocol, job.device)
+        comparison = Comparison(recording, job.sequence, network, protocol, job.device)
         plan = comparison.plan
         scorer = Scorer(job.scores, mask)
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)

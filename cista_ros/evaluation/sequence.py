@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from ..event_filter import EventFilter, FilterCounts
+from ..event_filter import EventFilter
 from ..events import NS, no_events
 from ..networks import Network
+from ..networks.layers import pad_to_multiple
 from ..pipeline import read_windows
 from ..reconstructor import Frame, Reconstructor
 from ..recordings import Recording
-from ..tone_map import RobustStretch, ToneMap, make_tone_map
+from ..tone_map import RobustStretch
 from ..window_maker import WindowMaker
 from ..windows import Window, make_windower
 from ..wire.ros_types import EVENT_ARRAY, ImageMessage
-from .padding import ZeroPadded
 from .protocols import EvaluationError, Plan, Protocol
+
+OTHER_CLOCK = (
+    "; event packets have the camera's time and frames the host's, which may differ:"
+    " `cista convert --event-time host` gives the events the host's time"
+)
 
 
 @dataclass(frozen=True)
@@ -43,133 +51,136 @@ class Compared:
     milliseconds: float
 
 
-@dataclass(frozen=True)
+class ZeroPadded(Network):
+    """A network whose voxel grids are padded by zeros to EVREAL's multiples, and whose images are cropped back."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.inner = network
+        self.name, self.config, self.conventions = network.name, network.config, network.conventions
+        # EVREAL derives the multiple from the assumed depth of the encoder: 4 for FireNet, which has none.
+        self.multiple = 16 if network.name == "firenet" else 8
+
+    @property
+    def bins(self) -> int:
+        return self.inner.bins
+
+    def forward(self, voxel: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """See Network; the state is the inner network's, of the padded size."""
+        padded, (rows, columns) = pad_to_multiple(voxel, self.multiple, mode="constant")
+        image, state = self.inner(padded, state)
+        return image[..., rows, columns], state
+
+
 class Comparison:
-    """A recording's images, paired with its frames.
+    """A recording's images, paired with its frames by a protocol.
+
+    A recording without frames gives one image per full step of events, without scores.
 
     Attributes:
         reconstructor: makes the images.
         plan: what the protocol does with the recording; None if it has no frames.
         counts: what became of its events, complete once the images are consumed.
         images: those that the protocol scores, in order; consuming them does the work.
-    """
-
-    reconstructor: Reconstructor
-    plan: Plan | None
-    counts: FilterCounts
-    images: Iterator[Compared]
-
-
-def network_of(protocol: Protocol, network: Network) -> Network:
-    """Return the network with the padding of the protocol."""
-    return ZeroPadded(network) if protocol.zero_padding else network
-
-
-def image_tone_map(protocol: Protocol, network: Network) -> ToneMap:
-    """Return the tone map that the protocol applies before the metrics' views."""
-    return RobustStretch(rate=1) if protocol.native_scaling and network.conventions.robust else make_tone_map("none")
-
-
-def compare_sequence(
-    recording: Recording, sequence: str, network: Network, protocol: Protocol, device: str = "auto"
-) -> Comparison:
-    """Run a network on a recording by a protocol.
-
-    A recording without frames gives one image per full step of events, without scores.
-
     Raises:
         EvaluationError: no frame to score; and while the images are consumed: frames of another size than the sensor,
             images that are not finite, time that jumps back, no frame within the time of the events.
     """
-    images = Reconstructor(
-        network_of(protocol, network),
-        recording.height,
-        recording.width,
-        device,
-        tone_map=image_tone_map(protocol, network),
-        max_events=protocol.max_events,
-        runtime="auto",
-        precision="fp32",
-    )
-    event_filter = EventFilter(recording.height, recording.width)
-    if recording.frames_topic is None and not len(recording.frame_stamps()):
-        return Comparison(images, None, event_filter.counts, _without_frames(recording, sequence, event_filter, images))
-    stamps = recording.frame_stamps()
-    plan = protocol.plan(sequence, stamps, min([recording.start, *stamps[:1].tolist()]))
-    with_frames = _with_frames(recording, sequence, plan, protocol, event_filter, images)
-    return Comparison(images, plan, event_filter.counts, with_frames)
 
+    def __init__(
+        self, recording: Recording, sequence: str, network: Network, protocol: Protocol, device: str = "auto"
+    ) -> None:
+        self._recording, self._sequence, self._protocol = recording, sequence, protocol
+        self._size = recording.height, recording.width
+        self.reconstructor = Reconstructor(
+            ZeroPadded(network) if protocol.zero_padding else network,
+            *self._size,
+            device,
+            tone_map=RobustStretch(rate=1) if protocol.native_scaling and network.conventions.robust else "none",
+            max_events=protocol.max_events,
+            precision="fp32",
+        )
+        self._filter = EventFilter(*self._size)
+        self.counts = self._filter.counts
+        self.plan: Plan | None = None
+        stamps = recording.frame_stamps()
+        if recording.frames_topic is not None or len(stamps):
+            self.plan = protocol.plan(sequence, stamps, min([recording.start, *stamps[:1].tolist()]))
+        self.images = self._with_frames(self.plan) if self.plan else self._without_frames()
 
-def _without_frames(
-    recording: Recording, sequence: str, event_filter: EventFilter, images: Reconstructor
-) -> Iterator[Compared]:
-    maker = WindowMaker(event_filter, partial(make_windower, "count", recording.height, recording.width))
-    for index, window in enumerate(read_windows(recording, maker)):
-        picture, milliseconds = _timed(images, window)
-        _check_finite(picture, sequence, index)
-        yield Compared(index, window.stamp, window.events, picture.shown, None, picture.steps, milliseconds)
+    def _without_frames(self) -> Iterator[Compared]:
+        for index, window in enumerate(read_windows(self._recording, self._windows("count"))):
+            frame, milliseconds = self._make(window, index)
+            yield Compared(index, window.stamp, window.events, frame.shown, None, frame.steps, milliseconds)
 
+    def _with_frames(self, plan: Plan) -> Iterator[Compared]:
+        recording, protocol, begin = self._recording, self._protocol, plan.begin
+        stamps = plan.stamps if begin is None else np.concatenate(([begin], plan.stamps))
+        start = None if begin is None else (begin - recording.start) / NS - 1e-3
+        end = (int(stamps[-1]) - recording.start) / NS + 1e-3
+        wanted = set(plan.stamps[plan.scored].tolist())
+        truths: defaultdict[int, deque[ImageMessage]] = defaultdict(deque)
+        waiting: deque[Compared] = deque()
 
-def _with_frames(
-    recording: Recording,
-    sequence: str,
-    plan: Plan,
-    protocol: Protocol,
-    event_filter: EventFilter,
-    images: Reconstructor,
-) -> Iterator[Compared]:
-    stamps = plan.stamps if plan.begin is None else np.concatenate(([plan.begin], plan.stamps))
-    maker = WindowMaker(
-        event_filter, partial(make_windower, "stamps", recording.height, recording.width, stamps=stamps)
-    )
-    frames: dict[int, list[ImageMessage]] = {}
-    start = None if plan.begin is None else (plan.begin - recording.start) / NS - 1e-3
-    end = (int(stamps[-1]) - recording.start) / NS + 1e-3
-    wanted = set(plan.stamps[plan.scored].tolist())
+        def keep(truth: ImageMessage) -> None:
+            if truth.stamp in wanted:
+                truths[truth.stamp].append(truth)
 
-    def keep(frame: ImageMessage) -> None:
-        if frame.stamp in wanted:
-            frames.setdefault(frame.stamp, []).append(frame)
+        def joined() -> Iterator[Compared]:
+            while waiting and truths[waiting[0].stamp]:
+                compared = waiting.popleft()
+                yield replace(compared, truth=self._truth(truths[compared.stamp].popleft(), compared.index))
 
-    windows = every_stamp(stamps, read_windows(recording, maker, start, end, keep))
-    if plan.begin is not None:
-        next(windows)  # before the first frame
-    waiting: list[Compared] = []
-    picture: Frame | None = None
-    # The first frame's window contains all earlier events, however old, so it does not prove an overlap.
-    first_telling = 0 if plan.begin is not None or len(stamps) == 1 else 1
-    overlap = False
-    for i, window in enumerate(windows):
-        if event_filter.counts.time_jumps:
-            raise EvaluationError(f"{sequence}: time jumps back in its events; cut it into several recordings")
-        overlap |= len(window.events) > 0 and i >= first_telling
-        steps, milliseconds = 0, 0.0
-        if len(window.events) or protocol.empty_steps:
-            picture, milliseconds = _timed(images, replace(window, first=picture is None))
-            steps = picture.steps
-            _check_finite(picture, sequence, plan.first + i)
-        if plan.scored[i]:
-            shown = picture.shown if picture is not None else None
-            waiting.append(Compared(plan.first + i, window.stamp, window.events, shown, None, steps, milliseconds))
-        # A frame may be recorded some time after the events of its own time.
-        while waiting and waiting[0].stamp in frames:
-            yield _joined(waiting.pop(0), frames, recording, sequence)
-    while waiting and waiting[0].stamp in frames:
-        yield _joined(waiting.pop(0), frames, recording, sequence)
-    if waiting:
-        raise EvaluationError(f"{sequence}: frame {waiting[0].index} is announced by its stamp, but was not found")
-    if not overlap:
-        raise EvaluationError(f"{sequence}: none of its frames lies within the time of its events{_hint(recording)}")
+        windows = every_stamp(stamps, read_windows(recording, self._windows("stamps", stamps=stamps), start, end, keep))
+        if begin is not None:
+            next(windows)  # before the first frame
+        frame: Frame | None = None
+        # The first frame's window contains all earlier events, however old, so it does not prove an overlap.
+        first_telling = 0 if begin is not None or len(stamps) == 1 else 1
+        overlap = False
+        for i, window in enumerate(windows):
+            if self.counts.time_jumps:
+                raise self._error("time jumps back in its events; cut it into several recordings")
+            overlap |= len(window.events) > 0 and i >= first_telling
+            steps, milliseconds = 0, 0.0
+            if len(window.events) or protocol.empty_steps:
+                frame, milliseconds = self._make(replace(window, first=frame is None), plan.first + i)
+                steps = frame.steps
+            if plan.scored[i]:
+                shown = frame.shown if frame is not None else None
+                waiting.append(Compared(plan.first + i, window.stamp, window.events, shown, None, steps, milliseconds))
+            yield from joined()  # a frame may be recorded some time after the events of its own time
+        yield from joined()
+        if waiting:
+            raise self._error(f"frame {waiting[0].index} is announced by its stamp, but was not found")
+        if not overlap:
+            hint = "" if recording.events_type == EVENT_ARRAY else OTHER_CLOCK
+            raise self._error(f"none of its frames lies within the time of its events{hint}")
 
+    def _windows(self, kind: str, **options: Any) -> WindowMaker:
+        return WindowMaker(self._filter, partial(make_windower, kind, *self._size, **options))
 
-def _hint(recording: Recording) -> str:
-    """Return a likely cause if events and frames do not overlap in time; may be empty."""
-    if recording.events_type == EVENT_ARRAY:
-        return ""
-    return (
-        "; event packets have the camera's time and frames the host's, which may differ:"
-        " `cista convert --event-time host` gives the events the host's time"
-    )
+    def _make(self, window: Window, index: int) -> tuple[Frame, float]:
+        """Return the frame of a window, and the milliseconds that it took."""
+        began = time.perf_counter()
+        frame = self.reconstructor.make(window)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        if not np.isfinite(frame.image).all():
+            raise self._error(f"the network's image {index} has values that are not finite")
+        return frame, milliseconds
+
+    def _truth(self, frame: ImageMessage, index: int) -> np.ndarray:
+        """Return a camera frame as float32 (H, W) in [0, 1]."""
+        (height, width), (rows, columns) = self._size, frame.image.shape[:2]
+        if (rows, columns) != (height, width):
+            raise self._error(f"frame {index} is of {columns}x{rows} pixels, the events of {width}x{height}")
+        if not frame.encoding.startswith(("mono", "8UC", "16UC", "rgb", "bgr")):
+            raise self._error(f"a frame of encoding {frame.encoding}; expected mono, rgb or bgr of 8 or 16 bits")
+        image = frame.grey()
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+
+    def _error(self, text: str) -> EvaluationError:
+        return EvaluationError(f"{self._sequence}: {text}")
 
 
 def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Window]:
@@ -183,36 +194,3 @@ def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Windo
         yield window
     for stamp in stamps[position:]:
         yield Window(no_events(), int(stamp))
-
-
-def _timed(images: Reconstructor, window: Window) -> tuple[Frame, float]:
-    began = time.perf_counter()
-    picture = images.make(window)
-    return picture, 1000 * (time.perf_counter() - began)
-
-
-def _check_finite(picture: Frame, sequence: str, index: int) -> None:
-    if not np.isfinite(picture.image).all():
-        raise EvaluationError(f"{sequence}: the network's image {index} has values that are not finite")
-
-
-def _joined(compared: Compared, frames: dict[int, list[ImageMessage]], recording: Recording, sequence: str) -> Compared:
-    same_stamp = frames[compared.stamp]
-    frame = same_stamp.pop(0)
-    if not same_stamp:
-        del frames[compared.stamp]
-    size = (recording.height, recording.width)
-    if frame.image.shape[:2] != size:
-        raise EvaluationError(
-            f"{sequence}: frame {compared.index} is of {frame.image.shape[1]}x{frame.image.shape[0]} pixels,"
-            f" the events of {size[1]}x{size[0]}"
-        )
-    return replace(compared, truth=grey(frame))
-
-
-def grey(frame: ImageMessage) -> np.ndarray:
-    """Convert a camera frame to float32 (H, W) in [0, 1]. CistaError for other encodings than mono, rgb, bgr."""
-    if not frame.encoding.startswith(("mono", "8UC", "16UC", "rgb", "bgr")):
-        raise EvaluationError(f"a frame of encoding {frame.encoding}; expected mono, rgb or bgr of 8 or 16 bits")
-    image = frame.grey()
-    return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)

@@ -11,7 +11,7 @@ from recordings.makers import HEIGHT, NS, T0, WIDTH, event_messages, frames, ran
 from cista_ros.errors import CistaError
 from cista_ros.evaluation.protocols import EVREAL, ICASSP2022, EvaluationError
 from cista_ros.evaluation.scores import Scorer, choose_scores
-from cista_ros.evaluation.sequence import compare_sequence, every_stamp
+from cista_ros.evaluation.sequence import Comparison, every_stamp
 from cista_ros.events import concatenate, no_events
 from cista_ros.networks import Conventions, load_network
 from cista_ros.networks.firenet import Firenet, FirenetConfig
@@ -45,7 +45,7 @@ def test_scores_of_both_protocols_equal_an_independent_computation_frame_by_fram
     else:
         expected = independent.evreal(network, events, images, 16 if "firenet" in weights else 8)
     with open_recording(slider_bag) as recording:
-        compared = compare_sequence(recording, "slider_depth_start", network, protocol, "cpu").images
+        compared = Comparison(recording, "slider_depth_start", network, protocol, "cpu").images
         scorer = Scorer(choose_scores(protocol.metrics))
         found = [(c.stamp, scorer.score(c.image, c.truth)) for c in compared if c.image is not None]
     assert [stamp for stamp, _ in found] == [stamp for stamp, _ in expected]
@@ -65,7 +65,7 @@ def network():
 
 def compared(path, network, protocol=ICASSP2022, sequence="made"):
     with open_recording(path) as recording:
-        comparison = compare_sequence(recording, sequence, network, protocol, "cpu")
+        comparison = Comparison(recording, sequence, network, protocol, "cpu")
         return comparison.plan, list(comparison.images)
 
 
