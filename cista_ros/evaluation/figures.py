@@ -6,6 +6,7 @@ PNG and PDF by matplotlib (an extra of this package), drawn without a display.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,23 +111,22 @@ def sheet(
     width = INCHES * len(kinds) + 0.2 + (SCALE if errors else 0)
     figure = new_figure(width, (INCHES * aspect + 0.05) * len(rows) + 0.3)
     axes = figure.subplots(len(rows), len(kinds), squeeze=False)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        axis.set_title({FRAME: "frame", EVENTS: "events"}.get(kind, kind), fontsize=9)
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        axis.set_ylabel(label, fontsize=8)
     shown = None
     for i, row in enumerate(pictures):
-        for j, kind in enumerate(kinds):
-            axis, picture = axes[i][j], row[kind]
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if i == 0:
-                axis.set_title({FRAME: "frame", EVENTS: "events"}.get(kind, kind), fontsize=9)
-            if j == 0:
-                axis.set_ylabel(labels[i], fontsize=8)
+        for axis, kind in zip(axes[i], kinds, strict=True):
+            axis.set(xticks=[], yticks=[])
+            picture, frame = row[kind], row[FRAME]
             if picture is None:
                 continue
-            if picture.ndim == 3:
-                axis.imshow(picture[..., ::-1])
-            elif errors and kind in methods and (frame := row[FRAME]) is not None:
+            if errors and kind in methods and frame is not None:
                 difference = np.abs(picture.astype(np.float32) - frame) / 255
                 shown = axis.imshow(difference, cmap="magma", vmin=0, vmax=LARGEST_ERROR)
+            elif picture.ndim == 3:
+                axis.imshow(picture[..., ::-1])
             else:
                 axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
     if shown is not None:
@@ -150,14 +150,8 @@ def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> 
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
     figure.align_ylabels()
-    figure.legend(
-        *axes[0].get_legend_handles_labels(),
-        fontsize=8,
-        ncols=4,
-        loc="outside upper center",
-        title=sequence,
-        title_fontsize=8,
-    )
+    lines = axes[0].get_legend_handles_labels()
+    figure.legend(*lines, fontsize=8, ncols=4, loc="outside upper center", title=sequence, title_fontsize=8)
     axes[-1].set_xlabel("seconds", fontsize=8)
     return figure
 
@@ -166,20 +160,16 @@ def write_video(folder: Path, path: Path, sequence: str, stamps: Sequence[int], 
     """An MP4 of frames kept in a folder (pictures_of): frame and methods side by side, in the recording's own time."""
     kinds = [kind for kind in (FRAME, *methods) if read_picture(folder, sequence, kind, stamps[0]) is not None]
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer: VideoWriter | None = None
-    try:
+    with ExitStack() as stack:
+        writer: VideoWriter | None = None
         for stamp in stamps:
-            pictures = [read_picture(folder, sequence, kind, stamp) for kind in kinds]
-            there = {kind: p for kind, p in zip(kinds, pictures, strict=True) if p is not None}
-            if len(there) < len(kinds):
+            there = {kind: read_picture(folder, sequence, kind, stamp) for kind in kinds}
+            shown = [_captioned(p, "frame" if kind == FRAME else kind) for kind, p in there.items() if p is not None]
+            if len(shown) < len(kinds):
                 raise EvaluationError(f"{sequence}: a picture of {stamp} is missing; run the evaluation again")
-            row = np.hstack([_captioned(p, "frame" if kind == FRAME else kind) for kind, p in there.items()])
-            if writer is None:
-                writer = VideoWriter(path, *row.shape).__enter__()
+            row = np.hstack(shown)
+            writer = writer or stack.enter_context(VideoWriter(path, *row.shape))
             writer.write(row, stamp)
-    finally:
-        if writer is not None:
-            writer.__exit__()
 
 
 def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:

@@ -99,40 +99,32 @@ class Protocol:
         """
         if (stamps[1:] < stamps[:-1]).any():
             raise EvaluationError(f"{sequence}: the stamps of its frames go back")
-        plan = self._first_frames(sequence, stamps) if self.cuts is None else self._cut(sequence, stamps, origin)
-        if not plan.scored.any():
-            seconds = (stamps[-1] - origin) / NS if len(stamps) else 0
-            raise EvaluationError(
-                f"{sequence}: no frame to score: {self.name} wants {self._wanted(sequence)},"
-                f" and its {len(stamps)} frames end after {seconds:.2f} s"
-            )
-        return plan
-
-    def _wanted(self, sequence: str) -> str:
-        if self.cuts is not None and sequence in self.cuts:
-            return "{} s to {} s of it".format(*self.cuts[sequence])
-        return "its frames but the last" if self.cuts is not None else "its first frames"
-
-    def _first_frames(self, sequence: str, stamps: np.ndarray) -> Plan:
-        nominal = (self.counts or {}).get(sequence)
-        chosen = stamps[: nominal or PAPER_FRAMES]
-        note = f"{len(chosen)} of the protocol's {nominal} frames" if nominal and len(chosen) < nominal else ""
-        return Plan(chosen, 0, np.ones(len(chosen), bool), None, note)
-
-    def _cut(self, sequence: str, stamps: np.ndarray, origin: int) -> Plan:
         seconds = (stamps - origin) / NS
-        start, end = (self.cuts or {}).get(sequence, (0.0, np.inf))
-        # EVREAL never uses a recording's last frame, and gives the first one an empty grid.
-        usable = np.flatnonzero((seconds[:-1] >= start - WARM_UP_S) & (seconds[:-1] <= end))
-        if not len(usable):
-            return Plan(stamps[:0], 0, np.zeros(0, bool), None)
-        first = int(usable[0])
-        chosen = stamps[usable]
-        scored = seconds[usable] >= start
-        note = ""
-        if np.isfinite(end) and seconds[-1] < end:
-            note = f"its frames end at {seconds[-1]:.2f} s of the protocol's {end:g} s"
-        return Plan(chosen, first, scored, int(stamps[max(first - 1, 0)]), note)
+        begin, note = None, ""
+        if self.cuts is None:
+            nominal = (self.counts or {}).get(sequence)
+            wanted = "its first frames"
+            chosen = np.arange(len(stamps))[: nominal or PAPER_FRAMES]
+            scored = np.ones(len(chosen), bool)
+            if nominal and len(chosen) < nominal:
+                note = f"{len(chosen)} of the protocol's {nominal} frames"
+        else:
+            start, end = self.cuts.get(sequence, (0.0, np.inf))
+            wanted = f"{start} s to {end} s of it" if sequence in self.cuts else "its frames but the last"
+            # EVREAL never uses a recording's last frame, and gives the first one an empty grid.
+            chosen = np.flatnonzero((seconds[:-1] >= start - WARM_UP_S) & (seconds[:-1] <= end))
+            scored = seconds[chosen] >= start
+            if len(chosen):
+                begin = int(stamps[max(chosen[0] - 1, 0)])
+                if np.isfinite(end) and seconds[-1] < end:
+                    note = f"its frames end at {seconds[-1]:.2f} s of the protocol's {end:g} s"
+        if not scored.any():
+            last = seconds[-1] if len(stamps) else 0
+            raise EvaluationError(
+                f"{sequence}: no frame to score: {self.name} wants {wanted}, and its {len(stamps)} frames end after"
+                f" {last:.2f} s"
+            )
+        return Plan(stamps[chosen], int(chosen[0]), scored, begin, note)
 
 
 _SIX_DOF = ("boxes_6dof", "calibration", "dynamic_6dof", "poster_6dof", "shapes_6dof")
