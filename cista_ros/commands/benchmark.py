@@ -7,12 +7,18 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .options import DeviceOption
+
+ALL_RUNTIMES = {
+    "cpu": [*((name, "fp32") for name in ("fused", "native", "winograd")), ("native", "bf16")],
+    "cuda": [("cuda-graph", precision) for precision in ("fp32", "bf16", "fp16")],
+}
 
 
 def benchmark(
@@ -24,7 +30,7 @@ def benchmark(
     runtime: Annotated[
         list[str] | None, typer.Option(help="NAME or NAME:PRECISION. Repeatable. Default: all for the device.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     seconds: Annotated[float, typer.Option(help="Seconds to measure each network and size.", min=0)] = 10,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: one per core.", min=1)] = None,
     events: Annotated[
@@ -50,16 +56,16 @@ def benchmark(
 
     chosen = choose_device(device)
     sizes = [parse_size(text) for text in size or ["240x180"]]
-    runtimes = [_parse_runtime(text) for text in runtime] if runtime else _all_runtimes(chosen.type)
+    runtimes = [_parse_runtime(text) for text in runtime] if runtime else ALL_RUNTIMES[chosen.type]
     files = {name: find_weights_unless_kind(name) for name in network or ["cista-tc"]}
-    titles = _titles(files)
+    stems = Counter(Path(name).stem for name in files)
+    for option, path in (("--plot", plot), ("--json", json_file)):
+        if path:
+            _check_writable(option, path)
     if plot:
-        _check_writable("--plot", plot)
         if plot.suffix.lower() != ".png":
             raise BenchmarkError(f"--plot {plot}: expected a name that ends in .png")
         new_figure(1, 1)  # report a missing matplotlib now, not after the work
-    if json_file:
-        _check_writable("--json", json_file)
     if threads:
         torch.set_num_threads(threads)
     machine = describe_machine(chosen)
@@ -67,7 +73,7 @@ def benchmark(
     for name, file in files.items():
         made = load_or_make_network(name, file).to(chosen)
         for height, width in sizes:
-            title = titles[name]
+            title = Path(name).stem if stems[Path(name).stem] == 1 else name
             typer.echo(f"{title} at {width}x{height} …", err=True)
             measured, why = measure_steps(title, made, runtimes, height, width, chosen, seconds)
             rows += measured
@@ -96,23 +102,17 @@ def benchmark(
         raise BenchmarkError(f"--runtime: not measured, see above: {', '.join(refused)}")
 
 
-def _titles(names: Iterable[str]) -> dict[str, str]:
-    """Map each requested network to its title in tables: the file's stem, unless two are the same."""
-    stems = {name: Path(name).stem for name in names}
-    counts = Counter(stems.values())
-    return {name: stem if counts[stem] == 1 else name for name, stem in stems.items()}
-
-
 def _check_writable(option: str, path: Path) -> None:
     """Raise BenchmarkError if a file cannot be written, before minutes of measuring."""
     from ..benchmark import BenchmarkError
 
-    if path.is_dir():
-        raise BenchmarkError(f"{option} {path}: is a folder, expected a file")
-    if not path.parent.is_dir():
-        raise BenchmarkError(f"{option} {path}: folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise BenchmarkError(f"{option} {path}: no permission to write")
+    for wrong, text in (
+        (path.is_dir(), "is a folder, expected a file"),
+        (not path.parent.is_dir(), f"folder {path.parent} does not exist"),
+        (not os.access(path if path.exists() else path.parent, os.W_OK), "no permission to write"),
+    ):
+        if wrong:
+            raise BenchmarkError(f"{option} {path}: {text}")
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:
@@ -126,9 +126,3 @@ def _parse_runtime(text: str) -> tuple[str, str]:
             f"runtime {text!r}: expected NAME or NAME:PRECISION, of {', '.join(RUNTIMES)} and {', '.join(PRECISIONS)}"
         )
     return name, precision
-
-
-def _all_runtimes(device: str) -> list[tuple[str, str]]:
-    if device == "cpu":
-        return [*((name, "fp32") for name in ("fused", "native", "winograd")), ("native", "bf16")]
-    return [("cuda-graph", precision) for precision in ("fp32", "bf16", "fp16")]

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from .options import DeviceOption
+
 
 def cost(
     networks: Annotated[
         list[str] | None, typer.Argument(help="Kinds of network (with random weights), shipped weights, or files.")
     ] = None,
     size: Annotated[str, typer.Option(help="Sensor size, WIDTHxHEIGHT in pixels.")] = "240x180",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     runtime: Annotated[str, typer.Option(help="Runtime, as in `cista reconstruct`.")] = "eager",
     precision: Annotated[str, typer.Option(help="Precision, as in `cista reconstruct`.")] = "fp32",
     steps: Annotated[int, typer.Option(help="Number of steps to time; the median counts.", min=1)] = 10,

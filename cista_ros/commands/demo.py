@@ -17,6 +17,7 @@ from typing import IO, Annotated, Any
 import typer
 
 from ..errors import CistaError, RecordingError
+from .options import DeviceOption, WeightsOption
 
 SHEET_PANELS = 12
 # Far fewer than a node can queue, so that one burst does not slow down the whole playback.
@@ -34,8 +35,8 @@ class DemoError(CistaError):
 def demo(
     recording: Annotated[Path | None, typer.Argument(help="Recording to play. Default: the sample.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Output folder.")] = Path("demo"),
-    weights: Annotated[str, typer.Option(help="Name of shipped weights, a file, or auto.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: WeightsOption = "auto",
+    device: DeviceOption = "auto",
     period: Annotated[float, typer.Option(help="Seconds of event time per image.", min=0.0005, max=10)] = 1 / 30,
     rate: Annotated[
         float | None, typer.Option(help="Playback speed. Default: real time, or what this machine sustains.", min=1e-4)

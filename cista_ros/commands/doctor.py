@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from .options import DeviceOption
+
 
 def doctor(
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     test: Annotated[bool, typer.Option("--test/--no-test", help="Run the self-test, about ten seconds.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

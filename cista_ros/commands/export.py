@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-
-class ExportPrecision(str, Enum):
-    """Precision of the exported arithmetic."""
-
-    fp32 = "fp32"
-    fp16 = "fp16"
 
 
 def export(
     network: Annotated[str, typer.Argument(help="Shipped or fetched weights by name, or a file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.")],
     precision: Annotated[
-        ExportPrecision, typer.Option(help="Precision of the arithmetic; inputs and outputs are float32.")
-    ] = ExportPrecision.fp32,
+        Literal["fp32", "fp16"],
+        typer.Option(help="Precision of the arithmetic; inputs and outputs are float32."),
+    ] = "fp32",
     check: Annotated[
         bool, typer.Option("--check", help="Compare the file with torch over 200 steps (needs onnxruntime).")
     ] = False,
@@ -33,9 +26,9 @@ def export(
     if output.suffix != ".onnx":
         raise ExportError(f"-o {output}: expected a file name that ends in .onnx")
     loaded = load_network(network)
-    description = export_file(loaded, output, precision.value)
+    description = export_file(loaded, output, precision)
     multiple = description["multiple_of"]
     sizes = "" if multiple == 1 else f"; height and width must be multiples of {multiple}"
-    typer.echo(f"{output}: {network}, {precision.value}, {output.stat().st_size / 1e6:.2f} MB{sizes}")
+    typer.echo(f"{output}: {network}, {precision}, {output.stat().st_size / 1e6:.2f} MB{sizes}")
     if check:
         typer.echo(f"largest difference from torch over 200 steps: {check_file(output, loaded):.1e}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,23 +13,6 @@ from .options import DeviceOption, Range, range_option
 if TYPE_CHECKING:
     from ..simulation.board import Lens
     from ..simulation.sequences import SimulationConfig
-
-
-class Format(str, Enum):
-    """Formats that can be written."""
-
-    ros1 = "ros1"
-    ros2 = "ros2"
-    ros2_mcap = "ros2-mcap"
-    ecd_text = "ecd-text"
-
-
-class LensModel(str, Enum):
-    """Lens models of camera_info."""
-
-    plumb_bob = "plumb_bob"
-    rational_polynomial = "rational_polynomial"
-    equidistant = "equidistant"
 
 
 _OBJECTS, _THRESHOLD = Range(0, 30), Range(0.15, 0.4)
@@ -42,7 +24,10 @@ def simulate(
         Path | None,
         typer.Argument(help="Folder of images, or with --video a clip with a high frame rate; optional with --target."),
     ] = None,
-    format: Annotated[Format | None, typer.Option(help="Default: ros1 for *.bag, else ros2.")] = None,
+    format: Annotated[
+        Literal["ros1", "ros2", "ros2-mcap", "ecd-text"] | None,
+        typer.Option(help="Default: ros1 for *.bag, else ros2."),
+    ] = None,
     video: Annotated[bool, typer.Option("--video", help="SOURCE is a video clip, not a folder of images.")] = False,
     target: Annotated[
         str | None,
@@ -76,8 +61,9 @@ def simulate(
         ),
     ] = None,
     distortion_model: Annotated[
-        LensModel, typer.Option(help="With --target: the lens's model, as in camera_info.")
-    ] = LensModel.plumb_bob,
+        Literal["plumb_bob", "rational_polynomial", "equidistant"],
+        typer.Option(help="With --target: the lens's model, as in camera_info."),
+    ] = "plumb_bob",
     distortion: Annotated[
         str, typer.Option(help="With --target: coefficients, such as -0.3,0.1; the rest is 0.", metavar="NUMBERS")
     ] = "",
@@ -112,11 +98,11 @@ def simulate(
     chosen = choose_device(device)
     config = _config(objects, threshold, noise)
     generator = torch.Generator(chosen).manual_seed(seed)
-    format = format or (Format.ros1 if output.suffix == ".bag" else Format.ros2)
+    format = format or ("ros1" if output.suffix == ".bag" else "ros2")
     pictures = Pictures(list(load_pictures(source).values()), chosen) if source and not video else None
     scene, lens = None, None
     if target is not None:
-        lens = _lens(intrinsics, distortion_model.value, distortion, height, width)
+        lens = _lens(intrinsics, distortion_model, distortion, height, width)
         scene = BoardScene(parse_target(target), lens, (height, width), Drive(speed, pauses), generator, pictures)
         steps = scene.steps(config.scene, seconds, fps)
     elif pictures:
@@ -133,7 +119,7 @@ def simulate(
         steps = clip_steps(clip.frames, config, fps)
     console = Console(stderr=True)
     events, stamps = 0, []
-    with write_recording(output, format.value) as writer:
+    with write_recording(output, format) as writer:
         for frame in track(
             record(steps, config, generator), "simulate", None if video else int(seconds * fps) + 1, console=console
         ):
@@ -175,11 +161,8 @@ def _config(objects: Range, threshold: Range, noise: bool) -> SimulationConfig:
     from ..simulation.scene import SceneConfig
     from ..simulation.sequences import CameraConfig, SimulationConfig, check_ranges
 
-    camera = CameraConfig(threshold=(threshold.low, threshold.high))
-    if not noise:
-        camera = CameraConfig(
-            threshold=(threshold.low, threshold.high), leak_hz=(0, 0), noise_hz=(1e-12, 1e-12), hot_pixels=(0, 0)
-        )
+    off: dict[str, Any] = {} if noise else {"leak_hz": (0, 0), "noise_hz": (1e-12, 1e-12), "hot_pixels": (0, 0)}
+    camera = CameraConfig(threshold=(threshold.low, threshold.high), **off)
     config = SimulationConfig(SceneConfig(objects=(int(objects.low), int(objects.high))), camera)
     check_ranges(config)
     return config

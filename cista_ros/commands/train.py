@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import DeviceOption
+
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
@@ -41,7 +43,7 @@ def train(
         str | None, typer.Option(help="Name or file of the weights for loss.distillation.", metavar="WEIGHTS")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Save and stop after this many minutes.", min=0)] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     backbone: Annotated[Path | None, typer.Option(help="SqueezeNet 1.1 (Keras .h5) for loss.perceptual.")] = None,
     heads: Annotated[Path | None, typer.Option(help="LPIPS-squeeze heads for --backbone.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves to OUTPUT/tensorboard.")] = False,

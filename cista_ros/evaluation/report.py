@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +45,7 @@ def paper_scores() -> pd.DataFrame:
     return pd.read_csv(Path(__file__).with_name("paper.csv"), index_col=["data", "model"])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Table:
     """One table as it is printed.
 
@@ -54,13 +53,16 @@ class Table:
         title: of the table, printed over the row names.
         data: numbers, and columns of words on the left.
         decimals: of each column of numbers.
-        best: which cells of `data` are in bold.
+        best: which cells of `data` are in bold; those that are not named are not.
     """
 
     title: str
     data: pd.DataFrame
     decimals: dict[str, int]
     best: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        self.best = self.best.reindex(index=self.data.index, columns=self.data.columns, fill_value=False)
 
     def style(self, escape: str, bold: str) -> Styler:
         """Return the table with its text escaped for "html" or "latex"; `bold`: a property of best cells."""
@@ -73,20 +75,17 @@ class Table:
 
     def as_markdown(self) -> str:
         """Return the table as Markdown."""
-        lines = [[self.title, *self.data.columns], ["---", *(self._rule(c) for c in self.data.columns)]]
-        for i, (name, row) in enumerate(self.data.iterrows()):
-            cells = [self._text(column, value) for column, value in row.items()]
-            bold = self.best.iloc[i].tolist()
-            lines.append([str(name), *(f"**{c}**" if b else c for c, b in zip(cells, bold, strict=True))])
+        texts = pd.DataFrame(
+            {
+                column: values.map(f"{{:.{self.decimals[column]}f}}".format if column in self.decimals else str)
+                for column, values in self.data.items()
+            }
+        ).mask(self.data.isna(), "–")
+        texts = texts.mask(self.best, "**" + texts + "**")
+        numbers = [pd.api.types.is_numeric_dtype(self.data[c]) or c == "frames" for c in self.data]
+        rules = ["---", *("---:" if number else "---" for number in numbers)]
+        lines = [[self.title, *self.data.columns], rules, *([str(row[0]), *row[1:]] for row in texts.itertuples())]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-    def _rule(self, column: Any) -> str:
-        return "---:" if pd.api.types.is_numeric_dtype(self.data[column]) or column == "frames" else "---"
-
-    def _text(self, column: Any, value: Any) -> str:
-        if isinstance(value, float) and math.isnan(value):
-            return "–"
-        return f"{value:.{self.decimals[column]}f}" if column in self.decimals else str(value)
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,9 @@ class Summary:
     def _means_table(self) -> Table:
         data = self.means[["frames", *self.keys]].astype({"frames": str})
         data.insert(0, "network", [_describe(model) for model in self.methods.values()])
-        best = _best(data[self.keys], [metric_of(key).more_is_better for key in self.keys], self._decimals())
+        metrics = {key: metric_of(key) for key in self.keys}
+        decimals = {key: metric.decimals for key, metric in metrics.items()}
+        best = _best(data[self.keys], [metric.more_is_better for metric in metrics.values()], decimals)
         if self.paper:
             papers, order = paper_scores(), [model.name for model in self.methods.values()]
             models = dict.fromkeys([name for name in order if name in PAPER_NAMES] + list(PAPER_NAMES))
@@ -158,11 +159,9 @@ class Summary:
                 rows.insert(0, "network", [PAPER_NAMES[name] for name in models])
                 data = pd.concat([data, rows.set_axis([f"paper, {kind}: {PAPER_NAMES[name]}" for name in models])])
         labels = {key: label_of(key) for key in self.keys}
-        decimals = {label_of(key): n for key, n in self._decimals().items()}
-        shown = np.zeros(data.shape, bool)
-        shown[: len(best), 2:] = best
-        data = data.rename(columns=labels)
-        return Table(f"means, {self.protocol.name}", data, decimals, pd.DataFrame(shown, data.index, data.columns))
+        decimals = {labels[key]: n for key, n in decimals.items()}
+        data, best = data.rename(columns=labels), best.rename(columns=labels)
+        return Table(f"means, {self.protocol.name}", data, decimals, best)
 
     def _score_table(self, key: str) -> Table:
         means = self.frames.groupby(["sequence", "method"])[key].mean().unstack()
@@ -187,7 +186,6 @@ class Summary:
             data = data.reindex(beside.index).join(beside)
         decimals = dict.fromkeys(data.columns, metric_of(key).decimals)
         data.insert(0, "frames", counts)
-        best = best.reindex(index=data.index, columns=data.columns, fill_value=False)
         return Table(f"{label_of(key)}, {self.protocol.name}", data, decimals, best)
 
     def _rest_table(self) -> list[Table]:
@@ -201,11 +199,8 @@ class Summary:
         data = pd.DataFrame.from_dict(rests, orient="index").groupby(level=0).mean().reindex(list(self.methods))
         decimals = {column: 3 if column.endswith("correlation") else 2 for column in data}
         kinds = [column for column in data if column.endswith("correlation")]
-        best = _best(data[kinds], [True] * len(kinds), decimals).reindex(columns=data.columns, fill_value=False)
+        best = _best(data[kinds], [True] * len(kinds), decimals)
         return [Table("2 s of noise alone after the last event, means over sequences", data, decimals, best)]
-
-    def _decimals(self) -> dict[str, int]:
-        return {key: metric_of(key).decimals for key in self.keys}
 
     def notes(self) -> list[str]:
         """Return what is missing and why, merged for sequences with the same note."""

@@ -71,13 +71,7 @@ def run_rest_test(
         recording: with camera frames, at which its events are cut into windows; what follows the last is one more.
         mask: bool (H, W), pixels that count.
     """
-    stamps = np.append(recording.frame_stamps(), np.iinfo(np.int64).max)
-    maker = WindowMaker(EventFilter(recording.height, recording.width), lambda: StampWindows(stamps))
-    before: deque[np.ndarray] = deque()
-    for window in read_windows(recording, maker):
-        before.append(window.events)
-        while before[0]["t"][-1] < window.events["t"][-1] - BEFORE_NS:
-            before.popleft()
+    before = last_windows(recording)
     box, _ = bounding_box(mask)
     found = {}
     for rest in RESTS:
@@ -89,3 +83,15 @@ def run_rest_test(
         contrast = float(image.std() / last.std()) if last.std() > 0 else math.nan
         found[rest.label] = {"correlation": correlation(image, last), "contrast": contrast}
     return found
+
+
+def last_windows(recording: Recording) -> list[np.ndarray]:
+    """Return the events of the windows before each frame of a recording's last 5 s, and of what follows."""
+    stamps = np.append(recording.frame_stamps(), np.iinfo(np.int64).max)
+    maker = WindowMaker(EventFilter(recording.height, recording.width), lambda: StampWindows(stamps))
+    kept: deque[np.ndarray] = deque()
+    for window in read_windows(recording, maker):
+        kept.append(window.events)
+        while kept[0]["t"][-1] < window.events["t"][-1] - BEFORE_NS:
+            kept.popleft()
+    return list(kept)

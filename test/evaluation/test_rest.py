@@ -73,8 +73,8 @@ def test_a_network_that_holds_its_image_keeps_all_and_one_that_fades_says_by_how
 def test_only_the_last_seconds_of_a_long_recording_precede_the_rest(tmp_path, monkeypatch):
     path = write_any(tmp_path, "ros1", random_events(900, duration=NS), frames(12))
     with open_recording(path) as recording:
-        whole = rest._last_windows(recording)
+        whole = rest.last_windows(recording)
         monkeypatch.setattr(rest, "BEFORE_NS", NS // 10)
-        last = rest._last_windows(recording)
+        last = rest.last_windows(recording)
     assert sum(map(len, whole)) == 900 and 0 < len(last) < len(whole)
     assert last[-1]["t"][-1] == whole[-1]["t"][-1]
