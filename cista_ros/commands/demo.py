@@ -50,7 +50,9 @@ def demo(
     from ..recordings import open_recording
 
     console = Console(stderr=True)
-    recording = recording or _sample()
+    recording = recording or next(iter(sorted((Path(__file__).parent.parent / "samples").glob("*.bag"))), None)
+    if recording is None:
+        raise RecordingError("this version contains no sample; give a recording: cista demo RECORDING")
     weights, note = choose_weights(weights, choose_device(device))
     weights = str(find_weights(weights).resolve())
     environment = _ros_environment()
@@ -111,7 +113,8 @@ def _run(commands: dict[str, list[str]], environment: dict[str, str], output: Pa
             # Each is asked once: between two questions all may have ended.
             ended = node.poll(), player.poll(), recorder.poll()
             if ended[0] is not None or any(code not in (None, 0) for code in ended[1:]):
-                raise DemoError(f"a process ended early; the end of its log:\n{_tail(log)}")
+                tail = "\n".join(log.read_text().splitlines()[-5:])
+                raise DemoError(f"a process ended early; the end of its log:\n{tail}")
             if ended[1:] == (0, 0):
                 break
             images = len(list((output / "frames").glob("*.png")))
@@ -120,13 +123,6 @@ def _run(commands: dict[str, list[str]], environment: dict[str, str], output: Pa
         assert player.stdout
         sent: dict[str, int] = json.loads(player.stdout.read())
         return sent
-
-
-def _sample() -> Path:
-    samples = sorted((Path(__file__).parent.parent / "samples").glob("*.bag"))
-    if not samples:
-        raise RecordingError("this version contains no sample; give a recording: cista demo RECORDING")
-    return samples[0]
 
 
 def _ros_environment() -> dict[str, str]:
@@ -196,10 +192,6 @@ def _process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text().splitlines()[-5:])
 
 
 def _summary(tape: dict[str, Any], sent: dict[str, int], rate: float, recording: Path, weights: str) -> dict[str, Any]:

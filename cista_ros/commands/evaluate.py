@@ -10,37 +10,20 @@ from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import FrameTimes, JsonOption
+from .options import DeviceOption, FrameTimes, JsonOption
 from .progress import DaskOption, JobsOption
 
 
-class RestClips(str, Enum):
-    """Which recordings end in the rest test."""
-
-    all = "all"
-    first = "first"
-    none = "none"
-
-
-class Task(str, Enum):
+class Task(str, Enum):  # typer has no lists of Literals
     """Uses of images that can be scored."""
 
     corners = "corners"
     tags = "tags"
     tracks = "tracks"
-
-
-class ProtocolName(str, Enum):
-    """The protocols by name."""
-
-    icassp2022 = "icassp2022"
-    icassp2022_clahe = "icassp2022-clahe"
-    evreal = "evreal"
-    real = "real"
 
 
 def evaluate(
@@ -51,12 +34,13 @@ def evaluate(
         typer.Option(help="Shipped or downloaded weights by name, FILE, or NAME=FILE; repeatable, or A,B."),
     ] = None,
     protocol: Annotated[
-        ProtocolName, typer.Option(help="Which frames are scored, and how; real: short real clips, with a rest test.")
-    ] = ProtocolName.icassp2022,
+        Literal["icassp2022", "icassp2022-clahe", "evreal", "real"],
+        typer.Option(help="Which frames are scored, and how; real: short real clips, with a rest test."),
+    ] = "icassp2022",
     paper: Annotated[bool, typer.Option("--paper", help="Also show the paper's published scores.")] = False,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     sheets: Annotated[int, typer.Option(help="Frames per sequence in the contact sheet.", min=0)] = 4,
     video: Annotated[bool, typer.Option("--video", help="Also write a video of all methods side by side.")] = False,
     figures: Annotated[bool, typer.Option(help="Write contact sheets, error maps, plots and report.html.")] = True,
@@ -65,8 +49,9 @@ def evaluate(
         typer.Option(help="Keras backbone (.h5) and LPIPS heads (.pth) of LPIPS-squeeze (Keras weights)."),
     ] = None,
     rest: Annotated[
-        RestClips, typer.Option(help="Protocol real: recordings after which a camera at rest is simulated.")
-    ] = RestClips.all,
+        Literal["all", "first", "none"],
+        typer.Option(help="Protocol real: recordings after which a camera at rest is simulated."),
+    ] = "all",
     mask: Annotated[
         list[str] | None,
         typer.Option(help="Image of the pixels that count (not 0): FILE or SEQUENCE=FILE; repeatable."),
@@ -94,29 +79,33 @@ def evaluate(
 
     from ..benchmark.machine import describe_machine
     from ..calibration.targets import parse_target
+    from ..errors import RecordingError
     from ..evaluation.figures import illustrate, new_figure
     from ..evaluation.protocols import PROTOCOLS, EvaluationError
     from ..evaluation.report import Summary, as_latex, as_markdown, write_report
     from ..evaluation.report import as_json as to_json
-    from ..evaluation.run import Job, run_job
+    from ..evaluation.run import Job, read_mask, run_job
     from ..evaluation.scores import choose_scores
     from ..evaluation.tasks import task_keys
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
-    from ..recordings import find_recordings
+    from ..recordings import find_recordings, open_recording
     from ..util.atomic import write_text
     from .progress import end, full_disk_explained, run_all, say
 
     choose_device(device)
     if figures:
         new_figure(1, 1)  # fails now, not after the work, without matplotlib
-    chosen = PROTOCOLS[protocol.value]
+    chosen = PROTOCOLS[protocol]
     if paper and not chosen.name.startswith("icassp2022"):
         raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022, not of {chosen.name}")
     sequences = find_recordings(recordings, leave_out=output)
+    read: dict[str, Any] = {"events_topic": events_topic, "frames_topic": frames_topic, "frame_times": frame_times}
     masks = _masks(mask or [], sequences)
     for sequence, file in masks.items():
-        _check_mask(file, sequences[sequence], events_topic, frames_topic)
+        # It must fit the recording; a recording that cannot be opened fails as a job.
+        with suppress(RecordingError), open_recording(sequences[sequence], **read) as source:
+            read_mask(file, source.height, source.width)
     methods = _methods(weights or [DEFAULT_WEIGHTS])
     models = {method: model_of(load_network(file)) for method, file in methods.items()}
     board = parse_target(target) if target else None
@@ -133,10 +122,8 @@ def evaluate(
             folder=output.absolute(),
             device=device,
             pictures=None if video else sheets,
-            events_topic=events_topic,
-            frames_topic=frames_topic,
-            frame_times=frame_times,
-            rest=rest is RestClips.all or (rest is RestClips.first and i == 0),
+            **read,
+            rest=rest == "all" or (rest == "first" and i == 0),
             mask=masks.get(sequence),
         )
         for i, (sequence, recording) in enumerate(sequences.items())
@@ -196,18 +183,5 @@ def _masks(wanted: Sequence[str], sequences: dict[str, Path]) -> dict[str, Path]
             raise EvaluationError(f"--mask {word}: no such file")
         if sequence and sequence not in sequences:
             raise EvaluationError(f"--mask {word}: no sequence {sequence!r}; there are {', '.join(sequences)}")
-        masks |= dict.fromkeys([sequence] if sequence else sequences, Path(file))
+        masks |= dict.fromkeys([sequence] if sequence else sequences, Path(file).absolute())
     return masks
-
-
-def _check_mask(mask: Path, recording: Path, events_topic: str | None, frames_topic: str | None) -> None:
-    """Raise EvaluationError unless the mask fits the recording. A recording that cannot be opened fails as a job."""
-    from ..errors import RecordingError
-    from ..evaluation.run import read_mask
-    from ..recordings import open_recording
-
-    with (
-        suppress(RecordingError),
-        open_recording(recording, events_topic=events_topic, frames_topic=frames_topic) as source,
-    ):
-        read_mask(mask, source.height, source.width)

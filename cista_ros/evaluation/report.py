@@ -258,10 +258,9 @@ def as_latex(summary: Summary) -> str:
         words = "".join("r" if c in table.decimals or c == "frames" else "l" for c in table.data)
         style = table.style("latex", "textbf:--rwrap;")
         parts.append(style.to_latex(hrules=True, column_format="l" + words).rstrip())
-    text = "\n\n".join(parts) + "\n"
-    for character, command in {"–": "--", "×": r"$\times$", "σ": r"$\sigma$", "·": r"$\cdot$"}.items():
-        text = text.replace(character, command)
-    return text.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
+    commands = {"×": "times", "σ": "sigma", "·": "cdot", "↑": "uparrow", "↓": "downarrow"}
+    symbols = {ord(symbol): rf"$\{name}$" for symbol, name in commands.items()}
+    return ("\n\n".join(parts) + "\n").translate({ord("–"): "--", **symbols})
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
