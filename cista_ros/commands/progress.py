@@ -109,11 +109,9 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
 
 def several(recordings: Sequence[Path]) -> bool:
     """Return whether arguments are several recordings, or a folder of them."""
-    from ..recordings import find_recordings
+    from ..recordings.formats import is_recording
 
-    return len(recordings) > 1 or (
-        recordings[0].is_dir() and [*find_recordings(recordings).values()] != [recordings[0].absolute()]
-    )
+    return len(recordings) > 1 or (recordings[0].is_dir() and not is_recording(recordings[0]))
 
 
 def run_recordings(

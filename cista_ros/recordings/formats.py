@@ -7,6 +7,7 @@ FORMATS. The module is imported when a recording of its format is opened, and on
 from __future__ import annotations
 
 import importlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,19 +101,21 @@ def find_recordings(paths: Sequence[Path], leave_out: Path | None = None) -> dic
     """Return the absolute paths of several recordings by name, in order.
 
     A folder that is no recording stands for the recordings in it, at any depth. A recording has the name of its file or
-    folder; names that would be the same are extended by the folders above, as in `left_events`.
+    folder, without suffix unless it is needed; names that would be the same are extended by the folders above, as in
+    `left_events`.
 
     Args:
         leave_out: a folder not to search: that of the output.
     Raises:
         RecordingError: a path does not exist or occurs twice, or a folder contains no recording.
     """
+    leave_out = leave_out and Path(os.path.abspath(leave_out))
     found: list[Path] = []
     for path in paths:
         if not path.exists():
             raise RecordingError(f"{path}: no such file or folder")
-        whole = path.absolute()
-        inside = [whole] if path.is_file() or _is_recording(path) else [*_inside(whole, leave_out)]
+        whole = Path(os.path.abspath(path))
+        inside = [whole] if path.is_file() or is_recording(path) else [*_inside(whole, leave_out)]
         if not inside:
             raise RecordingError(f"{path}: {_describe(path, b'')}, and no recordings in it")
         found += inside
@@ -135,15 +138,15 @@ def find_recordings(paths: Sequence[Path], leave_out: Path | None = None) -> dic
 
 def _inside(folder: Path, leave_out: Path | None) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path == (leave_out and leave_out.absolute()):
+        if path.name.startswith(".") or path == leave_out:
             continue
-        if _is_recording(path):
+        if is_recording(path):
             yield path
         elif path.is_dir() and not path.is_symlink():
             yield from _inside(path, leave_out)
 
 
-def _is_recording(path: Path) -> bool:
+def is_recording(path: Path) -> bool:
     """Return whether a path in a folder is a recording, damaged or not; text only if it looks like events."""
     known = path.is_dir() or any(path.suffix.lower() in format.suffixes for format in FORMATS)
     head = _head(path) if known else b""

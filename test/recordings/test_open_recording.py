@@ -6,7 +6,8 @@ import sys
 import pytest
 from recordings.makers import error_of, event_messages, random_events, with_topics, write_any, write_bag
 
-from cista_ros.recordings import open_recording
+from cista_ros.errors import RecordingError
+from cista_ros.recordings import find_recordings, open_recording
 
 
 @pytest.mark.parametrize("name", ["a.bag", "folder", "a.zip", "a.mcap"])
@@ -57,3 +58,22 @@ def test_formats_are_imported_only_when_needed():
     code = "import sys, cista_ros.recordings; print(sorted({'rosbags', 'cv2', 'torch', 'rclpy'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_recordings_in_folders_are_found_and_have_distinct_names(tmp_path):
+    for name in ("a.bag", "a.raw", "x/left/events.h5", "x/right/events.h5", ".hidden/b.bag", "out/c.bag", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("3 May")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "events.txt").write_text("0.1 1 2 1\n")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = find_recordings([tmp_path], leave_out=tmp_path / "out")
+    names = {"a.bag": "a.bag", "a.raw": "a.raw", "text": "text"}
+    names |= {"left_events": "x/left/events.h5", "right_events": "x/right/events.h5"}
+    assert found == {name: tmp_path / path for name, path in names.items()}
+    for paths, text in (
+        ([tmp_path / "out", tmp_path / "x" / ".." / "out" / "c.bag"], "c.bag: the recording is given twice"),
+        ([tmp_path / "none"], "none: no such file or folder"),
+    ):
+        with pytest.raises(RecordingError, match=text):
+            find_recordings(paths)
