@@ -179,7 +179,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         name="cista_reconstruct",
         namespace=namespace,
         parameters=[*([params_file] if params_file else []), overrides],
-        remappings=[("events", events), ("events/camera_info", camera_info)],
+        remappings=[("events", events), ("events/camera_info", camera_info), ("sync", arguments.text("sync_topic"))],
         additional_env=environment,
         output="screen",
     )
@@ -220,6 +220,7 @@ def generate_launch_description() -> LaunchDescription:
                 "Events topic in the recording, if it has several. Empty: events_topic, or the only one.",
             ),
             argument("events_topic", "", f"Events topic. Empty: as in the recording, else {DRIVER_TOPIC}."),
+            argument("sync_topic", "sync", "Topic of frames or stamps, with windows: sync or trigger."),
             argument("namespace", "cista", "Namespace of the node and its images."),
             argument("frame_id", "", "frame_id of the images. Empty: that of the events."),
             argument("camera_info_url", "", "Calibration file as a URL (file:// or package://). Empty: none."),

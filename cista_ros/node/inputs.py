@@ -270,9 +270,11 @@ class Inputs:
         counts = self._counts.sync
         missed = counts.unsynced_windows + counts.late
         if missed > self._missed_stamps:
+            triggered = self._settings.windows == "trigger"
+            end = f"trigger on {self.topic_name}" if triggered else f"stamp on {self._sync.topic_name}"
             self._warnings.add(
                 "sync",
-                f"So far {counts.unsynced_windows} windows ended without a stamp on {self._sync.topic_name}, and"
+                f"So far {counts.unsynced_windows} windows ended without a {end}, and"
                 f" {counts.late} stamps arrived after their events had been used",
             )
         self._missed_stamps = missed

@@ -46,8 +46,29 @@ LAUNCH = (
     "import sys; from cista_ros.node.process import end_with_parent; end_with_parent()\n"
     "from ros2cli.cli import main; sys.exit(main())",
 )
-ARGUMENTS = ["bag", "exit_on_end", "bag_topic", "events_topic", "namespace", "frame_id", "camera_info_url", "clock"]
-ARGUMENTS += ["view", "rate", "loop", "params_file", "weights", "device", "fps", "autostart", "lazy", "use_sim_time"]
+ARGUMENTS = [
+    "bag",
+    "exit_on_end",
+    "bag_topic",
+    "events_topic",
+    "sync_topic",
+    "namespace",
+    "frame_id",
+    "camera_info_url",
+]
+ARGUMENTS += [
+    "clock",
+    "view",
+    "rate",
+    "loop",
+    "params_file",
+    "weights",
+    "device",
+    "fps",
+    "autostart",
+    "lazy",
+    "use_sim_time",
+]
 ARGUMENTS += ["large_messages"]
 
 

@@ -129,7 +129,7 @@ def test_a_node_on_simulated_time_lives_in_the_recordings_time(client, small_wei
     client.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: headers.append(m.header.stamp), 10)
     node = client.start_node(f"weights:={small_weights[0]}", "use_sim_time:=true", "period:=0.1", "max_latency:=0.0")
     Listener(client)
-    player = client.start(*module("play", path, "--rate", 0.5, "--clock", "--wait-for-subscribers", 2))
+    player = client.start(*module("play", path, "--rate", 0.2, "--clock", "--wait-for-subscribers", 2))
     client.until(lambda: player.popen.poll() is not None and len(client.images) == 6)
     client.counts(lambda counts: counts["pending_events"] == 0 and counts["used_events"] == len(EVENTS))
     assert np.all(np.diff(clock) >= 0)
