@@ -46,7 +46,7 @@ setup(
             "py.typed",
             "evaluation/paper.csv",
             "evaluation/report.html.jinja",
-            "runtime/native/*.cpp",
+            "runtime/*.cpp",
             "samples/*",
             "training/recipes/*.yaml",
             "weights/*.md",

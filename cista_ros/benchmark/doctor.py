@@ -29,7 +29,7 @@ from ..reconstructor import Reconstructor, choose_device
 from ..recordings import FORMATS, open_recording
 from ..runtime import RUNTIMES, make_runtime
 from ..runtime.choice import has_matrix_unit
-from ..runtime.native.library import compiler_name
+from ..runtime.library import compiler_name
 from ..util.cache import cache_folder
 from ..wire.ros_types import EventMessage
 from .machine import processor_name

@@ -71,7 +71,7 @@ def measure_steps(
     Returns:
         Rows, and for runtimes that cannot run here "runtime precision" -> reason.
     """
-    made: list[tuple[Runtime, str]] = [(Eager(network), "reference")]
+    made: list[tuple[Runtime, str]] = [(Eager(network, height, width, device), "reference")]
     refused: dict[str, str] = {}
     for runtime, precision in runtimes:
         try:

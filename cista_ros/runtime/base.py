@@ -18,13 +18,20 @@ class Runtime(ABC):
 
     Attributes:
         name: value of `--runtime` that selects it.
-        precision: of the arithmetic: fp32, bf16 or fp16.
+        precisions: those that it supports; `precision` is the one in use.
         takes_events: whether it also computes the voxel grid, that is, implements `step_events`.
     """
 
     name: str
+    precisions: tuple[str, ...] = ("fp32",)
     precision = "fp32"
     takes_events = False
+
+    def __init__(
+        self, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"
+    ) -> None:
+        self.network, self.height, self.width = network, height, width
+        self.device, self.precision = device, precision
 
     @abstractmethod
     def reset(self) -> None:
@@ -46,11 +53,26 @@ class Runtime(ABC):
         """
 
     def step_events(self, events: np.ndarray, clip: bool) -> Tensor:
-        """Reconstruct one window from an event array (N,), with hot pixels clipped or not -> image, as in `step`.
-
-        Only runtimes with `takes_events` implement it.
-        """
+        """Reconstruct one window from an event array (N,), with hot pixels clipped or not -> image, as in `step`."""
         raise NotImplementedError(self.name)
+
+
+class Eager(Runtime):
+    """The network as written, on any device: the reference for all other runtimes."""
+
+    name = "eager"
+    _state: Any = None
+
+    def reset(self) -> None:
+        self._state = None
+
+    def code(self) -> Tensor | None:
+        return code_of(self.network, self._state)
+
+    def step(self, grid: Tensor) -> Tensor:
+        image, self._state = self.network(grid[None], self._state)
+        first: Tensor = image[0, 0]
+        return first
 
 
 def code_of(network: Network, state: Any) -> Tensor | None:
@@ -63,8 +85,7 @@ def code_of(network: Network, state: Any) -> Tensor | None:
 def first_state(network: Network, height: int, width: int, device: torch.device) -> tuple[list[Tensor], Any] | None:
     """Return the initial state as zero tensors, with the pytree structure that holds them.
 
-    For runtimes that always pass a state. None if the network's first step differs from a step on an all-zero state
-    (SPADE-E2VID, which has no previous image then).
+    None if the network's first step differs from a step on an all-zero state (SPADE-E2VID has no previous image then).
     """
     generator = torch.Generator().manual_seed(0)
     grid = torch.randn(1, network.bins, height, width, generator=generator).to(device)
@@ -72,6 +93,4 @@ def first_state(network: Network, height: int, width: int, device: torch.device)
     leaves, structure = pytree.tree_flatten(state)
     leaves = [torch.zeros_like(leaf) for leaf in leaves]
     from_zeros = network(grid, pytree.tree_unflatten(leaves, structure))[0]
-    if not torch.allclose(image, from_zeros, atol=1e-6):
-        return None
-    return leaves, structure
+    return (leaves, structure) if torch.allclose(image, from_zeros, atol=1e-6) else None

@@ -3,74 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from ..errors import DeviceError, RuntimeUnavailableError, is_out_of_memory
 from ..networks import Cista, Network
-from .base import Runtime
-from .eager import Eager
+from .base import Eager, Runtime
+from .cista import FusedCista, NativeCista, WinogradCista, check_bf16
+from .cuda_graph import CudaGraph
+from .onnx import Onnx
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-# Of the runtimes that support more than fp32.
-REDUCED_PRECISIONS = {"native": ("bf16",), "cuda-graph": ("bf16", "fp16"), "onnx": ("fp16",)}
-
-
-@dataclass(frozen=True)
-class Task:
-    """A network, already on its device, to run at one sensor size and precision."""
-
-    network: Network
-    height: int
-    width: int
-    device: torch.device
-    precision: str = "fp32"
-
-
-def _eager(task: Task) -> Runtime:
-    return Eager(task.network)
-
-
-def _fused(task: Task) -> Runtime:
-    from .fused import FusedCista
-
-    return FusedCista(_cista_on_cpu("fused", task), task.height, task.width)
-
-
-def _winograd(task: Task) -> Runtime:
-    from .native.cista import WinogradCista
-
-    return WinogradCista(_cista_on_cpu("winograd", task), task.height, task.width)
-
-
-def _native(task: Task) -> Runtime:
-    from .native.cista import NativeCista
-
-    return NativeCista(_cista_on_cpu("native", task), task.height, task.width, task.precision)
-
-
-def _cuda_graph(task: Task) -> Runtime:
-    from .cuda_graph import CudaGraph
-
-    return CudaGraph(task.network, task.height, task.width, task.device, task.precision)
-
-
-def _onnx(task: Task) -> Runtime:
-    from .onnx import Onnx
-
-    return Onnx(task.network, task.height, task.width, task.device, task.precision)
-
-
-_MAKERS: dict[str, Callable[[Task], Runtime]] = {
-    "eager": _eager,
-    "fused": _fused,
-    "native": _native,
-    "winograd": _winograd,
-    "cuda-graph": _cuda_graph,
-    "onnx": _onnx,
+_CLASSES: dict[str, type[Runtime]] = {
+    kind.name: kind for kind in (Eager, FusedCista, NativeCista, WinogradCista, CudaGraph, Onnx)
 }
-RUNTIMES = ("auto", *_MAKERS)
+RUNTIMES = ("auto", *_CLASSES)
 
 
 def make_runtime(
@@ -84,18 +31,18 @@ def make_runtime(
         RuntimeUnavailableError: unknown name, missing tools, or an unsupported network, device or precision.
         DeviceError: out of memory.
     """
-    if name not in RUNTIMES:
-        raise RuntimeUnavailableError(f"unknown runtime {name!r}: expected one of {', '.join(RUNTIMES)}")
-    if precision not in PRECISIONS:
-        raise RuntimeUnavailableError(f"unknown precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    for kind, value, known in (("runtime", name, RUNTIMES), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise RuntimeUnavailableError(f"unknown {kind} {value!r}: expected one of {', '.join(known)}")
     if name != "auto":
-        task = Task(network, height, width, device, "fp32" if precision == "auto" else precision)
-        return _make(name, task), f"runtime {name} {task.precision}"
+        precision = "fp32" if precision == "auto" else precision
+        return _make(name, network, height, width, device, precision), f"runtime {name} {precision}"
     rejected: dict[str, str] = {}
     for candidate, with_precision, reason in _candidates(device, precision):
         try:
-            task = Task(network, height, width, device, with_precision)
-            runtime = _make_checked(candidate, task) if precision == "auto" else _make(candidate, task)
+            runtime = _make(candidate, network, height, width, device, with_precision)
+            if precision == "auto" and with_precision == "bf16" and isinstance(network, Cista):
+                check_bf16(network)
         except RuntimeUnavailableError as error:
             rejected.setdefault(str(error), f"not {candidate} {with_precision}: {error}")
             continue
@@ -126,33 +73,16 @@ def _candidates(device: torch.device, precision: str) -> list[tuple[str, str, st
     ]
 
 
-def _make_checked(name: str, task: Task) -> Runtime:
-    runtime = _make(name, task)
-    if runtime.precision != "fp32" and isinstance(task.network, Cista):
-        from .native.trial import check_bf16
-
-        check_bf16(task.network)
-    return runtime
-
-
-def _make(name: str, task: Task) -> Runtime:
-    supported = ("fp32", *REDUCED_PRECISIONS.get(name, ()))
-    if task.precision not in supported:
-        raise RuntimeUnavailableError(f"runtime {name} supports {' and '.join(supported)}, not {task.precision}")
+def _make(name: str, network: Network, height: int, width: int, device: torch.device, precision: str) -> Runtime:
+    supported = _CLASSES[name].precisions
+    if precision not in supported:
+        raise RuntimeUnavailableError(f"runtime {name} supports {' and '.join(supported)}, not {precision}")
     try:
-        return _MAKERS[name](task)
+        return _CLASSES[name](network, height, width, device, precision)
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if not is_out_of_memory(error):
             raise
         raise DeviceError(
-            f"out of memory on {task.device} at {task.width}x{task.height} pixels ({error});"
+            f"out of memory on {device} at {width}x{height} pixels ({error});"
             " lower the resolution (downscale) or choose another device"
         ) from error
-
-
-def _cista_on_cpu(name: str, task: Task) -> Cista:
-    if task.device.type != "cpu":
-        raise RuntimeUnavailableError(f"runtime {name} runs on the CPU, not on {task.device}: use --device cpu")
-    if type(task.network) is not Cista:
-        raise RuntimeUnavailableError(f"runtime {name} supports CISTA networks, not {task.network.name}")
-    return task.network

@@ -33,6 +33,7 @@ class CudaGraph(Runtime):
     """
 
     name = "cuda-graph"
+    precisions = tuple(_DTYPES)
     takes_events = True
 
     def __init__(
@@ -43,17 +44,17 @@ class CudaGraph(Runtime):
         if precision == "bf16" and not torch.cuda.is_bf16_supported():
             name = torch.cuda.get_device_name(device)
             raise RuntimeUnavailableError(f"{name} does not support bf16: use --precision fp16 or fp32")
-        self.precision, self.device = precision, device
-        self.height, self.width, self.bins = height, width, network.bins
+        super().__init__(network, height, width, device, precision)
+        self.bins = network.bins
         self._normalised = network.conventions.normalise
         # A copy, because half precision is fastest with channels last and the caller's network must not change.
-        self._network = copy.deepcopy(network)
+        self.network = copy.deepcopy(network)
         if precision != "fp32":
-            self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._copies = torch.cuda.Stream(device)
         self._clip = False
         self._image = torch.zeros(height, width, device=device)
-        first = first_state(self._network, height, width, device)
+        first = first_state(self.network, height, width, device)
         if first is None:
             raise RuntimeUnavailableError(
                 f"runtime {self.name} does not support {network.name}: its first step differs"
@@ -76,7 +77,7 @@ class CudaGraph(Runtime):
             tensor.zero_()
 
     def code(self) -> Tensor | None:
-        return code_of(self._network, pytree.tree_unflatten(list(self._state), self._structure))
+        return code_of(self.network, pytree.tree_unflatten(list(self._state), self._structure))
 
     def step(self, grid: Tensor) -> Tensor:
         self._grid.copy_(grid)
@@ -136,7 +137,7 @@ class CudaGraph(Runtime):
         dtype = _DTYPES[self.precision]
         # Autocast must not cache cast weights: the cache would hold the graph's memory after the graph is gone.
         with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32, cache_enabled=False):
-            image, after = self._network(grid[None], state)
+            image, after = self.network(grid[None], state)
         for kept, new in zip(self._state, pytree.tree_flatten(after)[0], strict=True):
             kept.copy_(new)
         self._image.copy_(image[0, 0])

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..networks import Cista
+from .kernels import Kernels
 from .packed import PackedConv, TapConv
 
 TAPS = 5
@@ -24,20 +25,16 @@ FIRST, MIDDLE, LAST = 0, 1, 2
 # Side of the small image from which the kernels are read, and where: at both borders, and far enough from them.
 _SIDE, _PLACES = 8, (0, 3, 7)
 
-FewOutputs = Callable[[Tensor, Tensor], TapConv]
-
 
 class Ends:
     """Both ends of CISTA: from voxel grid and previous image to X, and from features to the image.
 
-    Args:
-        few: makes convolutions with few outputs.
     Attributes:
-        held: input of `show`, (h + 4, w + 4, C). The caller writes the features (h, w, C) into its middle; `hold`
-            replicates their outermost pixels into the ring around them. The outermost ring stays zero.
+        held: input of `show`, (h + 4, w + 4, C), which the caller writes as kernels.hold does. The outermost ring stays
+            zero.
     """
 
-    def __init__(self, network: Cista, height: int, width: int, few: FewOutputs = TapConv) -> None:
+    def __init__(self, network: Cista, height: int, width: int, kernels: Kernels) -> None:
         self.height, self.width = height, width
         h, w, c = (height + 1) // 2, (width + 1) // 2, network.config.channels
         events, image = network.events_head, network.image_head
@@ -46,7 +43,7 @@ class Ends:
         heads[:half, :-1], heads[half:, -1:] = events.weight, image.weight
         bias = torch.cat((parameters(events)[1], parameters(image)[1]))
         self._merge = halving_chain((heads, bias), parameters(network.fusion), h, w)
-        self._show = doubling_chain(parameters(network.upsampled), parameters(network.prediction), h, w, few)
+        self._show = doubling_chain(parameters(network.upsampled), parameters(network.prediction), h, w, kernels)
         self.held = torch.zeros(h + 4, w + 4, c)
 
     def merge(self, grid: Tensor, image: Tensor) -> Tensor:
@@ -56,12 +53,6 @@ class Ends:
         inputs = F.pad(inputs, (0, self.width % 2, 0, self.height % 2), mode="reflect")
         inputs = F.pad(inputs, (2, 2, 2, 2), mode="reflect").permute(1, 2, 0).contiguous()
         return self._merge(inputs)
-
-    def hold(self) -> None:
-        """Replicate the outermost pixels of the features in `held`."""
-        held = self.held
-        held[1, 2:-2], held[-2, 2:-2] = held[2, 2:-2], held[-3, 2:-2]
-        held[:, 1], held[:, -2] = held[:, 2], held[:, -3]
 
     def show(self) -> Tensor:
         """Return the image (H, W) of the features in `held`."""
@@ -92,18 +83,20 @@ class LinearChain:
         kernels: (3, 3, outputs, inputs, 5, 5), for the first, middle and last rows and columns.
         bias: (outputs,).
         height, width: of the output, at least 4 each.
-        few: makes the convolution if it has few outputs and stride 1.
+        make: makes a convolution from its weight and bias.
     """
 
     def __init__(
-        self, kernels: Tensor, bias: Tensor, height: int, width: int, stride: int, few: FewOutputs = TapConv
+        self,
+        kernels: Tensor,
+        bias: Tensor,
+        height: int,
+        width: int,
+        stride: int,
+        make: Callable[[Tensor, Tensor], PackedConv | TapConv],
     ) -> None:
         self.stride = stride
-        middle = kernels[MIDDLE, MIDDLE].float()
-        make: Callable[[Tensor, Tensor], PackedConv | TapConv] = partial(PackedConv, stride=stride)
-        if stride == 1 and len(bias) < 16:
-            make = few
-        self._middle = make(middle, bias)
+        self._middle = make(kernels[MIDDLE, MIDDLE].float(), bias)
         places = [[slice(0, 1), slice(1, n - 1), slice(n - 1, n)] for n in (height, width)]
         self._border = [
             _Patch(places[0][i], places[1][j], make(kernels[i, j], bias))
@@ -129,7 +122,7 @@ class LinearChain:
 
 
 def doubling_chain(
-    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int, few: FewOutputs = TapConv
+    first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int, kernels: Kernels
 ) -> LinearChain:
     """Merge a bilinear doubling and two 3x3 convolutions with reflected borders, given as (weight, bias).
 
@@ -139,10 +132,11 @@ def doubling_chain(
     double = _doubling(_SIDE)
     along = (_two_shifts(2 * _SIDE) @ double).view(3, 3, _SIDE, 2, _SIDE)
     taps = torch.stack([_window(along[:, :, i], i - 2) for i in _PLACES])  # (place, c, a, phase, tap)
-    kernels = torch.einsum("ocdabi,rcapu,sdbqv->rspqoiuv", _composed(first, second), taps, taps)
+    weights = torch.einsum("ocdabi,rcapu,sdbqv->rspqoiuv", _composed(first, second), taps, taps)
     outputs, inputs = second[0].shape[0], first[0].shape[1]
     bias = _composed_bias(first, second).repeat(4)
-    return LinearChain(kernels.reshape(3, 3, 4 * outputs, inputs, TAPS, TAPS), bias, height, width, 1, few)
+    weights = weights.reshape(3, 3, 4 * outputs, inputs, TAPS, TAPS)
+    return LinearChain(weights, bias, height, width, 1, partial(TapConv, kernels=kernels))
 
 
 def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], height: int, width: int) -> LinearChain:
@@ -154,7 +148,8 @@ def halving_chain(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], h
     first_taps, middle_taps = (_window(along[:, :, i], 2 * i - 2) for i in _PLACES[:2])
     taps = torch.stack([first_taps, middle_taps, middle_taps])  # (place, c, a, tap)
     kernels = torch.einsum("ocdabi,rcau,sdbv->rsoiuv", _composed(first, second), taps, taps)
-    return LinearChain(kernels, _composed_bias(first, second), height, width, stride=2)
+    make = partial(PackedConv, stride=2)
+    return LinearChain(kernels, _composed_bias(first, second), height, width, 2, make)
 
 
 def _two_shifts(n: int) -> Tensor:

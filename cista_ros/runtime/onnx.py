@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import logging
@@ -68,7 +69,7 @@ def export_step(
     leaves, structure = first
     dtype = PRECISIONS[precision]
     # Not the caller's network, and no inference tensors, which cannot be traced.
-    step = _Step(pickle_free_copy(network).to(dtype), structure, dtype)
+    step = _Step(copy.deepcopy(network).cpu().eval().to(dtype), structure, dtype)
     examples = (torch.zeros(1, network.bins, height, width), *(leaf.clone() for leaf in leaves))
     states = [f"state_{i}" for i in range(len(leaves))]
     inputs, outputs = ["voxel_grid", *states], ["image", *(f"next_{name}" for name in states)]
@@ -111,13 +112,6 @@ def export_step(
     onnx.helper.set_model_props(model, {"cista_ros": json.dumps(description)})
     onnx.checker.check_model(model)
     return model.SerializeToString(), description
-
-
-def pickle_free_copy(network: Network) -> Network:
-    """Return a copy of the network on the CPU, with ordinary parameters."""
-    import copy
-
-    return copy.deepcopy(network).cpu().eval()
 
 
 def open_session(model: bytes | Path, device: torch.device | None = None) -> Any:
@@ -201,18 +195,20 @@ class Onnx(Runtime):
     """Runs a network, exported at its exact size, in ONNX Runtime on the CPU or a CUDA device."""
 
     name = "onnx"
+    precisions = tuple(PRECISIONS)
 
     def __init__(
         self, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"
     ) -> None:
-        self.precision, self._network, self._device = precision, network, device
-        on_cpu = pickle_free_copy(network)
-        self._structure = _structure(on_cpu, height, width)
+        super().__init__(network, height, width, device, precision)
+        on_cpu = copy.deepcopy(network).cpu()
         try:
             model, _ = export_step(on_cpu, height, width, precision)
         except (ExportError, MissingPackageError) as error:
             raise RuntimeUnavailableError(f"runtime onnx: {error}") from error
         self._session = _Session(open_session(model, device), height, width)
+        with torch.inference_mode():
+            self._structure = pytree.tree_structure(on_cpu(torch.zeros(1, network.bins, height, width))[1])
 
     def reset(self) -> None:
         self._session.reset()
@@ -221,16 +217,11 @@ class Onnx(Runtime):
         if not self._session.last:
             return None
         leaves = [torch.from_numpy(leaf) for name, leaf in self._session.last.items() if name != "image"]
-        code = code_of(self._network, pytree.tree_unflatten(leaves, self._structure))
-        return None if code is None else code.to(self._device)
+        code = code_of(self.network, pytree.tree_unflatten(leaves, self._structure))
+        return None if code is None else code.to(self.device)
 
     def step(self, grid: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.step(grid[None].cpu().numpy())[0, 0]).to(self._device)
-
-
-def _structure(network: Network, height: int, width: int) -> Any:
-    first = first_state(network, height, width, torch.device("cpu"))
-    return None if first is None else first[1]
+        return torch.from_numpy(self._session.step(grid[None].cpu().numpy())[0, 0]).to(self.device)
 
 
 def export_file(network: Network, path: Path, precision: str = "fp32") -> dict[str, Any]:

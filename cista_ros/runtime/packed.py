@@ -1,27 +1,15 @@
-"""Building blocks of the CPU runtimes: reusable memory, and convolutions whose weights are packed once."""
+"""Convolutions of the CPU runtimes, whose weights are packed once."""
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class Scratch:
-    """Memory for intermediate results of one convolution. All convolutions share it; it is never freed."""
-
-    def __init__(self) -> None:
-        self._blocks: dict[str, Tensor] = {}
-
-    def take(self, name: str, *shape: int) -> Tensor:
-        """Return an uninitialised float32 tensor. The next `take` of the same name reuses its memory."""
-        size = math.prod(shape)
-        block = self._blocks.get(name)
-        if block is None or block.numel() < size:
-            block = self._blocks[name] = torch.empty(size)
-        return block[:size].view(shape)
+if TYPE_CHECKING:
+    from .kernels import Kernels
 
 
 class PackedConv:
@@ -75,22 +63,17 @@ class TapConv:
 
     Args:
         weight: (outputs, inputs, k, k); bias: (outputs,).
-        dtype: of the input.
+        kernels: for the sum; their dtype is that of the input.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, kernels: Kernels) -> None:
         self.outputs, inputs, self.taps, _ = weight.shape
         columns = weight.detach().permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1)
-        self._shares = PackedConv(columns, None, dtype=dtype)
-        self.bias = bias.detach().float()
+        self._shares = PackedConv(columns, None, dtype=kernels.dtype)
+        self.bias, self._kernels = bias.detach().float(), kernels
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """(rows, columns, inputs) -> (rows - k + 1, columns - k + 1, outputs), float32."""
-        return self._gather(self._shares(image))
-
-    def _gather(self, shares: Tensor) -> Tensor:
-        k, n = self.taps, self.outputs
-        row, place, _ = shares.stride()
-        # Tap (i, j) of output n of pixel (y, x) is at (y + i, x + j), column (i k + j) outputs + n.
-        size = (shares.shape[0] - k + 1, shares.shape[1] - k + 1, n, k, k)
-        return shares.as_strided(size, (row, place, 1, row + k * n, place + n)).sum((3, 4)).add_(self.bias)
+    def __call__(self, image: Tensor, h: int | None = None, w: int | None = None) -> Tensor:
+        """(rows, columns, inputs) -> (h, w, outputs), float32; by default all rows - k + 1 and columns - k + 1."""
+        shares = self._shares(image)
+        h, w = h or shares.shape[0] - self.taps + 1, w or shares.shape[1] - self.taps + 1
+        return self._kernels.gather(shares, self.taps, self.bias, torch.empty(h, w, self.outputs))

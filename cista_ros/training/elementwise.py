@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..networks import Cista, Network
 from ..networks.layers import ConvLSTM
-from ..runtime.native.library import compiler_name
+from ..runtime.library import compiler_name
 from .state import TrainingError
 
 

@@ -9,7 +9,7 @@ import torch
 from cista_ros.errors import DeviceError, RuntimeUnavailableError
 from cista_ros.networks import make_network
 from cista_ros.runtime import RUNTIMES, choice, make_runtime
-from cista_ros.runtime.native.library import compiler_name, load_library
+from cista_ros.runtime.library import compiler_name, load_library
 
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
@@ -94,9 +94,9 @@ def test_out_of_memory_names_the_size_and_a_remedy(small_network):
 
 
 def test_other_errors_of_a_runtime_are_not_reported_as_out_of_memory(small_network, monkeypatch):
-    def broken(_task):
+    def broken(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setitem(choice._MAKERS, "eager", broken)
+    monkeypatch.setattr(choice.Eager, "__init__", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         make_runtime("eager", small_network, 20, 24, CPU)

@@ -17,7 +17,7 @@ from cista_ros.networks import Cista, CistaConfig, load_network, make_network, s
 from cista_ros.reconstructor import Reconstructor
 from cista_ros.recordings import open_recording
 from cista_ros.runtime import choice, make_runtime
-from cista_ros.runtime.native.trial import ONE_GREY_LEVEL, check_bf16
+from cista_ros.runtime.cista import ONE_GREY_LEVEL, check_bf16
 
 CPU = torch.device("cpu")
 EXACT = 1e-4

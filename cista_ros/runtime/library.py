@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ...errors import RuntimeUnavailableError
-from ...util.cache import CacheError, cache_folder
+from ..errors import RuntimeUnavailableError
+from ..util.cache import CacheError, cache_folder
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _TIMEOUT_S = 120
