@@ -1,6 +1,6 @@
 """Draw the pictures of the sample recording: a landscape with a house, balls, and words.
 
-    python cista_ros/samples/render.py FOLDER
+    python benchmarks/render_sample.py FOLDER
 
 They are computed from formulas only, and are the same at every run.
 """
