@@ -125,6 +125,16 @@ class ValidationConfig:
     size: int = 128
 
 
+# Smallest value of a section's key; the section of TrainingConfig's own keys is "".
+_MINIMA = {
+    **dict.fromkeys((("", "iterations"), ("", "log_every"), ("data", "batch"), ("data", "windows")), 1),
+    **dict.fromkeys((("data", "size"), ("validation", "size")), 16),
+    **dict.fromkeys((("optimiser", "tbptt"), ("optimiser", "warm_up")), 0),
+    ("loss", "perceptual_every"): 1,
+    **{("validation", key): 1 for key in ("every", "sequences", "windows")},
+}
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """Everything about a training except where its files are.
@@ -136,7 +146,7 @@ class TrainingConfig:
         iterations: number of batches of sequences.
         amp: automatic mixed precision in bfloat16.
         channels_last: memory layout of the convolutions.
-        compile: torch.compile the network; on a CPU only its element-wise parts (elementwise.py).
+        compile: torch.compile the network; on a CPU only its element-wise parts (start.py).
         save_minutes: minutes between two saved states.
         log_every: iterations between two log lines.
     """
@@ -160,47 +170,26 @@ class TrainingConfig:
     log_every: int = 50
 
     def __post_init__(self) -> None:
+        for (section, key), minimum in _MINIMA.items():
+            if getattr(getattr(self, section) if section else self, key) < minimum:
+                raise ConfigError(f"{section + '.' if section else ''}{key} must be at least {minimum}")
+        data, loss, optimiser, forcing = self.data, self.loss, self.optimiser, self.forcing
+        weights = loss.l1, loss.ssim, loss.perceptual, loss.equalised, loss.temporal, loss.sparsity
         for message, fine in (
             ("network must be the configuration of model", type(self.network) is type(MODELS.get(self.model))),
-            ("iterations must be at least 1", self.iterations >= 1),
-            ("log_every must be at least 1", self.log_every >= 1),
-            ("data.size must be at least 16", self.data.size >= 16),
-            ("data.batch must be at least 1", self.data.batch >= 1),
-            ("data.windows must be at least 1", self.data.windows >= 1),
-            (
-                "data.windows_at_start must be from 1 to data.windows",
-                1 <= self.data.windows_at_start <= self.data.windows,
-            ),
-            ("data.held_out must be between 0 and 1", 0 < self.data.held_out < 1),
-            (
-                "loss.first_window must be below data.windows_at_start",
-                self.loss.first_window < self.data.windows_at_start,
-            ),
-            ("loss.perceptual_every must be at least 1", self.loss.perceptual_every >= 1),
-            ("loss.distillation must be from 0 to 1", 0 <= self.loss.distillation <= 1),
-            ("loss.temporal_last must be from 0 to 1", 0 <= self.loss.temporal_last <= 1),
-            ("the weights of the loss must not be negative", min(_loss_weights(self.loss)) >= 0),
-            ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(_loss_weights(self.loss)[:3]) > 0),
-            ("optimiser.learning_rate must be above 0", self.optimiser.learning_rate > 0),
-            (
-                "optimiser.weight_decay needs method adam",
-                self.optimiser.method == "adam" or not self.optimiser.weight_decay,
-            ),
-            ("optimiser.clip must be above 0", self.optimiser.clip > 0),
-            ("optimiser.ema must be at least 0 and below 1", 0 <= self.optimiser.ema < 1),
-            ("optimiser.decay must be above 0 and at most 1", 0 < self.optimiser.decay <= 1),
-            ("optimiser.tbptt must not be negative", self.optimiser.tbptt >= 0),
-            ("optimiser.warm_up must not be negative", self.optimiser.warm_up >= 0),
-            (
-                "forcing.start and forcing.end must be from 0 to 1",
-                0 <= self.forcing.end <= 1 >= self.forcing.start >= 0,
-            ),
-            ("validation.every must be at least 1", self.validation.every >= 1),
-            ("validation.size must be at least 16", self.validation.size >= 16),
-            (
-                "validation.sequences and windows must be at least 1",
-                min(self.validation.sequences, self.validation.windows) >= 1,
-            ),
+            ("data.windows_at_start must be from 1 to data.windows", 1 <= data.windows_at_start <= data.windows),
+            ("data.held_out must be between 0 and 1", 0 < data.held_out < 1),
+            ("loss.first_window must be below data.windows_at_start", loss.first_window < data.windows_at_start),
+            ("loss.distillation must be from 0 to 1", 0 <= loss.distillation <= 1),
+            ("loss.temporal_last must be from 0 to 1", 0 <= loss.temporal_last <= 1),
+            ("the weights of the loss must not be negative", min(weights) >= 0),
+            ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(weights[:3]) > 0),
+            ("optimiser.learning_rate must be above 0", optimiser.learning_rate > 0),
+            ("optimiser.weight_decay needs method adam", optimiser.method == "adam" or not optimiser.weight_decay),
+            ("optimiser.clip must be above 0", optimiser.clip > 0),
+            ("optimiser.ema must be at least 0 and below 1", 0 <= optimiser.ema < 1),
+            ("optimiser.decay must be above 0 and at most 1", 0 < optimiser.decay <= 1),
+            ("forcing.start and forcing.end must be from 0 to 1", 0 <= forcing.end <= 1 >= forcing.start >= 0),
         ):
             if not fine:
                 raise ConfigError(message)
@@ -208,7 +197,3 @@ class TrainingConfig:
             check_ranges(self.simulation)
         except RangeError as error:
             raise ConfigError(f"simulation.{error}") from None
-
-
-def _loss_weights(loss: LossConfig) -> tuple[float, ...]:
-    return loss.l1, loss.ssim, loss.perceptual, loss.equalised, loss.temporal, loss.sparsity

@@ -21,9 +21,8 @@ from ..util.atomic import write_text
 from ..voxel_grid import normalise
 from .card import model_card, weights_metadata
 from .config import TrainingConfig
-from .elementwise import check_compiler, compile_elementwise
 from .losses import Distance, SequenceLoss, fitted, last_informed
-from .start import new_network, new_optimiser, thresholds
+from .start import check_compiler, compile_elementwise, new_network, new_optimiser, thresholds
 from .state import TrainingError, TrainingState, failed_writes_named, save_state
 from .validation import averaged_network, image_grid, reconstruct, score, validation_sequences
 from .workers import Workers
@@ -84,17 +83,16 @@ class Trainer:
                 for name, value in moments.items():
                     if isinstance(value, Tensor) and value.shape == weight.shape:
                         moments[name] = torch.empty_like(weight).copy_(value)
-        unrolled = Unrolled(self.network, self._compiled() if config.compile else None)
+        step = None
+        if config.compile:
+            check_compiler(self.device)
+            if self.device.type == "cpu":
+                compile_elementwise(self.network)
+            else:
+                step = torch.compile(self.network)
+        unrolled = Unrolled(self.network, step)
         self.unrolled: nn.Module = DistributedDataParallel(unrolled) if workers.count > 1 else unrolled
         self._validation: Sequences | None = None
-
-    def _compiled(self) -> Callable[..., Any] | None:
-        """Return the compiled network for a GPU; on a CPU compile the element-wise parts in place, return None."""
-        check_compiler(self.device)
-        if self.device.type != "cpu":
-            return torch.compile(self.network)
-        compile_elementwise(self.network)
-        return None
 
     def iterate(self, clock: Callable[[str], None] = lambda name: None) -> dict[str, Tensor]:
         """Run one iteration and return the parts of its loss; `clock` is called after simulation and training."""
@@ -122,7 +120,7 @@ class Trainer:
             first, end = int(chunk[0]), int(chunk[-1]) + 1
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
                 images, state, code_l1 = self.unrolled(voxels[first:end], truth[first:end], forced[first:end], state)
-            state = detach(state)
+            state = pytree.tree_map(Tensor.detach, state)  # cut from the graph
             hold = None
             if config.loss.hold:
                 informed = last_informed(images, rests[first:end], None if informed is None else informed[-1])
@@ -174,7 +172,7 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write the state, and the averaged weights with their model card."""
-        self.state.network = _on_cpu(self.network.state_dict())
+        self.state.network = _on_cpu(dict(self.network.state_dict()))
         self.state.average = _on_cpu(self.average)
         self.state.optimiser = _on_cpu(self.optimiser.state_dict())
         save_state(self.state, folder / STATE)
@@ -300,11 +298,6 @@ def ema_decay(config: TrainingConfig, iteration: int) -> float:
     return min(config.optimiser.ema, (1 + iteration) / (10 + iteration))
 
 
-def detach(state: Any) -> Any:
-    """Return the same state, cut from the graph."""
-    return pytree.tree_map(torch.Tensor.detach, state)
-
-
 def _check_weights(state: TrainingState, expected: dict[str, Tensor]) -> None:
     """Raise TrainingError unless a state's weights, and their average if any, fit its own network."""
     for weights in filter(None, (state.network, state.average)):
@@ -312,9 +305,5 @@ def _check_weights(state: TrainingState, expected: dict[str, Tensor]) -> None:
             raise TrainingError(f"the weights in the state do not fit its own network ({state.config.network})")
 
 
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    if isinstance(value, dict):
-        return {key: _on_cpu(inner) for key, inner in value.items()}
-    return [_on_cpu(inner) for inner in value] if isinstance(value, list) else value
+def _on_cpu(values: Any) -> Any:
+    return pytree.tree_map_only(Tensor, lambda v: v.detach().cpu().clone(memory_format=torch.contiguous_format), values)

@@ -39,7 +39,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ("loss: {l1: -1}", "weights of the loss must not be negative"),
         ("optimiser: {learning_rate: fast}", "optimiser.learning_rate must be a number, not 'fast'"),
         ("optimiser: {learning_rate: .nan}", "optimiser.learning_rate must be a number"),
-        ("optimiser: {warm_up: -1}", "optimiser.warm_up must not be negative"),
+        ("optimiser: {warm_up: -1}", "optimiser.warm_up must be at least 0"),
         ("simulation: {camera: {threshold: [0.5, 0.1]}}", "simulation.camera.threshold: the lowest value 0.5 is above"),
         ("simulation: {camera: {threshold: [0, 0.1]}}", "simulation.camera.threshold must be above 0"),
         ("simulation: {camera: {threshold: 0.1}}", "must be a list of 2 numbers, not 0.1"),

@@ -1,4 +1,4 @@
-"""Element-wise parts compiled for training: the same network, fewer passes."""
+"""Networks with compiled element-wise parts compute the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cista_ros.networks import MODELS, make_network
-from cista_ros.training.elementwise import check_compiler, compile_elementwise
+from cista_ros.training.start import check_compiler, compile_elementwise
 from cista_ros.training.state import TrainingError
 
 
@@ -24,7 +24,7 @@ def images_and_gradients(network, voxels):
 
 
 @pytest.mark.parametrize("name", ["cista", "cista-d", "cista-tc", "cista-lstc"])
-def test_images_and_gradients_stay(name):
+def test_compiled_parts_give_the_same_images_and_gradients(name):
     torch.manual_seed(0)
     network = make_network(replace(MODELS[name], channels=4))
     voxels = torch.randn(3, 2, 5, 18, 23)
@@ -43,7 +43,7 @@ def test_images_and_gradients_stay(name):
         torch.testing.assert_close(gradients_again[key], gradient, atol=1e-6, rtol=1e-4)
 
 
-def test_under_autocast_codes_are_bf16_and_images_stay_near():
+def test_under_autocast_codes_are_bf16_and_images_are_close():
     torch.manual_seed(0)
     network = make_network(replace(MODELS["cista-tc"], channels=8))
     voxels = torch.randn(3, 2, 5, 18, 23)

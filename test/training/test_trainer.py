@@ -1,4 +1,4 @@
-"""Networks unrolled over windows: what teacher forcing gives to each, and what cutting the graph leaves."""
+"""Networks unrolled over windows, and the schedules of a training."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small import config
 
 from cista_ros.networks import MODELS, Cista, CistaConfig, Network, make_network
-from cista_ros.training.trainer import Unrolled, detach
+from cista_ros.training.trainer import Unrolled, ema_decay, forcing_probability, learning_rate, sequence_length
 
 
 def narrow(name: str) -> Network:
@@ -17,7 +18,7 @@ def narrow(name: str) -> Network:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_forced_windows_see_the_true_image_if_the_network_is_fed_back_at_all(name):
+def test_teacher_forcing_changes_the_images_of_networks_that_read_the_last_image(name):
     torch.manual_seed(0)
     network = narrow(name).eval()
     unrolled = Unrolled(network)
@@ -38,25 +39,45 @@ def test_forced_windows_see_the_true_image_if_the_network_is_fed_back_at_all(nam
     assert (code_l1 > 0) == (network.codes(state) is not None) == name.startswith("cista")
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_detached_state_goes_on_without_its_graph(name):
-    network = narrow(name).eval()
-    voxel = torch.randn(1, 5, 20, 20)
-    _, state = network(voxel)
-    cut = detach(state)
-    assert type(cut) is type(state)
-    image, _ = network(voxel, cut)
-    assert torch.equal(image, network(voxel, state)[0])
-    network.zero_grad()
-    image.sum().backward()
-
-
-def test_a_compiled_step_gives_the_same_images():
+def test_a_compiled_step_computes_the_same_images():
     torch.manual_seed(0)
     network = Cista(CistaConfig(channels=4, iterations=1))
     voxels, truth = torch.randn(3, 2, 5, 16, 16), torch.rand(3, 2, 1, 16, 16)
     forced = torch.zeros(3, 2, dtype=torch.bool)
     plain = Unrolled(network)(voxels, truth, forced, None)[0]
-    # The eager backend: what matters here is that a compiled module is taken at all, and it needs no compiler.
+    # The eager backend needs no compiler.
     compiled = Unrolled(network, torch.compile(network, backend="eager"))(voxels, truth, forced, None)[0]
     assert torch.allclose(plain, compiled, atol=1e-6)
+
+
+def rates(schedule: str, iterations: int = 100) -> list[float]:
+    wanted = config(
+        f"iterations={iterations}", f"optimiser.schedule={schedule}", "optimiser.warm_up=10", "optimiser.decay=0.2"
+    )
+    return [learning_rate(wanted, i) / 1e-3 for i in range(iterations)]
+
+
+@pytest.mark.parametrize("schedule", ["paper", "cosine", "trapezoid", "constant"])
+def test_every_schedule_warms_up(schedule):
+    values = rates(schedule)
+    assert values[0] == pytest.approx(0.1, rel=0.01) and values[:10] == sorted(values[:10])
+
+
+def test_each_schedule_has_its_shape():
+    assert rates("paper")[49] == 1 and rates("paper")[50] == pytest.approx(0.9)
+    assert rates("cosine")[50] == pytest.approx(0.5) and rates("cosine")[99] < 0.001
+    trapezoid = rates("trapezoid")
+    assert (
+        set(trapezoid[10:80]) == {1.0} and trapezoid[90] == pytest.approx(0.5) and trapezoid[99] == pytest.approx(0.05)
+    )
+    assert rates("constant")[99] == 1
+
+
+def test_sequences_grow_and_teacher_forcing_ends():
+    wanted = config()
+    assert [sequence_length(wanted, i) for i in (0, 2, 4, 5)] == [3, 4, 4, 4]
+    assert [forcing_probability(wanted, i) for i in (0, 2, 4, 9)] == [0.5, 0.25, 0.0, 0.0]
+
+
+def test_the_moving_average_starts_with_a_small_decay():
+    assert ema_decay(config(), 0) == 0.1 and ema_decay(config(), 10**6) == 0.999
