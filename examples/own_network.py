@@ -36,10 +36,6 @@ class Leaky(Network):
         self.config = config
         self.conventions = Conventions(normalise=False)  # raw voxel grids
 
-    @property
-    def bins(self) -> int:
-        return int(self.config.bins)
-
     def forward(self, voxel: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the image (N, 1, H, W) in [0, 1] of voxel grids (N, B, H, W), and the state for the next call."""
         before = torch.zeros_like(voxel[:, :1]) if state is None else state

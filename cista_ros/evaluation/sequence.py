@@ -61,10 +61,6 @@ class ZeroPadded(Network):
         # EVREAL derives the multiple from the assumed depth of the encoder: 4 for FireNet, which has none.
         self.multiple = 16 if network.name == "firenet" else 8
 
-    @property
-    def bins(self) -> int:
-        return self.inner.bins
-
     def forward(self, voxel: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """See Network; the state is the inner network's, of the padded size."""
         padded, (rows, columns) = pad_to_multiple(voxel, self.multiple, mode="constant")

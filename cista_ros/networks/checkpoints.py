@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files of this package, and published checkpoints (converters/).
+"""Weights on disk: safetensors files of this package, and published checkpoints (converters.py).
 
 No file is unpickled: safetensors contain numbers only, and `.pth.tar` files are read by torch's weights-only reader.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..util.atomic import write_whole
-from .converters import CONVERTERS
-from .converters.keys import without_memory
+from .converters import LAYOUTS, convert
 from .models import MODELS, make_kind, make_network
 from .network import Conventions, Network, check_switches
 from .torch_files import NUMBERS, Inert, plain_tensors, read_torch_file
@@ -111,7 +109,8 @@ def _read_own(path: Path) -> tuple[Network, dict[str, Tensor]]:
     kind = metadata.get("network", "cista")  # older files do not name it
     try:
         config = json.loads(metadata["config"])
-        network = without_memory(partial(make_kind, kind, config))
+        with torch.device("meta"):  # allocates no memory until the weights fit
+            network = make_kind(kind, config)
         network.conventions = Conventions(**json.loads(metadata.get("conventions", "{}")))
         check_switches(network.conventions, "normalise", "robust")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -131,16 +130,16 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
         raise CheckpointError(f"{path}: holds an object of {published.of}, expected a dictionary of tensors")
     if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
-    for layout in CONVERTERS:
-        if layout.recognises(published):
-            try:
-                network, weights = layout.read(published)
-            except ValueError as error:
-                raise CheckpointError(f"{path}: {error}") from None
-            network.conventions = _conventions(network.name, content)
-            return network, weights
-    known = "; ".join(layout.NAME for layout in CONVERTERS)
-    raise CheckpointError(f"{path}: its keys are those of no network known here, which are {known}")
+    try:
+        converted = convert(published)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if converted is None:
+        known = "; ".join(layout.name for layout in LAYOUTS)
+        raise CheckpointError(f"{path}: its keys are those of no network known here, which are {known}")
+    network, weights = converted
+    network.conventions = _conventions(network.name, content)
+    return network, weights
 
 
 def _conventions(name: str, content: dict[str, Any]) -> Conventions:

@@ -62,10 +62,6 @@ class E2vid(Network):
         )
         self.prediction = ConvNorm(sizes[0], 1, 1, norm=config.norm)
 
-    @property
-    def bins(self) -> int:
-        return self.config.bins
-
     def forward(self, voxel: Tensor, state: E2vidState | None = None) -> tuple[Tensor, E2vidState]:
         """Reconstruct one window: see Network. Sizes are padded by reflection to multiples of 2 ** encoders."""
         self.check_voxel(voxel)

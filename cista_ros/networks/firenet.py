@@ -45,18 +45,12 @@ class Firenet(Network):
         self.second_block = ResidualBlock(c)
         self.prediction = ConvNorm(c, 1, 1)
 
-    @property
-    def bins(self) -> int:
-        return self.config.bins
-
     def forward(self, voxel: Tensor, state: FirenetState | None = None) -> tuple[Tensor, FirenetState]:
         """Reconstruct one window: see Network."""
-        self.check_voxel(voxel)
+        self.check_voxel(voxel, state and state[0])
         x = torch.relu(self.head(voxel))
         if state is None:
             state = 2 * (zero_state(x, self.prediction.conv),)
-        if state[0].shape != x.shape:
-            raise ValueError(f"state is of size {tuple(state[0].shape)}, the voxel grid {tuple(voxel.shape)}")
         first = self.first_memory(x, state[0])
         second = self.second_memory(self.first_block(first), state[1])
         return self.prediction(self.second_block(second)), (first, second)

@@ -41,9 +41,9 @@ class Network(nn.Module, ABC):
     fed_back = False
 
     @property
-    @abstractmethod
     def bins(self) -> int:
         """Number of temporal bins B of a voxel grid."""
+        return int(self.config.bins)
 
     @abstractmethod
     def forward(self, voxel: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -64,14 +64,19 @@ class Network(nn.Module, ABC):
         """Return the sparse codes (N, 2C, h, w) in a state, or None for a network without codes."""
         return None
 
-    def check_voxel(self, voxel: Tensor) -> None:
-        """Raise ValueError unless a voxel grid (N, B, H, W) has this network's bins and at least 16x16 pixels."""
+    def check_voxel(self, voxel: Tensor, state: Tensor | None = None) -> None:
+        """Raise ValueError unless a voxel grid (N, B, H, W) has this network's bins and at least 16x16 pixels.
+
+        A `state` (N, C, H, W) must have as many grids and pixels.
+        """
         bins, height, width = voxel.shape[1:]
         if bins != self.bins or min(height, width) < MIN_SIZE:
             raise ValueError(
                 f"voxel grid is {bins}x{height}x{width}; this network takes {self.bins} bins"
                 f" and at least {MIN_SIZE}x{MIN_SIZE} pixels"
             )
+        if state is not None and (state.shape[0], *state.shape[2:]) != (voxel.shape[0], height, width):
+            raise ValueError(f"state is of size {tuple(state.shape)}, the voxel grid {tuple(voxel.shape)}")
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -89,19 +89,13 @@ class PieNet(Network):
         self.prediction = nn.Conv2d(c[0], 3, 1)
         self.offset = ConvNormSilu(3, 1)
 
-    @property
-    def bins(self) -> int:
-        return int(self.config.bins)
-
     def forward(self, voxel: Tensor, state: PieNetState | None = None) -> tuple[Tensor, PieNetState]:
         """Reconstruct one window: see Network. H and W must be at least the product of the pools."""
-        self.check_voxel(voxel)
+        self.check_voxel(voxel, None if state is None else state.image)
         if min(voxel.shape[-2:]) < (smallest := math.prod(self.config.pools)):
             raise ValueError(f"this network takes at least {smallest}x{smallest} pixels, not {tuple(voxel.shape[-2:])}")
         if state is None:
             state = PieNetState(torch.zeros_like(voxel[:, :1]), (), None)
-        if state.image.shape != (voxel.shape[0], 1, *voxel.shape[-2:]):
-            raise ValueError(f"state is of size {tuple(state.image.shape)}, the voxel grid {tuple(voxel.shape)}")
         events, image = self.events_head(voxel), self.image_head(state.image)
         summary = torch.cat([x.mean((2, 3), keepdim=True) for x in (events, image)], 1)
         x = events + image

@@ -96,10 +96,6 @@ class SpadeE2vid(Network):
         self.prediction = nn.Conv2d(c, COLOURS, 1)
         self.prediction_norm = nn.BatchNorm2d(COLOURS)
 
-    @property
-    def bins(self) -> int:
-        return self.config.bins
-
     def with_last_image(self, state: SpadeState, image: Tensor, where: Tensor) -> SpadeState:
         """See Network; all three channels get the image."""
         picture = torch.where(where.view(-1, 1, 1, 1), pad_to_multiple(image, 4)[0], state.picture)

@@ -36,10 +36,6 @@ class SparseCodingNetwork(Network):
 
     fed_back = True
 
-    @property
-    def bins(self) -> int:
-        return int(self.config.bins)
-
     @abstractmethod
     def initial_state(self, voxel: Tensor) -> NamedTuple:
         """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
@@ -80,12 +76,8 @@ class SparseCodingNetwork(Network):
 
     def _begin(self, voxel: Tensor, state: Any) -> Any:
         """Return the state to continue from; ValueError for a voxel grid or a state of the wrong shape."""
-        self.check_voxel(voxel)
-        if state is None:
-            return self.initial_state(voxel)
-        if state.image.shape != (voxel.shape[0], 1, *voxel.shape[-2:]):
-            raise ValueError(f"state is of size {tuple(state.image.shape)}, the voxel grid {tuple(voxel.shape)}")
-        return state
+        self.check_voxel(voxel, None if state is None else state.image)
+        return self.initial_state(voxel) if state is None else state
 
 
 def doubled(features: Tensor) -> Tensor:
