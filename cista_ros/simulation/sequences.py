@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import CistaError
 from .grids import window_grids
-from .noise import background_activity, hot_pixel_events
+from .noise import NoiseSources
 from .pictures import Pictures
 from .pixel import Events, PixelModel, expand, merge, pixel_runs
 from .scene import Draw, SceneConfig, Scenes
@@ -198,22 +198,6 @@ def simulate_events(
     return events, scenes.expose(light[:, :: motion.renders]), rests
 
 
-@dataclass(frozen=True)
-class NoiseSources:
-    """Rates in Hz: background activity (N,) of each pixel, hot pixels (N, H, W) with the sign of their polarity."""
-
-    background: Tensor
-    hot: Tensor
-
-    def events(self, starts: Tensor, durations: Tensor, generator: torch.Generator) -> tuple[Events, Events]:
-        """Their events in the segments (N, S), int64 ns."""
-        _, height, width = self.hot.shape
-        return (
-            background_activity(self.background, starts, durations, height, width, generator),
-            hot_pixel_events(self.hot, starts, durations, generator),
-        )
-
-
 def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generator: torch.Generator) -> NoiseSources:
     """Noise of N cameras; hot pixels stay the same for as long as it is used."""
     draw = Draw(generator)
@@ -253,7 +237,7 @@ def _course(
     bias = torch.where(stops, draw.uniform((0.0, 1.0), count, 1), 2.0)
     phase = draw.uniform((0.0, 2 * math.pi), count, 1)
     pace = (bias + torch.sin(2 * math.pi * segment / period + phase)).clamp(0, 1)
-    path = _positions(step[:, None] * pace * ~resting)
+    path = torch.nn.functional.pad((step[:, None] * pace * ~resting).cumsum(1), (1, 0))
 
     speed = draw.log_uniform(config.speed, count)
     longest = config.longest_ms / config.renders
@@ -261,8 +245,3 @@ def _course(
     at_rest = draw.log_uniform(config.rest_ms, count, 1) / config.renders
     duration = torch.where(resting, at_rest, moving) * 1e6
     return path, duration.round().long().clamp(min=1)
-
-
-def _positions(steps: Tensor) -> Tensor:
-    """Steps (N, S) -> positions (N, S + 1), the first of them 0."""
-    return torch.nn.functional.pad(steps.cumsum(1), (1, 0))

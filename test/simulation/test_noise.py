@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from cista_ros.simulation.noise import background_activity, hot_pixel_events
+from cista_ros.simulation.noise import NoiseSources
 
 DURATIONS = torch.tensor([[300_000_000, 700_000_000], [1_000_000_000, 2_000_000_000]])
 STARTS = DURATIONS.cumsum(1) - DURATIONS
+
+
+def noise(background, hot):
+    return NoiseSources(background, hot).events(STARTS, DURATIONS, torch.Generator().manual_seed(0))
 
 
 def check_times(events):
@@ -16,7 +20,7 @@ def check_times(events):
 
 
 def test_background_activity_has_its_rate_everywhere():
-    events = background_activity(torch.tensor([5.0, 1.0]), STARTS, DURATIONS, 40, 50, torch.Generator().manual_seed(0))
+    events = noise(torch.tensor([5.0, 1.0]), torch.zeros(2, 40, 50))[0]
     check_times(events)
     counts = torch.bincount(events.sequence)
     assert abs(counts[0] - 5 * 2000 * 1) < 5 * 100 and abs(counts[1] - 1 * 2000 * 3) < 5 * 78
@@ -27,7 +31,7 @@ def test_background_activity_has_its_rate_everywhere():
 def test_hot_pixels_fire_alone_and_with_one_polarity():
     rate = torch.zeros(2, 40, 50)
     rate[0, 3, 4], rate[1, 39, 49] = 200.0, -100.0
-    events = hot_pixel_events(rate, STARTS, DURATIONS, torch.Generator().manual_seed(0))
+    events = noise(torch.zeros(2), rate)[1]
     check_times(events)
     first, second = events.sequence == 0, events.sequence == 1
     assert set(zip(events.y[first].tolist(), events.x[first].tolist(), strict=True)) == {(3, 4)}
@@ -35,7 +39,5 @@ def test_hot_pixels_fire_alone_and_with_one_polarity():
     assert abs(first.sum() - 200) < 75 and abs(second.sum() - 300) < 90
 
 
-def test_no_rate_no_events():
-    none = hot_pixel_events(torch.zeros(2, 4, 4), STARTS, DURATIONS, torch.Generator())
-    silent = background_activity(torch.zeros(2), STARTS, DURATIONS, 4, 4, torch.Generator())
-    assert len(none.t) == len(silent.t) == 0
+def test_without_rates_there_are_no_events():
+    assert not any(len(events.t) for events in noise(torch.zeros(2), torch.zeros(2, 4, 4)))
