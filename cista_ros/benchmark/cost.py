@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -21,7 +20,7 @@ from ..networks import Network, count_parameters, load_or_make_network, model_of
 from ..reconstructor import choose_device
 from ..runtime import make_runtime
 from . import BenchmarkError
-from .machine import peak_memory
+from .machine import peak_memory, timed
 
 WARM_UP = 2
 
@@ -79,13 +78,9 @@ def measure(
     network = network.to(where)
     generator = torch.Generator().manual_seed(0)
     voxel = torch.randn(network.bins, height, width, generator=generator).to(where)
-    times = []
     with torch.inference_mode():
         made = make_runtime(runtime, network, height, width, where, precision)[0]
-        for _ in range(WARM_UP + steps):
-            began = time.perf_counter()
-            made.step(voxel).cpu()
-            times.append(1000 * (time.perf_counter() - began))
+        times = [timed(lambda: made.step(voxel).cpu(), where)[0] for _ in range(WARM_UP + steps)]
     memory = peak_memory(where) - before
     model = model_of(network)
     return Cost(
@@ -95,29 +90,20 @@ def measure(
         megabytes,
         count_mac(network, height, width) / 1e9,
         memory / 1e6,
-        statistics.median(times[WARM_UP:]),
+        1e3 * statistics.median(times[WARM_UP:]),
     )
 
 
-def measure_all(
-    networks: Sequence[tuple[str, Path | None]],
-    height: int,
-    width: int,
-    device: str,
-    steps: int,
-    runtime: str = "eager",
-    precision: str = "fp32",
-) -> list[Cost]:
-    """Measure networks one after the other, each in a separate process, which keeps their memory apart.
+def measure_all(networks: Sequence[tuple[str, Path | None]], *options: Any, **more: Any) -> list[Cost]:
+    """Call `measure` for networks, given as (name, weights), each in a separate process, which keeps memory apart.
 
     Raises the errors of `measure`, and BenchmarkError if such a process is killed.
     """
     costs = []
     for name, weights in networks:
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            work: Callable[[], Cost] = partial(measure, name, weights, height, width, device, steps, runtime, precision)
             try:
-                costs.append(process.submit(work).result())
+                costs.append(process.submit(measure, name, weights, *options, **more).result())
             except BrokenProcessPool:
                 raise BenchmarkError(f"network {name}: its process was killed (out of memory?)") from None
     return costs
@@ -125,12 +111,7 @@ def measure_all(
 
 # Table 3 of the paper: size of the checkpoint file in 10**6 bytes, and ms per step on a GTX 1080 Ti. FireNet's 37,777
 # fp32 parameters alone are 0.151 of its 0.16.
-PAPER_COSTS = {
-    "e2vid": (42.9, 2.0),
-    "firenet": (0.16, 1.2),
-    "spade-e2vid": (45.9, 2.9),
-    "cista-tc": (2.7, 3.0),
-}
+PAPER_COSTS = {"e2vid": (42.9, 2.0), "firenet": (0.16, 1.2), "spade-e2vid": (45.9, 2.9), "cista-tc": (2.7, 3.0)}
 
 
 def as_markdown(costs: Sequence[Cost], height: int, width: int, machine: str, method: str) -> str:

@@ -59,34 +59,26 @@ def describe(device_name: str = "auto") -> dict[str, dict[str, Any]]:
     """Return what is installed and selected: section -> item -> value."""
     device = choose_device(device_name)
     return {
-        "cista_ros": _package(),
-        "processor": _processor(),
+        "cista_ros": {
+            "version": __version__,
+            "folder": str(Path(__file__).parents[1]),
+            "python": f"{platform.python_version()} ({sys.executable})",
+            "system": platform.platform(),
+        },
+        "processor": {
+            "model": processor_name(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "vector units": torch.backends.cpu.get_cpu_capability(),
+            "bf16 matrix unit": has_matrix_unit(),
+            "memory": _memory(),
+            "load average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+        },
         "torch": _torch(),
-        "compiler": _compiler(),
+        "compiler": {"C++": _compiler()},
         "ROS 2": _ros(),
         "recordings": {"formats": [format.name for format in FORMATS]},
         "optional packages": _extras(),
         "auto": _auto(device),
-    }
-
-
-def _package() -> dict[str, Any]:
-    return {
-        "version": __version__,
-        "folder": str(Path(__file__).parents[1]),
-        "python": f"{platform.python_version()} ({sys.executable})",
-        "system": platform.platform(),
-    }
-
-
-def _processor() -> dict[str, Any]:
-    return {
-        "model": processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "vector units": torch.backends.cpu.get_cpu_capability(),
-        "bf16 matrix unit": has_matrix_unit(),
-        "memory": _memory(),
-        "load average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
     }
 
 
@@ -115,12 +107,12 @@ def _torch() -> dict[str, Any]:
     return found
 
 
-def _compiler() -> dict[str, Any]:
+def _compiler() -> str:
     name = compiler_name()
     path = shutil.which(name)
     if path is None:
-        return {"C++": f"no {name} (Debian, Ubuntu: apt install g++)"}
-    return {"C++": f"{path}, {(_output(path, '--version').splitlines() or ['unknown version'])[0]}"}
+        return f"no {name} (Debian, Ubuntu: apt install g++)"
+    return f"{path}, {(_output(path, '--version').splitlines() or ['unknown version'])[0]}"
 
 
 def _output(*command: str) -> str:
@@ -135,8 +127,9 @@ def _output(*command: str) -> str:
 def _ros() -> dict[str, Any]:
     if find_spec("rclpy") is None:
         return {"rclpy": "not installed or not sourced; commands work without it, the node does not"}
-    found: dict[str, Any] = {"distribution": _distribution(), "rclpy": _version("rclpy")}
-    folders = [Path(p, "share/ament_index/resource_index/rmw_typesupport") for p in _prefixes()]
+    found: dict[str, Any] = {"distribution": _distribution(), "rclpy": _version("rclpy", "installed, version unknown")}
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
+    folders = [Path(prefix, "share/ament_index/resource_index/rmw_typesupport") for prefix in prefixes]
     names = sorted({file.name for folder in folders if folder.is_dir() for file in folder.iterdir()})
     found["middleware installed"] = [name for name in names if name != "rmw_implementation"] or "unknown"
     found |= {name: os.environ[name] for name in ROS_VARIABLES if os.environ.get(name)}
@@ -144,10 +137,6 @@ def _ros() -> dict[str, Any]:
     found |= profiles or {"profile": "none (large images: see docs/howto/view_images.md)"}
     found["messages"] = {name: find_spec(name) is not None for name in MESSAGES}
     return found
-
-
-def _prefixes() -> list[str]:
-    return [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
 
 
 def _distribution() -> str:
@@ -159,29 +148,20 @@ def _distribution() -> str:
     return "unknown (ROS_DISTRO is not set)"
 
 
-def _version(package: str) -> str:
+def _version(package: str, otherwise: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "installed, version unknown"
+        return otherwise
 
 
 def _extras() -> dict[str, str]:
     """The packages of the extras in setup.py: name -> version, or how to install it."""
-    try:
-        requirements = metadata.requires("cista_ros") or []
-    except metadata.PackageNotFoundError:
-        return {}
     found: dict[str, str] = {}
-    for requirement in requirements:
-        name = re.match(r"[\w.-]+", requirement)
-        extra = re.search(r"extra == [\"']([\w-]+)[\"']", requirement)
-        if not name or not extra or extra[1] == "test":
-            continue
-        try:
-            found[name[0]] = metadata.version(name[0])
-        except metadata.PackageNotFoundError:
-            found[name[0]] = f"not installed ({extra[1]}: pip install {name[0]})"
+    for requirement in (metadata.requires("cista_ros") or []) if _version("cista_ros", "") else []:
+        match = re.match(r"([\w.-]+).*extra == [\"']([\w-]+)[\"']", requirement)
+        if match and match[2] != "test":
+            found[match[1]] = _version(match[1], f"not installed ({match[2]}: pip install {match[1]})")
     return found
 
 

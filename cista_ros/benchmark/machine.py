@@ -6,10 +6,14 @@ import os
 import platform
 import resource
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -57,7 +61,13 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for the GPU, if the device is one."""
-    if device.type == "cuda":
+def timed(run: Callable[[], T], device: torch.device) -> tuple[float, T]:
+    """Return the seconds that a call takes, with the work that it leaves to a GPU, and its result."""
+    gpu = device.type == "cuda"
+    if gpu:
         torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    result = run()
+    if gpu:
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began, result

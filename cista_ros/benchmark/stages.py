@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from ..voxel_grid import normalise, upload, voxel_grid, voxel_grid_torch
 from ..windows import CountWindows
 from ..wire import cdr
 from ..wire.ros_types import EVENT_ARRAY, EventMessage, ImageMessage
-from .machine import synchronise
+from .machine import timed
 
 SAMPLES = 15
 DECODE_AND_GRID = "decode and voxel grid"
@@ -66,14 +65,7 @@ def measure_stages(height: int, width: int, count: int, device: torch.device) ->
         stages["voxel grid"] = lambda: voxel_grid_torch(words, height, width)
     rows = []
     for name, run in stages.items():
-        samples = []
-        for i in range(SAMPLES + 2):
-            synchronise(device)
-            began = time.perf_counter()
-            run()
-            synchronise(device)
-            if i >= 2:
-                samples.append(1e3 * (time.perf_counter() - began))
+        samples = [1e3 * timed(run, device)[0] for _ in range(SAMPLES + 2)][2:]
         median = statistics.median(samples)
         rows.append(Stage(name, height, width, count, median, min(samples), count / median / 1e3))
     return rows

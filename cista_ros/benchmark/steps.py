@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -13,7 +14,7 @@ from ..errors import CistaError
 from ..networks import Network
 from ..runtime import Eager, Runtime, make_runtime
 from .cost import count_mac
-from .machine import synchronise
+from .machine import timed
 
 WARM_UP = 3
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -91,12 +92,9 @@ def measure_steps(
             grid = (grid * (torch.rand(grid.shape, generator=generator) < FILLED)).to(device)
             images = []
             for i, (way, _) in enumerate(made):
-                synchronise(device)
-                began = time.perf_counter()
-                image = way.step(grid)
-                synchronise(device)
+                seconds_taken, image = timed(partial(way.step, grid), device)
                 if rounds >= WARM_UP:
-                    times[i].append(time.perf_counter() - began)
+                    times[i].append(seconds_taken)
                 images.append(image.float().clone())
             for precision, ceiling in ceilings.items():
                 best[precision] = min(best[precision], ceiling.seconds())
@@ -154,8 +152,4 @@ class MatrixProduct:
 
     def seconds(self) -> float:
         """Return the time of one product."""
-        synchronise(self._device)
-        began = time.perf_counter()
-        self._run()
-        synchronise(self._device)
-        return time.perf_counter() - began
+        return timed(self._run, self._device)[0]
