@@ -1,11 +1,15 @@
+"""CISTA against an independent implementation, and its layers."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
 from helpers import reference
+from torch import nn
 
 from cista_ros.networks import VARIANTS, Cista, CistaConfig, load_network
+from cista_ros.networks.layers import conv3x3
 from cista_ros.voxel_grid import normalise
 
 
@@ -110,3 +114,19 @@ def test_a_state_of_another_size_is_refused(small_network):
 def test_impossible_configurations_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CistaConfig(**wrong)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_reflected_convolution_is_that_of_torch_and_stays_near_it_under_autocast(stride):
+    torch.manual_seed(0)
+    layer = conv3x3(6, 4, stride)
+    plain = nn.Conv2d(6, 4, 3, stride, padding=1, padding_mode="reflect")
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 6, 17, 21, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    layer(x).square().sum().backward()
+    plain(y).square().sum().backward()
+    assert torch.equal(layer(x), plain(x)) and torch.equal(x.grad, y.grad)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype is torch.bfloat16
+        torch.testing.assert_close(layer(x).float(), plain(x).float(), atol=0.02, rtol=0.02)
