@@ -18,9 +18,9 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from .cista import IstaBlock, SparseCodingNetwork, doubled
 from .layers import conv3x3, pad_to_multiple, soft_threshold
 from .network import check_counts
-from .sparse_coding import IstaBlock, SparseCodingNetwork, doubled
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import RuntimeUnavailableError
 from ..networks import Cista, Network
-from ..networks.sparse_coding import IstaBlock
+from ..networks.cista import IstaBlock
 from .base import Runtime
 from .kernels import Bordered, Kernels, NativeKernels, hold
 from .linear_chain import Ends, parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import typing
 from dataclasses import asdict, fields, is_dataclass
@@ -18,52 +19,49 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 def recipes() -> dict[str, Path]:
-    """Name -> YAML file of the configurations that come with the package."""
+    """Return name -> YAML file of the configurations that come with the package."""
     return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"), key=lambda p: p.stem)}
 
 
 def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> TrainingConfig:
     """Read a recipe by its name, or a YAML file (None for the defaults); then apply overrides such as `data.batch=64`.
 
-    Another `model` begins with its own architecture: what was said of `network` before is forgotten.
+    An override of `model` starts from that model's architecture and drops the keys of `network` before it.
 
     Raises:
         ConfigError: not YAML, an unknown key (the known ones are listed), a value of the wrong kind or out of range.
     """
     content: Any = {}
-    if path is not None:
-        path = recipes().get(str(path), path)
-        try:
-            content = _parse(_read(Path(path))) or {}
-        except OSError as error:
-            known = ", ".join(recipes())
-            raise ConfigError(f"{path}: {error.strerror}, and no recipe of that name ({known})") from None
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
     try:
+        if path is not None:
+            path = recipes().get(str(path), path)
+            content = _parse(_read(Path(path))) or {}
         return config_from(_with_overrides(content, overrides))
+    except OSError as error:
+        known = ", ".join(recipes())
+        raise ConfigError(f"{path}: {error.strerror}, and no recipe of that name ({known})") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if path else str(error)) from None
 
 
 def override(config: TrainingConfig, overrides: typing.Sequence[str]) -> TrainingConfig:
-    """The configuration with overrides such as `iterations=20000` applied; ConfigError as in `load_config`."""
+    """Apply overrides such as `iterations=20000`; ConfigError as in `load_config`."""
     return config_from(_with_overrides(asdict(config), overrides))
 
 
 def differences(before: TrainingConfig, after: TrainingConfig) -> list[str]:
-    """`key: old -> new` for every key in which two configurations differ."""
-    old, new = _flat(asdict(before)), _flat(asdict(after))
+    """Return `key: old -> new` for every key in which two configurations differ."""
+    old, new = _flat(_plain(before)), _flat(_plain(after))
     return [f"{key}: {old[key]} -> {value}" for key, value in new.items() if old[key] != value]
 
 
 def to_yaml(config: TrainingConfig) -> str:
-    """The whole configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+    """Return the whole configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(_plain(config), sort_keys=False)
 
 
 def config_from(content: Any) -> TrainingConfig:
-    """A configuration from nested dictionaries: what they say of `network` changes what `model` is as published.
+    """Make a configuration from nested dictionaries; `network` overrides the published architecture of `model`.
 
     Raises:
         ConfigError: as `load_config`.
@@ -74,15 +72,15 @@ def config_from(content: Any) -> TrainingConfig:
     if not isinstance(model, str) or model not in MODELS:
         raise ConfigError(f"model must be one of {', '.join(MODELS)}, not {model!r}")
     published = MODELS[model]
-    said = {**asdict(published), **network} if isinstance(network, dict) else network
+    architecture = {**asdict(published), **network} if isinstance(network, dict) else network
     config: TrainingConfig = from_dict(
-        TrainingConfig, {**content, "network": from_dict(type(published), said, "network.")}
+        TrainingConfig, {**content, "network": from_dict(type(published), architecture, "network.")}
     )
     return config
 
 
 def from_dict(kind: type, content: Any, where: str = "") -> Any:
-    """A dataclass from nested dictionaries; missing keys keep their defaults. ConfigError names the offending key."""
+    """Make a dataclass from nested dictionaries; missing keys keep their defaults. ConfigError names a wrong key."""
     if not isinstance(content, dict):
         raise ConfigError(f"{where.rstrip('.')} must hold keys and values, not {content!r}")
     hints = typing.get_type_hints(kind)
@@ -97,7 +95,7 @@ def from_dict(kind: type, content: Any, where: str = "") -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML without aliases: those of aliases make a few lines stand for more than memory, or a line, holds."""
+    """YAML without aliases, with which a few lines can stand for more than fits into memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -147,14 +145,13 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         return from_dict(kind, value, f"{name}.")
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple and arguments[-1] is Ellipsis:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{name} must be a list, not {value!r}")
-        return tuple(_value(arguments[0], item, name) for item in value)
     if origin is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(arguments):
-            raise ConfigError(f"{name} must be a list of {len(arguments)} numbers, not {value!r}")
-        return tuple(_value(inner, item, name) for inner, item in zip(arguments, value, strict=True))
+        any_length = arguments[-1] is Ellipsis
+        if not isinstance(value, (list, tuple)) or (not any_length and len(value) != len(arguments)):
+            expected = "a list" if any_length else f"a list of {len(arguments)} numbers"
+            raise ConfigError(f"{name} must be {expected}, not {value!r}")
+        kinds = arguments[:1] * len(value) if any_length else arguments
+        return tuple(_value(inner, item, name) for inner, item in zip(kinds, value, strict=True))
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {value!r}")
@@ -173,15 +170,14 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     return value
 
 
+def _plain(config: TrainingConfig) -> dict[str, Any]:
+    """Return the configuration as dictionaries and lists, which YAML has, without tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain
+
+
 def _flat(content: dict[str, Any], where: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: _plain(value)}
+        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {where + key: value}
     return flat
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, which YAML has."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value

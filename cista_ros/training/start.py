@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from ..networks import Cista, Network, make_network
+from ..networks.cista import IstaBlock
 from ..networks.layers import ConvLSTM
-from ..networks.sparse_coding import IstaBlock
 from ..runtime.library import compiler_name
 from .config import TrainingConfig
 from .muon import Muon
