@@ -153,8 +153,8 @@ def _nothing_selected(recording: Recording, start: float | None, end: float | No
 
 
 def _has_events(recording: Recording, start: float | None, end: float | None) -> bool:
-    messages = (recorded.message for recorded in recording.read(start, end, frames=False, camera_info=False))
-    return any(isinstance(message, EventMessage) and len(message.events) for message in messages)
+    items = recording.read(start, end, frames=False, camera_info=False)
+    return any(isinstance(item.message, EventMessage) and len(item.message.events) for item in items)
 
 
 def _span(start: float | None, end: float | None) -> str:
@@ -192,7 +192,8 @@ def choose_windows(
         stamps = recording.frame_stamps()
         note = _frames_elsewhere(recording, stamps)
         if kind or not note:
-            return "frames", partial(_stamp_windower, recording, _selected(recording, stamps, start, end, note)), ""
+            stamps = _selected(recording, stamps, start, end, note)
+            return "frames", partial(make_windower, "stamps", recording.height, recording.width, stamps=stamps), ""
     kind = kind or "period"
     return kind, partial(make_windower, kind, recording.height, recording.width, **options), note
 
@@ -230,10 +231,6 @@ def find_triggers(recording: Recording, edge: str, trigger_input: int | None = N
         selected += "" if trigger_input is None else f" on input {trigger_input}"
         raise RecordingError(f"{recording.path}: no {selected}; there are {', '.join(there) or 'none at all'}")
     return times
-
-
-def _stamp_windower(recording: Recording, stamps: np.ndarray) -> Windower:
-    return make_windower("stamps", recording.height, recording.width, stamps=stamps)
 
 
 def _selected(

@@ -20,11 +20,6 @@ from ..util.download import SCHEMES, Checksum, Progress, download
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
 DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
 
-_EVREAL = (
-    "https://raw.githubusercontent.com/lsying009/CISTA-EVREAL/26eedb7db1238160288910f33d844325387a8c40/pretrained/"
-)
-_CISTA_AUTHORS = "trained by the CISTA-TC paper's authors"
-
 
 @dataclass(frozen=True)
 class PublishedWeights:
@@ -35,61 +30,36 @@ class PublishedWeights:
     about: str
 
 
-def _git(value: str) -> Checksum:
-    return Checksum("git", value)
-
-
+# Name, path in the repository, kind and value of the checksum; what it is.
+_REPOSITORY = (
+    "https://raw.githubusercontent.com/lsying009/CISTA-EVREAL/26eedb7db1238160288910f33d844325387a8c40/pretrained/"
+)
+_TABLE = """\
+authors-cista-tc CISTA-TC/cista-tc.pth.tar sha256 fcc16e6f582e905968516541766008f9ca50be7ed2993e4f7e198eb608116491
+    CISTA-TC as released (ICASSP 2022)
+authors-cista-lstc CISTA-LSTC/cista-lstc.pth.tar git a676d97d718b02d79d0ed0130245009a019dc918
+    CISTA-LSTC, for a fixed number of events a reconstruction
+authors-cista-lstc-rand CISTA-LSTC/cista-lstc-randNE.pth.tar git ebd2eef5c62675900d60b2da1a2a8e4b37681ef8
+    CISTA-LSTC, for any number of events a reconstruction
+authors-cista-lstc-old CISTA-LSTC/cista-lstc-old.pth.tar git 8c68e37b7295b27ff4c7f4de9d4eaee029efb3eb
+    CISTA-LSTC of the TPAMI 2023 paper
+authors-e2vid myE2VID/my_e2vid.pth.tar git 7c9bc6530527e5b96620b7bf17f416743ff22bf6
+    E2VID, trained by the CISTA-TC paper's authors
+authors-firenet myFireNet/my_firenet.pth.tar sha256 6a0f1eec132bdf43de163ffd5665c15835d23362e0c63810089383bb692c3a17
+    FireNet, trained by the CISTA-TC paper's authors
+authors-spade-e2vid mySPADE/my_spade.pth.tar git 3d5b4994883c83290ed6f257a6499dbb23b429fa
+    SPADE-E2VID, trained by the CISTA-TC paper's authors
+e2vid E2VID/model.pth git 21b384198806a89c7b8426522e4b439f49def5c1
+    E2VID by its own authors (TPAMI 2019)
+firenet FireNet/model.pth sha256 a64af3191a00e9f01cd47d086d9a88c35ff1e63756566ca44b4ff02301ca696e
+    FireNet by its own authors (WACV 2020)
+spade-e2vid SPADE-E2VID/model.pth git 229cec1aeb15fc419371d143258128cf45af90fb
+    SPADE-E2VID by its own authors (TIP 2021)
+"""
+_LINES = _TABLE.splitlines()
 PUBLISHED = {
-    "authors-cista-tc": PublishedWeights(
-        _EVREAL + "CISTA-TC/cista-tc.pth.tar",
-        Checksum("sha256", "fcc16e6f582e905968516541766008f9ca50be7ed2993e4f7e198eb608116491"),
-        "CISTA-TC as released (ICASSP 2022)",
-    ),
-    "authors-cista-lstc": PublishedWeights(
-        _EVREAL + "CISTA-LSTC/cista-lstc.pth.tar",
-        _git("a676d97d718b02d79d0ed0130245009a019dc918"),
-        "CISTA-LSTC, for a fixed number of events a reconstruction",
-    ),
-    "authors-cista-lstc-rand": PublishedWeights(
-        _EVREAL + "CISTA-LSTC/cista-lstc-randNE.pth.tar",
-        _git("ebd2eef5c62675900d60b2da1a2a8e4b37681ef8"),
-        "CISTA-LSTC, for any number of events a reconstruction",
-    ),
-    "authors-cista-lstc-old": PublishedWeights(
-        _EVREAL + "CISTA-LSTC/cista-lstc-old.pth.tar",
-        _git("8c68e37b7295b27ff4c7f4de9d4eaee029efb3eb"),
-        "CISTA-LSTC of the TPAMI 2023 paper",
-    ),
-    "authors-e2vid": PublishedWeights(
-        _EVREAL + "myE2VID/my_e2vid.pth.tar",
-        _git("7c9bc6530527e5b96620b7bf17f416743ff22bf6"),
-        f"E2VID, {_CISTA_AUTHORS}",
-    ),
-    "authors-firenet": PublishedWeights(
-        _EVREAL + "myFireNet/my_firenet.pth.tar",
-        Checksum("sha256", "6a0f1eec132bdf43de163ffd5665c15835d23362e0c63810089383bb692c3a17"),
-        f"FireNet, {_CISTA_AUTHORS}",
-    ),
-    "authors-spade-e2vid": PublishedWeights(
-        _EVREAL + "mySPADE/my_spade.pth.tar",
-        _git("3d5b4994883c83290ed6f257a6499dbb23b429fa"),
-        f"SPADE-E2VID, {_CISTA_AUTHORS}",
-    ),
-    "e2vid": PublishedWeights(
-        _EVREAL + "E2VID/model.pth",
-        _git("21b384198806a89c7b8426522e4b439f49def5c1"),
-        "E2VID by its own authors (TPAMI 2019)",
-    ),
-    "firenet": PublishedWeights(
-        _EVREAL + "FireNet/model.pth",
-        Checksum("sha256", "a64af3191a00e9f01cd47d086d9a88c35ff1e63756566ca44b4ff02301ca696e"),
-        "FireNet by its own authors (WACV 2020)",
-    ),
-    "spade-e2vid": PublishedWeights(
-        _EVREAL + "SPADE-E2VID/model.pth",
-        _git("229cec1aeb15fc419371d143258128cf45af90fb"),
-        "SPADE-E2VID by its own authors (TIP 2021)",
-    ),
+    name: PublishedWeights(_REPOSITORY + path, Checksum(kind, value), about.strip())
+    for (name, path, kind, value), about in zip(map(str.split, _LINES[::2]), _LINES[1::2], strict=True)
 }
 
 
