@@ -87,10 +87,10 @@ def train(
             say(f"settings without effect on {trainer.network.name}: {', '.join(unused)}")
         held_out = len(trainer.held_out)
         say(f"pictures: {len(trainer.pictures)} to train on, {held_out} held out; processes: {workers.count}")
-        outcome = run(trainer, output, say, minutes, _board(output) if tensorboard and workers.leads else None)
+        why = run(trainer, output, say, minutes, _board(output) if tensorboard and workers.leads else None)
         workers.wait()
-        say(f"{outcome.why} after {state.iteration} iterations; see {output}")
-        if outcome.why != "finished":
+        say(f"{why} after {state.iteration} iterations; see {output}")
+        if why != "finished":
             files = f" --backbone {backbone} --heads {heads}" if backbone else ""
             files += f" --teacher {teacher}" if teacher else ""
             say(f"continue with: cista train --resume {output / STATE} --pictures {pictures} -o {output}{files}")

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,19 +15,11 @@ import cv2
 import numpy as np
 import torch
 
-from .state import TrainingError, TrainingState
+from .state import TrainingError
 from .trainer import Trainer, learning_rate
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-
-@dataclass
-class Outcome:
-    """Why a training ended (`finished`, `interrupted` or `out of time`) and its last state."""
-
-    why: str
-    state: TrainingState
 
 
 def train(
@@ -37,7 +28,7 @@ def train(
     log: Callable[[str], None],
     minutes: float | None = None,
     board: SummaryWriter | None = None,
-) -> Outcome:
+) -> str:
     """Iterate until the configured iterations are done, the minutes are over, or a signal asks to stop.
 
     Args:
@@ -45,6 +36,8 @@ def train(
         log: prints a line.
         minutes: limit on the time of training and validation; the saved state can be resumed.
         board: receives losses, scores and pictures.
+    Returns:
+        why it ended: `finished`, `interrupted` or `out of time`.
     Raises:
         TrainingError: the gradient is not finite, or a file could not be written.
     """
@@ -79,7 +72,10 @@ def train(
                 state.history.append(scores)
                 log("validation  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
                 _plot(board, {f"validation/{k}": v for k, v in scores.items()}, state.iteration, grid)
-                _write_grid(folder / "validation" / f"{state.iteration:08d}.png", grid)
+                picture = folder / "validation" / f"{state.iteration:08d}.png"
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                if not cv2.imwrite(str(picture), grid):
+                    raise TrainingError(f"cannot write {picture}")
                 marked = time.monotonic()
             out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
             if workers.any(bool(signals) or out_of_time):
@@ -90,7 +86,7 @@ def train(
                 saved = time.monotonic()
     if workers.leads:
         trainer.save(folder)
-    return Outcome(why, state)
+    return why
 
 
 class Clock:
@@ -137,12 +133,6 @@ def _plot(
             board.add_scalar(name, value, iteration)
         if grid is not None:
             board.add_image("validation/events, reconstruction, truth", grid, iteration, dataformats="HW")
-
-
-def _write_grid(path: Path, grid: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), grid):
-        raise TrainingError(f"cannot write {path}")
 
 
 def _machine(device: torch.device) -> str:

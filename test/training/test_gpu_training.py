@@ -37,8 +37,9 @@ def test_a_resumed_training_continues_like_the_unbroken_one(settings, tmp_path):
 
 
 def test_the_loop_names_the_gpu_and_writes_files(tmp_path):
-    outcome = train(trainer("iterations=2"), tmp_path, print)
-    assert outcome.state.machine == torch.cuda.get_device_name()
+    run = trainer("iterations=2")
+    train(run, tmp_path, print)
+    assert run.state.machine == torch.cuda.get_device_name()
     assert (tmp_path / STATE).exists()
     clock = Clock(CUDA)
     clock("simulate")

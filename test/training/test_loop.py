@@ -101,8 +101,8 @@ def test_it_learns_a_batch_by_heart():
 def test_a_whole_training_leaves_state_weights_card_and_grids(tmp_path, amp):
     lines = []
     run = trainer(f"amp={str(amp).lower()}")
-    outcome = train(run, tmp_path, lines.append)
-    assert outcome.why == "finished" and outcome.state.iteration == 6
+    why = train(run, tmp_path, lines.append)
+    assert why == "finished" and run.state.iteration == 6
     assert [line.split()[1] for line in lines if line.startswith("iteration")] == [f"{i}/6" for i in range(1, 7)]
     assert "% simulation" in lines[0]
     grid = cv2.imread(str(tmp_path / "validation" / "00000006.png"), cv2.IMREAD_GRAYSCALE)
@@ -147,14 +147,14 @@ def test_a_signal_saves_and_stops(tmp_path, number):
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    outcome = train(trainer("save_minutes=60"), tmp_path, interrupt)
-    assert outcome.why == "interrupted" and load_state(tmp_path / STATE).iteration == 2
+    why = train(trainer("save_minutes=60"), tmp_path, interrupt)
+    assert why == "interrupted" and load_state(tmp_path / STATE).iteration == 2
     assert signal.getsignal(number) is before
 
 
 def test_time_is_up(tmp_path):
-    outcome = train(trainer(), tmp_path, lambda line: None, minutes=0)
-    assert outcome.why == "out of time" and load_state(tmp_path / STATE).iteration == 1
+    why = train(trainer(), tmp_path, lambda line: None, minutes=0)
+    assert why == "out of time" and load_state(tmp_path / STATE).iteration == 1
 
 
 def test_thresholds_stay_at_least_zero_if_asked_for():
