@@ -34,21 +34,11 @@ from .ros_types import (
 from .serialization import Builder, Bytes, Cursor, Format
 
 
-def _read_size(cursor: Cursor, thing: str) -> tuple[int, int]:
-    """Read (height, width); raises DecodeError, naming the `thing` that has them, if either is 0."""
-    height, width = cursor.scalar("I", "height"), cursor.scalar("I", "width")
+def _check_size(height: int, width: int, thing: str = "sensor", empty: bool = False) -> None:
+    """Raise DecodeError if the `thing` of this size has no pixels; EmptyMessageError if it also has no events."""
     if not height or not width:
-        raise DecodeError(f"declares a {width}x{height} {thing}; expected a width and a height of at least 1")
-    return height, width
-
-
-def _read_sensor(cursor: Cursor, size: tuple[int, int], has_events: int) -> tuple[int, int]:
-    """Check the (height, width) of a message of events; raises EmptyMessageError if it has neither size nor events."""
-    height, width = size
-    if not height or not width:
-        error = DecodeError if has_events else EmptyMessageError
-        raise error(f"declares a {width}x{height} sensor; expected a width and a height of at least 1")
-    return size
+        error = EmptyMessageError if empty else DecodeError
+        raise error(f"declares a {width}x{height} {thing}; expected a width and a height of at least 1")
 
 
 def _read_event_array(cursor: Cursor) -> EventMessage:
@@ -60,7 +50,7 @@ def _read_event_array(cursor: Cursor) -> EventMessage:
     stamp, frame_id = cursor.header()
     size = cursor.scalar("I", "height"), cursor.scalar("I", "width")
     count = cursor.scalar("I", "the number of events")
-    size = _read_sensor(cursor, size, count)
+    _check_size(*size, empty=not count)
     first, others = cursor.format.event_records
     at_most = 0 if cursor.left < first.itemsize else 1 + (cursor.left - first.itemsize) // others.itemsize
     if count > at_most:
@@ -72,8 +62,7 @@ def _read_event_array(cursor: Cursor) -> EventMessage:
 def _write_event_array(builder: Builder, message: EventMessage) -> None:
     """Inverse of _read_event_array; raises ValueError if a time stamp does not fit 32-bit seconds."""
     builder.header(message.stamp, message.frame_id)
-    for value in (message.height, message.width, len(message.events)):
-        builder.scalar("I", value)
+    builder.scalars("III", message.height, message.width, len(message.events))
     first, others = builder.format.event_records
     pack_events(message.events[:1], first, builder.raw)
     pack_events(message.events[1:], others, builder.raw)
@@ -88,25 +77,23 @@ def _read_packet(cursor: Cursor) -> PacketMessage:
     if cursor.scalar("B", "is_bigendian"):
         raise DecodeError("the packet is big-endian; only little-endian packets are supported")
     data = cursor.array(np.uint8, cursor.scalar("I", "the length of events"), "events")
-    return PacketMessage(stamp, frame_id, *_read_sensor(cursor, size, len(data)), seq, time_base, encoding, data)
+    _check_size(*size, empty=not len(data))
+    return PacketMessage(stamp, frame_id, *size, seq, time_base, encoding, data)
 
 
 def _write_packet(builder: Builder, message: PacketMessage) -> None:
     builder.header(message.stamp, message.frame_id)
-    builder.scalar("I", message.height)
-    builder.scalar("I", message.width)
-    builder.scalar("Q", message.seq)
-    builder.scalar("Q", message.time_base)
+    builder.scalars("IIQQ", message.height, message.width, message.seq, message.time_base)
     builder.string(message.encoding)
-    builder.scalar("B", False)
-    builder.scalar("I", len(message.data))
+    builder.scalars("BI", False, len(message.data))
     builder.raw(message.data)
 
 
 def _read_image(cursor: Cursor) -> ImageMessage:
     """Read a sensor_msgs/Image; raises DecodeError also if its encoding is unknown."""
     stamp, frame_id = cursor.header()
-    height, width = _read_size(cursor, "image")
+    height, width = cursor.scalar("I", "height"), cursor.scalar("I", "width")
+    _check_size(height, width, "image")
     encoding = cursor.string("encoding")
     dtype, channels = image_layout(encoding)
     big_endian = bool(cursor.scalar("B", "is_bigendian"))
@@ -137,12 +124,9 @@ def _write_image(builder: Builder, message: ImageMessage) -> None:
         raise ValueError(f"a {message.encoding} image is {expected}, not {image.dtype} {image.shape}")
     height, width = image.shape[:2]
     builder.header(message.stamp, message.frame_id)
-    builder.scalar("I", height)
-    builder.scalar("I", width)
+    builder.scalars("II", height, width)
     builder.string(message.encoding)
-    builder.scalar("B", sys.byteorder == "big")
-    builder.scalar("I", width * channels * dtype.itemsize)
-    builder.scalar("I", image.nbytes)
+    builder.scalars("BII", sys.byteorder == "big", width * channels * dtype.itemsize, image.nbytes)
     builder.raw(image)
 
 
@@ -157,7 +141,7 @@ def _read_compressed_image(cursor: Cursor) -> CompressedImageMessage:
 def _write_compressed_image(builder: Builder, message: CompressedImageMessage) -> None:
     builder.header(message.stamp, message.frame_id)
     builder.string(message.format)
-    builder.scalar("I", len(message.data))
+    builder.scalars("I", len(message.data))
     builder.raw(message.data)
 
 
@@ -181,15 +165,12 @@ def _write_camera_info(builder: Builder, message: CameraInfoMessage) -> None:
         if np.size(getattr(message, name)) != length:
             raise ValueError(f"{name} has {np.size(getattr(message, name))} elements; expected {length}")
     builder.header(message.stamp, message.frame_id)
-    builder.scalar("I", message.height)
-    builder.scalar("I", message.width)
+    builder.scalars("II", message.height, message.width)
     builder.string(message.distortion_model)
-    builder.scalar("I", np.size(message.d))
+    builder.scalars("I", np.size(message.d))
     for matrix in (message.d, message.k, message.r, message.p):
         builder.doubles(matrix)
-    for value in (*message.binning, *message.roi[:4]):
-        builder.scalar("I", value)
-    builder.scalar("B", message.roi[4])
+    builder.scalars("IIIIIIB", *message.binning, *message.roi)
 
 
 _READERS: dict[str, Callable[[Cursor], Any]] = {

@@ -12,10 +12,16 @@ from ..errors import DecodeError
 from ..events import NO_TRIGGERS, NS
 from .codec import Codec
 from .evt3 import Evt3Decoder, Evt3Encoder
-from .libcaer import LibcaerCmpDecoder, LibcaerCmpEncoder, LibcaerDecoder, LibcaerEncoder
-from .mono import MonoDecoder, MonoEncoder
 from .ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage, PacketMessage
 from .serialization import Bytes
+from .stateless import (
+    LibcaerCmpDecoder,
+    LibcaerCmpEncoder,
+    LibcaerDecoder,
+    LibcaerEncoder,
+    MonoDecoder,
+    MonoEncoder,
+)
 
 EVENT_TIMES = "sensor", "host"
 _LAST_TIME_BASE = 1 << 62  # ns, 146 years; a time added to it still fits int64
@@ -37,19 +43,13 @@ class _Encoder(Protocol):
     def encode_packet(self, events: np.ndarray, triggers: np.ndarray) -> tuple[bytes, int]: ...
 
 
-_DECODERS: dict[str, Callable[[], _Decoder]] = {
-    "evt3": Evt3Decoder,
-    "libcaer": LibcaerDecoder,
-    "libcaer_cmp": LibcaerCmpDecoder,
-    "mono": MonoDecoder,
+_CODECS: dict[str, tuple[Callable[[], _Decoder], Callable[[], _Encoder]]] = {
+    "evt3": (Evt3Decoder, Evt3Encoder),
+    "libcaer": (LibcaerDecoder, LibcaerEncoder),
+    "libcaer_cmp": (LibcaerCmpDecoder, LibcaerCmpEncoder),
+    "mono": (MonoDecoder, MonoEncoder),
 }
-_ENCODERS: dict[str, Callable[[], _Encoder]] = {
-    "evt3": Evt3Encoder,
-    "libcaer": LibcaerEncoder,
-    "libcaer_cmp": LibcaerCmpEncoder,
-    "mono": MonoEncoder,
-}
-ENCODINGS = tuple(_ENCODERS)
+ENCODINGS = tuple(_CODECS)
 
 
 @dataclass
@@ -134,15 +134,15 @@ class PacketDecoder:
         elif refused:
             return  # of a stream of which nothing else is known
         else:
-            self._encoding, self._decoder = packet.encoding, _DECODERS[packet.encoding]()
+            self._encoding, self._decoder = packet.encoding, _CODECS[packet.encoding][0]()
             self._host_clock = HostClock()
         self._seq = packet.seq
 
 
 def _refusal(packet: PacketMessage) -> str:
     """Return why the fields of a packet make it undecodable; empty if they do not."""
-    if packet.encoding not in _DECODERS:
-        return f"unknown encoding {packet.encoding!r}; expected {', '.join(_DECODERS)}"
+    if packet.encoding not in _CODECS:
+        return f"unknown encoding {packet.encoding!r}; expected {', '.join(_CODECS)}"
     if packet.time_base > _LAST_TIME_BASE:
         return f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}"
     return ""
@@ -226,7 +226,7 @@ class PacketEncoder:
 
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
-        self._encoder = _ENCODERS[encoding]()
+        self._encoder = _CODECS[encoding][1]()
 
     def encode(self, message: EventMessage, seq: int) -> PacketMessage:
         """Return a packet of the message's events; raises ValueError if the encoding cannot hold them exactly."""

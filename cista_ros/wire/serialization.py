@@ -127,19 +127,20 @@ class Builder:
         if self.format.aligned:
             self._out.write(bytes(-(self._out.tell() - self._origin) % alignment))
 
-    def scalar(self, code: str, value: int) -> None:
-        """Write a number of the struct format `code`; raises ValueError if it does not fit."""
-        packer = _SCALARS[code]
-        self.align(packer.size)
-        try:
-            self._out.write(packer.pack(value))
-        except struct.error as err:
-            raise ValueError(f"{value} does not fit its field: {err}") from None
+    def scalars(self, codes: str, *values: int) -> None:
+        """Write numbers of the struct formats `codes`, one letter each; raises ValueError if one does not fit."""
+        for code, value in zip(codes, values, strict=True):
+            packer = _SCALARS[code]
+            self.align(packer.size)
+            try:
+                self._out.write(packer.pack(value))
+            except struct.error as err:
+                raise ValueError(f"{value} does not fit its field: {err}") from None
 
     def string(self, text: str) -> None:
         """Write a string and the uint32 length before it."""
         raw = text.encode(errors=self.format.encode_errors) + b"\0" * self.format.nul_terminated
-        self.scalar("I", len(raw))
+        self.scalars("I", len(raw))
         self._out.write(raw)
 
     def doubles(self, values: npt.ArrayLike) -> None:
@@ -156,10 +157,8 @@ class Builder:
     def header(self, stamp: int, frame_id: str) -> None:
         """Write a std_msgs/Header; the sequence number of ROS 1 is 0."""
         if self.format.header_seq:
-            self.scalar("I", 0)
-        sec, nsec = divmod(stamp, NS)
-        self.scalar(self.format.seconds, sec)
-        self.scalar("I", nsec)
+            self.scalars("I", 0)
+        self.scalars(f"{self.format.seconds}I", *divmod(stamp, NS))
         self.string(frame_id)
 
     def bytes(self) -> bytes:

@@ -21,8 +21,7 @@ MODULES = (
     "cista_ros.wire.event_packet",
     "cista_ros.wire.word_stream",
     "cista_ros.wire.evt3",
-    "cista_ros.wire.libcaer",
-    "cista_ros.wire.mono",
+    "cista_ros.wire.stateless",
     "cista_ros.event_filter",
 )
 BLOCKS = 7, 1 << 15  # words decoded at once: nothing may depend on where a block ends

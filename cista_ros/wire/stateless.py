@@ -1,4 +1,6 @@
-"""event_camera_msgs' encodings of iniVation cameras: `libcaer` and `libcaer_cmp`. Each packet is self-contained.
+"""event_camera_msgs' encodings of self-contained packets: `mono`, and iniVation's `libcaer` and `libcaer_cmp`.
+
+`mono` has 64 bits per event: bits 0-31 are nanoseconds since time_base, 32-47 x, 48-62 y, 63 polarity.
 
 `libcaer` is the memory of libcaer's polarity events: a 32-bit word of data (bit 0 validity, which is ignored, bit 1
 polarity, bits 2-16 y, bits 17-31 x) and one of 31 bits of microseconds since time_base (ns), which roll over every
@@ -32,7 +34,7 @@ _LONGEST_US = 1 << 24
 
 
 class StatelessDecoder:
-    """What decoders of self-contained packets without triggers have in common."""
+    """Base of decoders of self-contained packets without triggers."""
 
     unplaced_events = unknown_words = 0
 
@@ -76,7 +78,7 @@ class LibcaerEncoder:
             ValueError: times differ by a fraction of a microsecond or by more than 36 minutes, or a coordinate has more
                 than 15 bits.
         """
-        time_base, dt = since_first(events, _US_MASK * 1000, "libcaer")
+        time_base, dt = _since_first(events, _US_MASK * 1000, "libcaer")
         us = dt // 1000
         if (us * 1000 != dt).any():
             raise ValueError("times that differ by a fraction of a microsecond, which libcaer cannot hold")
@@ -118,7 +120,40 @@ class LibcaerCmpEncoder:
         return encode_words(LAYOUT, events, us - first).astype("<u2").tobytes(), first * 1000
 
 
-def since_first(events: np.ndarray, longest: int, encoding: str) -> tuple[int, np.ndarray]:
+class MonoDecoder(StatelessDecoder):
+    """Decodes `mono`."""
+
+    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
+        """Return the events (N,) of a packet's bytes (uint8), in sensor time."""
+        pairs = as_words(data, np.uint64)
+        events = np.empty(len(pairs), EVENT_DTYPE)
+        events["x"] = (pairs >> 32) & 0xFFFF
+        events["y"] = (pairs >> 48) & 0x7FFF
+        events["p"] = pairs >> 63
+        t = (pairs & 0xFFFFFFFF).view(np.int64)
+        t += time_base
+        events["t"] = t
+        return events
+
+
+class MonoEncoder:
+    """Encodes `mono`."""
+
+    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
+        """Return (bytes, time_base) of events (N,).
+
+        Raises:
+            ValueError: they span more than 4.2 s, or y has more than 15 bits.
+        """
+        time_base, dt = _since_first(events, 0xFFFFFFFF, "mono")
+        if len(events) and events["y"].max() > 0x7FFF:
+            raise ValueError("a row of more than 15 bits, which mono cannot hold")
+        x, y, p = (events[name].astype(np.uint64) for name in "xyp")
+        pairs = dt.view(np.uint64) | (x << np.uint64(32)) | (y << np.uint64(48)) | (p << np.uint64(63))
+        return pairs.astype("<u8").tobytes(), time_base
+
+
+def _since_first(events: np.ndarray, longest: int, encoding: str) -> tuple[int, np.ndarray]:
     """Return the earliest time (ns), and each event's distance (N,) from it.
 
     Raises:
