@@ -35,7 +35,7 @@ times = st.one_of(st.integers(0, 5 * JUMP_NS), st.integers(0, 3 * AHEAD_NS), st.
     st.lists(st.one_of(st.lists(st.tuples(st.integers(0, 40), times), max_size=12), st.none()), max_size=10),
     st.sampled_from([None, 2 * AHEAD_NS]),
 )
-def test_whatever_comes_in_comes_out_on_the_sensor_in_order_and_accounted_for(chunks, max_gap):
+def test_accepted_events_are_on_the_sensor_and_in_order_and_all_are_counted(chunks, max_gap):
     event_filter, newest = EventFilter(H, W, max_gap_ns=max_gap), None
     for chunk in chunks:
         if chunk is None:
@@ -104,7 +104,7 @@ def test_one_wrong_stamp_begins_no_new_stream():
 
 
 @pytest.mark.parametrize("wrong", [50 * MS, AHEAD_NS, FAR])
-def test_one_stamp_far_in_the_future_is_dropped_and_the_stream_goes_on(wrong):
+def test_a_single_stamp_far_in_the_future_is_dropped_and_the_stream_continues(wrong):
     event_filter = EventFilter(H, W)
     messages = [[0, 1 * MS, wrong, 2 * MS], [3 * MS, 4 * MS], [5 * MS]]
     assert take(event_filter, *messages) == [([0, MS, 2 * MS], False), ([3 * MS, 4 * MS], False), ([5 * MS], False)]
@@ -121,7 +121,7 @@ def test_a_small_message_after_a_pause_waits_for_the_next_to_confirm_it(wrong):
 
 
 @pytest.mark.parametrize("wrong", [-FAR, -50 * MS, 2 * AHEAD_NS, FAR])
-def test_one_message_of_another_time_is_dropped_and_the_stream_goes_on(wrong):
+def test_a_single_message_of_another_time_is_dropped_and_the_stream_continues(wrong):
     event_filter = EventFilter(H, W, max_gap_ns=5 * AHEAD_NS)
     assert take(event_filter, [0, MS], [wrong, wrong + 1], [2 * MS, 3 * MS]) == [
         ([0, MS], False),
@@ -159,7 +159,7 @@ def test_a_sensor_size_that_cannot_be_is_refused(size):
         EventFilter(*size)
 
 
-def test_a_gap_within_a_chunk_begins_a_stream_wherever_it_lies():
+def test_a_gap_anywhere_within_a_chunk_begins_a_stream():
     late = [FAR + i * MS for i in range(6)]
     event_filter = EventFilter(H, W, max_gap_ns=AHEAD_NS)
     # In its second half, it waits for the next chunk; in its first half it does not.
@@ -167,6 +167,6 @@ def test_a_gap_within_a_chunk_begins_a_stream_wherever_it_lies():
     assert event_filter.counts.gaps == 1 and event_filter.counts.accepted == 8
 
 
-def test_what_lies_decades_ahead_is_another_stream_even_where_gaps_are_none():
+def test_events_decades_ahead_begin_a_stream_even_without_a_gap_limit():
     far = 3 * LONGEST_GAP_NS
     assert take(EventFilter(H, W), [1, 2, far, far + 1, far + 2]) == [([1, 2], False), ([far, far + 1, far + 2], True)]

@@ -12,7 +12,7 @@ def test_an_event_is_sixteen_aligned_bytes():
     assert EVENT_DTYPE.fields["t"][1] % 8 == 0
 
 
-def test_columns_come_back_as_they_went_in():
+def test_an_event_array_has_the_values_of_its_columns():
     events = make_events([1, 65535], [2, 0], [-5, 2**62], [0, 1])
     assert events["x"].tolist() == [1, 65535]
     assert events["t"].tolist() == [-5, 2**62]
@@ -26,7 +26,7 @@ def test_concatenating_one_chunk_copies_nothing():
     assert concatenate([events, no_events(), events])["t"].tolist() == [1, 1]
 
 
-def test_inside_knows_all_four_borders():
+def test_inside_checks_all_four_borders():
     events = make_events([0, 239, 240, 0], [0, 179, 0, 180], range(4), [1] * 4)
     assert inside(events, 180, 240).tolist() == [True, True, False, False]
 
@@ -50,7 +50,7 @@ def test_check_names_the_event_at_which_time_goes_back():
         check_events(events, 180, 240)
 
 
-def test_binned_events_keep_time_and_polarity_and_leave_the_original_alone():
+def test_binned_events_keep_time_and_polarity_and_do_not_change_the_original():
     events = make_events([0, 1, 2, 5], [0, 3, 4, 5], [1, 2, 3, 4], [1, 0, 1, 0])
     coarse = binned(events, 2, 3, 2)
     assert coarse["x"].tolist() == [0, 0, 1, 1] and coarse["y"].tolist() == [0, 1, 2, 2]

@@ -98,7 +98,7 @@ def test_a_tone_map_can_be_exchanged_between_windows(small_network):
     np.testing.assert_array_equal(frame.shown, frame.image)
 
 
-def test_a_window_that_a_gap_closed_does_not_bear_the_stamp_of_a_frame_after_the_gap():
+def test_a_window_closed_by_a_gap_does_not_get_the_stamp_of_a_frame_after_the_gap():
     second = 1_000 * MS
     frames = np.array([20 * second, 21 * second])
     windows = WindowMaker(EventFilter(H, W, max_gap_ns=5 * second), lambda: StampWindows(frames))

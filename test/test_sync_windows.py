@@ -76,7 +76,7 @@ def test_windows_do_not_depend_on_how_the_events_were_cut_into_messages(stamps, 
     assert of(run(stamps, events, first, cuts)[0]) == of(run(stamps, events, first)[0])
 
 
-def test_without_stamps_windows_end_by_the_timeout_and_are_told_apart():
+def test_without_stamps_windows_end_by_the_timeout_and_are_counted():
     windows, kept = run([], events_at([0, 1, 399, 400, 1000]), [])
     assert [(w.stamp, len(w.events)) for w in windows] == [(399, 3), (400, 1), (1000, 1)]
     assert kept.counts.unsynced_windows == 3

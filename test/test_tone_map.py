@@ -14,7 +14,7 @@ IMAGE = (0.3 + 0.4 * rng.random((60, 80))).astype(np.float32)
 
 @pytest.mark.parametrize("name", TONE_MAPS)
 @given(low=st.floats(-0.5, 0.5), span=st.floats(0, 2))
-def test_what_is_shown_is_float32_of_the_same_size_in_0_to_1(name, low, span):
+def test_displayed_images_are_float32_of_the_same_size_in_0_to_1(name, low, span):
     shown = make_tone_map(name)((low + span * IMAGE).astype(np.float32))
     assert shown.dtype == np.float32
     assert shown.shape == IMAGE.shape

@@ -106,7 +106,7 @@ def test_hot_pixels_are_limited_to_25_over_the_number_of_bins():
 
 
 @given(st.integers(0, 40), st.integers(0, 9), st.integers(0, 10**6))
-def test_a_partly_filled_buffer_gives_the_same_grid_whatever_lies_in_its_rest(count, rest, seed):
+def test_a_partly_filled_buffer_gives_the_grid_of_its_events_only(count, rest, seed):
     rng = np.random.default_rng(seed)
     n = count + rest + 1
     events = make_events(

@@ -147,7 +147,7 @@ def test_many_events_are_split_by_the_rounded_ratio(n, parts):
     assert np.concatenate(pieces)["t"].tolist() == list(range(n))
 
 
-def test_merged_windows_hold_both_and_bear_the_later_stamp():
+def test_a_merged_window_has_both_windows_events_and_the_later_stamp():
     events = events_at(range(4))
     window = merge(Window(events[:1], 0, first=True), Window(events[1:], 3))
     assert (window.events.tolist(), window.stamp, window.first, window.merged) == (events.tolist(), 3, True, True)

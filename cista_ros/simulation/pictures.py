@@ -1,4 +1,4 @@
-"""Pictures to make scenes of: a folder read once, kept as bytes on the device, cropped in batches."""
+"""Pictures for scenes: a folder is read once, kept as bytes on the device, and cropped in batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_SIDE = 32
 
 
 class PictureError(CistaError):
-    """A picture, or a folder of them, that scenes cannot be made of."""
+    """A picture, folder of pictures or clip that cannot be used."""
 
 
 class Pictures:
@@ -41,7 +41,7 @@ class Pictures:
         return len(self.offsets)
 
     def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """Random square crops (count, side, side), float32 in [0, 1], half of them mirrored.
+        """Return random square crops (count, side, side), float32 in [0, 1], half of them mirrored.
 
         Pictures smaller than the crop are continued by reflection.
         """
@@ -69,7 +69,7 @@ def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
         raise PictureError(f"{folder}: no such folder of pictures")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise PictureError(f"{folder}: holds no picture ({', '.join(sorted(SUFFIXES))})")
+        raise PictureError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
     pictures = {}
     for path in paths:
         picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -83,7 +83,7 @@ def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
 
 
 def split_held_out(pictures: dict[str, np.ndarray], share: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(training, held out): about `share` of the pictures, chosen by their names alone, are held out, at least one.
+    """Return (training, held out): about `share` of the pictures, chosen by name, and at least one, are held out.
 
     Raises:
         PictureError: fewer than two pictures.
@@ -96,7 +96,7 @@ def split_held_out(pictures: dict[str, np.ndarray], share: float) -> tuple[list[
 
 
 def _reflect(index: Tensor, size: Tensor) -> Tensor:
-    """Indices of any value -> inside [0, size), by reflection about the first and last element."""
+    """Map any indices into [0, size) by reflection about the first and last element."""
     period = 2 * (size - 1)
     index = index % period
     return torch.minimum(index, period - index)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PixelModel:
-    """What the pixels are like, for N sequences; each tensor broadcasts to (N, H, W).
+    """Properties of the pixels of N sequences; each tensor broadcasts to (N, H, W).
 
     positive, negative: contrast thresholds in units of log intensity, > 0.
     refractory_ns: nanoseconds after an event in which a pixel reports no other.
@@ -48,7 +48,7 @@ class PixelState(NamedTuple):
 
     @classmethod
     def at(cls, log_intensity: Tensor) -> PixelState:
-        """Pixels that have just adapted to log intensity (N, H, W)."""
+        """Return the state of pixels that have just adapted to log intensity (N, H, W)."""
         return cls(log_intensity.clone(), torch.zeros_like(log_intensity), log_intensity)
 
 
@@ -76,7 +76,7 @@ class Events(NamedTuple):
 
 
 def received(before: Tensor, log_intensity: Tensor, duration_ns: Tensor, bandwidth: Tensor | None) -> Tensor:
-    """Log intensity (N, H, W) behind the photoreceptor, duration_ns (N,) after it was `before`.
+    """Return log intensity (N, H, W) behind the photoreceptor, duration_ns (N,) after it was `before`.
 
     A first-order low-pass filter whose cutoff is proportional to the photocurrent, as in v2e (Hu et al., CVPRW 2021,
     section 4), taken as constant within the segment.
@@ -127,7 +127,7 @@ def cross(log_intensity: Tensor, duration_ns: Tensor, model: PixelModel, state: 
 def pixel_runs(
     log_intensity: Tensor, durations_ns: Tensor, model: PixelModel, state: PixelState | None = None
 ) -> tuple[Run, PixelState]:
-    """Log intensity (N, S + 1, H, W) at the ends of S segments that last durations_ns (N, S) -> runs (N, S, H, W).
+    """Return the runs (N, S, H, W) of log intensity (N, S + 1, H, W) at the ends of segments of durations_ns (N, S).
 
     Without a state the pixels begin adapted to the first image. Works in the dtype of log_intensity.
     """
@@ -151,5 +151,5 @@ def expand(runs: Run, starts_ns: Tensor) -> Events:
 
 
 def merge(*parts: Events) -> Events:
-    """All events of several sets."""
+    """Join several sets of events."""
     return Events(*(torch.cat(field) for field in zip(*parts, strict=True)))

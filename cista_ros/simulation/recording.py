@@ -1,4 +1,4 @@
-"""One scene, or a clip, before one event camera, for as long as wanted: frames and the events between them, in turn."""
+"""Record a scene or a clip with one event camera: frames, each with the events since the last."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Drive:
-    """How a scene is driven past the camera.
+    """Motion of a scene.
 
     speed: pixels per second of its fastest point. pause_s: seconds from one pause to the next; None for no pauses.
     """
@@ -81,7 +81,7 @@ def scene_steps(
 
 
 def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, fps: float) -> Iterator[Step]:
-    """A clip's frames, (stamp ns, uint8 (H, W)), as they are: the clip's own rate must be high enough.
+    """Yield a clip's frames, (stamp ns, uint8 (H, W)), without interpolation: its rate must be high enough.
 
     Args:
         fps: camera frames a second; each is the clip's first frame that is late enough.
@@ -99,7 +99,7 @@ def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfi
 
 
 def record(steps: Iterable[Step], config: SimulationConfig, generator: torch.Generator) -> Iterator[Frame]:
-    """Put a camera drawn from the configuration before what the steps show; times as in the steps.
+    """Record steps with a camera drawn from the configuration; times as in the steps.
 
     The last image of each step becomes a frame; the first step only lets the pixels adapt. Computes in float64, so
     that times are good to the nanosecond.

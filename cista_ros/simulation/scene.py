@@ -1,8 +1,8 @@
 """Moving scenes: a background picture and pieces of others before it, each under a smooth random homography.
 
 A scene is a function of one number, its path u in pixels: nothing in view moves much further than one pixel while u
-grows by one. How fast u grows with time is another module's affair, so that scenes can be rendered as finely as
-events need.
+grows by one. Other modules decide how fast u grows with time, so that scenes can be rendered as finely as events
+require.
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ class Draw:
         self.generator = generator
 
     def uniform(self, limits: tuple[float, float], *shape: int) -> Tensor:
-        """Uniform between the limits."""
+        """Draw uniformly between the limits."""
         low, high = limits
         return low + (high - low) * torch.rand(shape, device=self.generator.device, generator=self.generator)
 
     def log_uniform(self, limits: tuple[float, float], *shape: int) -> Tensor:
-        """Uniform in the logarithm."""
+        """Draw uniformly in the logarithm."""
         return self.uniform((math.log(limits[0]), math.log(limits[1])), *shape).exp()
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal."""
+        """Draw from the standard normal distribution."""
         return torch.randn(shape, device=self.generator.device, generator=self.generator)
 
     def shares(self, *shape: int) -> Tensor:
-        """Non-negative numbers that sum to one along the last dimension, some of them near zero."""
+        """Draw non-negative numbers that sum to one along the last dimension, some of them near zero."""
         parts = self.uniform((0.0, 1.0), *shape).square() + 1e-3
         return parts / parts.sum(-1, keepdim=True)
 
@@ -89,11 +89,11 @@ class Sway:
 
     @classmethod
     def draw(cls, draw: Draw, amplitude: Tensor, lever: Tensor, speed: Tensor) -> Sway:
-        """Random phases; frequencies such that amplitude x lever moves at most `speed` pixels per unit of u."""
+        """Draw phases; frequencies are such that amplitude x lever moves at most `speed` pixels per unit of u."""
         return cls(amplitude, speed / (amplitude * lever), draw.uniform((0.0, 2 * math.pi), *amplitude.shape))
 
     def at(self, path: Tensor) -> Tensor:
-        """Values (..., S, D) along a path (..., S)."""
+        """Return the values (..., S, D) along a path (..., S)."""
         swing = torch.sin(self.frequency[..., None, :] * path[..., None] + self.phase[..., None, :])
         return self.amplitude[..., None, :] * (swing - self.phase.sin()[..., None, :])
 
@@ -102,9 +102,9 @@ class Scenes:
     """N scenes on a sensor of height x width pixels.
 
     Args:
-        pictures: what backgrounds and objects are cut from; its device is where all this happens.
+        pictures: source of backgrounds and objects; scenes are on its device.
         count: N.
-        generator: the only source of chance; on the pictures' device.
+        generator: of all random numbers; on the pictures' device.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Scenes:
         self._objects = self._draw_objects(pictures, count, draw)
 
     def render(self, path: Tensor) -> Tensor:
-        """Linear light (N, S, H, W), float32, at the positions path (N, S); 1 is the mean light of the background."""
+        """Return linear light (N, S, H, W), float32, at positions path (N, S); 1 is the background's mean."""
         image = self._sample(self._background, self._background_map(path), "reflection")[:, 0]
         for texture, centre, motion, present in self._objects:
             value, alpha = self._sample(
@@ -160,11 +160,11 @@ class Scenes:
         return image.view(*path.shape, self.height, self.width).clamp(min=0) + self._haze
 
     def log_intensity(self, light: Tensor) -> Tensor:
-        """Logarithm of the photocurrent that event pixels measure for light (N, S, H, W)."""
+        """Return the logarithm of the photocurrent that event pixels measure for light (N, S, H, W)."""
         return torch.log(light + self._dark.to(light))
 
     def expose(self, light: Tensor) -> Tensor:
-        """Images in [0, 1] that a frame camera takes of light (N, S, H, W)."""
+        """Return the images in [0, 1] that a frame camera takes of light (N, S, H, W)."""
         return (self._exposure.to(light) * light).clamp(0, 1) ** (1 / self._response.to(light))
 
     def _background_map(self, path: Tensor) -> Tensor:
@@ -237,9 +237,9 @@ class Scenes:
 
 
 def exposure_for(light: Tensor, mean: Tensor, response: Tensor) -> Tensor:
-    """Exposures (N, 1, 1, 1) with which images of light (N, 1, h, w) have the mean brightness (N, 1, 1, 1).
+    """Return exposures (N, 1, 1, 1) with which images of light (N, 1, h, w) have the mean brightness (N, 1, 1, 1).
 
-    A light so uneven that no exposure reaches the mean gets the brightest exposure tried.
+    If no exposure reaches the mean, it is the brightest one tried.
     """
     low, high = torch.full_like(mean, -7.0), torch.full_like(mean, 7.0)
     for _ in range(20):

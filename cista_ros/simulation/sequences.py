@@ -1,4 +1,4 @@
-"""Training data made on the spot: random scenes before random event cameras, as voxel grids and true images."""
+"""Simulated training data: random scenes and event cameras, as voxel grids and true images."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class SimulationConfig:
     motion: MotionConfig = field(default_factory=MotionConfig)
 
 
-# What is drawn evenly in its logarithm.
+# Ranges that are drawn uniformly in the logarithm.
 _LOGARITHMIC = {
     "dark",
     "bandwidth_hz",
@@ -105,7 +105,7 @@ _LOGARITHMIC = {
 
 
 class RangeError(CistaError):
-    """A range that nothing can be drawn from."""
+    """An impossible range in a configuration."""
 
 
 def check_ranges(config: SimulationConfig) -> None:
@@ -137,7 +137,7 @@ class Sequences(NamedTuple):
 
 
 def draw_camera(config: CameraConfig, count: int, height: int, width: int, generator: torch.Generator) -> PixelModel:
-    """Pixels of N event cameras; thresholds differ from camera to camera and from pixel to pixel."""
+    """Draw the pixels of N event cameras; thresholds differ between cameras and between pixels."""
     draw = Draw(generator)
     threshold = draw.log_uniform(config.threshold, count, 1, 1)
     spread = draw.uniform(config.threshold_spread, count, 1, 1)
@@ -199,7 +199,7 @@ def simulate_events(
 
 
 def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generator: torch.Generator) -> NoiseSources:
-    """Noise of N cameras; hot pixels stay the same for as long as it is used."""
+    """Draw the noise sources of N cameras, with fixed hot pixels."""
     draw = Draw(generator)
     hot = draw.uniform((0.0, 1.0), count, *size) < draw.uniform(config.hot_pixels, count, 1, 1)
     sign = torch.where(draw.uniform((0.0, 1.0), count, *size) < 0.5, -1, 1)
@@ -209,7 +209,7 @@ def draw_noise(config: CameraConfig, count: int, size: tuple[int, int], generato
 
 
 def _rests(config: MotionConfig, count: int, windows: int, generator: torch.Generator) -> Tensor:
-    """Which windows are at rest, bool (N, T)."""
+    """Draw which windows are at rest, bool (N, T)."""
     draw, window = Draw(generator), torch.arange(windows, device=generator.device)
     comes = draw.uniform((0.0, 1.0), count, 1) < config.rests
     begins = draw.uniform((0.1, 0.7), count, 1) * windows
@@ -220,10 +220,10 @@ def _rests(config: MotionConfig, count: int, windows: int, generator: torch.Gene
 def _course(
     scenes: Scenes, camera: PixelModel, config: MotionConfig, rests: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Positions (N, S + 1) at the segments' ends and their durations int64 ns (N, S); rests: see `_rests`."""
+    """Draw positions (N, S + 1) at the segments' ends and their durations int64 ns (N, S); rests: see `_rests`."""
     draw, count = Draw(generator), len(rests)
     device = generator.device
-    # A first look tells how many crossings a pixel of motion makes.
+    # Estimate how many threshold crossings a motion of one pixel causes.
     look = scenes.log_intensity(scenes.render(torch.tensor([[0.0, 1.0]], device=device).expand(count, 2)))
     change = (look[:, 1] - look[:, 0]).abs()
     per_pixel = (change / (camera.positive + camera.negative) * 2).mean((1, 2)).clamp(min=1e-4)

@@ -1,4 +1,4 @@
-"""One process or several: what `torchrun` sets up, and the few things that the processes agree on."""
+"""Training in one process, or in several under `torchrun`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class Workers:
-    """This process's place among those that train together."""
+    """The place of this process among those that train together."""
 
     rank: int
     count: int
@@ -19,11 +19,11 @@ class Workers:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that prints, validates and saves."""
+        """Return whether this is the process that prints, validates and saves."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any of the processes; all of them must ask."""
+        """Return whether the flag is set in any process; all processes must call this."""
         if self.count == 1:
             return flag
         value = torch.tensor(float(flag), device=self.device)
@@ -31,20 +31,20 @@ class Workers:
         return bool(value)
 
     def wait(self) -> None:
-        """Until all processes are here: gloo may abort in one that leaves while another is still at work."""
+        """Wait for all processes: gloo may abort if one leaves while another still works."""
         if self.count > 1:
             dist.barrier()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the process group."""
         if self.count > 1:
             dist.destroy_process_group()
 
 
 def join_workers(device: torch.device) -> Workers:
-    """Join the group that `torchrun` describes in the environment; without it this process is alone.
+    """Join the process group that `torchrun` describes in the environment; without it, train alone.
 
-    Of several processes on a machine with GPUs each takes its own; on CPUs they speak over gloo.
+    On GPUs each process uses its own GPU; on CPUs the processes communicate over gloo.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return Workers(0, 1, device)

@@ -27,7 +27,7 @@ EVENT_TIMES = "sensor", "host"
 _LAST_TIME_BASE = 1 << 62  # ns, 146 years; a time added to it still fits int64
 _LARGEST_GAP = 1 << 20  # packets, hours of them; a larger gap separates two streams
 _MAX_DRIFT = 1e-4  # of the sensor's clock; slow enough to average the jitter of the stamps
-_CLOCK_JUMP_NS = NS  # an offset that changes by more than this was set anew
+_CLOCK_JUMP_NS = NS  # an offset that changes by more than this was set again
 
 
 class _Decoder(Protocol):

@@ -117,7 +117,7 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
     ("arguments", "message"),
     [
         (["nowhere", "-o", "x.bag"], "nowhere: no such folder of pictures"),
-        (["{empty}", "-o", "x.bag"], "holds no picture"),
+        (["{empty}", "-o", "x.bag"], "no pictures"),
         (["{pictures}", "-o", "{pictures}"], "already exists"),
         (["{pictures}", "-o", "x.bag", "--threshold", "0.5,0.1"], "camera.threshold: the lowest value 0.5 is above"),
         (["{pictures}", "-o", "x.bag", "--threshold", "0,0.1"], "camera.threshold must be above 0"),

@@ -28,7 +28,7 @@ def released_copy(released_weights, tmp_path, change):
     "config",
     [CistaConfig(channels=8), CistaConfig(channels=8, shared=False), CistaConfig(channels=6, bins=3, similarity=False)],
 )
-def test_what_is_saved_is_read_back_with_its_architecture(tmp_path, config):
+def test_saved_networks_are_loaded_with_their_architecture(tmp_path, config):
     network = Cista(config).eval()
     save_network(network, tmp_path / "a.safetensors", {"note": "hello"})
     again = load_network(tmp_path / "a.safetensors")
@@ -59,7 +59,7 @@ def test_released_weights_load_as_a_shared_block_and_convert_to_our_format(relea
     assert torch.equal(network(voxel)[0], load_network(tmp_path / "a.safetensors")(voxel)[0])
 
 
-def test_released_layout_with_blocks_of_their_own_loads_as_separate_blocks(released_weights, tmp_path):
+def test_released_layout_with_different_blocks_loads_as_separate_blocks(released_weights, tmp_path):
     def untie(weights):
         weights["lista_blocks.3.Lambda"] = weights["lista_blocks.3.Lambda"] + 1
 
@@ -157,7 +157,7 @@ def test_objects_of_unknown_classes_in_place_of_weights_are_named(tmp_path, cont
 
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("left", [0, 20, 0.5, 0.99])
-def test_truncated_files_are_said_to_be_truncated(tmp_path, old, left):
+def test_truncated_files_are_reported_as_truncated(tmp_path, old, left):
     path = tmp_path / "a.pth"
     torch.save({"state_dict": random_weights(firenet_shapes())}, path, _use_new_zipfile_serialization=not old)
     content = path.read_bytes()

@@ -22,7 +22,7 @@ def test_parameter_counts_are_the_published_ones():
     assert parameters(CistaConfig(shared=False)) == 1_260_867
 
 
-def test_variants_differ_by_the_parts_the_paper_takes_away():
+def test_variants_lack_the_parts_that_the_paper_ablates():
     lstm = 9 * 128 * 256 + 256
     similarity = 2 * (9 * 128 + 1) + 128
     assert parameters(VARIANTS["cista-tc"]) - parameters(VARIANTS["cista-d"]) == similarity
@@ -64,7 +64,7 @@ def test_a_step_is_a_pure_function(small_network):
 
 
 @pytest.mark.parametrize("similarity, recurrent", [(False, False), (False, True), (True, True)])
-def test_each_variant_remembers_what_it_should(similarity, recurrent):
+def test_each_variant_keeps_only_the_state_that_it_uses(similarity, recurrent):
     torch.manual_seed(0)
     network = Cista(CistaConfig(channels=8, iterations=2, similarity=similarity, recurrent=recurrent))
     voxel = torch.randn(1, 5, 20, 24)
@@ -117,7 +117,7 @@ def test_impossible_configurations_are_refused(wrong):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_reflected_convolution_is_that_of_torch_and_stays_near_it_under_autocast(stride):
+def test_a_reflected_convolution_equals_that_of_torch_and_is_close_under_autocast(stride):
     torch.manual_seed(0)
     layer = conv3x3(6, 4, stride)
     plain = nn.Conv2d(6, 4, 3, stride, padding=1, padding_mode="reflect")

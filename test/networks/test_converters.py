@@ -78,7 +78,7 @@ def test_sizes_are_the_published_ones(tmp_path, shapes, parameters, megabytes):
     assert round(size / 1e6, 1) == megabytes
 
 
-def test_what_the_weights_expect_is_told_by_their_files(tmp_path):
+def test_files_determine_the_conventions_of_their_weights(tmp_path):
     e2vid, spade = random_weights(e2vid_shapes(c=4)), random_weights(spade_shapes(c=4))
     assert load_network(written(tmp_path, e2vid, arch="E2VIDRecurrent")).conventions == Conventions(robust=True)
     assert load_network(written(tmp_path, e2vid)).conventions == Conventions()
@@ -89,7 +89,7 @@ def test_what_the_weights_expect_is_told_by_their_files(tmp_path):
         assert load_network(path).conventions == Conventions(normalise=False)
 
 
-def test_firenet_of_the_papers_authors_is_what_its_keys_say(shared_file):
+def test_firenet_of_the_papers_authors_is_loaded(shared_file):
     path = shared_file("weights/authors-firenet.pth.tar")
     weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     assert {key: tuple(value.shape) for key, value in weights.items()} == firenet_shapes()

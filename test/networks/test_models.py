@@ -128,13 +128,13 @@ def test_configurations_that_cannot_be_are_refused(make, text):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_network_is_known_as_the_model_that_it_is(name):
+def test_model_of_a_published_network_is_that_network(name):
     with torch.device("meta"):
         assert model_of(make_network(name)) == (name, {})
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_smaller_variant_is_still_known_as_what_it_is_and_how_it_differs(name):
+def test_model_of_a_smaller_variant_gives_the_differences(name):
     assert model_of(Cista(replace(VARIANTS[name], channels=4, iterations=1))) == (
         name,
         {"channels": 4, "iterations": 1},

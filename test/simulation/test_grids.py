@@ -58,7 +58,7 @@ def test_shapes_and_ranges():
     assert rests.shape == (3, 2) and rests.dtype == torch.bool
 
 
-def test_sequences_come_to_rest_without_any_event_and_go_on() -> None:
+def test_sequences_rest_without_events_and_continue() -> None:
     motion = MotionConfig(rests=1.0, quiet=1.0, rest_windows=(4.0, 6.0), events_per_pixel=(0.5, 0.5))
     config = SimulationConfig(camera=CameraConfig(bandwidth_hz=(1e9, 1e9)), motion=motion)
     made = simulate(pictures(), config, 6, 16, SIZE, 5, torch.Generator().manual_seed(1))
@@ -72,7 +72,7 @@ def test_sequences_come_to_rest_without_any_event_and_go_on() -> None:
         assert all(torch.equal(begin, made.images[t + 1, n]) for t in rest), "what is at rest looks the same"
 
 
-def test_noise_goes_on_at_rest_unless_the_camera_is_quiet() -> None:
+def test_noise_continues_at_rest_unless_the_camera_is_quiet() -> None:
     motion = MotionConfig(rests=1.0, quiet=0.0, rest_windows=(6.0, 6.0), rest_ms=(40.0, 40.0))
     config = SimulationConfig(camera=CameraConfig(noise_hz=(1.0, 1.0), hot_pixels=(0.0, 0.0)), motion=motion)
     made = simulate(pictures(), config, 6, 16, SIZE, 5, torch.Generator().manual_seed(1))

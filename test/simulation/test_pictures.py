@@ -26,7 +26,7 @@ def test_pictures_of_several_sizes_are_read_in_order_of_their_names(tmp_path):
     ("prepare", "message"),
     [
         (lambda f: f.rmdir(), "no such folder"),
-        (lambda f: None, "holds no picture"),
+        (lambda f: None, "no pictures"),
         (lambda f: (f / "x.jpg").write_bytes(b"no jpeg"), "x.jpg: not a picture"),
         (lambda f: write(f / "x.png", 31, 400), "x.png: 400x31 is too small, at least 32x32"),
     ],
@@ -54,7 +54,7 @@ def test_crops_larger_than_the_picture_are_continued_by_reflection():
     assert np.array_equal(crop.numpy(), expected) or np.array_equal(crop.numpy(), expected[:, ::-1])
 
 
-def test_the_held_out_pictures_are_chosen_by_name_alone():
+def test_held_out_pictures_are_chosen_by_name():
     pictures = {f"{i}.png": np.full((32, 32), i, np.uint8) for i in range(100)}
     training, held_out = split_held_out(pictures, 0.1)
     assert (len(training), len(held_out)) == (90, 10)

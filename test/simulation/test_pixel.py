@@ -32,7 +32,7 @@ def fire(levels: list[float], durations_ms: list[float], pixel: PixelModel) -> n
 
 
 def loop_pixel(levels, durations_ns, positive, negative, refractory_ns, leak):
-    """ESIM as it is told: follow the line, cross the thresholds one by one, remember when the last event came."""
+    """ESIM as a loop: follow the line, cross the thresholds one by one, keep the time of the last event."""
     reference, last, start, events = levels[0], -math.inf, 0, []
     for before, after, duration in zip(levels, levels[1:], durations_ns, strict=False):
         drift = leak * positive * duration * 1e-9
@@ -184,7 +184,7 @@ def test_background_activity_has_its_rate_everywhere():
     assert events.x.unique().tolist() == list(range(50)) and events.y.unique().tolist() == list(range(40))
 
 
-def test_hot_pixels_fire_alone_and_with_one_polarity():
+def test_only_hot_pixels_fire_and_with_one_polarity():
     rate = torch.zeros(2, 40, 50)
     rate[0, 3, 4], rate[1, 39, 49] = 200.0, -100.0
     events = noise(torch.zeros(2), rate)[1]

@@ -38,7 +38,7 @@ def test_nothing_moves_much_more_than_a_pixel_per_unit_of_path():
     assert 0.1 < speed.mean() < 1
 
 
-def test_the_path_alone_decides_the_image():
+def test_the_image_depends_only_on_the_path():
     scene = scenes(SceneConfig())
     path = torch.tensor([[0.0, 3.0, 0.0]]).expand(6, 3)
     images = scene.render(path)

@@ -78,7 +78,7 @@ def test_a_pause_is_silent():
     assert min(counts) == 0 < max(counts)
 
 
-def test_noise_goes_on_in_a_pause():
+def test_noise_continues_in_a_pause():
     noisy = replace(QUIET, camera=replace(QUIET.camera, noise_hz=(50.0, 50.0)))
     frames = simulated(seconds=2.0, pause=1.0, config=noisy)
     counts = np.array([len(f.events) for f in frames[1:]])
@@ -110,7 +110,7 @@ def test_a_clip_is_read_in_its_own_time(tmp_path):
     assert [abs(int(image.mean()) - (40 + 10 * i)) <= 3 for i, (_, image) in enumerate(frames)] == [True] * 13
 
 
-def test_what_is_no_clip_is_named(tmp_path):
+def test_a_file_that_is_not_a_clip_is_named(tmp_path):
     with pytest.raises(PictureError, match=r"none.mp4: no such clip"):
         open_clip(tmp_path / "none.mp4", 1)
     (tmp_path / "text.mp4").write_text("nothing")

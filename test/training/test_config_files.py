@@ -11,7 +11,7 @@ from cista_ros.training.config import ConfigError, TrainingConfig
 from cista_ros.training.config_files import config_from, differences, load_config, override, recipes, to_yaml
 
 
-def test_what_is_printed_reads_back_the_same(tmp_path):
+def test_printed_configurations_are_read_back(tmp_path):
     config = override(TrainingConfig(), ["network.channels=32", "simulation.camera.threshold=[0.2, 0.3]", "amp=true"])
     (tmp_path / "c.yaml").write_text(to_yaml(config))
     assert load_config(tmp_path / "c.yaml") == config != TrainingConfig()
@@ -61,7 +61,7 @@ def test_a_bad_configuration_is_refused_by_key(tmp_path, text, message):
     assert str(path) in str(error.value)
 
 
-def test_differences_are_told_key_by_key():
+def test_differences_are_listed_by_key():
     changed = override(TrainingConfig(), ["data.batch=3", "simulation.camera.threshold=[0.2, 0.3]"])
     assert differences(TrainingConfig(), changed) == [
         "data.batch: 8 -> 3",

@@ -54,7 +54,7 @@ def test_resumed_after_a_kill_the_losses_are_those_of_the_unbroken_training(tmp_
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-def test_a_share_of_the_loss_is_taken_against_the_images_of_the_teacher(share):
+def test_a_share_of_the_loss_compares_with_the_images_of_the_teacher(share):
     teacher = trainer("seed=5").network
     taught = Trainer(TrainingState(config(f"loss.distillation={share}")), pictures(), LONE, teacher=teacher)
     untaught = trainer()

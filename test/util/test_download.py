@@ -27,7 +27,7 @@ HTTP = frozenset({"http"})  # the loopback server has no certificate; outside te
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT; what it does wrong is told by the path. Writes down each request's Range."""
+    """Serves CONTENT; the path selects what it does wrong. Writes down each request's Range."""
 
     ranges: list[str | None]
 
@@ -86,7 +86,7 @@ def test_a_file_comes_whole_is_checked_and_not_fetched_twice(server, tmp_path):
     assert server.ranges == [None]
 
 
-def test_what_broke_off_goes_on_where_it_was(server, tmp_path):
+def test_an_interrupted_download_is_resumed(server, tmp_path):
     path = tmp_path / "a"
     with pytest.raises(DownloadError, match=r"broke off .*run the command again"):
         download(f"{server.address}/breaks", path, SHA256, schemes=HTTP)
@@ -110,7 +110,7 @@ def test_a_part_that_is_whole_is_only_checked(server, tmp_path):
     assert download(f"{server.address}/a", tmp_path / "b", SHA256, schemes=HTTP).read_bytes() == CONTENT
 
 
-def test_another_file_than_the_published_one_is_removed_and_told(server, tmp_path):
+def test_a_file_with_a_wrong_checksum_is_removed_and_reported(server, tmp_path):
     (tmp_path / "a.part").write_bytes(b"y" * 1000)  # the start of something else: the whole then hashes wrong
     with pytest.raises(DownloadError, match=rf"not the published file \(sha256 \w+, expected {SHA256.value}\)"):
         download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
@@ -130,14 +130,14 @@ def test_only_https_is_fetched_also_after_a_redirection(server, tmp_path):
     assert server.ranges == [None]  # of the redirection only
 
 
-def test_no_server_and_no_file_are_told_in_one_line(server, tmp_path):
+def test_a_missing_server_or_file_is_a_one_line_error(server, tmp_path):
     with pytest.raises(DownloadError, match="the server answers 404"):
         download(f"{server.address}/gone", tmp_path / "a", SHA256, schemes=HTTP)
     with pytest.raises(DownloadError, match=r"cannot be reached .*is there a network"):
         download("http://127.0.0.1:9/a", tmp_path / "a", SHA256, schemes=HTTP)
 
 
-def test_an_address_that_is_none_is_told_with_the_one_that_was_asked_for(server, tmp_path):
+def test_an_invalid_redirection_names_the_requested_address(server, tmp_path):
     leads = r"an address that cannot be read \(Invalid IPv6 URL\)"
     with pytest.raises(DownloadError, match=rf"^{server.address}/nowhere: is, or leads to, {leads}"):
         download(f"{server.address}/nowhere", tmp_path / "a", SHA256, schemes=HTTP)
@@ -174,7 +174,7 @@ def garbling_address(tmp_path, monkeypatch):
         thread.join(10)
 
 
-def test_tls_that_fails_on_the_way_is_told_with_the_address(garbling_address, tmp_path):
+def test_a_tls_failure_during_a_download_names_the_address(garbling_address, tmp_path):
     with pytest.raises(DownloadError, match=rf"^{garbling_address}: broke off \(.*SSL.*run the command again"):
         download(garbling_address, tmp_path / "a", SHA256)
     assert (tmp_path / "a.part").stat().st_size > 0
@@ -188,7 +188,7 @@ def test_a_server_is_asked_for_sizes(server):
         remote_size("http://127.0.0.1:9/a", HTTP)
 
 
-def test_a_full_disk_is_told_before_and_while_writing(server, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_and_while_writing(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 0))
     with pytest.raises(DownloadError, match=rf"needs {len(CONTENT)} bytes, but .* has only 0 free"):
@@ -209,7 +209,7 @@ def test_checksums_are_those_of_the_tools_that_everybody_has(tmp_path):
     assert Checksum("md5", "").of(tmp_path / "a") == "b1946ac92492d2347c6235b4d2611184"  # md5sum
 
 
-def test_the_cache_lies_where_its_user_wants_it(monkeypatch, tmp_path):
+def test_environment_variables_set_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("CISTA_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here"
     monkeypatch.delenv("CISTA_CACHE")
@@ -217,7 +217,7 @@ def test_the_cache_lies_where_its_user_wants_it(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "cista_ros"
 
 
-def test_a_user_without_home_is_told_what_to_set(monkeypatch):
+def test_without_a_home_directory_the_error_names_the_variable_to_set(monkeypatch):
     for name in ("CISTA_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 54321)  # of no passwd entry

@@ -11,7 +11,7 @@ def words_of(data):
 
 
 class Evt3:
-    """Prophesee EVT 3.0. None is what no word has told yet; what depends on it is left out and counted."""
+    """Prophesee EVT 3.0. None is not set yet; events that depend on it are dropped and counted."""
 
     def __init__(self):
         self.high = self.low = self.y = self.base = self.polarity = None
@@ -71,7 +71,7 @@ class Evt3:
 
 
 class LibcaerCmp:
-    """`libcaer_cmp`: every packet begins anew at its time base."""
+    """`libcaer_cmp`: every packet starts at its time base."""
 
     def __init__(self):
         self.unplaced = self.unknown = 0

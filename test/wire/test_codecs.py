@@ -200,7 +200,7 @@ def test_rows_may_be_padded_and_big_endian(codec):
     image = np.arange(6, dtype=np.uint16).reshape(2, 3) * 1000
     raw = bytearray(codec.encode(ImageMessage(0, "", "mono16", image)))
     padded = b"".join(row.astype(">u2").tobytes() + b"\xee\xee" for row in image)
-    head = raw[: -(image.nbytes + 9)]  # is_bigendian, (alignment,) step and the length of data are written anew
+    head = raw[: -(image.nbytes + 9)]  # is_bigendian, (alignment,) step and the length of data are written again
     if codec is cdr:
         head = raw[: raw.index(b"mono16\0") + 7]
         head += b"\1" + bytes(-(len(head) + 1 - 4) % 4)
@@ -241,7 +241,7 @@ def test_an_image_without_pixels_is_refused(codec):
 
 
 @CODECS
-def test_an_image_that_is_not_what_its_encoding_says_is_not_written(codec):
+def test_an_image_that_does_not_match_its_encoding_is_not_written(codec):
     for encoding, image in (
         ("mono8", np.zeros((4, 5))),
         ("rgb8", np.zeros((4, 5), np.uint8)),

@@ -98,7 +98,7 @@ def test_pairs_are_decoded_as_by_the_state_machine(encoding, machine, data, base
     assert rows(events) == machine(data, base)
 
 
-def test_vectors_go_on_where_the_last_one_ended():
+def test_vectors_continue_where_the_last_one_ended():
     words = [*START, BASE | 0x800 | 100, VECT_12 | 0b100000000001, VECT_8 | 0b11, X | 5, VECT_8 | 0b10000000]
     events = PacketDecoder().decode(packet(words)).events
     assert events["x"].tolist() == [100, 111, 112, 113, 5, 127]
@@ -177,7 +177,7 @@ def test_real_packets_have_the_sums_of_the_public_decoder(name, kind, count, sum
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(st.lists(st.tuples(st.integers(0, 40_000_000), st.integers(0, 2047), st.integers(0, 2047), st.booleans()),
                 max_size=30), st.lists(st.integers(0, 1000), max_size=3))  # fmt: skip
-def test_what_is_encoded_comes_back(encoding, steps, places):
+def test_encoded_events_are_decoded_unchanged(encoding, steps, places):
     # Pauses up to 40 s hide roll-overs; packets may be no longer than 4 s (mono) or 16 s (libcaer_cmp).
     t = np.cumsum([0, *(step if i % 3 == 0 and encoding in ("evt3", "libcaer") else step // 1000 for i, (step, *_)
                         in enumerate(steps))])[: len(steps)] * US  # fmt: skip
