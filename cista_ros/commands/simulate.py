@@ -82,10 +82,9 @@ def simulate(
     from ..reconstructor import choose_device
     from ..recordings.write import write_recording
     from ..simulation.board import BoardScene
-    from ..simulation.clip import ENOUGH_FPS, open_clip
     from ..simulation.export import START_NS, write_frame
     from ..simulation.pictures import Pictures, load_pictures
-    from ..simulation.recording import Drive, clip_steps, record, scene_steps
+    from ..simulation.recording import ENOUGH_FPS, Drive, clip_steps, open_clip, record, scene_steps
 
     if target is None and source is None:
         raise typer.BadParameter("expected a folder of images, a clip with --video, or --target", param_hint="SOURCE")

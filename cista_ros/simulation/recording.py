@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..events import NS, no_events
 from .grids import event_array
-from .pictures import Pictures
+from .pictures import PictureError, Pictures
 from .pixel import PixelState, expand, merge, pixel_runs
 from .scene import Draw, Scenes
 from .sequences import SimulationConfig, draw_camera, draw_noise
 
 SRGB = 2.2  # exponent from a video's pixel values to linear light, approximately
 MIDDLE_GREY = 0.18  # linear light of a well exposed video's mean
+# A fast object moves by more than a few pixels between the frames of slower clips.
+ENOUGH_FPS = 200
+_USUAL_FPS = 25.0  # of a raw stream that states no rate
 
 
 class Frame(NamedTuple):
@@ -78,6 +83,45 @@ def scene_steps(
         light = scene.render(path.float().to(generator.device)[None])
         stamps = (index.double() * (tick * NS)).round().long()
         yield Step(stamps, scene.expose(light)[0], scene.log_intensity(light)[0])
+
+
+class Clip(NamedTuple):
+    """A clip's frames, (time in nanoseconds from its start, uint8 (H, W)) each, and its rate in frames per second."""
+
+    rate: float
+    frames: Iterator[tuple[int, np.ndarray]]
+
+
+def open_clip(path: Path, seconds: float) -> Clip:
+    """Open the first `seconds` of a clip. Frames without times of their own (raw H.264) follow at the clip's rate.
+
+    Raises:
+        PictureError: no such file, or not a clip that FFmpeg can read.
+    """
+    if not path.is_file():
+        raise PictureError(f"{path}: no such clip")
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or stream.guessed_rate or _USUAL_FPS)
+            next(container.decode(video=0))
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        raise PictureError(f"{path}: not a clip that can be read ({error})") from None
+    return Clip(rate, _clip_frames(path, seconds, rate))
+
+
+def _clip_frames(path: Path, seconds: float, rate: float) -> Iterator[tuple[int, np.ndarray]]:
+    with av.open(str(path)) as container:
+        first = None
+        for index, frame in enumerate(container.decode(video=0)):
+            if frame.pts is None or frame.time_base is None:
+                stamp = round(index * NS / rate)
+            else:
+                stamp = round(frame.pts * frame.time_base * NS)
+            first = stamp if first is None else first
+            if stamp - first > seconds * NS:
+                return
+            yield stamp - first, frame.to_ndarray(format="gray")
 
 
 def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, fps: float) -> Iterator[Step]:

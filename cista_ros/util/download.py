@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -135,7 +135,7 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
     have = part.stat().st_size if part.exists() else 0
     try:
         with _open(address, schemes, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
-            resumed = answer.status == 206 and _starts_at(answer.headers.get("Content-Range", "")) == have > 0
+            resumed = answer.status == 206 and _content_range(answer.headers.get("Content-Range"))[0] == have > 0
             if answer.status == 206 and not resumed:
                 # The server sends another part than requested, so start from the beginning.
                 part.unlink(missing_ok=True)
@@ -145,12 +145,14 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
             begin = have if resumed else 0
             length = answer.headers.get("Content-Length")
             total = begin + int(length) if length and length.isdecimal() else None
-            _check_room(part.parent, None if total is None else total - begin, address)
+            free = shutil.disk_usage(part.parent).free
+            if total is not None and total - begin > free:
+                raise DownloadError(f"{address}: needs {total - begin} bytes, but {part.parent} has only {free} free")
             _copy(answer, part, begin, total, progress, address)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
             # The part is either complete or of another file.
-            if _whole_length(error.headers.get("Content-Range", "")) == have:
+            if _content_range(error.headers.get("Content-Range"))[1] == have:
                 return
             part.unlink()
             raise DownloadError(
@@ -163,24 +165,11 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
         )
 
 
-def _starts_at(content_range: str) -> int | None:
-    """Return the first byte of "bytes 5-9/10"."""
-    with suppress(ValueError, IndexError):
-        return int(content_range.removeprefix("bytes ").split("-")[0])
-    return None
-
-
-def _whole_length(content_range: str) -> int | None:
-    """Return the length in "bytes */10"."""
-    with suppress(ValueError):
-        return int(content_range.rpartition("/")[2])
-    return None
-
-
-def _check_room(folder: Path, needed: int | None, address: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed is not None and needed > free:
-        raise DownloadError(f"{address}: needs {needed} bytes, but {folder} has only {free} free")
+def _content_range(header: str | None) -> tuple[int | None, int | None]:
+    """Return first byte and whole length in "bytes 5-9/10" or "bytes */10"; None for what is missing."""
+    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", header or "", re.ASCII)
+    first, length = (None if n is None else int(n) for n in match.groups()) if match else (None, None)
+    return first, length
 
 
 def _copy(answer: Any, part: Path, begin: int, total: int | None, progress: Progress | None, address: str) -> None:

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from cista_ros.events import check_events, concatenate
-from cista_ros.simulation.clip import open_clip
 from cista_ros.simulation.pictures import PictureError, Pictures
-from cista_ros.simulation.recording import MIDDLE_GREY, SRGB, Drive, clip_steps, record, scene_steps
+from cista_ros.simulation.recording import MIDDLE_GREY, SRGB, Drive, clip_steps, open_clip, record, scene_steps
 from cista_ros.simulation.scene import SceneConfig
 from cista_ros.simulation.sequences import CameraConfig, SimulationConfig
 from cista_ros.util.video import VideoWriter
