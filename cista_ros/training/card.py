@@ -65,79 +65,62 @@ def read_summary(path: Path) -> WeightsSummary:
 
 def model_card(state: TrainingState, network: Network) -> str:
     """Return Markdown: architecture, training, scores and limits of a network, and how to continue its training."""
-    config = state.config
+    config, v = state.config, state.config.validation
     architecture = ", ".join(f"{key} {str(value).lower()}" for key, value in asdict(config.network).items())
     if thresholds(network):
         architecture += "; θ ≥ 0" if config.optimiser.theta == "nonnegative" else "; θ free"
+    note = f" ({config.pictures_note})" if config.pictures_note else ""
+    teacher = f"\n- **Teacher:** {state.teacher}; see `loss.distillation`." if state.teacher else ""
     unused = unused_settings(config, network)
+    without_effect = f"\n- **Settings without effect** on this architecture: {', '.join(unused)}." if unused else ""
+    rounded = ", kernels rounded to bfloat16" if config.amp else ""
     rows = [f"| {name} | {value:.4g} |" for name, value in (state.history[-1] if state.history else {}).items()]
-    scores = ["| held-out | |", "|---|---|", *rows] if rows else ["Not validated yet."]
-    return "\n".join(
-        [
-            f"# {config.name}",
-            "",
-            f"Architecture {network.name} ({architecture}): {count_parameters(network):,} parameters.",
-            "",
-            "## Training",
-            "",
-            f"- **Iterations:** {state.iteration:,} of the {config.iterations:,} planned:"
-            f" {state.sequences:,} sequences, {state.windows:,} windows.",
-            f"- **Time and machine:** {state.seconds / 3600:.2f} hours; {state.machine or 'unknown'}.",
-            f"- **Data:** simulated during training (`cista_ros/simulation`) from {state.pictures:,} grey photos"
-            f"{f' ({config.pictures_note})' if config.pictures_note else ''}, which are not part of this package."
-            " No recordings of real event cameras.",
-            f"- **Initial weights:** {state.origin}.",
-            *([f"- **Teacher:** {state.teacher}; see `loss.distillation`."] if state.teacher else []),
-            *([f"- **Settings without effect** on this architecture: {', '.join(unused)}."] if unused else []),
-            f"- **Weights:** exponential moving average, decay {config.optimiser.ema}"
-            f"{', kernels rounded to bfloat16' if config.amp else ''}.",
-            "",
-            "## Scores",
-            "",
-            f"{config.validation.sequences} simulated sequences of {config.validation.windows} windows at"
-            f" {config.validation.size}x{config.validation.size} pixels, from photos not used for training."
-            " `_equalised`: both images after histogram equalisation. `zeros`: share of exact zeros in the codes.",
-            "",
-            *scores,
-            "",
-            "## Limits",
-            "",
-            *_limits(state),
-            "",
-            "## Continue training",
-            "",
-            "```",
-            "# from the training state",
-            "cista train --resume state.pt --pictures PICTURES -o FOLDER --set iterations=N",
-            "# from the weights alone; RECIPE is a name, or a file with the configuration below",
-            f"cista train RECIPE --model {config.model} --from {config.name}.safetensors --pictures PICTURES -o FOLDER",
-            "```",
-            "",
-            *_changes(state),
-            "## Configuration",
-            "",
-            "```yaml",
-            to_yaml(config).rstrip(),
-            "```",
-            "",
-        ]
-    )
-
-
-def _limits(state: TrainingState) -> list[str]:
-    data = state.config.data
+    scores = "\n".join(["| held-out | |", "|---|---|", *rows]) if rows else "Not validated yet."
     share = state.windows / _RELEASED_WINDOWS
-    limits = [
-        f"- Trained on {state.windows:,} windows of {data.size}x{data.size} pixels, {share:.1%} of those that the"
-        f" authors' network was trained on ({_RELEASED_WINDOWS:,}).",
-        "- Events do not carry absolute brightness: the mean brightness of images is that of typical camera frames.",
-    ]
-    if state.iteration < state.config.iterations:
-        limits.append("- **The training is not finished**: these weights are from its last saved state.")
-    return limits
+    unfinished = "\n- **The training is not finished**: these weights are from its last saved state."
+    changes = "".join(f"- {change}\n" for change in state.changes)
+    changes = f"## Changes during training\n\n{changes}\n" if changes else ""
+    return f"""\
+# {config.name}
 
+Architecture {network.name} ({architecture}): {count_parameters(network):,} parameters.
 
-def _changes(state: TrainingState) -> list[str]:
-    if not state.changes:
-        return []
-    return ["## Changes during training", "", *(f"- {change}" for change in state.changes), ""]
+## Training
+
+- **Iterations:** {state.iteration:,} of the {config.iterations:,} planned:\
+ {state.sequences:,} sequences, {state.windows:,} windows.
+- **Time and machine:** {state.seconds / 3600:.2f} hours; {state.machine or "unknown"}.
+- **Data:** simulated during training (`cista_ros/simulation`) from {state.pictures:,} grey photos{note},\
+ which are not part of this package. No recordings of real event cameras.
+- **Initial weights:** {state.origin}.{teacher}{without_effect}
+- **Weights:** exponential moving average, decay {config.optimiser.ema}{rounded}.
+
+## Scores
+
+{v.sequences} simulated sequences of {v.windows} windows at {v.size}x{v.size} pixels, from photos not used for\
+ training. `_equalised`: both images after histogram equalisation. `zeros`: share of exact zeros in the codes.
+
+{scores}
+
+## Limits
+
+- Trained on {state.windows:,} windows of {config.data.size}x{config.data.size} pixels, {share:.1%} of those that the\
+ authors' network was trained on ({_RELEASED_WINDOWS:,}).
+- Events do not carry absolute brightness: the mean brightness of images is that of typical camera frames.\
+{unfinished if state.iteration < config.iterations else ""}
+
+## Continue training
+
+```
+# from the training state
+cista train --resume state.pt --pictures PICTURES -o FOLDER --set iterations=N
+# from the weights alone; RECIPE is a name, or a file with the configuration below
+cista train RECIPE --model {config.model} --from {config.name}.safetensors --pictures PICTURES -o FOLDER
+```
+
+{changes}## Configuration
+
+```yaml
+{to_yaml(config).rstrip()}
+```
+"""
