@@ -13,8 +13,11 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ..events import EVENT_DTYPE
 
 
 @dataclass(frozen=True)
@@ -153,3 +156,13 @@ def expand(runs: Run, starts_ns: Tensor) -> Events:
 def merge(*parts: Events) -> Events:
     """Join several sets of events."""
     return Events(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+
+def event_array(events: Events, sequence: int = 0) -> np.ndarray:
+    """Return the events of one sequence as an event array (cista_ros.events) in time order."""
+    mine = events.sequence == sequence
+    t, x, y, p = (field[mine].cpu().numpy() for field in events[2:])
+    order = np.argsort(t, kind="stable")
+    array = np.empty(len(t), EVENT_DTYPE)
+    array["t"], array["x"], array["y"], array["p"] = t[order], x[order], y[order], p[order]
+    return array

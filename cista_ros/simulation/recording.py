@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from ..events import NS, no_events
-from .grids import event_array
 from .pictures import PictureError, Pictures
-from .pixel import PixelState, expand, merge, pixel_runs
+from .pixel import PixelState, event_array, expand, merge, pixel_runs
 from .scene import Draw, Scenes
 from .sequences import SimulationConfig, draw_camera, draw_noise
 

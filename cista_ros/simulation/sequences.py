@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CistaError
-from .grids import window_grids
+from ..voxel_grid import voxel_grids
 from .noise import NoiseSources
 from .pictures import Pictures
 from .pixel import Events, PixelModel, expand, merge, pixel_runs
@@ -168,6 +168,25 @@ def simulate(
     events, images, rests = simulate_events(pictures, config, count, windows, size, generator)
     voxels = window_grids(events, count, windows, config.motion.renders, size, bins)
     return Sequences(voxels.transpose(0, 1), images.transpose(0, 1)[:, :, None], rests.T)
+
+
+def window_grids(
+    events: Events, sequences: int, windows: int, segments: int, size: tuple[int, int], bins: int
+) -> Tensor:
+    """Return the voxel grids (N, T, B, H, W), float32, of windows of `segments` consecutive segments each.
+
+    Equal to the bit to `voxel_grid` of each window's events, except that several events which all have one time fall
+    into the first bin.
+    """
+    window = events.sequence * windows + torch.div(events.segment, segments, rounding_mode="floor")
+    limits = torch.iinfo(torch.int64)
+    count, device = sequences * windows, events.t.device
+    first = torch.full((count,), limits.max, device=device).scatter_reduce(0, window, events.t, "amin")
+    last = torch.full((count,), limits.min, device=device).scatter_reduce(0, window, events.t, "amax")
+    times = torch.stack([first, torch.maximum(first, last)], 1)  # equal where a window has no events
+    polarity = events.p.long() * 2 - 1
+    grids = voxel_grids(events.t, events.x, events.y, polarity, window, times, *size, bins)
+    return grids.view(sequences, windows, bins, *size)
 
 
 def simulate_events(

@@ -6,9 +6,16 @@ import numpy as np
 import torch
 
 from cista_ros.events import check_events
-from cista_ros.simulation.grids import event_array, window_grids
 from cista_ros.simulation.pictures import Pictures
-from cista_ros.simulation.sequences import CameraConfig, MotionConfig, SimulationConfig, simulate, simulate_events
+from cista_ros.simulation.pixel import event_array
+from cista_ros.simulation.sequences import (
+    CameraConfig,
+    MotionConfig,
+    SimulationConfig,
+    simulate,
+    simulate_events,
+    window_grids,
+)
 from cista_ros.voxel_grid import voxel_grid
 
 SIZE, WINDOWS, COUNT = (48, 64), 5, 3
