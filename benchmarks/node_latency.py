@@ -72,7 +72,7 @@ def measure(
     images: int,
     max_latency: float | None,
 ) -> dict:
-    """One node, so many images after some to warm up."""
+    """Measure one node over a number of images, after warming up."""
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     domain = 1 + os.getpid() % 100
@@ -143,7 +143,7 @@ def measure(
     executor.shutdown()
     node.destroy_node()
     context.try_shutdown()
-    # With overload windows are merged: what has no image of its own is told, not counted as fast.
+    # Under overload windows are merged: those without an image are reported, not counted as fast.
     times = [1e3 * (arrived[stamp] - at) for stamp, at in list(sent.items())[WARM_UP:] if stamp in arrived]
     p50, p95, p99 = np.percentile(times, (50, 95, 99))
     return {

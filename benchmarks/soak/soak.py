@@ -59,8 +59,8 @@ def steady(seconds: float = 3600, rate: float = 1e6) -> int:
             parts.append(latencies)
             hours = (len(parts)) * STEADY_EVERY_S / 3600
             rows.append({"hours": round(hours, 4), **sample(node), "load": round(this.load[-1], 1)})
-            told = {name: watcher.counts.get(name) for name in ("queued_windows", "merged_windows", "lost_messages")}
-            say(**rows[-1], latency_ms=quantiles(latencies), sent=this.sent()["sent_events"], **told)
+            shown = {name: watcher.counts.get(name) for name in ("queued_windows", "merged_windows", "lost_messages")}
+            say(**rows[-1], latency_ms=quantiles(latencies), sent=this.sent()["sent_events"], **shown)
 
         this.spin_while(camera, each, STEADY_EVERY_S)
         settled = watcher.settled()
@@ -189,13 +189,13 @@ def damaged_messages(seconds: float = 120, encoding: str = "evt3") -> int:
         gone = counts["dropped_events"] + counts["unplaced_events"]
         held = {
             "settled": settled,
-            "every message came": counts["messages"] == sent["sent_messages"] + sent["damaged_messages"],
+            "every message arrived": counts["messages"] == sent["sent_messages"] + sent["damaged_messages"],
             "none lost": counts["lost_messages"] == 0,
             "no whole message refused": unusable <= sent["damaged_messages"],
             "whole messages' events received": counts["received_events"] >= whole,
             "identity": accounted(counts),
-            "used, but for 1 %": counts["used_events"] >= 0.99 * sent["sent_events"],
-            "images go on": watcher.images == counts["images"] > 0
+            "at least 99 % used": counts["used_events"] >= 0.99 * sent["sent_events"],
+            "images continue": watcher.images == counts["images"] > 0
             and counts["images"] + counts["merged_windows"] > seconds * 9,
             "no window failed": counts["failed_windows"] == counts["not_ready_windows"] == 0,
             "memory within 5 %": rows[-1]["resident_mb"] < 1.05 * rows[len(rows) // 4]["resident_mb"],
@@ -225,7 +225,7 @@ def clock_jumps(seconds: float = 120) -> int:
     """
     rng = np.random.default_rng(0)
     with soak() as this:
-        watcher, told, times = this.watcher, [], [1_000_000_000]
+        watcher, reports, times = this.watcher, [], [1_000_000_000]
         clock = watcher.node.create_publisher(ClockMessage, "/clock", 10)
 
         def tell_time() -> None:
@@ -239,7 +239,7 @@ def clock_jumps(seconds: float = 120) -> int:
         watcher.node.create_subscription(
             DiagnosticArray,
             "/diagnostics",
-            lambda m: told.append(m.header.stamp.sec * 10**9 + m.header.stamp.nanosec),
+            lambda m: reports.append(m.header.stamp.sec * 10**9 + m.header.stamp.nanosec),
             100,
         )
         node = this.start_node(*CLOCK_JUMPS_PARAMETERS)
@@ -265,10 +265,10 @@ def clock_jumps(seconds: float = 120) -> int:
             "each jump begins a stream": (counts["time_jumps"], counts["gaps"]) == (back, forward),
             "every event used": sent["sent_events"] == counts["received_events"] == counts["used_events"],
             "identity": accounted(counts),
-            "images go on": watcher.images == counts["images"] > 0
+            "images continue": watcher.images == counts["images"] > 0
             and counts["images"] + counts["merged_windows"] > seconds * 9,
             "images' stamps go back only where the events do": watcher.stamps_back == back,
-            "reports bear the time of /clock": len(told) > seconds / 2 and set(told) - {0} <= known,
+            "reports have the time of /clock": len(reports) > seconds / 2 and set(reports) - {0} <= known,
             "memory within 5 %": first[-1]["resident_mb"] < 1.05 * first[len(first) // 4]["resident_mb"],
             "ended in order": ended_in_order(node),
         }
@@ -280,7 +280,7 @@ def clock_jumps(seconds: float = 120) -> int:
             jumps_back_and_forward=[back, forward],
             counted_back_and_forward=[counts["time_jumps"], counts["gaps"]],
             stamps_back=watcher.stamps_back,
-            reports=len(told),
+            reports=len(reports),
             samples=[first[len(first) // 4], first[-1]],
         )
 
@@ -319,10 +319,10 @@ def camera_killed(times: int = 100) -> int:
             "images' stamps always increase": watcher.stamps_back == 0,
             "identity": accounted(counts),
             # A killed camera may have had a message in flight.
-            "what did not arrive: at most 2 messages a camera": sent["sent_events"] - counts["received_events"]
+            "at most 2 messages per camera are missing": sent["sent_events"] - counts["received_events"]
             <= 2 * times * RATE * CAMERA_EVERY_MS / 1000 * 3
             and sent["sent_messages"] - counts["messages"] <= 2 * times,
-            "no more than was sent": counts["received_events"] <= sent["begun_events"],
+            "at most as many as were sent": counts["received_events"] <= sent["begun_events"],
             "nothing dropped": counts["received_events"] == counts["used_events"],
             "memory within 5 %": last["resident_mb"] < 1.05 * first["resident_mb"],
             "threads and open files as they were": last["threads"] <= first["threads"]
@@ -381,7 +381,7 @@ def node_killed(times: int = 20) -> int:
             "images from every node": watcher.images >= NODE_KILLED_SEEN * (times + 1),
             "identity, of every node": all_accounted and accounted(counts),
             "the last one lost nothing": counts["lost_messages"] == counts["dropped_events"] == 0,
-            "the player went on, and ended in order": played and player_code == 0 and "Traceback" not in player_said,
+            "the player continued, and ended in order": played and player_code == 0 and "Traceback" not in player_said,
             "the player's memory within 5 %": rows[-1]["resident_mb"] < 1.05 * rows[half]["resident_mb"],
             "its threads and open files as they were": rows[-1]["threads"] <= rows[half]["threads"]
             and rows[-1]["open_files"] <= rows[half]["open_files"],
@@ -503,7 +503,7 @@ def stuck_subscriber(seconds: float = 60) -> int:
         state = Path(f"/proc/{stuck.popen.pid}/stat").read_text().split()[2]
         held = {
             "settled": settled,
-            "it stayed stopped": state == "T",
+            "the subscriber stayed stopped": state == "T",
             "every image arrived at the other subscriber": watcher.images == counts["images"]
             and images < watcher.images,
             "images' stamps always increase": watcher.stamps_back == 0,

@@ -140,8 +140,8 @@ class Soak:
         process = Process(module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), self.domain, **env)
         self.processes.append(process)
         if wait:
-            told = self.watcher.reports
-            active = lambda: self.watcher.reports > told and self.watcher.counts["state"] == "active"  # noqa: E731
+            before = self.watcher.reports
+            active = lambda: self.watcher.reports > before and self.watcher.counts["state"] == "active"  # noqa: E731
             if not self.watcher.until(active):
                 raise RuntimeError(f"the node did not start:\n{process.err}")
         _prefer(process)
