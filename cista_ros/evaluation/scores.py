@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from .tasks import TaskScorer
 OCCLUSION = 50.0  # how fast the weight of a pixel falls where the frames themselves do not match after warping
 
 Image = np.ndarray
-Compare = Callable[[Image, Image], float]
+Compare = Callable[[Image, Image, Image | None], float]  # image, frame, mask
 
 
 class TemporalConsistency:
@@ -75,23 +76,14 @@ def load_lpips(network: str) -> Compare:
     except Exception as error:
         raise EvaluationError(f"cannot load the {network} backbone of LPIPS: {error}") from None
 
+    return _distance(model, 3, normalize=True)
+
+
+def _distance(model: Callable[..., torch.Tensor], channels: int, **options: Any) -> Compare:
     @torch.inference_mode()
-    def compare(image: Image, truth: Image) -> float:
-        pair = (torch.from_numpy(np.float32(array)).expand(1, 3, -1, -1) for array in (image, truth))
-        return float(model(*pair, normalize=True))
-
-    return compare
-
-
-def load_squeeze(backbone: Path, heads: Path) -> Compare:
-    """Load LPIPS-squeeze (Keras weights) from its two files; TrainingError if they are not these."""
-    from ..training.perceptual import SqueezeDistance
-
-    distance = SqueezeDistance(Path(backbone), Path(heads))
-
-    @torch.inference_mode()
-    def compare(image: Image, truth: Image) -> float:
-        return float(distance(*(torch.from_numpy(np.float32(array))[None, None] for array in (image, truth))))
+    def compare(image: Image, truth: Image, _: Image | None = None) -> float:
+        pair = (torch.from_numpy(np.float32(array)).expand(1, channels, -1, -1) for array in (image, truth))
+        return float(model(*pair, **options))
 
     return compare
 
@@ -185,15 +177,15 @@ def choose_scores(wanted: Sequence[str], squeeze: tuple[Path, Path] | None = Non
     return ScoreChoice(tuple(keys), squeeze, tuple(missing))
 
 
-def _load(metric: str, squeeze: tuple[Path, Path] | None) -> Callable[..., float]:
+def _load(metric: str, squeeze: tuple[Path, Path] | None) -> Compare:
     if metric == "temporal":
         return TemporalConsistency()
     if metric == "lpips_squeeze_keras":
+        from ..training.perceptual import SqueezeDistance
+
         assert squeeze
-        compare = load_squeeze(*squeeze)
-    else:
-        compare = load_lpips(metric.removeprefix("lpips_"))
-    return lambda image, truth, _: compare(image, truth)
+        return _distance(SqueezeDistance(*squeeze), 1)
+    return load_lpips(metric.removeprefix("lpips_"))
 
 
 class Scorer:
