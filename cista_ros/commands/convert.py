@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import (
+    READ,
     ColumnsOption,
     EventsTopicOption,
     EventTime,
@@ -79,21 +80,14 @@ def convert(
     Several recordings, or a folder of them: outputs that exist are kept, so the same command continues an interrupted
     run. A recording that fails is named, the others continue; the exit code is then 1.
     """
+    given = dict(locals())
     from rich.console import Console
 
     from ..errors import RecordingError
     from ..recordings import find_recordings
     from .progress import run_recordings, say, several
 
-    read = {
-        "event_time": event_time,
-        "events_topic": events_topic,
-        "frames_topic": frames_topic,
-        "time_unit": time_unit,
-        "columns": columns,
-        "time_offset": time_offset,
-        "frame_times": frame_times,
-    }
+    read = {name: given[name] for name in (*READ, "time_offset", "frame_times")}
     options = {"events_as": events, "lossy": lossy, "metadata_version": metadata_version, "frames": frames}
     console = Console(stderr=True)
     if not several(sources):

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+READ = ("event_time", "events_topic", "frames_topic", "time_unit", "columns")  # options passed to open_recording
+
 
 @dataclass(frozen=True)
 class Range:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import (
+    READ,
     ColumnsOption,
     DeviceOption,
     Edge,
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from ..recordings import Recording
 
 LONGEST_S = 1e9  # 32 years; nanoseconds hold such times
-# Options by the function that they are passed to: open_recording, choose_windows, Reconstructor.from_weights.
-READ = ("event_time", "events_topic", "frames_topic", "time_unit", "columns")
+# Options by the function that they are passed to: choose_windows, Reconstructor.from_weights.
 WINDOWS = (
     *("kind", "start", "end", "period", "count", "events_per_pixel", "shortest", "longest", "stamps"),
     *("edge", "trigger_input"),
