@@ -1,7 +1,8 @@
-"""Signs of wrong input in a stream of events, each reported once, for the commands and the node."""
+"""Signs of wrong input in a stream of events, each reported once, and the pace of playback."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
@@ -148,3 +149,28 @@ class InputCheck:
             return ""
         kind = "given" if isinstance(hot_pixels, FixedMask) else "learned"
         return f"the {kind} hot-pixel mask covers {masked} pixels: more than {MAX_MASKED_SHARE:.0%} of the sensor"
+
+
+class Pace:
+    """Estimates how fast event time passes: 1 with a camera, less in slow playback."""
+
+    # Slower playback ends windows by idle_timeout.
+    SLOWEST = 1 / 40
+    # After a single message.
+    UNKNOWN = 1 / 10
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque(maxlen=30)  # arrival in s, event time in ns
+
+    def add(self, arrival: float, stamp: int) -> None:
+        """Add a message: when it arrived, in seconds, and the time of its last event, in nanoseconds."""
+        if self._seen and stamp < self._seen[-1][1]:
+            self._seen.clear()
+        self._seen.append((arrival, stamp))
+
+    def __call__(self) -> float:
+        """Return the seconds of event time per second, between SLOWEST and 1."""
+        if len(self._seen) < 2:
+            return self.UNKNOWN
+        (first, start), (last, end) = self._seen[0], self._seen[-1]
+        return min(1.0, max(self.SLOWEST, (end - start) / NS / max(last - first, 1e-9)))

@@ -6,6 +6,7 @@ The fixtures `released_weights` and `recording_bag` add a variant made from the 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,19 @@ settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 NS = 10**9
+WITH_ROS = [Path(__file__).parent / name for name in ("node", "ros")]
+MISSING = [name for name in ("rclpy", "dvs_msgs", "sensor_msgs", "diagnostic_msgs") if find_spec(name) is None]
+
+
+class WithoutRos(pytest.Module):
+    """A test module that cannot be imported here."""
+
+    def collect(self):
+        raise pytest.skip.Exception(f"needs ROS 2: cannot import {', '.join(MISSING)}", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return WithoutRos.from_parent(parent, path=module_path) if MISSING and module_path.parent in WITH_ROS else None
 
 
 def shared(name: str) -> Path:

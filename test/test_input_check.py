@@ -5,8 +5,10 @@ import pytest
 from helpers.events import H, W, random_events, with_hot
 
 from cista_ros.event_filter import EventFilter
-from cista_ros.input_check import InputCheck, rate_warning
+from cista_ros.input_check import InputCheck, Pace, rate_warning
 from cista_ros.noise_filter import FixedMask, NoiseFilter, make_noise_filter
+
+MS = 1_000_000
 
 
 def warnings(events, check=None, pieces=20):
@@ -72,3 +74,31 @@ def test_a_mask_over_more_than_one_per_cent_of_the_sensor_warns(share, count):
     mask = np.arange(H * W).reshape(H, W) < share * H * W
     check = InputCheck(H, W, noise_filter=NoiseFilter(FixedMask(mask), None))
     assert ["1%" in text for text in warnings(random_events(100, 1.0), check)] == [True] * count
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1.0, 1.0), (0.05, 0.05), (10.0, 1.0), (1e-6, Pace.SLOWEST)],
+    ids=["real", "slow", "fast", "stopped"],
+)
+def test_the_pace_is_that_of_the_playback_but_at_most_1(rate, expected):
+    pace = Pace()
+    for i in range(10):
+        pace.add(i * 0.033 / rate, i * 33 * MS)
+    assert pace() == pytest.approx(expected)
+
+
+def test_a_pause_of_a_real_camera_does_not_change_the_pace():
+    pace = Pace()
+    for second in (0, 1, 5, 5.1, 9):
+        pace.add(second, round(second * 1000) * MS)
+    assert pace() == pytest.approx(1)
+
+
+def test_one_message_or_a_jump_back_leaves_the_pace_unknown():
+    pace = Pace()
+    assert pace() == Pace.UNKNOWN
+    pace.add(0, 500 * MS)
+    pace.add(0.2, 510 * MS)
+    pace.add(0.3, 0)
+    assert pace() == Pace.UNKNOWN

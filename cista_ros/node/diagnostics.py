@@ -169,29 +169,27 @@ class Warnings:
 
     Args:
         log: writes a line to the log as a warning. (rclpy's own throttle distinguishes lines of code, not kinds.)
+
+    Attributes:
+        last: the last problem; empty if there was none.
     """
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self._log = log
         self._logged: dict[str, float] = {}
-        self._last, self._last_at = "", 0.0
-
-    @property
-    def last(self) -> str:
-        """The last problem; empty if there was none."""
-        return self._last
-
-    @last.setter
-    def last(self, text: str) -> None:
-        self._last, self._last_at = text, time.monotonic()
+        self.last, self._last_at = "", 0.0
 
     def age(self) -> float:
         """Return the seconds since the last problem."""
         return time.monotonic() - self._last_at
 
+    def note(self, text: str) -> None:
+        """Keep the text of a problem in `last`."""
+        self.last, self._last_at = text, time.monotonic()
+
     def add(self, kind: str, text: str) -> None:
         """Log a problem and keep its text in `last`."""
-        self.last = text
+        self.note(text)
         self.log(kind, text)
 
     def log(self, kind: str, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from sensor_msgs.msg import CameraInfo
 from ..errors import CistaError, DecodeError, EventError
 from ..event_filter import EventFilter, FilterCounts
 from ..events import NS, trigger_times
-from ..input_check import InputCheck
+from ..input_check import InputCheck, Pace
 from ..noise_filter import make_noise_filter
 from ..sync_stamps import SyncStamps
 from ..trigger_pairs import TriggerPairs
@@ -35,31 +34,6 @@ from .topics import LOOK_EVERY_S, EventTopic, SyncTopic
 IDLE_STEP_S = 0.05
 # Event times further from their message's header stamp than this are from another clock.
 CLOCK_OFFSET_S = 1.0
-
-
-class Pace:
-    """Estimates how fast event time passes: 1 with a camera, less in slow playback."""
-
-    # Slower playback ends windows by idle_timeout.
-    SLOWEST = 1 / 40
-    # After a single message.
-    UNKNOWN = 1 / 10
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque(maxlen=30)  # arrival in s, event time in ns
-
-    def add(self, arrival: float, stamp: int) -> None:
-        """Add a message: when it arrived, in seconds, and the time of its last event, in nanoseconds."""
-        if self._seen and stamp < self._seen[-1][1]:
-            self._seen.clear()
-        self._seen.append((arrival, stamp))
-
-    def __call__(self) -> float:
-        """Return the seconds of event time per second, between SLOWEST and 1."""
-        if len(self._seen) < 2:
-            return self.UNKNOWN
-        (first, start), (last, end) = self._seen[0], self._seen[-1]
-        return min(1.0, max(self.SLOWEST, (end - start) / NS / max(last - first, 1e-9)))
 
 
 class Inputs:

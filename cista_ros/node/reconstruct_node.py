@@ -72,13 +72,13 @@ class TwoThreadExecutor(Executor):
                 raise error
 
         if entity is not None and node is not None and entity.callback_group is node.default_callback_group:
-            self._blocking.append(self._pool.submit(run))
+            self.submit(run)
         else:
             run()
 
-    def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Run a function in the second thread."""
-        return self._pool.submit(function)
+    def submit(self, function: Callable[[], None]) -> None:
+        """Run a function in the second thread; `spin_once` raises its error."""
+        self._blocking.append(self._pool.submit(function))
 
     def close(self) -> None:
         """Run no more callbacks, and do not wait for the one in the second thread."""
@@ -128,13 +128,11 @@ class ReconstructNode(LifecycleNode):
         """Start if `autostart` is set, and spin until the stop is set. Raise CistaError if the node cannot start."""
         executor = TwoThreadExecutor()
         executor.add_node(self)
-        starting = executor.submit(self.start) if self._starting else None
+        if self._starting:
+            executor.submit(self.start)
         try:
             while not self._stop.is_set():
                 executor.spin_once(STEP_S)
-                if starting and starting.done():
-                    starting.result()
-                    starting = None
         finally:
             self.close()
             executor.close()
@@ -188,7 +186,7 @@ class ReconstructNode(LifecycleNode):
         except CistaError as error:
             undo()
             self._failure = error
-            self._warnings.last = str(error)
+            self._warnings.note(str(error))
             if not self._starting:  # otherwise it ends the process, which prints it
                 self.get_logger().error(f"{doing} failed: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -325,7 +323,7 @@ class ReconstructNode(LifecycleNode):
             reload = any(parameter.name == "weights" for parameter in parameters)
             self._apply(changed_settings(self._settings, parameters), reload)
         except CistaError as error:
-            self._warnings.last = f"Refused to change parameters: {error}"
+            self._warnings.note(f"Refused to change parameters: {error}")
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -42,29 +43,19 @@ class NotReadyError(CistaError):
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network on its device.
-
-    Attributes:
-        version: changes when the file of the weights does.
-        weights: name of the weights.
-        note: name of the weights and, for `auto`, the reason for the choice.
-    """
+    """A network on its device."""
 
     network: Network
     device: torch.device
-    version: tuple[int, ...]
-    weights: str
-    note: str
+    version: tuple[int, ...]  # changes when the file of the weights does
+    weights: str  # their name
+    note: str  # the name and, for `auto`, the reason for the choice
 
 
 class FrameMaker:
-    """Makes the frames of one sensor size. Creates the runtime for the first frame, or in `prepare`.
+    """Makes the frames of one sensor size (pixels). Creates the runtime for the first frame, or in `prepare`.
 
-    Args:
-        loaded: the network.
-        settings: how to run it and display its frames.
-        height, width: sensor size in pixels.
-        on_ready: called with a line about the runtime when that is ready.
+    `on_ready` is called with a line about the runtime when that is ready.
 
     Attributes:
         error: why the network cannot be run; None if it can, or before the first attempt.
@@ -74,8 +65,7 @@ class FrameMaker:
     def __init__(
         self, loaded: LoadedNetwork, settings: Settings, height: int, width: int, on_ready: Callable[[str], None]
     ) -> None:
-        self.loaded = loaded
-        self.height, self.width = height, width
+        self.loaded, self.height, self.width = loaded, height, width
         self.error: CistaError | None = None
         self.ready_at: float | None = None
         self._settings, self._on_ready = settings, on_ready
@@ -99,17 +89,9 @@ class FrameMaker:
             EventError, DeviceError, RuntimeUnavailableError: the network cannot be run for this sensor size.
         """
         settings, device = self._settings, self.loaded.device
+        options = {name: getattr(settings, name) for name in ("tone_map", "runtime", "precision", "downscale")}
         try:
-            reconstructor = Reconstructor(
-                self.loaded.network,
-                self.height,
-                self.width,
-                device,
-                tone_map=settings.tone_map,
-                runtime=settings.runtime,
-                precision=settings.precision,
-                downscale=settings.downscale,
-            )
+            reconstructor = Reconstructor(self.loaded.network, self.height, self.width, device, **options)
             reconstructor.reconstruct(no_events())
             reconstructor.reset()
             failure = ""
@@ -188,11 +170,11 @@ def load_and_prepare(
         maker = FrameMaker(loaded, settings, *size, on_ready) if size else None
         if maker:
             maker.prepare()
+        return loaded, maker
     except CistaError:
         raise
     except Exception as error:  # such as an OSError, or one of a runtime's library
         raise DeviceError(f"cannot run {settings.weights}: {type(error).__name__}: {error}") from error
-    return loaded, maker
 
 
 def free_memory() -> None:
@@ -204,19 +186,13 @@ def free_memory() -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """The windows of one frame (several if merged), and the FrameMaker to run.
-
-    Attributes:
-        since: monotonic seconds when the last window was complete.
-        due: monotonic seconds after which its image would come too late.
-        warm_up: publish no image, because the network's state has not settled.
-    """
+    """The windows of one frame (several if merged), and the FrameMaker to run. Times are monotonic seconds."""
 
     windows: tuple[Window, ...]
     maker: FrameMaker
-    since: float
-    due: float
-    warm_up: bool = False
+    since: float  # when the last window was complete
+    due: float  # when its image would come too late
+    warm_up: bool = False  # publish no image, because the network's state has not settled
 
     @property
     def events(self) -> int:
@@ -329,19 +305,14 @@ class Worker:
     """
 
     def __init__(
-        self,
-        queue: WindowQueue,
-        publish: Callable[[Frame, Job], None],
-        health: Health,
-        advice: Callable[[], str],
+        self, queue: WindowQueue, publish: Callable[[Frame, Job], None], health: Health, advice: Callable[[], str]
     ) -> None:
         self.queue = queue
         self._publish, self._advice = publish, advice
         self._counts, self._speed, self._warnings = health.counts, health.speed, health.warnings
         self._executor = ThreadPoolExecutor(1, "reconstruct", _lower_priority)
         self._lock = threading.Lock()
-        self._current: Future[None] | None = None  # while there are jobs
-        self._closed = False
+        self._working = self._closed = False
         self._reported = 0, 0  # merged and skipped windows
         self._interrupted_at = -float("inf")  # when the last submitted function ended
 
@@ -349,8 +320,9 @@ class Worker:
         """Queue jobs."""
         self.queue.put(jobs)
         with self._lock:
-            if self._current is None and not self._closed:
-                self._current = self._executor.submit(self._work)
+            if not (self._working or self._closed):
+                self._working = True
+                self._executor.submit(self._work)
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
         """Run a function in the worker thread, after the job in progress and before those that wait."""
@@ -381,8 +353,9 @@ class Worker:
             self._make(job)
             del job  # frees the events while the thread waits
         with self._lock:
-            more = self.queue and not self._closed
-            self._current = self._executor.submit(self._work) if more else None
+            self._working = bool(self.queue) and not self._closed
+            if self._working:
+                self._executor.submit(self._work)
 
     def _make(self, job: Job) -> None:
         counts, began = self._counts, time.monotonic()
@@ -402,7 +375,7 @@ class Worker:
             counts.not_ready_windows += 1
             counts.not_ready_events += job.events
             self._warnings.add("not ready", f"No images: {error}")
-        except Exception as error:  # from the network, the GPU driver or the middleware; the node continues
+        except Exception as error:  # of the network, the GPU driver or the middleware; the node continues
             counts.failed_windows += 1
             counts.failed_events += job.events
             self._warnings.add("failed", f"A window of {job.events} events failed: {type(error).__name__}: {error}")
@@ -411,13 +384,11 @@ class Worker:
     def _report_overload(self, job: Job) -> None:
         """Warn of windows merged or skipped since the last job, and name the cause."""
         totals = self.queue.counts.merged_windows, self.queue.counts.skipped_windows
-        merged, skipped = (now - before for now, before in zip(totals, self._reported, strict=True))
-        self._reported = totals
-        if not merged and not skipped:
+        if totals == self._reported:
             return
-        text = f"{merged} windows merged, {skipped} skipped"
-        ready_at = job.maker.ready_at
-        if ready_at is None or job.since < max(ready_at, self._interrupted_at):
+        text = "{} windows merged, {} skipped".format(*np.subtract(totals, self._reported))
+        self._reported = totals
+        if job.maker.ready_at is None or job.since < max(job.maker.ready_at, self._interrupted_at):
             self._warnings.add("preparing", f"While the network was loaded or prepared: {text}")
         else:
             self._warnings.add("overload", f"The network is slower than the events: {text}. {self._advice()}")
@@ -426,7 +397,5 @@ class Worker:
 def _lower_priority() -> None:
     """Lower the priority of this thread and of those that it starts (OpenMP's, torch's)."""
     thread = threading.get_native_id()
-    try:
+    with suppress(OSError):  # forbidden in some sandboxes
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS))
-    except OSError:  # forbidden in some sandboxes
-        return

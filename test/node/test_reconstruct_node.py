@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 
+import cista_ros.node
 from cista_ros.networks import save_network
 from cista_ros.node import worker
 from cista_ros.node.outputs import Outputs
@@ -24,6 +28,9 @@ from cista_ros.node.worker import Job
 from cista_ros.reconstructor import Frame
 from cista_ros.windows import Window
 from cista_ros.wire.ros_types import CameraInfoMessage
+
+FILES = sorted(Path(cista_ros.node.__file__).parent.glob("*.py"))
+TRANSITIONS = {f"on_{name}" for name in ("configure", "activate", "deactivate", "cleanup", "shutdown", "error")}
 
 
 @pytest.fixture
@@ -158,3 +165,30 @@ def test_an_error_in_a_callback_of_either_thread_ends_the_spinning(context, bloc
         spin_until(executor, lambda: False)
     executor.close()
     node.destroy_node()
+
+
+@pytest.fixture(scope="module")
+def names():
+    """What a node of rclpy has, on the class and on the instance."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = LifecycleNode("names", context=context)
+    yield set(dir(node)) | set(dir(Node))
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def node_classes():
+    for file in FILES:
+        for item in ast.walk(ast.parse(file.read_text())):
+            if isinstance(item, ast.ClassDef) and any(ast.unparse(base).endswith("Node") for base in item.bases):
+                yield pytest.param(item, id=item.name)
+
+
+@pytest.mark.parametrize("item", node_classes())
+def test_no_name_of_a_node_hides_one_of_rclpys(item, names):
+    methods = {f.name for f in item.body if isinstance(f, ast.FunctionDef)} - {"__init__"} - TRANSITIONS
+    stored = (n for n in ast.walk(item) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store))
+    attributes = {node.attr for node in stored if ast.unparse(node.value) == "self"}
+    assert len(methods | attributes) > 5
+    assert not (methods | attributes) & names

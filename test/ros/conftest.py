@@ -1,29 +1,16 @@
-"""Fixtures for the tests that start real ROS 2 processes; without ROS 2 they are skipped, module by module."""
+"""Fixtures for the tests that start real ROS 2 processes."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-MISSING = [name for name in ("rclpy", "dvs_msgs", "sensor_msgs", "diagnostic_msgs") if find_spec(name) is None]
 HERE = Path(__file__).parent
 # Before rclpy is first loaded: no other machine is to take part.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
-
-class WithoutRos(pytest.Module):
-    """A test module that cannot be imported here."""
-
-    def collect(self):
-        raise pytest.skip.Exception(f"needs ROS 2: cannot import {', '.join(MISSING)}", allow_module_level=True)
-
-
-def pytest_pycollect_makemodule(module_path, parent):
-    return WithoutRos.from_parent(parent, path=module_path) if MISSING else None
 
 
 def pytest_collection_modifyitems(items):

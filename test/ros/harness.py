@@ -33,6 +33,7 @@ from cista_ros.events import make_events
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
 from cista_ros.node.process import PARENT_VARIABLE
 from cista_ros.reconstructor import Reconstructor
+from cista_ros.tone_map import to_mono8
 from cista_ros.window_maker import WindowMaker
 from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr
@@ -187,6 +188,12 @@ class Client:
         while not condition():
             assert time.monotonic() < deadline, self._situation()
             self.executor.spin_once(timeout_sec=0.02)
+
+    def expect(self, frames) -> None:
+        """Wait for the images of these frames; they must have the same pixels in mono8."""
+        self.until(lambda: len(self.images) == len(frames))
+        for message, frame in zip(self.images, frames, strict=True):
+            assert np.array_equal(pixels(message), to_mono8(frame.shown))
 
     def _situation(self) -> str:
         logs = "\n".join(f"[{p.popen.poll()}] {p.out[-3000:]} {p.err[-3000:]}" for p in self.processes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from harness import MS, TOPICS, module, offline, pixels, save_random, stream
+from harness import MS, offline, pixels, save_random, stream
 from lifecycle_msgs.srv import GetState
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -18,8 +18,7 @@ FAST = ("period:=0.02", "idle_timeout:=1.0", "max_latency:=0.0")
 
 
 def start(client, *parameters):
-    options = [word for assignment in ("lazy:=false", *parameters) for word in ("-p", assignment)]
-    process = client.start(*module("reconstruct", "--ros-args", *TOPICS, *options))
+    process = client.start_node(*parameters, active=False)
     client.until(lambda: client.node.count_services(f"{NAME}/change_state"))
     return process
 
@@ -34,8 +33,7 @@ def through(client, *labels):
 
 
 def expect(client, expected):
-    client.until(lambda: len(client.images) == len(expected))
-    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    client.expect(expected)
     client.images.clear()
 
 
@@ -81,7 +79,7 @@ def test_without_autostart_it_waits_to_be_told(client, small_weights):
     through(client, "activate")
     client.until(client.events.get_subscription_count)
     client.send(stream())
-    expect(client, offline(small_weights[1], stream()))
+    client.expect(offline(small_weights[1], stream()))
     through(client, "shutdown")
     assert state(client) == "finalized"
     assert process.stop() == 0
@@ -147,7 +145,7 @@ def test_a_type_whose_package_is_missing_is_told_when_somebody_wants_images_and_
     assert client.set(events_type="auto")[0].successful
     client.until(client.events.get_subscription_count)
     client.send(stream())
-    expect(client, offline(small_weights[1], stream()))
+    client.expect(offline(small_weights[1], stream()))
     assert process.stop() == 0
 
 
@@ -155,13 +153,13 @@ def test_weights_set_again_are_read_again_if_their_file_has_changed(client, tmp_
     path, first = save_random(tmp_path / "mine.safetensors", channels=8, iterations=2)
     process = client.start_node(f"weights:={path}", *FAST)
     client.send(stream())
-    expect(client, offline(first, stream()))
+    client.expect(offline(first, stream()))
     _, second = save_random(path, channels=12, iterations=1)
     client.send(stream())
-    expect(client, offline(first, stream()))
+    client.expect(offline(first, stream()))
     assert client.set(weights=str(path))[0].successful
     client.send(stream())
-    expect(client, offline(second, stream()))
+    client.expect(offline(second, stream()))
     # Unchanged, so the stream continues without a reset of the network.
     later = stream(t0=int(stream()["t"][-1]) + 15 * MS)
     assert client.set(weights=str(path))[0].successful

@@ -13,7 +13,6 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters
 
 from cista_ros.node.parameters import Settings
 from cista_ros.node.process import free_domain
-from cista_ros.tone_map import to_mono8
 from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr
 
@@ -68,8 +67,7 @@ def test_a_change_holds_from_then_on(node, small_weights, change, options):
     # Time jumps back: the second pass begins with no memory of the first.
     client.send(events)
     expected = offline(small_weights[1], events, **options)
-    client.until(lambda: len(client.images) == len(expected))
-    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    client.expect(expected)
     before = offline(small_weights[1], events)
     assert len(before) != len(expected) or any(
         not np.array_equal(a.shown, b.shown) for a, b in zip(before, expected, strict=True)
@@ -89,8 +87,7 @@ def test_other_weights_begin_a_new_stream_and_lose_no_event(node, small_weights,
         client.events.publish(cdr.encode(message))
     first, second = (np.concatenate([m.events for m in part]) for part in (messages[:11], messages[11:]))
     expected = offline(small_weights[1], first) + offline(other, second)
-    client.until(lambda: len(client.images) == len(expected))
-    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    client.expect(expected)
     after = client.counts(lambda counts: counts["pending_events"] == 0 and counts["images"] > before["images"])
     assert after["used_events"] - before["used_events"] == len(stream())
     assert after["weights"] == str(path)
@@ -124,8 +121,7 @@ def test_a_bad_change_is_refused_with_a_reason_and_leaves_the_old(node, small_we
     assert after == before
     client.send(stream())
     expected = offline(small_weights[1], stream())
-    client.until(lambda: len(client.images) == len(expected))
-    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    client.expect(expected)
     assert process.popen.poll() is None
 
 
@@ -197,5 +193,4 @@ def test_a_runtime_that_cannot_be_is_refused_and_the_old_one_goes_on(node, small
     assert not result.successful and "downscale 2 is not possible" in result.reason
     client.images.clear()
     client.send(events)
-    client.until(lambda: len(client.images) == len(expected))
-    assert all(np.array_equal(pixels(m), to_mono8(p.shown)) for m, p in zip(client.images, expected, strict=True))
+    client.expect(expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TOPICS, Client, cut, module, stream
+from harness import ROOT, Client, cut, stream
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.utilities import get_rmw_implementation_identifier
 
@@ -97,8 +97,7 @@ def test_a_second_camera_that_starts_later_is_no_loss(node):
 
 @pytest.mark.parametrize("depth, reason", [("-1", "depth -1"), ("2147483648", "depth 2147483648"), ("deep", "INTEGER")])
 def test_an_override_that_cannot_be_is_told_and_does_not_end_the_node(client, small_weights, depth, reason):
-    parameters = "-p", f"weights:={small_weights[0]}", "-p", f"{OVERRIDE}depth:={depth}"
-    process = client.start(*module("reconstruct", "--ros-args", *TOPICS, *parameters))
+    process = client.start_node(f"weights:={small_weights[0]}", f"{OVERRIDE}depth:={depth}", active=False)
     client.until(lambda: client.statuses and client.statuses[-1].level == b"\2")
     said = client.statuses[-1].message
     assert said.startswith("cannot subscribe to /dvs/events: ") and reason in said

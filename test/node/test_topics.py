@@ -1,4 +1,4 @@
-"""What comes in: optional message types, bytes that are no message, and the pace of event time."""
+"""Message types whose packages are optional, bytes that are not a message, and overrides of the QoS."""
 
 from __future__ import annotations
 
@@ -10,41 +10,10 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 
 from cista_ros.errors import DecodeError, MissingPackageError
-from cista_ros.node.inputs import Pace
 from cista_ros.node.topics import deserialize, message_class, qos_overrides
 from cista_ros.wire.ros_types import EVENT_TYPES
 
 ROOT = Path(__file__).parents[2]
-
-MS = 1_000_000
-
-
-@pytest.mark.parametrize(
-    ("rate", "expected"),
-    [(1.0, 1.0), (0.05, 0.05), (10.0, 1.0), (1e-6, Pace.SLOWEST)],
-    ids=["real", "slow", "fast", "stopped"],
-)
-def test_the_pace_is_that_of_the_playback_but_at_most_1(rate, expected):
-    pace = Pace()
-    for i in range(10):
-        pace.add(i * 0.033 / rate, i * 33 * MS)
-    assert pace() == pytest.approx(expected)
-
-
-def test_a_pause_of_a_real_camera_does_not_change_the_pace():
-    pace = Pace()
-    for second in (0, 1, 5, 5.1, 9):
-        pace.add(second, round(second * 1000) * MS)
-    assert pace() == pytest.approx(1)
-
-
-def test_one_message_or_a_jump_back_leaves_the_pace_unknown():
-    pace = Pace()
-    assert pace() == Pace.UNKNOWN
-    pace.add(0, 500 * MS)
-    pace.add(0.2, 510 * MS)
-    pace.add(0.3, 0)
-    assert pace() == Pace.UNKNOWN
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
