@@ -44,7 +44,7 @@ class Inputs:
     Args:
         node: the node that subscribes.
         settings, health: the node's.
-        on_windows: called with windows once they are complete, while the lock is held.
+        on_windows: called with the windows that are complete, if any, while the lock is held.
         group: callback group of the subscriptions.
         lock: held while windows are made or changed.
 
@@ -99,8 +99,7 @@ class Inputs:
         """The camera's name: that of its calibration, else the namespace of its topic."""
         if self._calibration and self._calibration[1]:
             return self._calibration[1]
-        namespace = self.topic_name.rpartition("/")[0]
-        return (namespace or self.topic_name).strip("/")
+        return (self.topic_name.rpartition("/")[0] or self.topic_name).strip("/")
 
     def values(self) -> dict[str, object]:
         """Return what the diagnostics say of the inputs, beside the counts."""
@@ -190,7 +189,7 @@ class Inputs:
         """Close the open window; the next message begins a new stream of the same sensor."""
         with self._lock:
             if self._windows:
-                self._hand_on(self._windows.restart())
+                self._on_windows(self._windows.restart())
 
     def adjust(self, settings: Settings) -> None:
         """Apply new settings. If camera_info_url cannot be read, raise CalibrationError and change nothing."""
@@ -204,12 +203,12 @@ class Inputs:
                 event_filter = self._windows.event_filter
                 event_filter.max_gap_ns = settings.max_gap_ns
                 if settings.window_choice != old.window_choice:
-                    self._hand_on(self._windows.flush())
+                    self._on_windows(self._windows.flush())
                     self._stamps.clear()
                     self._pairs = TriggerPairs(settings.trigger_delay * NS)
                     self._windows.recut(self._windower(event_filter.height, event_filter.width))
             if settings.filter_choice != old.filter_choice:
-                self._hand_on(self.end_stream())
+                self._on_windows(self.end_stream())
             # Last, because it may discard the stamps, and the open window may have ended at one.
             self._follow_stamps()
 
@@ -227,7 +226,7 @@ class Inputs:
             self._idle_steps = self._idle_steps + 1 if idle else 0
             timeout = self._idle_timeout
             if self._windows and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
-                self._hand_on(self._windows.flush())
+                self._on_windows(self._windows.flush())
 
     def _look(self) -> None:
         if self._events:
@@ -291,7 +290,7 @@ class Inputs:
         self._counts.triggers += len(message.triggers)
         if self._settings.windows == "trigger":
             self._add_triggers(message)
-        self._hand_on(windows.push(message.events, message.frame_id))
+        self._on_windows(windows.push(message.events, message.frame_id))
 
     def _stream_of(self, message: EventMessage) -> WindowMaker:
         """Return the open stream, or begin one. EventError if the message has another or an impossible sensor size."""
@@ -313,10 +312,6 @@ class Inputs:
 
     def _windower(self, height: int, width: int) -> Callable[[], Windower]:
         return self._settings.windower(height, width, self._stamps, self._pairs.frame_stamps)
-
-    def _hand_on(self, windows: list[Window]) -> None:
-        if windows:
-            self._on_windows(windows)
 
     def _check_clock(self, offset: float) -> None:
         self._clock_offset_s = offset
@@ -389,7 +384,7 @@ class Inputs:
 
     def _add_stamp(self, end: int) -> None:
         if self._windows:
-            self._hand_on(self._windows.add_stamp(end))
+            self._on_windows(self._windows.add_stamp(end))
         else:
             self._stamps.add(end)
 

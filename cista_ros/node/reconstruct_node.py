@@ -274,10 +274,11 @@ class ReconstructNode(LifecycleNode):
                 self._inputs.subscribe()
             elif not wanted and self._inputs.subscribed:
                 self._inputs.unsubscribe()
-                if windows := self._inputs.end_stream():
-                    self._enqueue(windows)
+                self._enqueue(self._inputs.end_stream())
 
     def _enqueue(self, windows: list[Window]) -> None:
+        if not windows:
+            return
         assert self._worker
         warm_up = min(self._warm_up, len(windows)) if self._inputs.joined_late else 0
         self._warm_up -= warm_up
@@ -308,8 +309,7 @@ class ReconstructNode(LifecycleNode):
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._state_lock:
-            if windows := self._inputs.end_stream():
-                self._enqueue(windows)
+            self._enqueue(self._inputs.end_stream())
             if self._maker and self._maker.error:
                 self._maker = None
             self._counts.resets += 1
@@ -353,8 +353,8 @@ class ReconstructNode(LifecycleNode):
             # The open window still belongs to the old one.
             if new.sensor_size == self._settings.sensor_size:
                 self._inputs.restart()
-            elif windows := self._inputs.end_stream():
-                self._enqueue(windows)
+            else:
+                self._enqueue(self._inputs.end_stream())
             self._loaded, self._maker = loaded, maker
         self._report()
 

@@ -258,8 +258,7 @@ class WindowQueue:
             if not self._jobs:
                 return None
             job = self._jobs.popleft()
-            latest = time.monotonic() + self.step_s
-            while self._jobs and job.due < latest:
+            while self._jobs and job.due < time.monotonic() + self.step_s:
                 following = self._jobs[0]
                 if self.policy == "skip":
                     job = self._skip(job, following)
