@@ -1,5 +1,9 @@
 """Errors raised on bad input. Each message names what is wrong and what was expected."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class CistaError(Exception):
     """Base of all errors caused by user input, files or messages.
@@ -21,6 +25,14 @@ class DecodeError(CistaError):
 
 class RecordingError(CistaError):
     """A recording that is missing, damaged, or lacks the requested data."""
+
+
+class SeveralTopicsError(RecordingError):
+    """Several topics have events, and none was chosen; `topics` are their names."""
+
+    def __init__(self, message: str, topics: Iterable[str]) -> None:
+        super().__init__(message)
+        self.topics = tuple(topics)
 
 
 class CheckpointError(CistaError):

@@ -29,8 +29,8 @@ def open_recording(
         events_topic: name of the events topic, if the recording has several.
         frames_topic: name of the frames topic, if it is not clear from the events topic.
         event_time: clock of the events of packets: "sensor" (the camera's) or "host" (the host's).
-        time_unit: of text and HDF5, "s", "ms", "us" or "ns"; None detects it.
-        columns: of text, their order such as "txyp" or "xypt" ("-" is a column to skip); None detects it.
+        time_unit: of text, HDF5 and NumPy, "s", "ms", "us" or "ns"; None detects it.
+        columns: of text and arrays, their order such as "txyp" or "xypt" ("-" skips a column); None detects it.
         time_offset: seconds added to the times of events and triggers, for instance to move them to the frames' clock.
         frame_times: "stamps", or "rising" or "falling" for the times of the triggers that expose the frames.
 

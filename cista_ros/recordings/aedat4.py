@@ -18,7 +18,7 @@ from ..errors import CistaError, RecordingError
 from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
 from ..wire.ros_types import ImageMessage
 from .decompression import LZ4FrameDecompressor, unpack, zstd
-from .event_file import FRAMES_TOPIC, Block, EventFile
+from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
 from .flatbuffer import Table, read_root
 from .recording import Item, ReadOptions
 
@@ -57,13 +57,16 @@ class Aedat4Recording(EventFile):
         super().__init__(path, options)
         with self._reading():
             self._read_header()
-        self._events_id = self._choose(_EVENTS, options.events_topic, "events_topic")
+        self._events_id = self._choose(_EVENTS, options.events_topic, "--events-topic")
         if self._events_id is None:
             kinds = ", ".join(f"{s.name} ({s.kind})" for s in self._streams.values()) or "no stream"
             raise RecordingError(f"{path}: no stream of events; the file has {kinds}")
-        self._frames_id = self._choose(_FRAMES, options.frames_topic, "frames_topic")
+        self._frames_id = self._choose(_FRAMES, options.frames_topic, "--frames-topic")
         chosen = self._streams[self._events_id]
-        self.width, self.height = chosen.width, chosen.height
+        if chosen.width and chosen.height:
+            self.width, self.height = chosen.width, chosen.height
+        else:
+            self._measure_sensor()
         if self._count(_EVENTS) > 1:
             self.events_topic = chosen.name
         if self._frames_id is not None:
@@ -99,17 +102,12 @@ class Aedat4Recording(EventFile):
     def _count(self, kind: str) -> int:
         return sum(stream.kind == kind for stream in self._streams.values())
 
-    def _choose(self, kind: str, name: str | None, argument: str) -> int | None:
+    def _choose(self, kind: str, name: str | None, option: str) -> int | None:
         """The stream of a kind, by name if there are several; None if there is none."""
         found = {i: stream.name for i, stream in self._streams.items() if stream.kind == kind}
         if len(found) < 2:
             return next(iter(found), None)
-        chosen = [i for i, stream_name in found.items() if stream_name == name]
-        if not chosen:
-            raise RecordingError(
-                f"{self.path}: several streams: {', '.join(found.values())}; name one ({argument}=...)"
-            )
-        return chosen[0]
+        return choose_stream(self.path, found, name, option)
 
     def _blocks(self) -> Iterator[Block]:
         decoders: dict[int | None, Callable[[bytes], Block]] = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lz4.frame import LZ4FrameDecompressor
@@ -15,11 +17,20 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["LZ4FrameDecompressor", "unpack", "zstd"]
+__all__ = ["LZ4FrameDecompressor", "names_in_zip", "unpack", "zstd"]
 
 MOST_BYTES = 1 << 29  # of a decompressed chunk or message
 _LARGEST_RATIO = 1000  # of decompressed to compressed bytes after the first ones; black images reach it
 _FIRST_BYTES = 1 << 24
+
+
+def names_in_zip(path: Path) -> list[str] | None:
+    """Return the names of the files in a zip archive; None if it cannot be read as one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        return None
 
 
 def unpack(start: Callable[[], Any], data: bytes, declared: int = MOST_BYTES) -> bytes:

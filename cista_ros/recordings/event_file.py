@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import heapq
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from ..errors import CistaError, MissingPackageError, RecordingError
+from ..errors import CistaError, MissingPackageError, RecordingError, SeveralTopicsError
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, PacketMessage
@@ -31,6 +32,7 @@ DISORDER_NS = 10_000_000  # events that are late by less than this are sorted in
 _MEASURED = 5_000_000  # events that are searched for the largest coordinates
 _MOST_BLOCKS = 1000  # joined before they are sorted and cut
 _READ_BYTES = 1 << 20
+_ROLL = 1 << 32
 # Sensors of the cameras on the market, as (width, height).
 SENSORS = ((128, 128), (240, 180), (304, 240), (320, 240), (320, 320), (346, 260), (640, 480), (1280, 720))
 
@@ -45,13 +47,7 @@ class Block:
 
 
 class EventFile(Recording):
-    """A recording of one of the formats above. A reader sets `height`, `width` and `duration` before `_finish_open`.
-
-    Attributes:
-        reordered: events that the last `read` sorted into their place so far.
-    """
-
-    reordered = 0
+    """A recording of one of the formats above. A reader sets `height`, `width` and `duration` before `_finish_open`."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self.options = path, options
@@ -160,6 +156,42 @@ class EventFile(Recording):
             raise RecordingError(f"{self.path}: {error}") from None
         except OSError as error:
             raise RecordingError(f"{self.path}: cannot be read: {error}") from error
+
+
+class RollOver:
+    """Counts on the times of one stream over the roll-overs of their 32 bits."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None  # without roll-overs
+        self._rolls = 0
+
+    def __call__(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the times (N,), which are changed in place."""
+        if not len(t):
+            return t
+        steps = np.diff(t, prepend=t[0] if self._last is None else self._last)
+        self._last = int(t[-1])
+        if (abs(steps) > _ROLL // 2).any():
+            rolled = self._rolls + np.cumsum((steps < -_ROLL // 2).astype(np.int64) - (steps > _ROLL // 2))
+            t += rolled * _ROLL
+            self._rolls = int(rolled[-1])
+        elif self._rolls:
+            t += self._rolls * _ROLL
+        return t
+
+
+K = TypeVar("K")
+
+
+def choose_stream(path: Path, names: Mapping[K, str], wanted: str | None, option: str) -> K:
+    """Return the key of the stream of this name among several; raises SeveralTopicsError if none has it."""
+    chosen = [key for key, name in names.items() if name == wanted]
+    if len(chosen) == 1:
+        return chosen[0]
+    text = f"{path}: several streams: {', '.join(names.values())}; choose one with {option}"
+    if option == "--events-topic" and wanted is None:
+        raise SeveralTopicsError(text, names.values())
+    raise RecordingError(text)
 
 
 def read_words(file: IO[bytes], itemsize: int) -> Iterator[bytes]:

@@ -16,14 +16,8 @@ import numpy.typing as npt
 
 from ..errors import DecodeError
 from ..events import NS, make_events
+from .columns import NAMES, UNITS, check_columns, check_unit, guess_columns, guess_unit
 
-UNITS = {"s": NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_NAMES = {
-    "t": ("t", "ts", "time", "timestamp", "timestamps"),
-    "x": ("x", "col", "column"),
-    "y": ("y", "row"),
-    "p": ("p", "pol", "polarity", "polarities"),
-}
 _UNIT_NAMES = {"s": "s", "sec": "s", "seconds": "s", "ms": "ms", "us": "us", "µs": "us", "ns": "ns"}
 _SIZE = re.compile(rb"(?:geometry|resolution|size)\s*[:=]?\s*(\d{1,5})\s*[,x ]\s*(\d{1,5})", re.IGNORECASE)
 _OTHER_BLANKS = b",", b";", b"\t", b"\r"
@@ -35,8 +29,6 @@ _MAX_COORDINATE = 2**16 - 1
 MAX_SECONDS = np.iinfo(np.int64).max // NS - 1
 _REGULAR = np.frombuffer(b".   \n", np.uint8)  # what is not a digit in "s.f x y p"
 _POWERS_OF_TEN = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
-_FEWEST_PER_SECOND = 100  # an event camera reports more events than this
-_IN_ORDER = 0.9  # of the lines, by their time
 
 
 @dataclass(frozen=True)
@@ -58,20 +50,10 @@ class Layout:
     guessed: str = ""
 
 
-def check_columns(columns: str) -> str:
-    """Return `columns` without separators; raises DecodeError unless each of t, x, y, p is in it once."""
-    columns = re.sub(r"[\s,]", "", columns)
-    if sorted(columns.replace("-", "")) != sorted("txyp"):
-        raise DecodeError(f"columns {columns!r}; expected t, x, y and p in the order of the file, - for others: txyp")
-    return columns
-
-
 def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = None) -> Layout:
     """Return the layout of a text file by its first lines (whole ones); `columns` and `unit` are used where given.
 
-    The time of a file without a header is the column that hardly goes back, and the polarity one of 0 and 1 or of -1
-    and 1. Fractions are seconds. Whole numbers are microseconds, or nanoseconds if they are all multiples of 1000 or if
-    microseconds would mean fewer than 100 events a second.
+    What neither they nor a header state is guessed as by `guess_columns` and `guess_unit`.
 
     Raises:
         DecodeError: no line has four numbers, the order of the columns is not clear, or an argument is invalid.
@@ -106,14 +88,11 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
         order = {at: name for name, at in names.items()}
         columns = "".join(order.get(i, "-") for i in range(max(order) + 1))
     else:
-        columns = _guess_columns(rows)
+        columns = guess_columns(rows)
         notes += [f"columns {' '.join(columns)}"] * (columns != "txyp")
-    unit = unit or name_unit
-    if unit not in (None, *UNITS):
-        raise DecodeError(f"time unit {unit!r}; expected one of {', '.join(UNITS)}")
+    unit = check_unit(unit) or name_unit
     if not unit:
-        at = columns.index("t")
-        unit = _guess_unit(rows[:, at], bool((rows[:, at] != np.floor(rows[:, at])).any()))
+        unit = guess_unit(rows[:, columns.index("t")])
         notes += [f"time in {unit}"] * (unit != "s")
     return Layout(columns, unit, start if names or height_width else 0, height_width, ", ".join(notes))
 
@@ -132,38 +111,13 @@ def _named_columns(fields: Sequence[bytes]) -> tuple[dict[str, int], str | None]
     unit = None
     for i, field in enumerate(fields):
         words = [word for word in re.split(r"[^\wµ]|_", field.decode(errors="replace").lower()) if word]
-        for name, synonyms in _NAMES.items():
+        for name, synonyms in NAMES.items():
             if words and words[0] in synonyms and name not in found:
                 found[name] = i
                 if name == "t":
                     unit = next((_UNIT_NAMES[word] for word in words[1:] if word in _UNIT_NAMES), None)
                 break
     return found, unit
-
-
-def _guess_columns(rows: np.ndarray) -> str:
-    """Return the columns of rows (N, M) of numbers, of which the first four are taken."""
-    rows = rows[:, :4]
-    polarities = [i for i in (3, 2, 0, 1) if set(np.unique(rows[:, i]).tolist()) <= {-1.0, 0.0, 1.0}]
-    times = [i for i in (0, 3, 2, 1) if len(rows) == 1 or (np.diff(rows[:, i]) >= 0).mean() >= _IN_ORDER]
-    for t in sorted(times, key=lambda i: (rows[0, i] == rows[-1, i], i != 0)):
-        for p in polarities:
-            if p != t:
-                x, y = (i for i in range(4) if i not in (t, p))
-                return "".join(dict(zip((t, x, y, p), "txyp", strict=True))[i] for i in range(4))
-    raise DecodeError("the order of the columns is not clear; state it with --columns, such as txyp or xypt")
-
-
-def _guess_unit(t: np.ndarray, fractions: bool) -> str:
-    """Return the unit of times (N,), as detect_layout describes it."""
-    span = float(t[-1] - t[0])
-    if fractions:
-        return "s" if len(t) >= span else "us"  # less than an event a second
-    if t[-1] >= 1000 and not (t % 1000).any() and len(np.unique(t)) > 1:
-        return "ns"
-    if 1e18 <= t[0] < 5e18:  # an epoch
-        return "ns"
-    return "us" if len(t) * 1e6 >= span * _FEWEST_PER_SECOND or t[0] >= 1e15 else "ns"
 
 
 def read_blocks(

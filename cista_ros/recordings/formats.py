@@ -46,12 +46,6 @@ def _is_rosbag(path: Path, head: bytes) -> bool:
     return head.startswith((b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0")) or (path / "metadata.yaml").exists()
 
 
-def _is_text(path: Path, head: bytes) -> bool:
-    from .text import detect
-
-    return detect(path, head)
-
-
 def _is_prophesee(head: bytes, names: tuple[bytes, ...]) -> bool:
     return head.startswith(b"% ") and any(line.startswith(names) for line in head.split(b"\n"))
 
@@ -62,6 +56,20 @@ def _is_raw(path: Path, head: bytes) -> bool:
 
 def _is_dat(path: Path, head: bytes) -> bool:
     return _is_prophesee(head, (b"% Data file", b"% Version ", b"% Width ", b"% Height "))
+
+
+def _by(module: str) -> Callable[[Path, bytes], bool]:
+    """The function `detect` of a module."""
+
+    def detect(path: Path, head: bytes) -> bool:
+        found: bool = importlib.import_module(f"{__package__}.{module}").detect(path, head)
+        return found
+
+    return detect
+
+
+def _is_aedat(path: Path, head: bytes) -> bool:
+    return head.startswith(b"#!AER-DAT")
 
 
 def _is_aedat4(path: Path, head: bytes) -> bool:
@@ -79,8 +87,10 @@ FORMATS = (
     Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw", (".raw",), _is_raw),
     Format("Prophesee DAT (.dat)", "prophesee_dat", (".dat",), _is_dat),
     Format("AEDAT4 (.aedat4)", "aedat4", (".aedat4",), _is_aedat4),
+    Format("AEDAT 2.0 and 3.1 (.aedat)", "aedat", (".aedat",), _is_aedat),
     Format("HDF5 (DSEC, M3ED, MVSEC, TUM-VIE, event_utils, Prophesee)", "hdf5", (".h5", ".hdf5"), _is_hdf5),
-    Format("text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text", _TEXT, _is_text),
+    Format("NumPy (.npy, .npz, or a folder of EVREAL)", "arrays", (".npy", ".npz"), _by("arrays")),
+    Format("text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text", _TEXT, _by("text")),
 )
 
 

@@ -5,7 +5,7 @@
 | DSEC, TUM-VIE, M3ED | x, y, t, p in a group, beside ms_to_idx or ms_map_idx | microseconds since t_offset |
 | event_utils, E2VID | xs, ys, ts, ps in a group | seconds |
 | raw_events and others | x, y, t, p in a group | seconds if floating-point, else microseconds |
-| MVSEC | events (N, 4): x, y, t, p | seconds since 1970 |
+| MVSEC, v2e | events (N, 4), in an order that is detected | seconds (MVSEC: since 1970), or microseconds if whole |
 | Prophesee | records of x, y, p, t, compressed by ECF | microseconds |
 
 Frames are those of event_utils (images/image000000000 …) and MVSEC (image_raw, image_raw_ts), triggers Prophesee's.
@@ -22,15 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import MissingPackageError, RecordingError
-from ..events import NO_TRIGGERS, TRIGGER_DTYPE, make_events
+from ..events import NO_TRIGGERS, TRIGGER_DTYPE
 from ..wire.ros_types import EventMessage, ImageMessage, Message
 from . import ecf
-from .columns import columns_of, to_nanoseconds
-from .event_file import FRAMES_TOPIC, Block, EventFile
+from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, to_nanoseconds
+from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
 from .recording import Item, ReadOptions, RecordingWriter
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _STEP = 1 << 18  # events read at once
+_SAMPLE = 10_000  # by which the columns of rows are detected
 _MICROSECOND_INDEXES = ("ms_to_idx", "ms_map_idx")
 
 
@@ -76,6 +77,7 @@ class Hdf5Recording(EventFile):
             self._source = self._choose()
             self._offset_us = self._find_offset()
             self._unit = self._find_unit()
+            self._order = self._find_order()
             if size := self._find_size():
                 self.width, self.height = size
             else:
@@ -105,10 +107,10 @@ class Hdf5Recording(EventFile):
         visit("", self._file)
         self._file.visititems(visit)
         if len(sources) > 1:
-            names = [source.name for source in sources]
-            sources = [source for source in sources if source.name == self.options.events_topic]
-            if not sources:
-                raise RecordingError(f"{self.path}: several groups: {', '.join(names)}; name one (events_topic=...)")
+            topics = {i: source.name for i, source in enumerate(sources)}
+            chosen = choose_stream(self.path, topics, self.options.events_topic, "--events-topic")
+            self.other_topics = tuple(name for i, name in topics.items() if i != chosen)
+            sources = [sources[chosen]]
             self.events_topic = sources[0].name
         if not sources:
             names = list(self._file)[:8]
@@ -147,8 +149,8 @@ class Hdf5Recording(EventFile):
         return 0
 
     def _find_unit(self) -> str:
-        if self.options.time_unit:
-            return self.options.time_unit
+        if stated := check_unit(self.options.time_unit):
+            return stated
         times = self._source.columns["t"] if self._source.columns else self._source.dataset
         is_float = times.dtype.kind == "f"
         if not is_float and not (
@@ -158,6 +160,21 @@ class Hdf5Recording(EventFile):
         ):  # fmt: skip
             self._note("time unit not stated: assuming microseconds (--time-unit)")
         return "s" if is_float else "us"
+
+    def _find_order(self) -> str:
+        """The columns of a dataset of rows."""
+        dataset = self._source.dataset
+        if dataset is None or dataset.dtype.names or not self._length:
+            return ""
+        if self.options.columns:
+            order = check_columns(self.options.columns)
+            if len(order) != 4:
+                raise RecordingError(f"{self.path}: columns {order!r}; {dataset.name} has 4 columns")
+            return order
+        order = guess_columns(dataset[:_SAMPLE])
+        if order != "xytp":
+            self._note(f"{dataset.name} is read as columns {' '.join(order)} (--columns states them)")
+        return order
 
     def _find_size(self) -> tuple[int, int] | None:
         """The sensor's (width, height) as far as the file states it; sensors are wider than high."""
@@ -239,7 +256,8 @@ class Hdf5Recording(EventFile):
                     rows, names = dataset[part], columns_of(dataset.dtype.names)
                     x, y, t, p = (rows[names[name]] for name in "xytp")
                 else:
-                    x, y, t, p = dataset[part].T
+                    rows = dataset[part]
+                    x, y, t, p = (rows[:, self._order.index(name)] for name in "xytp")
                 yield Block(self._events(x, y, t, p))
 
     def _read_ecf(self, start: int) -> Iterator[Block]:
@@ -255,8 +273,7 @@ class Hdf5Recording(EventFile):
             yield Block(events[max(0, start - at) : self._length - at])
 
     def _events(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-        t = to_nanoseconds(t, self._unit)
-        return make_events(x, y, t + self._offset_us * 1000 if self._offset_us else t, p > 0)
+        return events_of(x, y, t, p, self._unit, self._offset_us * 1000)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

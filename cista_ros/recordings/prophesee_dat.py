@@ -13,13 +13,12 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE
-from .event_file import Block, EventFile, read_words
+from .event_file import Block, EventFile, RollOver, read_words
 from .prophesee_header import read_header
 from .recording import ReadOptions
 
 _RECORD_BYTES = 8
 _CD_TYPES = (0x00, 0x0C)  # of pixel events
-_ROLL = 1 << 32  # microseconds
 
 
 def open_file(path: Path, options: ReadOptions) -> DatRecording:
@@ -52,24 +51,14 @@ class DatRecording(EventFile):
         self._finish_open()
 
     def _blocks(self) -> Iterator[Block]:
-        before, rolls = -1, 0
+        unroll = RollOver()
         with self.path.open("rb") as file:
             file.seek(self._data_at)
             for data in read_words(file, _RECORD_BYTES):
                 if cut := len(data) % _RECORD_BYTES:
                     self._note(f"the file ends within an event: its last {cut} bytes are ignored")
                 records = np.frombuffer(data, "<u4", len(data) // _RECORD_BYTES * 2).reshape(-1, 2)
-                us = records[:, 0].astype(np.int64)
-                if not len(us):
-                    continue
-                steps = np.diff(us, prepend=us[0] if before < 0 else before)
-                before = int(us[-1])
-                if (abs(steps) > _ROLL // 2).any():
-                    rolled = rolls + np.cumsum((steps < -_ROLL // 2).astype(np.int64) - (steps > _ROLL // 2))
-                    us += rolled * _ROLL
-                    rolls = int(rolled[-1])
-                else:
-                    us += rolls * _ROLL
+                us = unroll(records[:, 0].astype(np.int64))
                 events = np.empty(len(us), EVENT_DTYPE)
                 words = records[:, 1]
                 events["t"], events["x"], events["y"] = us * 1000, words & 0x3FFF, (words >> 14) & 0x3FFF

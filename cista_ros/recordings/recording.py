@@ -30,8 +30,8 @@ class ReadOptions:
     events_topic: str | None = None
     frames_topic: str | None = None
     event_time: str = "sensor"  # or "host"
-    time_unit: str | None = None  # of text and HDF5: s, ms, us or ns
-    columns: str | None = None  # of text: their order, such as "txyp"; "-" is a column to skip
+    time_unit: str | None = None  # of text, HDF5 and NumPy: s, ms, us or ns
+    columns: str | None = None  # of text and arrays: their order, such as "txyp"; "-" is a column to skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class Recording(ABC):
     notes: Sequence[str] = ()  # what was assumed or could not be read so far, for the user
 
     packet_counts: PacketCounts  # of the event packets of the last `read` so far
+
+    reordered = 0  # events that the last `read` sorted into their place so far
 
     _shift = 0  # ns added to the times of events
     _frame_times: dict[int, int] | None = None  # of their triggers, by stamp, where these replace the stamps

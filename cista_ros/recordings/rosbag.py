@@ -15,7 +15,7 @@ import yaml
 from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from ..errors import CistaError, DecodeError, RecordingError
+from ..errors import CistaError, DecodeError, RecordingError, SeveralTopicsError
 from ..events import NS
 from ..wire import cdr, ros1
 from ..wire.codec import DECODED
@@ -210,6 +210,8 @@ class RosbagRecording(Recording):
         """
         try:
             yield
+        except SeveralTopicsError as error:
+            raise SeveralTopicsError(f"{self.path}: {error}", error.topics) from None
         except CistaError as error:
             if isinstance(error, EmptyMessageError) or str(error).startswith(f"{self.path}"):
                 raise

@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import CistaError, DecodeError, RecordingError
 from ..events import NS
 from ..wire.ros_types import CameraInfoMessage, ImageMessage
+from .decompression import names_in_zip
 from .event_file import FRAMES_TOPIC, SENSORS, Block, EventFile
 from .event_text import MAX_SECONDS, Layout, detect_layout, parse, read_blocks
 from .image_file import MAX_BYTES, decode_image, encoding_of
@@ -53,9 +54,10 @@ def detect(path: Path, head: bytes) -> bool:
     if path.is_dir():
         return (path / "events.txt").exists()
     if head.startswith(b"PK\x03\x04"):
-        with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
-            return any(name.endswith((".txt", ".csv")) for name in archive.namelist())
-        return True  # damaged: the reader says how
+        files = names_in_zip(path)
+        return files is None or any(
+            name.endswith((".txt", ".csv")) for name in files
+        )  # the reader says what is damaged
     if head.startswith(b"\x1f\x8b"):
         try:
             with gzip.open(path, "rb") as file:

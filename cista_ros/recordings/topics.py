@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import RecordingError
+from ..errors import RecordingError, SeveralTopicsError
 from ..wire.ros_types import CAMERA_INFO, COMPRESSED_IMAGE, EVENT_ARRAY, EVENT_PACKET, EVENT_TYPES, IMAGE
 
 IMAGES = IMAGE, COMPRESSED_IMAGE
@@ -76,7 +76,8 @@ def _named(types: Mapping[str, str], topic: str | None, wanted: Sequence[str], o
 def _only_events(types: Mapping[str, str]) -> str:
     topics = _of_type(types, EVENT_TYPES)
     if len(topics) > 1:
-        raise RecordingError(f"several topics have events: {', '.join(topics)}; choose one with --events-topic")
+        text = f"several topics have events: {', '.join(topics)}; choose one with --events-topic"
+        raise SeveralTopicsError(text, topics)
     if topics:
         return topics[0]
     raise RecordingError(f"no topic has events ({EVENT_ARRAY} or {EVENT_PACKET}); the recording has {_listed(types)}")

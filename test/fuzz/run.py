@@ -28,7 +28,7 @@ CORPUS = HERE / "corpus.zip"
 RESULTS = ROOT / "benchmarks" / "soak" / "fuzz.json"
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
 MOST_SECONDS = 30  # for one input, on a busy machine
-MOST_BYTES = {"messages": 512, "packets": 512, "text": 1024}
+MOST_BYTES = {"messages": 512, "packets": 512, "text": 1024, "formats": 256}
 # Modules whose comparisons guide the fuzzer too. Comparisons of arrays must not: atheris 3.0 never frees the result.
 COMPARISONS = "cista_ros.wire.serialization", "cista_ros.wire.codec"
 MODES = "fuzz", "coverage"

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings")]
 from run import inputs  # noqa: E402
 
-TARGETS = pytest.mark.parametrize("name", ["messages", "packets", "text"])
+TARGETS = pytest.mark.parametrize("name", ["formats", "messages", "packets", "text"])
 
 
 def target(name):

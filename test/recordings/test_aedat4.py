@@ -129,7 +129,7 @@ def test_one_of_several_streams_is_chosen_by_name(tmp_path):
     path = write(tmp_path / "a.aedat4", packets, streams)
     recording, messages = messages_of(path, events_topic="/right")
     assert (recording.width, recording.events_topic, len(events_of(messages))) == (32, "/right", 50)
-    with pytest.raises(RecordingError, match=r"several streams: /left, /right; name one \(events_topic"):
+    with pytest.raises(RecordingError, match=r"several streams: /left, /right; choose one with --events-topic"):
         open_recording(path)
 
 

@@ -186,7 +186,7 @@ def test_one_of_several_groups_is_chosen_by_its_path(tmp_path):
     left, right = (columns(EVENTS[:n], [f"{s}/{c}" for c in "xytp"], T_US[:n]) for s, n in (("left", 9), ("right", 7)))
     path = write(tmp_path / "a.h5", left | right)
     assert len(events_of(messages_of(path, events_topic="/right")[1])) == 7
-    with pytest.raises(RecordingError, match="several groups: /left, /right; name one"):
+    with pytest.raises(RecordingError, match="several streams: /left, /right; choose one"):
         open_recording(path)
 
 

@@ -1,0 +1,255 @@
+"""AEDAT 2.0 of jAER and v2e, and AEDAT 3.1 of cAER: a text header, then records or packets of records.
+
+https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html and aedat-3.1.html. What these
+pages leave open (mirrored axes, the polarity of a DVS128) is as in jAER, which defines the first, and libcaer. The
+permissively licensed readers on PyPI lack triggers, frames and AEDAT 3, so that the few records are decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import RecordingError
+from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, make_events, no_events
+from ..wire.ros_types import ImageMessage
+from .event_file import EVENTS_TOPIC, FRAMES_TOPIC, Block, EventFile, RollOver, choose_stream, read_words
+from .image_file import MAX_PIXELS
+from .recording import Item, ReadOptions
+
+_LONGEST_HEADER = 1 << 22  # jAER writes all preferences into it
+_RECORD_BYTES = 8
+# Sensors as (width, height), by a part of the camera's name in lower case.
+_CAMERAS = {
+    "dvs128": (128, 128),
+    "tmpdiff128": (128, 128),
+    "davis128": (128, 128),
+    "davis208": (208, 192),
+    "davis240": (240, 180),
+    "sbret10": (240, 180),
+    "davis346": (346, 260),
+    "davis640": (640, 480),
+    "dvxplorer": (640, 480),
+}
+_DVS128 = ("dvs128", "tmpdiff128")
+# Of AEDAT 3.1: kinds of packets, the layout of their header, and special events as (input, rising edge). A pulse has no
+# falling edge.
+_SPECIAL, _POLARITY, _FRAME = 0, 1, 2
+_FIELDS = {"kind": "<i2", "source": "<i2", "size": "<i4", "t_at": "<i4"}
+_FIELDS |= dict.fromkeys(("overflow", "capacity", "count", "valid"), "<i4")
+_PACKET = np.dtype(list(_FIELDS.items()))
+_EDGES = {2: (0, True), 3: (0, False), 4: (0, True), 6: (1, True), 7: (1, False), 8: (1, True)}
+_EDGES |= {9: (2, True), 10: (2, False), 11: (2, True)}
+_MOST_OVERFLOWS = 1 << 20  # each of 36 minutes
+_FRAME_BYTES = 36  # before its pixels
+_ENCODINGS = {1: "mono16", 3: "rgb16", 4: "rgba16"}  # by the number of channels
+
+
+class _Header(NamedTuple):
+    version: str
+    lines: list[str]
+    size: int
+
+
+def open_file(path: Path, options: ReadOptions) -> EventFile:
+    """Open an AEDAT 2.0 or 3.1 file; raises RecordingError."""
+    header = _read_header(path)
+    if header.version == "2.0":
+        return Aedat2Recording(path, options, header)
+    if header.version == "3.1":
+        return Aedat3Recording(path, options, header)
+    raise RecordingError(f"{path}: AEDAT version {header.version}; expected 2.0, 3.1 or 4.0 (DV converts others)")
+
+
+def _read_header(path: Path) -> _Header:
+    """Read the lines that begin with #."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LONGEST_HEADER)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error}") from None
+    match = re.match(rb"#!AER-DAT([0-9.]{1,8})\r?\n", head)
+    if not match:
+        raise RecordingError(f"{path}: does not begin with #!AER-DAT and a version")
+    version, lines, at = match[1].decode(), [], match.end()
+    while head[at : at + 1] == b"#":
+        end = head.find(b"\n", at) + 1
+        line = head[at : end - 1].rstrip(b"\r")
+        if not end or not line.isascii():
+            break  # data that begin like a line
+        lines.append(line.decode()[1:].strip())
+        at = end
+        if lines[-1] == "!END-HEADER" or lines[-1].lower() == "end of ascii header":
+            return _Header(version, lines, at)
+    if version == "3.1":
+        raise RecordingError(f"{path}: its header does not end with #!END-HEADER")
+    return _Header(version, lines, at)
+
+
+def _size_of(camera: str) -> tuple[int, int] | None:
+    """The (width, height) of a camera."""
+    return next((size for name, size in _CAMERAS.items() if name in camera.lower()), None)
+
+
+class Aedat2Recording(EventFile):
+    """An AEDAT 2.0 file of a DVS128 or DAVIS. Samples of the DAVIS's frames are skipped."""
+
+    def __init__(self, path: Path, options: ReadOptions, header: _Header) -> None:
+        super().__init__(path, options)
+        self._data_at = header.size
+        chip = next((line.partition(":")[2].strip() for line in header.lines if line.startswith("AEChip:")), "")
+        self._mirrored = False
+        with self._reading():
+            self._is_dvs128 = any(name in chip.lower() for name in _DVS128) if chip else self._has_short_addresses()
+        if chip and not _size_of(chip):
+            raise RecordingError(f"{path}: camera {chip}; expected one of {', '.join(_CAMERAS)}")
+        if size := _size_of(chip) or ((128, 128) if self._is_dvs128 else None):
+            self.width, self.height = size
+        else:
+            self._measure_sensor()
+        self._mirrored = True
+        self._finish_open()
+
+    def _has_short_addresses(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(self._data_at)
+            data = next(read_words(file, _RECORD_BYTES), b"")
+        addresses = np.frombuffer(data, ">u4", len(data) // _RECORD_BYTES * 2)[::2]
+        return bool((addresses < 1 << 16).all())
+
+    def _blocks(self) -> Iterator[Block]:
+        unroll = RollOver()
+        with self.path.open("rb") as file:
+            file.seek(self._data_at)
+            for data in read_words(file, _RECORD_BYTES):
+                if cut := len(data) % _RECORD_BYTES:
+                    self._note(f"the file ends within an event: its last {cut} bytes are ignored")
+                records = np.frombuffer(data, ">u4", len(data) // _RECORD_BYTES * 2).astype(np.uint32).reshape(-1, 2)
+                address, t = records[:, 0], unroll(records[:, 1].astype(np.int64)) * 1000
+                yield self._dvs128(address, t) if self._is_dvs128 else self._davis(address, t)
+
+    def _dvs128(self, address: np.ndarray, t: np.ndarray) -> Block:
+        pixel, external = address < 1 << 15, (address >> 15) == 1
+        a = address[pixel]
+        events = self._events(a >> 1 & 0x7F, a >> 8 & 0x7F, t[pixel], a & 1 == 0)
+        return Block(events, _triggers(t[external], np.ones(np.count_nonzero(external), np.bool_)))
+
+    def _davis(self, address: np.ndarray, t: np.ndarray) -> Block:
+        of_frame = address >> 31 == 1
+        if of_frame.any():
+            self._note("samples of frames and IMU are skipped")
+        # Bit 10 alone is an external input, with coordinates a noise event that v2e labels.
+        external = (address & ~np.uint32(0x3FF)) == 1 << 10
+        pixel = ~(of_frame | external)
+        a = address[pixel]
+        events = self._events(a >> 12 & 0x3FF, a >> 22 & 0x1FF, t[pixel], a >> 11 & 1 == 1)
+        return Block(events, _triggers(t[external], address[external] & 7 != 2))
+
+    def _events(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> np.ndarray:
+        if self._mirrored:  # the origin is the lower right corner; what lies outside the sensor stays there
+            x, y = (self.width - 1 - x.astype(np.int32)), (self.height - 1 - y.astype(np.int32))
+        return make_events(x.astype(np.uint16), y.astype(np.uint16), t, p)
+
+
+def _triggers(t: np.ndarray, rising: np.ndarray) -> np.ndarray:
+    triggers = np.zeros(len(t), TRIGGER_DTYPE)
+    triggers["t"], triggers["p"] = t, rising
+    return triggers
+
+
+class Aedat3Recording(EventFile):
+    """An AEDAT 3.1 file. With several cameras, the topic of each is its name and number."""
+
+    def __init__(self, path: Path, options: ReadOptions, header: _Header) -> None:
+        super().__init__(path, options)
+        self._data_at = header.size
+        stated = next((line.partition(":")[2].strip() for line in header.lines if line.startswith("Format:")), "RAW")
+        if stated != "RAW":
+            raise RecordingError(f"{path}: format {stated}; expected RAW (without compression)")
+        matches = [re.fullmatch(r"Source (\d{1,5}): *(.*)", line) for line in header.lines]
+        cameras = {int(match[1]): match[2] for match in matches if match}
+        names = {number: f"/{re.sub(r'[^A-Za-z0-9]+', '_', name)}_{number}" for number, name in cameras.items()}
+        self._source = choose_stream(path, names, options.events_topic, "--events-topic") if len(names) > 1 else None
+        self.events_topic = EVENTS_TOPIC if self._source is None else names[self._source]
+        camera = next(iter(cameras.values()), "") if self._source is None else cameras[self._source]
+        if size := _size_of(camera):
+            self.width, self.height = size
+        else:
+            self._measure_sensor()
+        with self._reading():
+            self.frames_topic = FRAMES_TOPIC if next(self._packets(_FRAME), None) else None
+        self._finish_open()
+
+    def _packets(self, *kinds: int) -> Iterator[tuple[np.void, bytes]]:
+        """The headers and contents of packets, up to where the file ends or is cut."""
+        with self.path.open("rb") as file:
+            length = file.seek(0, 2)
+            at = file.seek(self._data_at)
+            while at < length:
+                head = file.read(_PACKET.itemsize)
+                if len(head) < _PACKET.itemsize:
+                    self._note(f"the file ends within a packet: its last {length - at} bytes are ignored")
+                    return
+                packet = np.frombuffer(head, _PACKET)[0]
+                size, count = int(packet["size"]), int(packet["count"])
+                is_frame, is_read = packet["kind"] == _FRAME, packet["kind"] in (_SPECIAL, _POLARITY, _FRAME)
+                fits = size >= _FRAME_BYTES if is_frame else size == _RECORD_BYTES
+                if count < 0 or (is_read and not fits):
+                    raise RecordingError(f"{self.path}: the packet at byte {at} has {count} events of {size} bytes")
+                if not 0 <= packet["overflow"] < _MOST_OVERFLOWS:
+                    raise RecordingError(f"{self.path}: the packet at byte {at} has {packet['overflow']} roll-overs")
+                end = at + _PACKET.itemsize + max(size, 0) * count
+                if packet["kind"] in kinds and self._source in (None, int(packet["source"])):
+                    data = file.read(max(0, min(end, length) - at - _PACKET.itemsize))
+                    yield packet, data[: len(data) // size * size]
+                if end > length:
+                    self._note("the file ends within a packet, which is read up to there")
+                at = file.seek(end)
+
+    def _blocks(self) -> Iterator[Block]:
+        for packet, data in self._packets(_POLARITY, _SPECIAL):
+            words = np.frombuffer(data, "<u4").reshape(-1, 2)
+            words = words[words[:, 0] & 1 == 1]  # the others are invalid
+            word, t = words[:, 0], _times(words[:, 1], packet)
+            if packet["kind"] == _POLARITY:
+                events = np.empty(len(t), EVENT_DTYPE)
+                events["t"], events["x"], events["y"] = t, word >> 17, word >> 2 & 0x7FFF
+                events["p"] = word >> 1 & 1
+                yield Block(events)
+            else:
+                kinds = (word >> 1 & 0x7F).tolist()
+                edges = [(t[i], *_EDGES[kind]) for i, kind in enumerate(kinds) if kind in _EDGES]
+                yield Block(no_events(), np.array(edges, TRIGGER_DTYPE) if edges else NO_TRIGGERS)
+
+    def _frames(self) -> Iterator[Item]:
+        for packet, data in self._packets(_FRAME):
+            size = int(packet["size"])
+            for at in range(0, len(data), size):
+                part = data[at : at + size]
+                info, *times = np.frombuffer(part, "<u4", 5)
+                if not info & 1:
+                    continue
+                t = _times(np.array(times), packet)
+                stamp = int(t[2] + t[3]) // 2  # the middle of the exposure
+                yield Item(stamp, FRAMES_TOPIC, stamp, partial(self._image, stamp, int(info) >> 1 & 7, part))
+
+    def _image(self, stamp: int, channels: int, data: bytes) -> ImageMessage:
+        width, height = np.frombuffer(data, "<i4", 2, 20).tolist()
+        count = width * height * channels
+        if channels not in _ENCODINGS or min(width, height) < 1 or count > MAX_PIXELS:
+            raise RecordingError(f"{self.path}: a frame of {width}x{height} pixels and {channels} channels")
+        if _FRAME_BYTES + 2 * count > len(data):
+            raise RecordingError(f"{self.path}: a frame of {width}x{height} pixels has {len(data)} bytes")
+        pixels = np.frombuffer(data, "<u2", count, _FRAME_BYTES).astype(np.uint16, copy=False)
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        return ImageMessage(stamp, "", _ENCODINGS[channels], pixels.reshape(shape))
+
+
+def _times(us: np.ndarray, packet: np.void) -> np.ndarray:
+    """Nanoseconds, of 31 bits of microseconds and their roll-overs."""
+    return ((us & 0x7FFFFFFF).astype(np.int64) + (int(packet["overflow"]) << 31)) * 1000

@@ -1,0 +1,314 @@
+"""NumPy files of events: .npy, .npz, and EVREAL's folders of .npy files. Objects in them are never unpickled.
+
+| layout | events | frames |
+|---|---|---|
+| .npy | records with the fields x, y, t, p, or numbers (N, 4) or (4, N) | none |
+| .npz | arrays x, y, t, p, or one array as above (if there are several, `events`) | images, images_ts |
+| folder of EVREAL (github.com/ercanburak/EVREAL) | events_ts, events_xy (N, 2), events_p | images, images_ts |
+| folder of event_utils | t, xy (N, 2), p | images, timestamps |
+
+The file format is that of numpy.lib.format. numpy reads its headers; the data are read here in pieces.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import CistaError, RecordingError
+from ..wire.ros_types import ImageMessage
+from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, guess_unit, to_nanoseconds
+from .decompression import names_in_zip
+from .event_file import FRAMES_TOPIC, Block, EventFile
+from .image_file import MAX_PIXELS
+from .recording import Item, ReadOptions
+
+MAGIC = b"\x93NUMPY"
+_SPLIT = ({"t": "events_ts", "xy": "events_xy", "p": "events_p"}, {"t": "t", "xy": "xy", "p": "p"})
+_IMAGES = (("images", "images_ts"), ("images", "timestamps"))
+_STEP = 1 << 17  # events read at once
+_SAMPLE = 10_000  # events by which columns and unit are detected
+_MOST_FRAMES = 1 << 20
+_LARGEST_ROW = 256  # bytes of an event
+_LARGEST_METADATA = 1 << 20
+
+
+def detect(path: Path, head: bytes) -> bool:
+    """Return whether a path is a NumPy file, or a folder of them with events."""
+    if path.is_dir():
+        names = {file.stem for file in path.glob("*.npy")}
+        return bool(columns_of(names)) or any(set(split.values()) <= names for split in _SPLIT)
+    if head.startswith(b"PK\x03\x04"):
+        files = names_in_zip(path)
+        return path.suffix.lower() == ".npz" if files is None else any(name.endswith(".npy") for name in files)
+    return head.startswith(MAGIC)
+
+
+def open_file(path: Path, options: ReadOptions) -> ArrayRecording:
+    """Open NumPy files of events; raises RecordingError."""
+    return ArrayRecording(path, options)
+
+
+class _Array(NamedTuple):
+    """An array in a file, along whose first axis it is read in pieces."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    column_major: bool
+    at: int  # of the data
+    size: int  # of the file
+
+    @property
+    def row_bytes(self) -> int:
+        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=object))
+
+    @property
+    def rows(self) -> int:
+        """The rows that the file holds, which may end before the last one."""
+        return max(0, min(self.shape[0], (self.size - self.at) // max(1, self.row_bytes)))
+
+    def column(self, i: int) -> _Array:
+        """A column of an array (N, M) in column-major order."""
+        at = self.at + i * self.shape[0] * self.dtype.itemsize
+        return self._replace(shape=self.shape[:1], column_major=False, at=at)
+
+    def read(self, start: int, stop: int, step: int) -> Iterator[np.ndarray]:
+        with self.open() as file:
+            file.seek(self.at + start * self.row_bytes)
+            for at in range(start, stop, step):
+                count = min(step, stop - at)
+                data = file.read(count * self.row_bytes)
+                if len(data) < count * self.row_bytes:
+                    raise RecordingError(f"{self.name} ends within its rows {at} to {at + count}")
+                yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+
+
+_Place = tuple[_Array, str | int | None]  # an array, and the field or column of it
+
+
+class ArrayRecording(EventFile):
+    """Events in NumPy files, described above."""
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        super().__init__(path, options)
+        self._zip: zipfile.ZipFile | None = None
+        try:
+            with self._reading():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        arrays = self._arrays()
+        self._places = self._find_events(arrays)
+        self._unit = "s"
+        self._length = self._find_length()
+        if self._length:
+            self._detect()
+        self._images, self._stamps = self._find_images(arrays)
+        self.frames_topic = None if self._images is None else FRAMES_TOPIC
+        if size := self._find_size():
+            self.height, self.width = size
+        else:
+            self._measure_sensor()
+        # Reaching the end of a compressed array takes as long as reading all of it.
+        last = next(self._read(self._length - 1), None) if self._length and not self._zip else None
+        self._finish_open(None if last is None else int(last.events["t"][-1]))
+
+    def close(self) -> None:
+        if self._zip:
+            self._zip.close()
+
+    def _arrays(self) -> dict[str, _Array]:
+        if self.path.is_dir():
+            files = sorted(self.path.glob("*.npy"))
+            return {f.stem: _open_array(f.stem, partial(_open_path, f), f.stat().st_size) for f in files}
+        with self.path.open("rb") as file:
+            packed = file.read(2) == b"PK" or self.path.suffix.lower() == ".npz"
+        if not packed:
+            open_it = partial(_open_path, self.path)
+            return {self.path.stem: _open_array("the array", open_it, self.path.stat().st_size)}
+        self._zip = zipfile.ZipFile(self.path)
+        infos = [info for info in self._zip.infolist() if info.filename.endswith(".npy")]
+        return {
+            (name := info.filename.removesuffix(".npy")): _open_array(
+                name, partial(self._zip.open, info), info.file_size
+            )
+            for info in infos
+        }
+
+    def _find_events(self, arrays: Mapping[str, _Array]) -> dict[str, _Place]:
+        for split in _SPLIT:
+            if set(split.values()) <= arrays.keys() and (xy := arrays[split["xy"]]).shape[1:] == (2,):
+                x, y = _columns(xy)
+                return {"x": x, "y": y, "t": (arrays[split["t"]], None), "p": (arrays[split["p"]], None)}
+        if names := columns_of(arrays):
+            return {key: (arrays[name], None) for key, name in names.items()}
+        tables = {name: array for name, array in arrays.items() if _is_table(array)}
+        if "events" in tables:
+            tables = {"events": tables["events"]}
+        if len(tables) != 1:
+            there = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in list(arrays.items())[:8])
+            raise RecordingError(
+                f"holds {there or 'no arrays'}; expected arrays x, y, t, p, or one of records with these fields or of"
+                " numbers (N, 4)"
+            )
+        (array,) = tables.values()
+        if fields := columns_of(array.dtype.names or ()):
+            return {key: (array, field) for key, field in fields.items()}
+        if array.shape[0] == 4 != array.shape[1]:  # (4, N)
+            array = array._replace(shape=array.shape[::-1], column_major=not array.column_major)
+        places = _columns(array)
+        sample = [_column_of(next(a.read(0, min(a.rows, _SAMPLE), _SAMPLE), np.empty((0, 4))), key)
+                  for a, key in places[:4]]  # fmt: skip
+        stated = self.options.columns
+        order = check_columns(stated) if stated else guess_columns(np.stack(sample, 1)) if len(sample[0]) else "txyp"
+        if len(order) > len(places):
+            raise RecordingError(f"columns {order!r}; {array.name} has {len(places)}")
+        if not stated:
+            self._note(f"{array.name} is read as columns {' '.join(order)} (--columns states them)")
+        return {key: places[order.index(key)] for key in "xytp"}
+
+    def _find_length(self) -> int:
+        lengths = {key: array.shape[0] if array.shape else 0 for key, (array, _) in self._places.items()}
+        if len(set(lengths.values())) > 1:
+            raise RecordingError(f"x, y, t, p have {list(lengths.values())} elements; expected equal lengths")
+        for key, (array, field) in self._places.items():
+            kind = array.dtype[field] if isinstance(field, str) else array.dtype
+            one = field is not None or array.row_bytes == kind.itemsize
+            if kind.kind not in "biuf" or array.row_bytes > _LARGEST_ROW or not one:
+                raise RecordingError(
+                    f"{key} in {array.name} has the type {kind} and shape {array.shape}; expected numbers (N,)"
+                )
+        length = min(array.rows for array, _ in self._places.values())
+        if length < lengths["t"]:
+            self._note(f"cut: {length} of {lengths['t']} events are there")
+        return length
+
+    def _detect(self) -> None:
+        array, field = self._places["t"]
+        t = _column_of(next(array.read(0, min(self._length, _SAMPLE), _SAMPLE)), field)
+        stated = check_unit(self.options.time_unit)
+        self._unit = stated or guess_unit(t)
+        if not stated and self._unit != "s":
+            self._note(f"time unit not stated: assuming {self._unit} (--time-unit states it)")
+
+    def _find_images(self, arrays: Mapping[str, _Array]) -> tuple[_Array | None, np.ndarray]:
+        for images_name, stamps_name in _IMAGES:
+            images, stamps = arrays.get(images_name), arrays.get(stamps_name)
+            if images is None or stamps is None or not images.shape or not stamps.shape:
+                continue
+            count, shape = min(images.rows, stamps.rows), images.shape[1:]
+            is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+            if images.dtype != np.uint8 or images.column_major or not is_image or not 0 < images.row_bytes < MAX_PIXELS:
+                raise RecordingError(
+                    f"{images_name} is {images.shape} {images.dtype}; expected uint8 (N, H, W), 1 or 3 channels"
+                )
+            if stamps.dtype.kind not in "iuf" or stamps.row_bytes != stamps.dtype.itemsize or count > _MOST_FRAMES:
+                raise RecordingError(f"{stamps_name} is {stamps.shape} {stamps.dtype}; expected a time per image")
+            t = next(stamps.read(0, count, count), np.empty(0)).reshape(-1)
+            return images, to_nanoseconds(t, "s" if t.dtype.kind == "f" else self._unit)
+        return None, np.empty(0, np.int64)
+
+    def _find_size(self) -> tuple[int, int] | None:
+        metadata = self.path / "metadata.json"
+        if self.path.is_dir() and metadata.is_file() and metadata.stat().st_size <= _LARGEST_METADATA:
+            try:
+                stated = json.loads(metadata.read_bytes())["sensor_resolution"]
+                height, width = (int(n) for n in stated)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise RecordingError("metadata.json: expected sensor_resolution: [height, width]") from None
+            if not (0 < height < 1 << 16 and 0 < width < 1 << 16):
+                raise RecordingError(f"metadata.json states a sensor of {width}x{height} pixels")
+            return height, width
+        return None if self._images is None else (self._images.shape[1], self._images.shape[2])
+
+    def _blocks(self) -> Iterator[Block]:
+        return self._read(0)
+
+    def _read(self, start: int) -> Iterator[Block]:
+        arrays = list(dict.fromkeys(array for array, _ in self._places.values()))
+        with self._reading():
+            for pieces in zip(*(array.read(start, self._length, _STEP) for array in arrays), strict=True):
+                found = dict(zip(arrays, pieces, strict=True))
+                columns = {key: _column_of(found[array], field) for key, (array, field) in self._places.items()}
+                yield Block(events_of(columns["x"], columns["y"], columns["t"], columns["p"], self._unit))
+
+    def _frames(self) -> Iterator[Item]:
+        for i in np.argsort(self._stamps, kind="stable").tolist():
+            stamp = int(self._stamps[i])
+            yield Item(stamp, FRAMES_TOPIC, stamp, partial(self._image, stamp, i))
+
+    def _image(self, stamp: int, i: int) -> ImageMessage:
+        assert self._images is not None
+        with self._reading():
+            image = next(self._images.read(i, i + 1, 1))[0]
+        gray = image.ndim == 2 or image.shape[2] == 1
+        return ImageMessage(stamp, "", "mono8" if gray else "bgr8", image.reshape(image.shape[:2]) if gray else image)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn the errors of damaged archives, too, into a RecordingError."""
+        with super()._reading():
+            try:
+                yield
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise RecordingError(f"cannot be read as an archive of arrays: {error}") from error
+
+
+def _open_path(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _open_array(name: str, open_it: Callable[[], IO[bytes]], size: int) -> _Array:
+    read: dict[Any, Callable[[IO[bytes]], Any]] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    with open_it() as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            if version not in read:
+                raise RecordingError(f"{name} has version {version} of the .npy format; expected 1.0 or 2.0")
+            shape, column_major, dtype = read[version](file)
+        except CistaError:
+            raise
+        except Exception as error:  # numpy's parser lets those of its tokenizer through
+            reason = " ".join(str(error).split())[:200]
+            raise RecordingError(f"{name} has no valid .npy header: {reason}") from None
+        if dtype.hasobject:
+            raise RecordingError(f"{name} holds Python objects, which are not read; expected numbers")
+        if min(shape, default=0) < 0 or any(n >= 1 << 48 for n in shape):
+            raise RecordingError(f"{name} has the shape {shape}")
+        return _Array(name, open_it, dtype, shape, bool(column_major) and len(shape) > 1, file.tell(), size)
+
+
+def _is_table(array: _Array) -> bool:
+    """Return whether an array may hold events, as records or as rows or columns of numbers."""
+    if columns_of(array.dtype.names or ()):
+        return len(array.shape) == 1
+    shape = array.shape
+    return array.dtype.kind in "biuf" and len(shape) == 2 and (4 <= shape[1] <= 8 or shape[0] == 4)
+
+
+def _columns(array: _Array) -> list[_Place]:
+    if array.column_major:
+        return [(array.column(i), None) for i in range(array.shape[1])]
+    return [(array, i) for i in range(array.shape[1])]
+
+
+def _column_of(rows: np.ndarray, key: str | int | None) -> np.ndarray:
+    """A field or column (N,) of rows, or the rows themselves (N,) or (N, 1)."""
+    column: np.ndarray = rows.reshape(-1) if key is None else rows[key] if isinstance(key, str) else rows[:, key]
+    return column
