@@ -18,6 +18,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .groups import command_group
+from .info import info
 from .reconstruct import reconstruct
 from .simulate import simulate
 from .sync import sync
@@ -37,6 +38,7 @@ app.command(short_help="Reconstruct a recording's events as images.")(reconstruc
 app.command(short_help="Play a recording to the ROS 2 node and keep the images.")(demo)
 app.command(short_help="Write a recording in another format.")(convert)
 app.command(short_help="Report how camera frames follow the triggers of a recording.")(sync)
+app.command(short_help="Describe recordings: events, rates, frames, triggers, clocks.")(info)
 app.command(short_help="Score networks on recordings with camera frames.")(evaluate)
 app.command(short_help="Measure networks: size, operations, memory, time.")(cost)
 app.command(short_help="Compare the speed of the runtimes.")(benchmark)

@@ -54,11 +54,14 @@ FrameTimes = Annotated[
     typer.Option(help="Times of frames: their stamps, or these edges of the triggers that expose them."),
 ]
 TimeUnitOption = Annotated[
-    str | None, typer.Option(help="Time unit of text or HDF5: s, ms, us or ns. Default: detected.", metavar="UNIT")
+    str | None,
+    typer.Option(help="Time unit of text, HDF5 or NumPy: s, ms, us or ns. Default: detected.", metavar="UNIT"),
 ]
 ColumnsOption = Annotated[
     str | None,
-    typer.Option(help="Columns of text, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"),
+    typer.Option(
+        help="Columns of text or arrays, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WeightsOption = Annotated[str, typer.Option(help="Name of shipped or downloaded weights, a file, or auto.")]

@@ -47,9 +47,14 @@ def detect(path: Path, head: bytes) -> bool:
         names = {file.stem for file in path.glob("*.npy")}
         return bool(columns_of(names)) or any(set(split.values()) <= names for split in _SPLIT)
     if head.startswith(b"PK\x03\x04"):
-        files = names_in_zip(path)
-        return path.suffix.lower() == ".npz" if files is None else any(name.endswith(".npy") for name in files)
-    return head.startswith(MAGIC)
+        names = {name.removesuffix(".npy") for name in names_in_zip(path) or () if name.endswith(".npy")}
+        return bool(columns_of(names)) or bool(names & {"events", "arr_0"})
+    if not head.startswith(MAGIC):
+        return False
+    try:
+        return _is_table(_open_array("", partial(_open_path, path), 0))
+    except CistaError:
+        return False
 
 
 def open_file(path: Path, options: ReadOptions) -> ArrayRecording:

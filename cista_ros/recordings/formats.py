@@ -157,10 +157,11 @@ def _inside(folder: Path, leave_out: Path | None) -> Iterator[Path]:
 
 
 def is_recording(path: Path) -> bool:
-    """Return whether a path in a folder is a recording, damaged or not; text only if it looks like events."""
+    """Return whether a path in a folder is a recording, damaged or not; text and arrays only if they are events."""
     known = path.is_dir() or any(path.suffix.lower() in format.suffixes for format in FORMATS)
     head = _head(path) if known else b""
-    named = (f for f in FORMATS if path.is_file() and path.suffix.lower() in f.suffixes and f.module != "text")
+    by_name = (f for f in FORMATS if f.module not in ("text", "arrays") and path.suffix.lower() in f.suffixes)
+    named = by_name if path.is_file() else ()
     return known and (any(format.detect(path, head) for format in FORMATS) or any(named))
 
 
