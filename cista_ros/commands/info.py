@@ -14,12 +14,10 @@ from .options import (
     ColumnsOption,
     EventsTopicOption,
     EventTime,
-    EventTimeOption,
     FramesTopicOption,
     JsonOption,
     TimeUnitOption,
 )
-
 from .progress import recording_bar
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ _EPOCH_NS = 10**17  # later times are since 1970
 
 def info(
     files: Annotated[list[Path], typer.Argument(help="Recordings of any readable format.")],
-    event_time: EventTimeOption = EventTime.sensor,
+    event_time: EventTime = "sensor",
     events_topic: EventsTopicOption = None,
     frames_topic: FramesTopicOption = None,
     time_unit: TimeUnitOption = None,
@@ -46,7 +44,7 @@ def info(
     """Describe recordings. Each is read once, in pieces. Of several topics with events, all are described."""
     from ..errors import CistaError, SeveralTopicsError
 
-    options = {"event_time": event_time.value, "frames_topic": frames_topic, "time_unit": time_unit, "columns": columns}
+    options = {"event_time": event_time, "frames_topic": frames_topic, "time_unit": time_unit, "columns": columns}
     described, failed = [], False
     for path in files:
         topics = [events_topic]
