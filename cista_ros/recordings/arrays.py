@@ -47,7 +47,10 @@ def detect(path: Path, head: bytes) -> bool:
         names = {file.stem for file in path.glob("*.npy")}
         return bool(columns_of(names)) or any(set(split.values()) <= names for split in _SPLIT)
     if head.startswith(b"PK\x03\x04"):
-        names = {name.removesuffix(".npy") for name in names_in_zip(path) or () if name.endswith(".npy")}
+        files = names_in_zip(path)
+        if files is None:
+            return path.suffix.lower() == ".npz"  # the reader says what is damaged
+        names = {name.removesuffix(".npy") for name in files if name.endswith(".npy")}
         return bool(columns_of(names)) or bool(names & {"events", "arr_0"})
     if not head.startswith(MAGIC):
         return False
