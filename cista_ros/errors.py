@@ -30,7 +30,7 @@ class RecordingError(CistaError):
 class SeveralTopicsError(RecordingError):
     """Several topics have events, and none was chosen; `topics` are their names."""
 
-    def __init__(self, message: str, topics: Iterable[str]) -> None:
+    def __init__(self, message: str, topics: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.topics = tuple(topics)
 
