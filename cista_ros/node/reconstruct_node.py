@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -62,6 +62,7 @@ class TwoThreadExecutor(Executor):
         """Run one callback, or hand it to the second thread, waiting at most this long for it."""
         self._blocking = [task for task in self._blocking if not task.done() or task.result()]
         try:
+            entity: Any  # untyped on Jazzy
             handler, entity, node = self.wait_for_ready_callbacks(timeout_sec=timeout_sec)
         except (ShutdownException, ExternalShutdownException, TimeoutException):
             return

@@ -92,7 +92,8 @@ def deserialize(message_type: type[Message], data: bytes) -> Message:
         DecodeError: the bytes are not a message of this type.
     """
     try:
-        return deserialize_message(data, message_type)
+        message: Message = deserialize_message(data, message_type)  # Any on Jazzy
+        return message
     except Exception as error:  # rclpy does not document which
         raise DecodeError(f"cannot deserialize {message_type.__name__}: {error}") from None
 

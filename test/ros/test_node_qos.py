@@ -78,7 +78,7 @@ def test_a_queue_overridden_to_be_short_drops_messages_and_counts_them(client, s
     assert process.stop() == 0
 
 
-def test_a_second_camera_that_starts_later_is_no_loss(node):
+def test_a_second_camera_that_starts_later_and_leaves_is_no_loss(node):
     client, _ = node
     before = client.known()
     client.send(stream())
@@ -93,6 +93,9 @@ def test_a_second_camera_that_starts_later_is_no_loss(node):
         assert counts["lost_messages"] == before["lost_messages"]
     finally:
         other.close()
+    client.send(stream(t0=int(later["t"][-1]) + 1))
+    counts = client.counts(lambda c: c["messages"] - before["messages"] == 80)
+    assert counts["lost_messages"] == before["lost_messages"]
 
 
 @pytest.mark.parametrize("depth, reason", [("-1", "depth -1"), ("2147483648", "depth 2147483648"), ("deep", "INTEGER")])
