@@ -1,4 +1,4 @@
-"""The public names of `cista_ros`, as the README uses them."""
+"""The public names of `cista_ros`, as the README uses them, and what its errors say."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import cista_ros
-from cista_ros.errors import CheckpointError, RecordingError
+from cista_ros import errors
+from cista_ros.errors import CheckpointError, CistaError, RecordingError
 from cista_ros.windows import CountWindows, make_windower
 
 SAMPLE = next((Path(cista_ros.__file__).parent / "samples").glob("*.bag"))
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CistaError)]
 
 
 def test_importing_the_package_imports_neither_torch_nor_a_reader():
@@ -91,3 +93,17 @@ def test_bad_arguments_are_named(options, error, stub):
 def test_sync_windows_need_stamps_to_wait_for():
     with pytest.raises(ValueError, match="sync"):
         make_windower("sync", 20, 20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_is_one_line_without_control_characters(kind):
+    forged = kind("a.bag: topic /x\n[INFO] all is well\x1b[2J\r\u202e\udc80")
+    assert str(forged) == "a.bag: topic /x\\n[INFO] all is well\\x1b[2J\\r\\u202e\\udc80"
+    str(forged).encode()
+
+
+def test_printable_text_is_unchanged():
+    assert str(CistaError("/tmp/Aufnahme 1/übung.bag: größer als 5 µs, 日本 \\ 'x'")) == (
+        "/tmp/Aufnahme 1/übung.bag: größer als 5 µs, 日本 \\ 'x'"
+    )
+    assert str(CistaError()) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from helpers.limits import files_of_at_most
+from helpers import files_of_at_most
 
 from cista_ros.commands.frame_folder import FrameFolder
 from cista_ros.events import no_events

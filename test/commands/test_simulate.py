@@ -102,7 +102,7 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
     options = ("--target", "checkerboard:5x4:0.04", "--seconds", 0.4, "--width", 64, "--height", 48, "--fps", 10)
     lens = ("--intrinsics", "60,61,30,25", "--distortion-model", "equidistant", "--distortion=-0.02")
     code, said = cista(monkeypatch, capsys, "simulate", "-o", tmp_path / "board.bag", *options, *lens)
-    assert code == 0 and "board.truth.yaml" in said, said
+    assert code == 0 and "board.truth.yaml" in "".join(said.splitlines()), said
     truth = yaml.safe_load((tmp_path / "board.truth.yaml").read_text())
     assert truth["target"] == "checkerboard:5x4:0.04" and truth["camera"]["distortion_model"] == "equidistant"
     with open_recording(tmp_path / "board.bag") as recording:

@@ -2,7 +2,7 @@
 
     python test/fuzz/run.py TARGET [--minutes M] [--runs N]
 
-needs requirements-fuzz.txt. It starts from the committed corpus and what earlier runs found (build/fuzz/TARGET). An
+needs INSTALL below. It starts from the committed corpus and what earlier runs found (build/fuzz/TARGET). An
 input that breaks a rule is kept there as crash-*, and ends the run. Otherwise the corpus is minimised (--save writes it
 to corpus.zip), its coverage of the target's modules is measured, and a line is written to benchmarks/soak/fuzz.json.
 """
@@ -24,6 +24,7 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings"), str(HERE.parent)]
+INSTALL = "pip install atheris==3.0.0 coverage==7.17.5"  # atheris has wheels for Python 3.11 to 3.13
 CORPUS = HERE / "corpus.zip"
 RESULTS = ROOT / "benchmarks" / "soak" / "fuzz.json"
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("[!_]*.py"))
@@ -47,7 +48,7 @@ def main() -> None:
     elif arguments.child == "coverage":
         print(json.dumps(coverage(arguments.target, Path(rest[0]))))
     elif importlib.util.find_spec("atheris") is None:
-        sys.exit("there is no atheris here: pip install -r requirements-fuzz.txt")
+        sys.exit(f"atheris is not installed: {INSTALL}")
     else:
         sys.exit(run(arguments.target, arguments.minutes, arguments.runs, arguments.save))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.limits import files_of_at_most
+from helpers import files_of_at_most
 
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate, make_events
