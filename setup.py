@@ -45,6 +45,7 @@ setup(
         NAME: [
             "py.typed",
             "evaluation/paper.csv",
+            "calibration/report.html.jinja",
             "evaluation/report.html.jinja",
             "runtime/*.cpp",
             "samples/*",

@@ -25,8 +25,8 @@ SYNTAX = (
 )
 LEAST_CORNERS = 8  # of a view: a homography takes 4; more average the noise
 # Sides of the image in which corners are searched: tags and squares of few pixels are found only if enlarged.
-_SIDES = (700, 1100)
-_TRIES = (("", 0.0), ("blurred", 1.0))  # name, sigma in sensor pixels
+_SIDES = (800, 1200)
+_SIGMAS = (0.0, 1.0)  # of blur, in sensor pixels
 _FAMILIES = {"36h11": 2, "25h9": 2, "16h5": 2}  # AprilTag family: black bits around the code, as Kalibr prints them
 
 
@@ -101,14 +101,14 @@ class Target(ABC):
         white = 255 * (1 - self._paint(x, y).astype(np.float32))
         return np.asarray(np.rint(white.reshape(height, samples, width, samples).mean((1, 3))), np.uint8)
 
-    def detect(self, image: np.ndarray, tries: int = 2 * len(_SIDES)) -> Detection:
+    def detect(self, image: np.ndarray, tries: int = len(_SIGMAS) * len(_SIDES)) -> Detection:
         """Find the target in an image uint8 (H, W), with sub-pixel corners; no corners if it is not there.
 
         Args:
             tries: how many combinations of enlargement and blur to try until most points are found.
         """
         best = _NOTHING
-        combinations = [(side, sigma) for _, sigma in _TRIES for side in _SIDES]
+        combinations = [(side, sigma) for sigma in _SIGMAS for side in _SIDES]
         for side, sigma in combinations[:tries]:
             smooth = cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image
             scale = max(1, math.ceil(side / max(image.shape)))
@@ -182,8 +182,10 @@ class Checkerboard(Target):
         return np.asarray(inside & ((column + row) % 2 == 0))
 
     def _search(self, image: np.ndarray) -> Detection:
-        flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_EXHAUSTIVE
-        ok, corners = cv2.findChessboardCornersSB(image, self.grid, flags=flags)
+        normalised = cv2.CALIB_CB_NORMALIZE_IMAGE
+        ok, corners = cv2.findChessboardCornersSB(image, self.grid, flags=normalised | cv2.CALIB_CB_EXHAUSTIVE)
+        if not ok:  # the older method, which looks for squares, finds more boards with holes and speckles
+            ok, corners = cv2.findChessboardCorners(image, self.grid, flags=normalised | cv2.CALIB_CB_ADAPTIVE_THRESH)
         if not ok:
             return _NOTHING
         lattice = corners.reshape(self.rows, self.columns, 2)
@@ -267,31 +269,25 @@ class AprilGrid(Target):
             black[np.ix_(rows, columns)] = marker[np.ix_(i, j)]
         return black
 
-    def _search(self, image: np.ndarray) -> Detection:
-        best = _NOTHING
-        for border in (_FAMILIES[self.family], 1):  # other programs print AprilTags with one black bit around them
-            parameters = _detector_parameters(image)
-            parameters.markerBorderBits = border
-            quads, numbers, _ = cv2.aruco.ArucoDetector(self._dictionary, parameters).detectMarkers(image)
-            found = self._from_tags(quads, numbers)
-            if len(found.ids) > len(best.ids):
-                best = found
-            if len(best.ids) > self.columns * self.rows:
-                break
-        return self._complete(best, image) if len(best.ids) >= 8 else _NOTHING
+    def tags(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tags in an image uint8 (H, W): corners (N, 4, 2) clockwise from OpenCV's first, and ids (N,)."""
+        best = _tags(self._dictionary, image, _FAMILIES[self.family])
+        if len(best[1]) <= self.columns * self.rows // 4:
+            # Other programs print AprilTags with one black bit around them.
+            best = max(best, _tags(self._dictionary, image, 1), key=lambda found: len(found[1]))
+        return best
 
-    def _from_tags(self, quads: Any, numbers: Any) -> Detection:
-        if numbers is None:
+    def _search(self, image: np.ndarray) -> Detection:
+        quads, numbers = self.tags(image)
+        known = numbers < self.columns * self.rows
+        if known.sum() < 2:
             return _NOTHING
-        number = np.asarray(numbers).ravel()
-        known = number < self.columns * self.rows
-        quad = np.asarray(quads, np.float32).reshape(-1, 4, 2)[known]
-        row, column = np.divmod(number[known], self.columns)
+        row, column = np.divmod(numbers[known], self.columns)
         first = 4 * row * self.columns + 2 * column  # the tag's bottom left corner
         # OpenCV's order is clockwise from its top left, which is Kalibr's bottom right.
         offsets = np.array([1, 0, 2 * self.columns, 2 * self.columns + 1])
         ids, where = np.unique((first[:, None] + offsets).ravel(), return_index=True)
-        return Detection(ids.astype(np.int64), quad.reshape(-1, 2)[where])
+        return self._complete(Detection(ids, quads[known].reshape(-1, 2)[where]), image)
 
     def _complete(self, found: Detection, image: np.ndarray) -> Detection:
         """Add the corners of tags that could not be read, where the others put them."""
@@ -387,6 +383,10 @@ class Charuco(Target):
                 break
         return best
 
+    def tags(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the markers in an image uint8 (H, W): corners (N, 4, 2) and ids (N,)."""
+        return _tags(self._board().getDictionary(), image, 1)
+
 
 def _lattice(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the points (len(y) * len(x), 3) of a grid, row by row."""
@@ -394,10 +394,20 @@ def _lattice(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack((xx.ravel(), yy.ravel(), np.zeros(xx.size)), 1)
 
 
+def _tags(dictionary: cv2.aruco.Dictionary, image: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the corners (N, 4, 2) and ids (N,) of markers with a border of so many black bits."""
+    parameters = _detector_parameters(image)
+    parameters.markerBorderBits = border
+    quads, numbers, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(image)
+    found = [] if numbers is None else numbers
+    return np.asarray(quads, np.float32).reshape(-1, 4, 2), np.asarray(found, np.int64).ravel()
+
+
 def _detector_parameters(image: np.ndarray) -> cv2.aruco.DetectorParameters:
     parameters = cv2.aruco.DetectorParameters()
-    parameters.adaptiveThreshWinSizeMin, parameters.adaptiveThreshWinSizeMax = 9, 65
-    parameters.adaptiveThreshWinSizeStep = 14
+    # Windows wider than the gap between tags join a tag and the squares beside it.
+    parameters.adaptiveThreshWinSizeMin, parameters.adaptiveThreshWinSizeMax = 5, 53
+    parameters.adaptiveThreshWinSizeStep, parameters.adaptiveThreshConstant = 6, 10
     parameters.minMarkerPerimeterRate = 60 / max(image.shape)
     parameters.errorCorrectionRate = 0.8
     parameters.perspectiveRemovePixelPerCell = 6

@@ -11,6 +11,7 @@ from ..errors import CistaError, is_out_of_memory
 from ..util.threads import wait_without_spinning
 from . import ecd
 from .benchmark import benchmark
+from .calibrate import calibrate
 from .convert import convert
 from .cost import cost
 from .demo import demo
@@ -39,6 +40,7 @@ app.command(short_help="Play a recording to the ROS 2 node and keep the images."
 app.command(short_help="Write a recording in another format.")(convert)
 app.command(short_help="Report how camera frames follow the triggers of a recording.")(sync)
 app.command(short_help="Describe recordings: events, rates, frames, triggers, clocks.")(info)
+app.command(short_help="Calibrate an event camera from a recording of a target.")(calibrate)
 app.command(short_help="Score networks on recordings with camera frames.")(evaluate)
 app.command(short_help="Measure networks: size, operations, memory, time.")(cost)
 app.command(short_help="Compare the speed of the runtimes.")(benchmark)

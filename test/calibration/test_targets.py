@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from cista_ros.calibration.sizes import fitting_size
 from cista_ros.calibration.targets import TargetError, parse_target
 
 BOARDS = ["checkerboard:7x5:0.03", "aprilgrid:4x3:0.05:0.3", "charuco:6x4:0.04:0.03", "charuco:7x5:0.04:0.03:5x5_100"]
@@ -127,3 +128,19 @@ def test_names_what_is_wrong_in_a_file(tmp_path, content, said):
 def test_refuses_other_texts(text):
     with pytest.raises(TargetError, match=r"expected|has"):
         parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("printed", "given"),
+    [
+        ("checkerboard:7x5:0.03", "checkerboard:8x6:0.03"),
+        ("aprilgrid:4x3:0.05:0.3", "aprilgrid:6x6:0.05:0.3"),
+        ("charuco:6x5:0.04:0.03:4x4_250", "charuco:8x6:0.04:0.03:4x4_250"),
+        ("charuco:5x4:0.04:0.03:4x4_250", "charuco:8x6:0.04:0.03:4x4_250"),
+    ],
+)
+def test_suggests_the_size_of_another_board(printed, given):
+    board = parse_target(printed)
+    image = view(board, tilted(board, 0.2))
+    assert fitting_size(parse_target(given), [image]) == printed
+    assert fitting_size(board, [image]) is None

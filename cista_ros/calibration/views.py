@@ -1,0 +1,113 @@
+"""Images of a target: search them for it, and keep what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..tone_map import clahe, to_mono8
+from ..util.atomic import write_whole
+from .sizes import fitting_size
+from .targets import Checkerboard, Target, TargetError
+
+_KEPT = 4  # images without the target that are kept, to show them
+
+
+@dataclass(frozen=True)
+class View:
+    """What was found of the target in one image.
+
+    Attributes:
+        stamp: of the image, in nanoseconds.
+        ids, corners: as in Detection: (K,) and (K, 2).
+        outline: the four corners of the whole board (4, 2) in pixels, by a homography.
+        image: uint8 (H, W), as searched.
+    """
+
+    stamp: int
+    ids: np.ndarray
+    corners: np.ndarray
+    outline: np.ndarray
+    image: np.ndarray
+
+    def only(self, kept: np.ndarray) -> View:
+        """Return the view with only some of its points, by a mask (K,)."""
+        return replace(self, ids=self.ids[kept], corners=self.corners[kept])
+
+
+@dataclass
+class Search:
+    """Searches images for a target; counts them, and keeps the views and the sharpest images without the target."""
+
+    target: Target
+    views: list[View] = field(default_factory=list)
+    shape: tuple[int, int] = (0, 0)
+    searched: int = 0
+    without: list[tuple[float, np.ndarray]] = field(default_factory=list)
+
+    def look(self, stamp: int, image: np.ndarray) -> bool:
+        """Search an image float32 (H, W) before tone mapping; return whether the target is in it.
+
+        Raises:
+            TargetError: the image has another size than those before.
+        """
+        if self.searched and image.shape != self.shape:
+            (height, width), before = image.shape, f"{self.shape[1]}x{self.shape[0]}"
+            raise TargetError(f"the size of the images changes from {before} to {width}x{height} pixels")
+        self.shape = (image.shape[0], image.shape[1])
+        self.searched += 1
+        for grey in renditions(image):
+            found = self.target.detect(grey)
+            if len(found.ids):
+                outline = outline_of(self.target, found.ids, found.corners)
+                self.views.append(View(stamp, found.ids, found.corners, outline, grey))
+                return True
+        contrast = float(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1), cv2.CV_32F).std())
+        self.without = sorted([*self.without, (contrast, grey)], key=lambda pair: -pair[0])[:_KEPT]
+        return False
+
+    def require_views(self, sheet: Path) -> None:
+        """Raise TargetError if no view was found, or tags show that the board has another size.
+
+        Args:
+            sheet: PNG file to write with the sharpest images if there is no view.
+        """
+        if self.views:
+            some = self.views[:: -(-len(self.views) // 8)]
+            if not isinstance(self.target, Checkerboard) and (
+                found := fitting_size(self.target, [view.image for view in some])
+            ):
+                raise TargetError(f"the tags are not those of {self.target}: {found} fits")
+            return
+        if not self.searched:
+            raise TargetError("no image to search: the recording is shorter than 0.3 s, or nothing moves in it")
+        images = [image for _, image in self.without]
+        found = fitting_size(self.target, images)
+        hint = f"; {found} fits: is the size right?" if found else ""
+        row = cv2.copyMakeBorder(np.hstack(images), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=255)
+        write_whole(sheet, cv2.imencode(".png", row)[1].tobytes())
+        raise TargetError(
+            f"{self.target} is in none of the {self.searched} images searched, at two contrasts, two scales and two"
+            f" blurs{hint}; the sharpest images are in {sheet}"
+        )
+
+
+def renditions(image: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield ways to show an image (H, W) as uint8: stretched between percentiles, and locally equalised."""
+    low, high = np.percentile(image, (1, 99))
+    stretched = np.clip((image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+    yield to_mono8(stretched)
+    yield to_mono8(clahe(stretched))
+
+
+def outline_of(target: Target, ids: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Return where the four outermost points of a target are (4, 2), by a homography through those found."""
+    plane = target.points[:, :2].astype(np.float32)
+    homography, _ = cv2.findHomography(plane[ids], corners.astype(np.float32))
+    (left, top), (right, bottom) = plane.min(0), plane.max(0)
+    outline = np.array([[(left, top), (right, top), (right, bottom), (left, bottom)]], np.float32)
+    return np.asarray(cv2.perspectiveTransform(outline, homography)[0])
