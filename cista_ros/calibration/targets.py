@@ -108,6 +108,9 @@ class Target(ABC):
             tries: how many combinations of enlargement and blur to try until most points are found.
         """
         best = _NOTHING
+        low, high = np.percentile(image, (1, 99))
+        # Reconstructions have little contrast and bright dots, which hide it from OpenCV's own normalisation.
+        image = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
         combinations = [(side, sigma) for sigma in _SIGMAS for side in _SIDES]
         for side, sigma in combinations[:tries]:
             smooth = cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image
@@ -182,10 +185,8 @@ class Checkerboard(Target):
         return np.asarray(inside & ((column + row) % 2 == 0))
 
     def _search(self, image: np.ndarray) -> Detection:
-        normalised = cv2.CALIB_CB_NORMALIZE_IMAGE
-        ok, corners = cv2.findChessboardCornersSB(image, self.grid, flags=normalised | cv2.CALIB_CB_EXHAUSTIVE)
-        if not ok:  # the older method, which looks for squares, finds more boards with holes and speckles
-            ok, corners = cv2.findChessboardCorners(image, self.grid, flags=normalised | cv2.CALIB_CB_ADAPTIVE_THRESH)
+        # CALIB_CB_NORMALIZE_IMAGE equalises the histogram, which hides small boards on large flat walls.
+        ok, corners = cv2.findChessboardCornersSB(image, self.grid, flags=cv2.CALIB_CB_EXHAUSTIVE)
         if not ok:
             return _NOTHING
         lattice = corners.reshape(self.rows, self.columns, 2)
