@@ -17,8 +17,7 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, make_events, no_events
-from ..wire.ros_types import ImageMessage
-from .event_file import EVENTS_TOPIC, FRAMES_TOPIC, Block, EventFile, RollOver, choose_stream, read_words
+from .event_file import FRAMES_TOPIC, Block, EventFile, RollOver, choose_stream
 from .image_file import MAX_PIXELS
 from .recording import Item, ReadOptions
 
@@ -55,14 +54,18 @@ class _Header(NamedTuple):
     lines: list[str]
     size: int
 
+    def value(self, name: str) -> str:
+        """Return what follows a name at the start of a line, or an empty text."""
+        return next((line.removeprefix(name).strip() for line in self.lines if line.startswith(name)), "")
+
 
 def open_file(path: Path, options: ReadOptions) -> EventFile:
     """Open an AEDAT 2.0 or 3.1 file; raises RecordingError."""
     header = _read_header(path)
     if header.version == "2.0":
-        return Aedat2Recording(path, options, header)
+        return Aedat2Recording(path, options)
     if header.version == "3.1":
-        return Aedat3Recording(path, options, header)
+        return Aedat3Recording(path, options)
     raise RecordingError(f"{path}: AEDAT version {header.version}; expected 2.0, 3.1 or 4.0 (DV converts others)")
 
 
@@ -91,47 +94,35 @@ def _read_header(path: Path) -> _Header:
     return _Header(version, lines, at)
 
 
-def _size_of(camera: str) -> tuple[int, int] | None:
-    """The (width, height) of a camera."""
-    return next((size for name, size in _CAMERAS.items() if name in camera.lower()), None)
+def _size_of(camera: str) -> tuple[int, int]:
+    """Return the (width, height) of a camera, (0, 0) if it is unknown."""
+    return next((size for name, size in _CAMERAS.items() if name in camera.lower()), (0, 0))
 
 
 class Aedat2Recording(EventFile):
     """An AEDAT 2.0 file of a DVS128 or DAVIS. Samples of the DAVIS's frames are skipped."""
 
-    def __init__(self, path: Path, options: ReadOptions, header: _Header) -> None:
-        super().__init__(path, options)
+    def _open(self) -> None:
+        header = _read_header(self.path)
         self._data_at = header.size
-        chip = next((line.partition(":")[2].strip() for line in header.lines if line.startswith("AEChip:")), "")
-        self._mirrored = False
-        with self._reading():
-            self._is_dvs128 = any(name in chip.lower() for name in _DVS128) if chip else self._has_short_addresses()
-        if chip and not _size_of(chip):
-            raise RecordingError(f"{path}: camera {chip}; expected one of {', '.join(_CAMERAS)}")
-        if size := _size_of(chip) or ((128, 128) if self._is_dvs128 else None):
-            self.width, self.height = size
-        else:
-            self._measure_sensor()
-        self._mirrored = True
-        self._finish_open()
-
-    def _has_short_addresses(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(self._data_at)
-            data = next(read_words(file, _RECORD_BYTES), b"")
-        addresses = np.frombuffer(data, ">u4", len(data) // _RECORD_BYTES * 2)[::2]
-        return bool((addresses < 1 << 16).all())
+        chip = header.value("AEChip:")
+        if chip:
+            self._is_dvs128 = any(name in chip.lower() for name in _DVS128)
+            self.width, self.height = _size_of(chip)
+            if not self.width:
+                raise RecordingError(f"camera {chip}; expected one of {', '.join(_CAMERAS)}")
+            return
+        addresses = np.frombuffer(next(self._words(self._data_at, _RECORD_BYTES), b""), ">u4")[::2]
+        self._is_dvs128 = bool((addresses < 1 << 16).all())
+        if self._is_dvs128:
+            self.width = self.height = 128
 
     def _blocks(self) -> Iterator[Block]:
         unroll = RollOver()
-        with self.path.open("rb") as file:
-            file.seek(self._data_at)
-            for data in read_words(file, _RECORD_BYTES):
-                if cut := len(data) % _RECORD_BYTES:
-                    self._note(f"the file ends within an event: its last {cut} bytes are ignored")
-                records = np.frombuffer(data, ">u4", len(data) // _RECORD_BYTES * 2).astype(np.uint32).reshape(-1, 2)
-                address, t = records[:, 0], unroll(records[:, 1].astype(np.int64)) * 1000
-                yield self._dvs128(address, t) if self._is_dvs128 else self._davis(address, t)
+        for data in self._words(self._data_at, _RECORD_BYTES):
+            address, us = np.frombuffer(data, ">u4").astype(np.uint32).reshape(-1, 2).T
+            t = unroll(us.astype(np.int64)) * 1000
+            yield self._dvs128(address, t) if self._is_dvs128 else self._davis(address, t)
 
     def _dvs128(self, address: np.ndarray, t: np.ndarray) -> Block:
         pixel, external = address < 1 << 15, (address >> 15) == 1
@@ -151,7 +142,7 @@ class Aedat2Recording(EventFile):
         return Block(events, _triggers(t[external], address[external] & 7 != 2))
 
     def _events(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-        if self._mirrored:  # the origin is the lower right corner; what lies outside the sensor stays there
+        if self.width:  # the origin is the lower right corner; what lies outside the sensor stays there
             x, y = (self.width - 1 - x.astype(np.int32)), (self.height - 1 - y.astype(np.int32))
         return make_events(x.astype(np.uint16), y.astype(np.uint16), t, p)
 
@@ -165,25 +156,20 @@ def _triggers(t: np.ndarray, rising: np.ndarray) -> np.ndarray:
 class Aedat3Recording(EventFile):
     """An AEDAT 3.1 file. With several cameras, the topic of each is its name and number."""
 
-    def __init__(self, path: Path, options: ReadOptions, header: _Header) -> None:
-        super().__init__(path, options)
+    def _open(self) -> None:
+        header = _read_header(self.path)
         self._data_at = header.size
-        stated = next((line.partition(":")[2].strip() for line in header.lines if line.startswith("Format:")), "RAW")
-        if stated != "RAW":
-            raise RecordingError(f"{path}: format {stated}; expected RAW (without compression)")
+        if (stated := header.value("Format:")) not in ("", "RAW"):
+            raise RecordingError(f"format {stated}; expected RAW (without compression)")
         matches = [re.fullmatch(r"Source (\d{1,5}): *(.*)", line) for line in header.lines]
         cameras = {int(match[1]): match[2] for match in matches if match}
         names = {number: f"/{re.sub(r'[^A-Za-z0-9]+', '_', name)}_{number}" for number, name in cameras.items()}
-        self._source = choose_stream(path, names, options.events_topic, "--events-topic") if len(names) > 1 else None
-        self.events_topic = EVENTS_TOPIC if self._source is None else names[self._source]
-        camera = next(iter(cameras.values()), "") if self._source is None else cameras[self._source]
-        if size := _size_of(camera):
-            self.width, self.height = size
-        else:
-            self._measure_sensor()
-        with self._reading():
-            self.frames_topic = FRAMES_TOPIC if next(self._packets(_FRAME), None) else None
-        self._finish_open()
+        camera, self._source = next(iter(cameras.values()), ""), None
+        if len(names) > 1:
+            self._source = choose_stream(self.path, names, self.options.events_topic, "--events-topic")
+            self.events_topic, camera = names[self._source], cameras[self._source]
+        self.width, self.height = _size_of(camera)
+        self.frames_topic = FRAMES_TOPIC if next(self._packets(_FRAME), None) else None
 
     def _packets(self, *kinds: int) -> Iterator[tuple[np.void, bytes]]:
         """The headers and contents of packets, up to where the file ends or is cut."""
@@ -200,9 +186,9 @@ class Aedat3Recording(EventFile):
                 is_frame, is_read = packet["kind"] == _FRAME, packet["kind"] in (_SPECIAL, _POLARITY, _FRAME)
                 fits = size >= _FRAME_BYTES if is_frame else size == _RECORD_BYTES
                 if count < 0 or (is_read and not fits):
-                    raise RecordingError(f"{self.path}: the packet at byte {at} has {count} events of {size} bytes")
+                    raise RecordingError(f"the packet at byte {at} has {count} events of {size} bytes")
                 if not 0 <= packet["overflow"] < _MOST_OVERFLOWS:
-                    raise RecordingError(f"{self.path}: the packet at byte {at} has {packet['overflow']} roll-overs")
+                    raise RecordingError(f"the packet at byte {at} has {packet['overflow']} roll-overs")
                 end = at + _PACKET.itemsize + max(size, 0) * count
                 if packet["kind"] in kinds and self._source in (None, int(packet["source"])):
                     data = file.read(max(0, min(end, length) - at - _PACKET.itemsize))
@@ -236,18 +222,19 @@ class Aedat3Recording(EventFile):
                     continue
                 t = _times(np.array(times), packet)
                 stamp = int(t[2] + t[3]) // 2  # the middle of the exposure
-                yield Item(stamp, FRAMES_TOPIC, stamp, partial(self._image, stamp, int(info) >> 1 & 7, part))
+                channels = int(info) >> 1 & 7
+                yield self._frame(stamp, partial(_image_of, channels, part), _ENCODINGS.get(channels, ""))
 
-    def _image(self, stamp: int, channels: int, data: bytes) -> ImageMessage:
-        width, height = np.frombuffer(data, "<i4", 2, 20).tolist()
-        count = width * height * channels
-        if channels not in _ENCODINGS or min(width, height) < 1 or count > MAX_PIXELS:
-            raise RecordingError(f"{self.path}: a frame of {width}x{height} pixels and {channels} channels")
-        if _FRAME_BYTES + 2 * count > len(data):
-            raise RecordingError(f"{self.path}: a frame of {width}x{height} pixels has {len(data)} bytes")
-        pixels = np.frombuffer(data, "<u2", count, _FRAME_BYTES).astype(np.uint16, copy=False)
-        shape = (height, width) if channels == 1 else (height, width, channels)
-        return ImageMessage(stamp, "", _ENCODINGS[channels], pixels.reshape(shape))
+
+def _image_of(channels: int, data: bytes) -> np.ndarray:
+    width, height = np.frombuffer(data, "<i4", 2, 20).tolist()
+    count = width * height * channels
+    if channels not in _ENCODINGS or min(width, height) < 1 or count > MAX_PIXELS:
+        raise RecordingError(f"a frame of {width}x{height} pixels and {channels} channels")
+    if _FRAME_BYTES + 2 * count > len(data):
+        raise RecordingError(f"a frame of {width}x{height} pixels has {len(data)} bytes")
+    pixels = np.frombuffer(data, "<u2", count, _FRAME_BYTES).astype(np.uint16, copy=False)
+    return pixels.reshape(height, width, channels)
 
 
 def _times(us: np.ndarray, packet: np.void) -> np.ndarray:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..errors import CistaError, RecordingError
 from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
-from ..wire.ros_types import ImageMessage
 from .decompression import LZ4FrameDecompressor, unpack, zstd
 from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
 from .flatbuffer import Table, read_root
-from .recording import Item, ReadOptions
+from .recording import Item
 
 T = TypeVar("T")
 MAGIC = b"#!AER-DAT4.0\r\n"
@@ -35,7 +33,7 @@ _UNPACKERS: dict[int, Callable[[], Any] | None] = {
 }
 # Types of triggers: (input, rising edge). A pulse (3) has no falling edge; others are about the camera itself.
 _EDGES = {1: (0, True), 2: (0, False), 3: (0, True), 4: (1, True), 5: (1, False)}
-_IMAGE_LAYOUTS = {0: ("mono8", 1), 16: ("bgr8", 3), 24: ("bgra8", 4)}  # by OpenCV's type
+_CHANNELS = {0: 1, 16: 3, 24: 4}  # of 8 bits, by OpenCV's type
 
 
 class _Stream(NamedTuple):
@@ -45,28 +43,19 @@ class _Stream(NamedTuple):
     height: int
 
 
-def open_file(path: Path, options: ReadOptions) -> Aedat4Recording:
-    """Open an AEDAT4 file; raises RecordingError."""
-    return Aedat4Recording(path, options)
-
-
 class Aedat4Recording(EventFile):
     """An AEDAT4 file. With several streams of events or frames, topics are named after them."""
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(path, options)
-        with self._reading():
-            self._read_header()
-        self._events_id = self._choose(_EVENTS, options.events_topic, "--events-topic")
+    def _open(self) -> None:
+        self._read_header()
+        self._events_id = self._choose(_EVENTS, self.options.events_topic, "--events-topic")
         if self._events_id is None:
             kinds = ", ".join(f"{s.name} ({s.kind})" for s in self._streams.values()) or "no stream"
-            raise RecordingError(f"{path}: no stream of events; the file has {kinds}")
-        self._frames_id = self._choose(_FRAMES, options.frames_topic, "--frames-topic")
+            raise RecordingError(f"no stream of events; the file has {kinds}")
+        self._frames_id = self._choose(_FRAMES, self.options.frames_topic, "--frames-topic")
         chosen = self._streams[self._events_id]
         if chosen.width and chosen.height:
             self.width, self.height = chosen.width, chosen.height
-        else:
-            self._measure_sensor()
         if self._count(_EVENTS) > 1:
             self.events_topic = chosen.name
         if self._frames_id is not None:
@@ -76,28 +65,27 @@ class Aedat4Recording(EventFile):
         self.other_topics = tuple(
             stream.name for i, stream in self._streams.items() if i not in read and stream.kind != _TRIGGERS
         )
-        self._finish_open()
 
     def _read_header(self) -> None:
         with self.path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise RecordingError(f"{self.path}: does not begin with {MAGIC!r}")
+                raise RecordingError(f"does not begin with {MAGIC!r}")
             prefix = file.read(4)
             size = int.from_bytes(prefix, "little")
             if size > _LONGEST_HEADER:
-                raise RecordingError(f"{self.path}: its header would have {size} bytes")
+                raise RecordingError(f"its header would have {size} bytes")
             data = prefix + file.read(size)
         if len(data) < 4 + size or len(prefix) < 4:
-            raise RecordingError(f"{self.path}: ends within its header")
+            raise RecordingError("ends within its header")
         self._data_at = len(MAGIC) + len(data)
         header = read_root(data, b"IOHE")
         compression = header.number(0, "i")
         if compression not in _UNPACKERS:
-            raise RecordingError(f"{self.path}: compression {compression}; expected none, LZ4 or zstd")
+            raise RecordingError(f"compression {compression}; expected none, LZ4 or zstd")
         self._unpacker = _UNPACKERS[compression]
         end = header.number(1, "q", -1)
         self._data_end = end if end > 0 else self.path.stat().st_size
-        self._streams = _streams_of(header.text(2), self.path)
+        self._streams = _streams_of(header.text(2))
 
     def _count(self, kind: str) -> int:
         return sum(stream.kind == kind for stream in self._streams.values())
@@ -119,19 +107,7 @@ class Aedat4Recording(EventFile):
     def _frames(self) -> Iterator[Item]:
         for frame in self._packets({self._frames_id: partial(read_root, identifier=b"FRME")}):
             stamp = frame.number(0, "q") * 1000
-            yield Item(stamp, self.frames_topic or "", stamp, partial(self._image, frame, stamp))
-
-    def _image(self, frame: Table, stamp: int) -> ImageMessage:
-        with self._reading():
-            kind, width, height = frame.number(5, "b"), frame.number(6, "h"), frame.number(7, "h")
-            pixels = frame.vector(10, np.uint8)
-        if kind not in _IMAGE_LAYOUTS:
-            raise RecordingError(f"{self.path}: a frame of OpenCV type {kind}; expected 8-bit gray, BGR or BGRA")
-        encoding, channels = _IMAGE_LAYOUTS[kind]
-        if min(width, height) < 1 or len(pixels) != width * height * channels:
-            raise RecordingError(f"{self.path}: a frame of {width}x{height} {encoding} has {len(pixels)} bytes")
-        image = pixels.reshape(height, width) if channels == 1 else pixels.reshape(height, width, channels)
-        return ImageMessage(stamp, "", encoding, image)
+            yield self._frame(stamp, partial(_image_of, frame))
 
     def _packets(self, decoders: Mapping[int | None, Callable[[bytes], T]]) -> Iterator[T]:
         """What the packets of some streams, by number, are decoded to, up to where the file ends or is cut."""
@@ -146,38 +122,46 @@ class Aedat4Recording(EventFile):
                     self._note(f"the file ends within a packet: its last {length - at} bytes are ignored")
                     return
                 if size < 0:
-                    raise RecordingError(f"{self.path}: a packet of {size} bytes at byte {at}")
+                    raise RecordingError(f"a packet of {size} bytes at byte {at}")
                 if stream in decoders:
                     data = file.read(size)
                     try:
                         decoded = decoders[stream](unpack(self._unpacker, data) if self._unpacker else data)
                     except (CistaError, RuntimeError, zstd.ZstdError) as error:
-                        raise RecordingError(f"{self.path}: the packet at byte {at}: {error}") from None
+                        raise RecordingError(f"the packet at byte {at}: {error}") from None
                     yield decoded
                 at += 8 + size
                 file.seek(at)
 
 
-def _streams_of(text: str, path: Path) -> dict[int, _Stream]:
+def _streams_of(text: str) -> dict[int, _Stream]:
     """The streams by their number, from the XML of the header."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise RecordingError(f"{path}: its header declares XML entities, which AEDAT4 has not")
+        raise RecordingError("its header declares XML entities, which AEDAT4 does not use")
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise RecordingError(f"{path}: its header is not XML: {error}") from None
+        raise RecordingError(f"its header is not XML: {error}") from None
     streams = {}
     for node in root.iterfind("node[@name='outInfo']/node"):
         number, values = node.get("name", ""), {attr.get("key"): attr.text or "" for attr in node.iter("attr")}
         sizes = [values.get(key, "0") for key in ("sizeX", "sizeY")]
         if not all(t.isascii() and t.isdigit() and len(t) < 6 for t in (number, *sizes)):
-            raise RecordingError(
-                f"{path}: its header describes stream {number!r} of {sizes[0]!r} x {sizes[1]!r} pixels"
-            )
+            raise RecordingError(f"its header describes stream {number!r} of {sizes[0]!r} x {sizes[1]!r} pixels")
         name = "/" + values.get("originalOutputName", f"stream_{number}")
         streams[int(number)] = _Stream(values.get("typeIdentifier", ""), name, int(sizes[0]), int(sizes[1]))
     names = [stream.name for stream in streams.values()]
     return {i: s if names.count(s.name) == 1 else s._replace(name=f"{s.name}_{i}") for i, s in streams.items()}
+
+
+def _image_of(frame: Table) -> np.ndarray:
+    kind, width, height = frame.number(5, "b"), frame.number(6, "h"), frame.number(7, "h")
+    pixels = frame.vector(10, np.uint8)
+    if (channels := _CHANNELS.get(kind)) is None:
+        raise RecordingError(f"a frame of OpenCV type {kind}; expected 8-bit gray, BGR or BGRA")
+    if min(width, height) < 1 or len(pixels) != width * height * channels:
+        raise RecordingError(f"a frame of {width}x{height} pixels, {channels} channels, has {len(pixels)} bytes")
+    return pixels.reshape(height, width, channels)
 
 
 def _events_of(data: bytes) -> Block:

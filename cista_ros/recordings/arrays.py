@@ -24,12 +24,11 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from ..errors import CistaError, RecordingError
-from ..wire.ros_types import ImageMessage
 from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, guess_unit, to_nanoseconds
 from .decompression import names_in_zip
 from .event_file import FRAMES_TOPIC, Block, EventFile
 from .image_file import MAX_PIXELS
-from .recording import Item, ReadOptions
+from .recording import Item
 
 MAGIC = b"\x93NUMPY"
 _SPLIT = ({"t": "events_ts", "xy": "events_xy", "p": "events_p"}, {"t": "t", "xy": "xy", "p": "p"})
@@ -58,11 +57,6 @@ def detect(path: Path, head: bytes) -> bool:
         return _is_table(_open_array("", partial(_open_path, path), 0))
     except CistaError:
         return False
-
-
-def open_file(path: Path, options: ReadOptions) -> ArrayRecording:
-    """Open NumPy files of events; raises RecordingError."""
-    return ArrayRecording(path, options)
 
 
 class _Array(NamedTuple):
@@ -107,17 +101,8 @@ _Place = tuple[_Array, str | int | None]  # an array, and the field or column of
 class ArrayRecording(EventFile):
     """Events in NumPy files, described above."""
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(path, options)
-        self._zip: zipfile.ZipFile | None = None
-        try:
-            with self._reading():
-                self._open()
-        except BaseException:
-            self.close()
-            raise
-
     def _open(self) -> None:
+        self._zip: zipfile.ZipFile | None = None
         arrays = self._arrays()
         self._places = self._find_events(arrays)
         self._unit = "s"
@@ -126,17 +111,11 @@ class ArrayRecording(EventFile):
             self._detect()
         self._images, self._stamps = self._find_images(arrays)
         self.frames_topic = None if self._images is None else FRAMES_TOPIC
-        if size := self._find_size():
-            self.height, self.width = size
-        else:
-            self._measure_sensor()
-        # Reaching the end of a compressed array takes as long as reading all of it.
-        last = next(self._read(self._length - 1), None) if self._length and not self._zip else None
-        self._finish_open(None if last is None else int(last.events["t"][-1]))
+        self.height, self.width = self._find_size()
 
-    def close(self) -> None:
-        if self._zip:
-            self._zip.close()
+    def _last_event(self) -> int | None:
+        # Reaching the end of a compressed array takes as long as reading all of it.
+        return None if self._zip else int(next(self._read(self._length - 1)).events["t"][-1])
 
     def _arrays(self) -> dict[str, _Array]:
         if self.path.is_dir():
@@ -147,7 +126,7 @@ class ArrayRecording(EventFile):
         if not packed:
             open_it = partial(_open_path, self.path)
             return {self.path.stem: _open_array("the array", open_it, self.path.stat().st_size)}
-        self._zip = zipfile.ZipFile(self.path)
+        self._zip = self._held.enter_context(zipfile.ZipFile(self.path))
         infos = [info for info in self._zip.infolist() if info.filename.endswith(".npy")]
         return {
             (name := info.filename.removesuffix(".npy")): _open_array(
@@ -218,7 +197,7 @@ class ArrayRecording(EventFile):
             if images is None or stamps is None or not images.shape or not stamps.shape:
                 continue
             count, shape = min(images.rows, stamps.rows), images.shape[1:]
-            is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+            is_image = len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
             if images.dtype != np.uint8 or images.column_major or not is_image or not 0 < images.row_bytes < MAX_PIXELS:
                 raise RecordingError(
                     f"{images_name} is {images.shape} {images.dtype}; expected uint8 (N, H, W), 1 or 3 channels"
@@ -229,7 +208,7 @@ class ArrayRecording(EventFile):
             return images, to_nanoseconds(t, "s" if t.dtype.kind == "f" else self._unit)
         return None, np.empty(0, np.int64)
 
-    def _find_size(self) -> tuple[int, int] | None:
+    def _find_size(self) -> tuple[int, int]:
         metadata = self.path / "metadata.json"
         if self.path.is_dir() and metadata.is_file() and metadata.stat().st_size <= _LARGEST_METADATA:
             try:
@@ -240,7 +219,7 @@ class ArrayRecording(EventFile):
             if not (0 < height < 1 << 16 and 0 < width < 1 << 16):
                 raise RecordingError(f"metadata.json states a sensor of {width}x{height} pixels")
             return height, width
-        return None if self._images is None else (self._images.shape[1], self._images.shape[2])
+        return (0, 0) if self._images is None else (self._images.shape[1], self._images.shape[2])
 
     def _blocks(self) -> Iterator[Block]:
         return self._read(0)
@@ -255,15 +234,12 @@ class ArrayRecording(EventFile):
 
     def _frames(self) -> Iterator[Item]:
         for i in np.argsort(self._stamps, kind="stable").tolist():
-            stamp = int(self._stamps[i])
-            yield Item(stamp, FRAMES_TOPIC, stamp, partial(self._image, stamp, i))
+            yield self._frame(int(self._stamps[i]), partial(self._image, i))
 
-    def _image(self, stamp: int, i: int) -> ImageMessage:
+    def _image(self, i: int) -> np.ndarray:
         assert self._images is not None
-        with self._reading():
-            image = next(self._images.read(i, i + 1, 1))[0]
-        gray = image.ndim == 2 or image.shape[2] == 1
-        return ImageMessage(stamp, "", "mono8" if gray else "bgr8", image.reshape(image.shape[:2]) if gray else image)
+        image: np.ndarray = next(self._images.read(i, i + 1, 1))[0]
+        return image
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,14 @@ import numpy.typing as npt
 from ..errors import CistaError, MissingPackageError, RecordingError, SeveralTopicsError
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
 from ..wire.event_packet import PacketCounts
-from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, PacketMessage
+from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, ImageMessage, PacketMessage
+from .image_file import encoding_of
 from .recording import Item, ReadOptions, Recording
 
 EVENTS_TOPIC, FRAMES_TOPIC = "/dvs/events", "/dvs/image_raw"
 CHUNK_NS = NS // 30  # what a driver sends in one message
 CHUNK_EVENTS = 200_000
 DISORDER_NS = 10_000_000  # events that are late by less than this are sorted into their place
-_MEASURED = 5_000_000  # events that are searched for the largest coordinates
 _MOST_BLOCKS = 1000  # joined before they are sorted and cut
 _READ_BYTES = 1 << 20
 _ROLL = 1 << 32
@@ -47,7 +47,7 @@ class Block:
 
 
 class EventFile(Recording):
-    """A recording of one of the formats above. A reader sets `height`, `width` and `duration` before `_finish_open`."""
+    """A recording of one of the formats above. The file is opened by `_open`, which a reader implements."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         self.path, self.options = path, options
@@ -55,6 +55,24 @@ class EventFile(Recording):
         self.events_topic, self.events_type = EVENTS_TOPIC, EVENT_ARRAY
         self.frames_topic = self.camera_info_topic = None
         self.duration = None
+        self.width = self.height = 0  # until they are known
+        self._held = ExitStack()  # what `close` closes
+        try:
+            with self._reading():
+                self._open()
+                if not self.width:
+                    self._measure_sensor()
+                self._find_start()
+        except BaseException:
+            self.close()
+            raise
+
+    # For `_measure_sensor`: the events to look at, the least width to assume, and an addition to the note.
+    _measured, _narrowest, _hint = 5_000_000, 0, ""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Read what describes the events. Set `width` and `height` if stated, and topics other than the usual ones."""
 
     @abstractmethod
     def _blocks(self) -> Iterator[Block]:
@@ -64,43 +82,52 @@ class EventFile(Recording):
         """All frames, in time order."""
         return iter(())
 
-    def _finish_open(self, last_event: int | None = None) -> None:
-        """Find where the recording starts; with `last_event` (ns) also how long it lasts.
+    def _frame(self, stamp: int, read: Callable[[], np.ndarray], encoding: str = "") -> Item:
+        """Return a frame; `read` returns its image, of this encoding or else as OpenCV decodes it, or raises."""
+        return Item(stamp, self.frames_topic or "", stamp, partial(self._image_message, stamp, read, encoding))
 
-        Raises RecordingError if there is no event, or a topic of another name is asked for.
-        """
+    def _image_message(self, stamp: int, read: Callable[[], np.ndarray], encoding: str) -> ImageMessage:
         with self._reading():
-            first = next((block.events["t"] for block in self._blocks() if len(block.events)), None)
-            if first is None:
-                raise RecordingError(f"{self.path}: holds no event")
-            first_frame = next(self._frame_stamps(), None)
-        self._set_start(int(first[0]), first_frame)
-        if last_event is not None:
-            self.duration = (last_event - self.start) / NS
-        names = {"events_topic": self.events_topic, "frames_topic": self.frames_topic}
-        for argument, name in names.items():
-            option = f"--{argument.replace('_', '-')}"
-            if getattr(self.options, argument) not in (None, name):
-                topics = ", ".join(filter(None, names.values()))
-                raise RecordingError(
-                    f"{self.path}: no topic {getattr(self.options, argument)} ({option}); the recording has {topics}"
-                )
+            image = read()
+        image = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+        return ImageMessage(stamp, "", encoding or encoding_of(image), image)
+
+    def _last_event(self) -> int | None:
+        """Return the time (ns) of the last event, if it takes little to find."""
+        return None
+
+    def _find_start(self) -> None:
+        """Find where the recording starts and how long it lasts; raise RecordingError without events or topic."""
+        first = next((block.events["t"] for block in self._blocks() if len(block.events)), None)
+        if first is None:
+            raise RecordingError("holds no event")
+        self._set_start(int(first[0]), next(self._frame_stamps(), None))
+        if (last := self._last_event()) is not None:
+            self.duration = (last - self.start) / NS
+        topics = ", ".join(filter(None, (self.events_topic, self.frames_topic)))
+        for wanted, name, option in (
+            (self.options.events_topic, self.events_topic, "--events-topic"),
+            (self.options.frames_topic, self.frames_topic, "--frames-topic"),
+        ):
+            if wanted not in (None, name):
+                raise RecordingError(f"no topic {wanted} ({option}); the recording has {topics}")
 
     def _measure_sensor(self) -> None:
         """Set the sensor's size by the largest coordinates of the first events, and say so in the notes."""
         x = y = total = 0
-        with self._reading():
-            for block in self._blocks():
-                if len(block.events):
-                    x, y = max(x, int(block.events["x"].max())), max(y, int(block.events["y"].max()))
-                if (total := total + len(block.events)) >= _MEASURED:
-                    break
-        fitting = [size for size in SENSORS if x < size[0] and y < size[1]]
-        self.width, self.height = fitting[0] if fitting else (x + 1, y + 1)
-        self._note(f"sensor size not stated: assuming {self.width}x{self.height}, for coordinates up to x={x}, y={y}")
+        for events in (block.events for block in self._blocks()):
+            x, y = max(x, int(events["x"].max(initial=0))), max(y, int(events["y"].max(initial=0)))
+            if (total := total + len(events)) >= self._measured:
+                break
+        fitting = (size for size in SENSORS if size[0] >= self._narrowest and x < size[0] and y < size[1])
+        self.width, self.height = next(fitting, (x + 1, y + 1))
+        self._note(
+            f"sensor size not stated{self._hint}: assuming {self.width}x{self.height},"
+            f" for coordinates up to x={x}, y={y}"
+        )
 
     def close(self) -> None:
-        pass
+        self._held.close()
 
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
         streams: list[Iterable[Item]] = [self._messages()]  # first among those of equal time
@@ -108,6 +135,15 @@ class EventFile(Recording):
             streams.append(self._frames())
         with self._reading():
             yield from heapq.merge(*streams, key=lambda item: item.received)
+
+    def _words(self, at: int, size: int) -> Iterator[bytes]:
+        """Read the file from byte `at` in blocks of whole words of `size` bytes; note where it ends within one."""
+        with self.path.open("rb") as file:
+            file.seek(at)
+            while data := file.read(_READ_BYTES // size * size):
+                if cut := len(data) % size:
+                    self._note(f"the file ends within a record: its last {cut} bytes are ignored")
+                yield data[: len(data) - cut]
 
     def _frame_stamps(self) -> Iterator[int]:
         return (item.stamp for item in self._frames())
@@ -192,12 +228,6 @@ def choose_stream(path: Path, names: Mapping[K, str], wanted: str | None, option
     if option == "--events-topic" and wanted is None:
         raise SeveralTopicsError(text, names.values())
     raise RecordingError(text)
-
-
-def read_words(file: IO[bytes], itemsize: int) -> Iterator[bytes]:
-    """Read the rest of a file in blocks of whole words; the last block may end in a part of one."""
-    while data := file.read(_READ_BYTES // itemsize * itemsize):
-        yield data
 
 
 def _joined(blocks: Iterator[Block]) -> Iterator[Block]:

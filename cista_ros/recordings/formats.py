@@ -1,7 +1,7 @@
 """The table of readable formats, and which of them a path has.
 
-To add a format, write a module with `open_file(path: Path, options: ReadOptions) -> Recording` and add a line to
-FORMATS. The module is imported when a recording of its format is opened, and only then.
+To add a format, write a module with a reader, `(path: Path, options: ReadOptions) -> Recording` (such as a class), and
+add a line to FORMATS. The module is imported only when a recording of its format is opened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import RecordingError
 from .recording import ReadOptions, Recording
@@ -25,21 +26,27 @@ class Format:
 
     Attributes:
         name: as errors list it.
-        module: the module of this package that reads it.
+        reader: the function or class that opens it, as "module.name" in this package.
         suffixes: of its files, lower case. They decide only where no content does, so that the reader of an empty or
             damaged file explains what is wrong with it.
         detect: whether a path has this format, by the first bytes of a file (b"" for a folder).
     """
 
     name: str
-    module: str
+    reader: str
     suffixes: tuple[str, ...]
     detect: Callable[[Path, bytes], bool]
 
     def open(self, path: Path, options: ReadOptions) -> Recording:
         """Open a recording of this format; raises RecordingError."""
-        recording: Recording = importlib.import_module(f"{__package__}.{self.module}").open_file(path, options)
+        recording: Recording = _import(self.reader)(path, options)
         return recording
+
+
+def _import(name: str) -> Any:
+    """Return what has the name "module.name" in this package."""
+    module, _, name = name.partition(".")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), name)
 
 
 def _is_rosbag(path: Path, head: bytes) -> bool:
@@ -59,38 +66,37 @@ def _is_dat(path: Path, head: bytes) -> bool:
 
 
 def _by(module: str) -> Callable[[Path, bytes], bool]:
-    """The function `detect` of a module."""
-
-    def detect(path: Path, head: bytes) -> bool:
-        found: bool = importlib.import_module(f"{__package__}.{module}").detect(path, head)
-        return found
-
-    return detect
+    """Return the function `detect` of a module."""
+    return lambda path, head: _import(f"{module}.detect")(path, head)
 
 
-def _is_aedat(path: Path, head: bytes) -> bool:
-    return head.startswith(b"#!AER-DAT")
-
-
-def _is_aedat4(path: Path, head: bytes) -> bool:
-    return head.startswith(b"#!AER-DAT4")
-
-
-def _is_hdf5(path: Path, head: bytes) -> bool:
-    return head.startswith(b"\x89HDF\r\n\x1a\n")
+def _begins(magic: bytes) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: head.startswith(magic)
 
 
 _TEXT = (".txt", ".csv", ".zip", ".gz")
 # Asked in this order.
 FORMATS = (
-    Format("ROS bag (.bag, .mcap, .db3, or a rosbag2 folder)", "rosbag", (".bag", ".mcap", ".db3"), _is_rosbag),
-    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw", (".raw",), _is_raw),
-    Format("Prophesee DAT (.dat)", "prophesee_dat", (".dat",), _is_dat),
-    Format("AEDAT4 (.aedat4)", "aedat4", (".aedat4",), _is_aedat4),
-    Format("AEDAT 2.0 and 3.1 (.aedat)", "aedat", (".aedat",), _is_aedat),
-    Format("HDF5 (DSEC, M3ED, MVSEC, TUM-VIE, event_utils, Prophesee)", "hdf5", (".h5", ".hdf5"), _is_hdf5),
-    Format("NumPy (.npy, .npz, or a folder of EVREAL)", "arrays", (".npy", ".npz"), _by("arrays")),
-    Format("text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text", _TEXT, _by("text")),
+    Format(
+        "ROS bag (.bag, .mcap, .db3, or a rosbag2 folder)",
+        "rosbag.RosbagRecording",
+        (".bag", ".mcap", ".db3"),
+        _is_rosbag,
+    ),
+    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw.RawRecording", (".raw",), _is_raw),
+    Format("Prophesee DAT (.dat)", "prophesee_dat.DatRecording", (".dat",), _is_dat),
+    Format("AEDAT4 (.aedat4)", "aedat4.Aedat4Recording", (".aedat4",), _begins(b"#!AER-DAT4")),
+    Format("AEDAT 2.0 and 3.1 (.aedat)", "aedat.open_file", (".aedat",), _begins(b"#!AER-DAT")),
+    Format(
+        "HDF5 (DSEC, M3ED, MVSEC, TUM-VIE, event_utils, Prophesee)",
+        "hdf5.Hdf5Recording",
+        (".h5", ".hdf5"),
+        _begins(b"\x89HDF\r\n\x1a\n"),
+    ),
+    Format("NumPy (.npy, .npz, or a folder of EVREAL)", "arrays.ArrayRecording", (".npy", ".npz"), _by("arrays")),
+    Format(
+        "text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text.TextRecording", _TEXT, _by("text")
+    ),
 )
 
 
@@ -160,7 +166,9 @@ def is_recording(path: Path) -> bool:
     """Return whether a path in a folder is a recording, damaged or not; text and arrays only if they are events."""
     known = path.is_dir() or any(path.suffix.lower() in format.suffixes for format in FORMATS)
     head = _head(path) if known else b""
-    by_name = (f for f in FORMATS if f.module not in ("text", "arrays") and path.suffix.lower() in f.suffixes)
+    by_name = (
+        f for f in FORMATS if not f.reader.startswith(("text.", "arrays.")) and path.suffix.lower() in f.suffixes
+    )
     named = by_name if path.is_file() else ()
     return known and (any(format.detect(path, head) for format in FORMATS) or any(named))
 

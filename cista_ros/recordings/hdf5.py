@@ -23,21 +23,15 @@ import numpy as np
 
 from ..errors import MissingPackageError, RecordingError
 from ..events import NO_TRIGGERS, TRIGGER_DTYPE
-from ..wire.ros_types import EventMessage, ImageMessage, Message
+from ..wire.ros_types import EventMessage, Message
 from . import ecf
 from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, to_nanoseconds
 from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
-from .recording import Item, ReadOptions, RecordingWriter
+from .recording import Item, RecordingWriter
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
 _STEP = 1 << 18  # events read at once
 _SAMPLE = 10_000  # by which the columns of rows are detected
 _MICROSECOND_INDEXES = ("ms_to_idx", "ms_map_idx")
-
-
-def open_file(path: Path, options: ReadOptions) -> Hdf5Recording:
-    """Open an HDF5 file; raises RecordingError, or MissingPackageError where h5py or a filter is not installed."""
-    return Hdf5Recording(path, options)
 
 
 def import_h5py(path: Path) -> Any:
@@ -61,34 +55,19 @@ class _Source(NamedTuple):
 class Hdf5Recording(EventFile):
     """An HDF5 file. If several groups hold events, the topics are their paths."""
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(path, options)
-        self._h5py = import_h5py(path)
-        with self._reading():
-            self._file = self._h5py.File(path, "r")
-        try:
-            self._open()
-        except BaseException:
-            self._file.close()
-            raise
-
     def _open(self) -> None:
-        with self._reading():
-            self._source = self._choose()
-            self._offset_us = self._find_offset()
-            self._unit = self._find_unit()
-            self._order = self._find_order()
-            if size := self._find_size():
-                self.width, self.height = size
-            else:
-                self._measure_sensor()
-            self._images = self._find_images()
+        self._h5py = import_h5py(self.path)
+        self._file = self._held.enter_context(self._h5py.File(self.path, "r"))
+        self._source = self._choose()
+        self._offset_us = self._find_offset()
+        self._unit = self._find_unit()
+        self._order = self._find_order()
+        self.width, self.height = self._find_size()
+        self._images = self._find_images()
         self.frames_topic = FRAMES_TOPIC if self._images else None
-        last = next(self._read(max(0, self._length - 1)), None)
-        self._finish_open(None if last is None or not len(last.events) else int(last.events["t"][-1]))
 
-    def close(self) -> None:
-        self._file.close()
+    def _last_event(self) -> int:
+        return int(next(self._read(self._length - 1)).events["t"][-1])
 
     def _choose(self) -> _Source:
         sources: list[_Source] = []
@@ -115,15 +94,13 @@ class Hdf5Recording(EventFile):
         if not sources:
             names = list(self._file)[:8]
             raise RecordingError(
-                f"{self.path}: holds {', '.join(names) or 'nothing'}; expected datasets x, y, t, p in a group, records"
-                " with these fields, or events (N, 4)"
+                f"holds {', '.join(names) or 'nothing'}; expected datasets x, y, t, p in a group, records with these"
+                " fields, or events (N, 4)"
             )
         source = sources[0]
         lengths = [len(column) for column in source.columns.values()] if source.columns else [len(source.dataset)]
         if len(set(lengths)) > 1:
-            raise RecordingError(
-                f"{self.path}: x, y, t, p in {source.name} have {lengths} elements; expected equal lengths"
-            )
+            raise RecordingError(f"x, y, t, p in {source.name} have {lengths} elements; expected equal lengths")
         self._length = lengths[0]
         for dataset in source.columns.values() if source.columns else [source.dataset]:
             self._check_filters(dataset)
@@ -169,15 +146,15 @@ class Hdf5Recording(EventFile):
         if self.options.columns:
             order = check_columns(self.options.columns)
             if len(order) != 4:
-                raise RecordingError(f"{self.path}: columns {order!r}; {dataset.name} has 4 columns")
+                raise RecordingError(f"columns {order!r}; {dataset.name} has 4 columns")
             return order
         order = guess_columns(dataset[:_SAMPLE])
         if order != "xytp":
             self._note(f"{dataset.name} is read as columns {' '.join(order)} (--columns states them)")
         return order
 
-    def _find_size(self) -> tuple[int, int] | None:
-        """The sensor's (width, height) as far as the file states it; sensors are wider than high."""
+    def _find_size(self) -> tuple[int, int]:
+        """Return the sensor's (width, height), (0, 0) if the file does not state it; sensors are wider than high."""
         group = self._source.group
         stated = [self._file.attrs.get("geometry"), self._file.attrs.get("sensor_resolution")]
         stated.append(group["calib/resolution"][()] if "calib/resolution" in group else None)
@@ -191,8 +168,8 @@ class Hdf5Recording(EventFile):
             if len(numbers) == 2 and all(str(n).isdigit() and 0 < int(n) < 10_000 for n in numbers):
                 height, width = sorted(int(n) for n in numbers)
                 return width, height
-            raise RecordingError(f"{self.path}: states a sensor of {text!r}; expected two numbers of pixels")
-        return None
+            raise RecordingError(f"states a sensor of {text!r}; expected two numbers of pixels")
+        return 0, 0
 
     def _find_images(self) -> list[tuple[int, Any, int | None]]:
         """(stamp in ns, dataset, index in it or None) of each frame."""
@@ -210,21 +187,7 @@ class Hdf5Recording(EventFile):
 
     def _frames(self) -> Iterator[Item]:
         for stamp, dataset, index in sorted(self._images, key=lambda image: image[0]):
-            yield Item(stamp, FRAMES_TOPIC, stamp, partial(self._image, stamp, dataset, index))
-
-    def _image(self, stamp: int, dataset: Any, index: int | None) -> ImageMessage:
-        with self._reading():
-            image = np.asarray(dataset[()] if index is None else dataset[index])
-            if (
-                image.dtype != np.uint8
-                or image.ndim not in (2, 3)
-                or (image.ndim == 3 and image.shape[2] not in (1, 3))
-            ):
-                raise RecordingError(
-                    f"{dataset.name}: an image {image.shape} of {image.dtype}; expected uint8, 1 or 3 channels"
-                )
-        gray = image.ndim == 2 or image.shape[2] == 1
-        return ImageMessage(stamp, "", "mono8" if gray else "bgr8", image.reshape(image.shape[:2]) if gray else image)
+            yield self._frame(stamp, partial(_image_of, dataset, index))
 
     def _blocks(self) -> Iterator[Block]:
         triggers = self._read_triggers()
@@ -283,6 +246,15 @@ class Hdf5Recording(EventFile):
                 yield
             except (RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
                 raise RecordingError(f"cannot be read as HDF5: {' '.join(str(error).split())}") from error
+
+
+def _image_of(dataset: Any, index: int | None) -> np.ndarray:
+    image = np.asarray(dataset[()] if index is None else dataset[index])
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)):
+        raise RecordingError(
+            f"{dataset.name}: an image {image.shape} of {image.dtype}; expected uint8, 1 or 3 channels"
+        )
+    return image
 
 
 def _filters(dataset: Any) -> list[int]:

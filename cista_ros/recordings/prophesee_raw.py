@@ -16,9 +16,9 @@ from ..wire.evt2 import Evt2Decoder
 from ..wire.evt3 import TIME_HIGH, Evt3Decoder, Evt3Encoder
 from ..wire.ros_types import EVENT_PACKET, EventMessage, Message, PacketMessage
 from ..wire.word_stream import PAYLOAD
-from .event_file import Block, EventFile, read_words
-from .prophesee_header import Header, read_header
-from .recording import ReadOptions, RecordingWriter
+from .event_file import Block, EventFile
+from .prophesee_header import read_header, sensor_size
+from .recording import RecordingWriter
 
 _FORMATS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}  # as older headers give them
 _WORD_BYTES = {"EVT2": 4, "EVT21": 8, "EVT3": 2}
@@ -27,66 +27,47 @@ _GEN3 = frozenset({0x15, 0x17, 0x18, 0x19, 0x1B, 0x1C, 0x1D, 0x21, 0x22, 0x23, 0
 _PACKET_HIGHS = 8  # steps of EVT3's upper time, of 4.1 ms each, in one packet
 
 
-def open_file(path: Path, options: ReadOptions) -> RawRecording:
-    """Open a RAW file; raises RecordingError."""
-    return RawRecording(path, options)
-
-
 class RawRecording(EventFile):
     """A RAW file. EVT3 comes as EventPackets of about 33 ms that hold the words of the file."""
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(path, options)
-        with self._reading(), path.open("rb") as file:
-            header = read_header(file, path)
-        self._data_at = header.size
-        name, *options_of_format = header.fields.get("format", "").split(";")
-        self._format = name or _FORMATS.get(header.fields.get("evt", ""), "")
+    def _open(self) -> None:
+        with self.path.open("rb") as file:
+            fields = read_header(file)
+            self._data_at = file.tell()
+        name, *options = fields.get("format", "").split(";")
+        self._format = name or _FORMATS.get(fields.get("evt", ""), "")
         if self._format not in _WORD_BYTES:
-            stated = f"the header states format {name or header.fields.get('evt')}"
-            raise RecordingError(f"{path}: {stated}; expected {', '.join(_WORD_BYTES)}")
-        fields = header.fields | dict(item.split("=", 1) for item in options_of_format if "=" in item)
+            stated = f"the header states format {name or fields.get('evt')}"
+            raise RecordingError(f"{stated}; expected {', '.join(_WORD_BYTES)}")
+        fields |= dict(item.split("=", 1) for item in options if "=" in item)
         self._swapped = fields.get("endianness") == "legacy"
         if self._format == "EVT3":
             self.events_type = EVENT_PACKET
-        self._set_size(header, fields)
-        self._finish_open()
-
-    def _set_size(self, header: Header, fields: dict[str, str]) -> None:
-        width, _, height = fields.get("geometry", "").partition("x")
-        width, height = fields.get("width", width), fields.get("height", height)
+        self.width, self.height = sensor_size(fields)
         plugin, system = fields.get("plugin_name", ""), fields.get("system_id", "")
-        if width or height:
-            self.width, self.height = header.size_of_sensor(width, height)
-        elif "gen3" in plugin or (system.isascii() and system.isdigit() and int(system) in _GEN3):
+        if self.width:
+            return
+        if "gen3" in plugin or (system.isascii() and system.isdigit() and int(system) in _GEN3):
             self.width, self.height = 640, 480
         elif "genx320" in plugin:
             self.width, self.height = 320, 320
         elif plugin or system:
             self.width, self.height = 1280, 720
-        else:
-            self._measure_sensor()
 
     def _blocks(self) -> Iterator[Block]:
         evt2, evt3 = Evt2Decoder(), Evt3Decoder()
         decoder = evt3 if self._format == "EVT3" else evt2
-        size = _WORD_BYTES[self._format]
-        with self.path.open("rb") as file:
-            file.seek(self._data_at)
-            for data in read_words(file, size):
-                if cut := len(data) % size:
-                    self._note(f"the file ends within a word: its last {cut} bytes are ignored")
-                    data = data[:-cut]
-                if self._format == "EVT3":
-                    yield from _packets(evt3, np.frombuffer(data, "<u2"))
-                elif self._format == "EVT2":
-                    yield Block(evt2.decode(np.frombuffer(data, "<u4")), evt2.take_triggers())
-                else:
-                    halves = np.frombuffer(data, "<u4").reshape(-1, 2)[:, :: -1 if self._swapped else 1]
-                    masks, words = np.ascontiguousarray(halves.T)
-                    yield Block(evt2.decode(words, masks), evt2.take_triggers())
-                counts = self.packet_counts
-                counts.unplaced_events, counts.unknown_words = decoder.unplaced_events, decoder.unknown_words
+        for data in self._words(self._data_at, _WORD_BYTES[self._format]):
+            if self._format == "EVT3":
+                yield from _packets(evt3, np.frombuffer(data, "<u2"))
+            elif self._format == "EVT2":
+                yield Block(evt2.decode(np.frombuffer(data, "<u4")), evt2.take_triggers())
+            else:
+                halves = np.frombuffer(data, "<u4").reshape(-1, 2)[:, :: -1 if self._swapped else 1]
+                masks, words = np.ascontiguousarray(halves.T)
+                yield Block(evt2.decode(words, masks), evt2.take_triggers())
+            counts = self.packet_counts
+            counts.unplaced_events, counts.unknown_words = decoder.unplaced_events, decoder.unknown_words
 
 
 def _packets(decoder: Evt3Decoder, words: np.ndarray) -> Iterator[Block]:

@@ -39,13 +39,8 @@ T = TypeVar("T")
 _SUFFIXES = {b"#ROSBAG ": ".bag", b"\x89MCAP0\r\n": ".mcap", b"SQLite f": ".db3"}
 
 
-def open_file(path: Path, options: ReadOptions) -> RosbagRecording:
-    """Open a ROS 1 bag, a rosbag2 folder or one of its files; raises RecordingError."""
-    return RosbagRecording(path, options)
-
-
 class RosbagRecording(Recording):
-    """A bag with a topic of events; `duration` is the time between its first and last message.
+    """A ROS 1 bag, a rosbag2 folder or one of its files; `duration` is the time between its first and last message.
 
     rosbags' readers are used directly. Its AnyReader refuses bags without message definitions (sqlite3 before Iron),
     and parses those of all topics.

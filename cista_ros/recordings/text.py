@@ -22,11 +22,11 @@ import numpy as np
 
 from ..errors import CistaError, DecodeError, RecordingError
 from ..events import NS
-from ..wire.ros_types import CameraInfoMessage, ImageMessage
+from ..wire.ros_types import CameraInfoMessage
 from .decompression import names_in_zip
-from .event_file import FRAMES_TOPIC, SENSORS, Block, EventFile
+from .event_file import FRAMES_TOPIC, Block, EventFile
 from .event_text import MAX_SECONDS, Layout, detect_layout, parse, read_blocks
-from .image_file import MAX_BYTES, decode_image, encoding_of
+from .image_file import MAX_BYTES, decode_image
 from .recording import Item, ReadOptions
 
 CAMERA_INFO_TOPIC = "/dvs/camera_info"
@@ -36,7 +36,6 @@ MAX_FRAMES = 1 << 20
 _LONGEST = {"images.txt": 64 * MAX_FRAMES}
 _LONGEST_OTHER = 4096
 _SAMPLE = 1 << 18  # bytes by which the layout is detected
-_MEASURED = 1_000_000  # events by which an unknown sensor size is measured
 _STAMP = re.compile(r"([0-9]{1,10})(?:\.([0-9]*))?")
 _OTHER_FILES = {"images.txt", "calib.txt", SIZE_FILE}
 
@@ -69,13 +68,6 @@ def detect(path: Path, head: bytes) -> bool:
     return False
 
 
-def open_file(path: Path, options: ReadOptions) -> TextRecording:
-    """Open a folder, zip or file of text; raises RecordingError."""
-    if path.name == "events.txt":
-        path = path.absolute().parent
-    return TextRecording(path, options)
-
-
 class TextRecording(EventFile):
     """Text, under the topic names of the Event Camera Dataset's bags, with an empty frame_id.
 
@@ -84,35 +76,29 @@ class TextRecording(EventFile):
     is one at the start). `duration` extends to the last event of a plain file, and to the last frame of a zip.
     """
 
+    _measured, _narrowest, _hint = 1_000_000, 240, f" ({SIZE_FILE} would)"
+
     def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(path, options)
-        self._zip: zipfile.ZipFile | None = None
+        super().__init__(path.absolute().parent if path.name == "events.txt" else path, options)
+
+    def _open(self) -> None:
+        path = self.path
         self._root: Path | zipfile.Path | None = path if path.is_dir() else None
         self._events: Path | zipfile.Path = path / "events.txt" if path.is_dir() else path
         with self._reading_file("the archive"):
             if path.is_file() and zipfile.is_zipfile(path):
-                self._zip = zipfile.ZipFile(path)
-                self._root, self._events = _find_events(self._zip, path)
+                self._root, self._events = _find_events(self._held.enter_context(zipfile.ZipFile(path)))
             elif path.suffix.lower() == ".zip":
                 raise zipfile.BadZipFile("it is not a zip file, or its end is missing")
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self) -> None:
         self._layout = self._detect_layout()
         self._images = self._read_frames()
         self.frames_topic = FRAMES_TOPIC if self._images else None
         self._calibration = self._read_calibration()
         self.camera_info_topic = None if self._calibration is None else CAMERA_INFO_TOPIC
-        size = self._read_size() or self._layout.size or self._first_image_size()
-        if size:
-            self.height, self.width = size
-        else:
-            self._measure_sensor()
-        self._finish_open(self._last_time())
+        size = self._read_size() or self._layout.size
+        if not size and self._images:
+            size = self._image(self._images[0]).shape[:2]
+        self.height, self.width = size or (0, 0)
 
     def _detect_layout(self) -> Layout:
         with self._reading_file(self._events.name), self._open_events() as file:
@@ -120,26 +106,11 @@ class TextRecording(EventFile):
             if len(sample) == _SAMPLE:
                 sample = sample[: sample.rfind(b"\n") + 1]
             if not sample.strip():
-                raise RecordingError(f"{self.path}: {self._events.name} has no events")
+                raise RecordingError(f"{self._events.name} has no events")
             layout = detect_layout(sample, self.options.columns, self.options.time_unit)
         if layout.guessed:
             self._note(f"{self._events.name} is read as {layout.guessed} (--columns and --time-unit state it)")
         return layout
-
-    def _measure_sensor(self) -> None:
-        x = y = total = 0
-        for block in self._blocks():
-            if len(block.events):
-                x, y = max(x, int(block.events["x"].max())), max(y, int(block.events["y"].max()))
-            if (total := total + len(block.events)) >= _MEASURED:
-                break
-        sizes = [size for size in SENSORS if size[0] >= 240 and x < size[0] and y < size[1]]
-        self.width, self.height = sizes[0] if sizes else (x + 1, y + 1)
-        self._note(f"sensor size not stated ({SIZE_FILE} would): assuming {self.width}x{self.height}")
-
-    def close(self) -> None:
-        if self._zip:
-            self._zip.close()
 
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
         streams = [self._messages()]  # first among those of equal time
@@ -154,7 +125,7 @@ class TextRecording(EventFile):
             yield from heapq.merge(*streams, key=lambda item: item.received)
 
     def _frames(self) -> Iterator[Item]:
-        return (Item(f.stamp, FRAMES_TOPIC, f.stamp, partial(self._image, f)) for f in self._images)
+        return (self._frame(frame.stamp, partial(self._image, frame)) for frame in self._images)
 
     def _open_events(self) -> IO[bytes]:
         if isinstance(self._events, Path):
@@ -171,7 +142,7 @@ class TextRecording(EventFile):
     def _on_cut(self, line: int) -> None:
         self._note(f"{self._events.name} is cut in line {line}; the events before it are read")
 
-    def _last_time(self) -> int | None:
+    def _last_event(self) -> int | None:
         """Return the time (ns) at which the recording ends, as far as a few bytes tell."""
         if not isinstance(self._events, Path) or self._events.suffix == ".gz":
             return self._images[-1].stamp if self._images else None
@@ -192,22 +163,14 @@ class TextRecording(EventFile):
                 continue
             stamp = _nanoseconds(fields[0])
             if stamp is None or len(fields) < 2:
-                raise RecordingError(
-                    f"{self.path}: images.txt, line {number}: {line[:60]!r}; expected 't name': seconds and a file"
-                )
+                raise RecordingError(f"images.txt, line {number}: {line[:60]!r}; expected 't name': seconds and a file")
             name = fields[1].strip()
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise RecordingError(f"{self.path}: images.txt, line {number}: {name} is outside the recording")
+                raise RecordingError(f"images.txt, line {number}: {name} is outside the recording")
             if len(frames) == MAX_FRAMES:
-                raise RecordingError(f"{self.path}: images.txt names more than {MAX_FRAMES} images")
+                raise RecordingError(f"images.txt names more than {MAX_FRAMES} images")
             frames.append(Frame(stamp, name, number))
         return frames
-
-    def _first_image_size(self) -> tuple[int, int] | None:
-        if not self._images:
-            return None
-        height, width = self._image(self._images[0]).image.shape[:2]
-        return height, width
 
     def _read_size(self) -> tuple[int, int] | None:
         lines = self._lines(SIZE_FILE)
@@ -215,11 +178,11 @@ class TextRecording(EventFile):
             return None
         numbers = lines[0].split()
         if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and 0 < len(n) < 6 and int(n) for n in numbers):
-            raise RecordingError(f"{self.path}: {SIZE_FILE}: {lines[0][:60]!r}; expected 'width height' in pixels")
+            raise RecordingError(f"{SIZE_FILE}: {lines[0][:60]!r}; expected 'width height' in pixels")
         return int(numbers[1]), int(numbers[0])
 
-    def _image(self, frame: Frame) -> ImageMessage:
-        where = f"{self.path}: {frame.name} (images.txt, line {frame.line})"
+    def _image(self, frame: Frame) -> np.ndarray:
+        where = f"{frame.name} (images.txt, line {frame.line})"
         assert self._root is not None, "only a folder or zip has images.txt"
         file = self._root / frame.name
         with self._reading_file(frame.name):
@@ -230,10 +193,9 @@ class TextRecording(EventFile):
                 raise RecordingError(f"{where} is outside the recording")
             raw = self._read(file, MAX_BYTES)
         try:
-            image = decode_image(raw)
+            return decode_image(raw)
         except DecodeError as error:
             raise RecordingError(f"{where} {error}") from None
-        return ImageMessage(frame.stamp, "", encoding_of(image), image)
 
     def _read_calibration(self) -> np.ndarray | None:
         lines = self._lines("calib.txt")
@@ -244,7 +206,7 @@ class TextRecording(EventFile):
         except ValueError:
             numbers = np.empty(0)
         if len(numbers) != 9:
-            raise RecordingError(f"{self.path}: calib.txt: {lines[0][:60]!r}; expected fx fy cx cy k1 k2 p1 p2 k3")
+            raise RecordingError(f"calib.txt: {lines[0][:60]!r}; expected fx fy cx cy k1 k2 p1 p2 k3")
         return numbers
 
     def _camera_info(self, stamp: int, calibration: np.ndarray) -> CameraInfoMessage:
@@ -264,7 +226,7 @@ class TextRecording(EventFile):
         with file.open("rb") as opened:
             raw: bytes = opened.read(most + 1)
         if len(raw) > most:
-            raise RecordingError(f"{self.path}: {file.name} has more than {most} bytes")
+            raise RecordingError(f"{file.name} has more than {most} bytes")
         return raw
 
     @contextmanager
@@ -273,13 +235,13 @@ class TextRecording(EventFile):
         try:
             yield
         except DecodeError as error:
-            raise RecordingError(f"{self.path}: {name}, {error}") from None
+            raise RecordingError(f"{name}, {error}") from None
         except CistaError:
             raise
         except (OSError, UnicodeDecodeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RecordingError(f"{self.path}: {name} cannot be read: {error}") from error
+            raise RecordingError(f"{name} cannot be read: {error}") from error
         except (NotImplementedError, RuntimeError) as error:  # another compression method; encrypted
-            raise RecordingError(f"{self.path}: {name} cannot be unpacked: {error}") from error
+            raise RecordingError(f"{name} cannot be unpacked: {error}") from error
 
 
 def _nanoseconds(text: str) -> int | None:
@@ -290,7 +252,7 @@ def _nanoseconds(text: str) -> int | None:
     return int(match[1]) * NS + int((match[2] or "")[:9].ljust(9, "0"))
 
 
-def _find_events(archive: zipfile.ZipFile, path: Path) -> tuple[zipfile.Path | None, zipfile.Path]:
+def _find_events(archive: zipfile.ZipFile) -> tuple[zipfile.Path | None, zipfile.Path]:
     """Return the folder of a recording in an archive (None if it is a file alone), and the file of its events."""
     texts = [name for name in archive.namelist() if name.endswith((".txt", ".csv"))]
     found = [name for name in texts if PurePosixPath(name).name == "events.txt"]
@@ -300,4 +262,4 @@ def _find_events(archive: zipfile.ZipFile, path: Path) -> tuple[zipfile.Path | N
     if not found and len(others) == 1:
         return None, zipfile.Path(archive, others[0])
     there = f"{len(found)} times events.txt" if found else f"no events.txt, and {len(others)} other text files"
-    raise RecordingError(f"{path}: {there} in the archive; expected one")
+    raise RecordingError(f"{there} in the archive; expected one")

@@ -149,7 +149,7 @@ def test_cut_files_are_read_up_to_there(tmp_path):
     events = sample(346, 260, 50)
     two = HEAD_2 + DAVIS346 + records(davis(events, 346, 260), events["t"] // US)
     recording, found, _, _ = read(write(tmp_path / "a.aedat", two[:-3]))
-    assert len(found) == 49 and recording.notes == ["the file ends within an event: its last 5 bytes are ignored"]
+    assert len(found) == 49 and recording.notes == ["the file ends within a record: its last 5 bytes are ignored"]
     three = HEAD_3 + polarity(events[:20]) + polarity(events[20:])
     recording, found, _, _ = read(write(tmp_path / "b.aedat", three[:-12]))
     assert len(found) == 48 and recording.notes == ["the file ends within a packet, which is read up to there"]

@@ -50,7 +50,7 @@ def test_a_long_file_rolls_over_between_blocks(tmp_path):
 def test_a_file_cut_within_an_event_is_read_up_to_there(tmp_path):
     recording, found = read(write(tmp_path / "a.dat", sample(50), extra=b"abc"))
     assert len(found) == 50
-    assert recording.notes == ["the file ends within an event: its last 3 bytes are ignored"]
+    assert recording.notes == ["the file ends within a record: its last 3 bytes are ignored"]
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_file_cut_within_a_word_is_read_up_to_there(tmp_path, extra, size):
     (tmp_path / "a.raw").write_bytes(HEADERS[size] + data + bytes(extra))
     recording, events, _ = contents(tmp_path / "a.raw")
     assert len(events) == (1 if size == "EVT3" else 10)
-    assert recording.notes == [f"the file ends within a word: its last {extra} bytes are ignored"]
+    assert recording.notes == [f"the file ends within a record: its last {extra} bytes are ignored"]
 
 
 @pytest.mark.parametrize(
