@@ -1,0 +1,124 @@
+"""Simulate recordings of three targets before three lenses, calibrate them by several methods, and print the errors.
+
+python benchmarks/calibration/simulated.py ROWS.jsonl FOLDER frames cista-tc-small cista-tc FILE.pth … > simulated.txt
+
+A method is `frames` (the true frames) or weights. Each calibration appends a row to ROWS.jsonl, and those already
+there are not repeated. Without methods, only the tables are printed. FOLDER keeps the recordings.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import statistics
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from cista_ros.commands.calibrate import calibrate
+from cista_ros.commands.simulate import simulate
+from cista_ros.errors import CistaError
+
+TARGETS = ("checkerboard:7x5:0.03", "aprilgrid:4x3:0.05:0.3", "charuco:6x5:0.04:0.03")
+LENSES = (("plumb_bob", "-0.2,0.05"), ("rational_polynomial", "-0.2,0.05"), ("equidistant", "0.02,-0.01"))
+SIZES = [(240, 180)] * 10 + [(346, 260)] * 6 + [(480, 360)] * 2 + [(640, 480)] * 2
+SECONDS = 5.0
+LIMITS = {"focal_percent": 0.5, "centre_px": 1.5, "rms_px": 0.3}
+
+
+def case(number: int) -> dict[str, Any]:
+    """Return the arguments of one simulated recording; the focal length and centre differ in each."""
+    width, height = SIZES[number]
+    focal = width * (0.8 + 0.02 * (number % 10))
+    centre = (width - 1) / 2 + number % 5 - 2, (height - 1) / 2 + number % 3 - 1
+    model, distortion = LENSES[number // 3 % 3]
+    return {
+        "target": TARGETS[number % 3],
+        "width": width,
+        "height": height,
+        "intrinsics": (focal, focal, *centre),
+        "distortion_model": model,
+        "distortion": distortion,
+        "seed": number,
+    }
+
+
+def measure(number: int, method: str, folder: Path) -> dict[str, Any]:
+    """Return the row of one calibration, or why there is none."""
+    options = case(number)
+    path = folder / f"{number:02d}.bag"
+    intrinsics = options.pop("intrinsics")
+    if not path.with_name(f"{number:02d}.truth.yaml").exists():
+        path.unlink(missing_ok=True)
+        simulate(output=path, seconds=SECONDS, intrinsics=",".join(map(str, intrinsics)), **options)
+    row = {"recording": number, "method": Path(method).name, **options}
+    chosen: dict[str, Any] = {"source": "frames"} if method == "frames" else {"weights": method}
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            calibrate(
+                recording=path,
+                target=options["target"],
+                output=folder / f"{number:02d}-{row['method']}",
+                model=options["distortion_model"],
+                device="cpu",
+                as_json=True,
+                **chosen,
+            )
+    except CistaError as error:
+        return row | {"error": str(error)}
+    got = json.loads(text.getvalue())
+    fx, fy, cx, cy = intrinsics
+    return row | {
+        "focal_percent": 100 * max(abs(got["fx"] / fx - 1), abs(got["fy"] / fy - 1)),
+        "centre_px": max(abs(got["cx"] - cx), abs(got["cy"] - cy)),
+        "rms_px": got["rms"],
+        "found": got["found"],
+        "searched": got["searched"],
+    }
+
+
+def print_tables(rows: list[dict[str, Any]]) -> None:
+    """Print a table with a row per method and one with a row per calibration."""
+    print("| method | recordings | calibrated | within all limits | median focal % | median centre px | median RMS px |")
+    print("|---|---|---|---|---|---|---|")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        all_rows = [row for row in rows if row["method"] == method]
+        solved = [row for row in all_rows if "error" not in row]
+        within = sum(all(row[key] <= limit for key, limit in LIMITS.items()) for row in solved)
+        medians = [f"{statistics.median(row[key] for row in solved):.3f}" if solved else "–" for key in LIMITS]
+        print(f"| {' | '.join(map(str, (method, len(all_rows), len(solved), within, *medians)))} |")
+    print("\n| recording | size | target | lens | method | focal % | centre px | RMS px | found |\n|" + "---|" * 9)
+    for row in sorted(rows, key=lambda row: row["recording"]):
+        size = f"{row['width']}x{row['height']}"
+        first = (row["recording"], size, row["target"], row["distortion_model"], row["method"])
+        if "error" in row:
+            last: tuple[str, ...] = ("–", "–", "–", row["error"].split(";")[0].split(":")[0])
+        else:
+            last = (*(f"{row[key]:.3f}" for key in LIMITS), f"{row['found']} of {row['searched']}")
+        print(f"| {' | '.join(map(str, (*first, *last)))} |")
+
+
+def main() -> None:
+    """Run what is not yet in the file of rows, then print the tables."""
+    output, folder, methods = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
+    done = {(row["recording"], row["method"]) for row in rows}
+    for group in (methods[:2], methods[2:]):  # the first two of all recordings before the others of any
+        for number in range(len(SIZES)):
+            for method in group:
+                if (number, Path(method).name) not in done:
+                    rows.append(measure(number, method, folder))
+                    with output.open("a") as lines:
+                        lines.write(json.dumps(rows[-1]) + "\n")
+    print(f"machine: {platform.processor() or platform.machine()}, {platform.platform()}")
+    print(f"recordings: {len(SIZES)} planned, {len({row['recording'] for row in rows})} used, {SECONDS:g} s each")
+    print(f"limits: {', '.join(f'{key} {limit:g}' for key, limit in LIMITS.items())}\n")
+    print_tables(rows)
+
+
+if __name__ == "__main__":
+    main()
