@@ -152,14 +152,13 @@ def test_names_what_is_wrong_and_leaves_no_files(frames_bag, tmp_path, monkeypat
         assert not (out / "camera_info.yaml").exists()
         return said
 
-    said = failed("checkerboard:7x5:0.05", "--end", "0.5")
-    assert "none of the" in said
+    kalibr = tmp_path / "k.bag"
+    assert f"{TARGET} fits" in failed("aprilgrid:4x3:0.08:0.3", "--end", "1", "--kalibr-bag", kalibr)
+    assert not kalibr.exists()
+    assert "none of the 3 images" in failed("checkerboard:7x5:0.05", "--end", "0.25")
     assert (out / "not_found.png").stat().st_size > 1000
     assert "views of" in failed(TARGET, "--end", "0.3")
     assert "no such file" in failed(str(tmp_path / "missing.yaml"))
-    kalibr = tmp_path / "k.bag"
-    failed("checkerboard:7x5:0.05", "--end", "0.5", "--kalibr-bag", str(kalibr))
-    assert not kalibr.exists()
     assert list(tmp_path.glob(".k.bag*")) == []
 
 
