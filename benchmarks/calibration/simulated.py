@@ -82,7 +82,9 @@ def measure(number: int, method: str, folder: Path) -> dict[str, Any]:
 
 def print_tables(rows: list[dict[str, Any]]) -> None:
     """Print a table with a row per method and one with a row per calibration."""
-    print("| method | recordings | calibrated | within all limits | median focal % | median centre px | median RMS px |")
+    print(
+        "| method | recordings | calibrated | within all limits | median focal % | median centre px | median RMS px |"
+    )
     print("|---|---|---|---|---|---|---|")
     for method in dict.fromkeys(row["method"] for row in rows):
         all_rows = [row for row in rows if row["method"] == method]

@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import yaml
 
 from ..errors import CistaError
+from .corners import NOTHING, Detection, complete, detector_parameters, find_tags, refine
 
 SYNTAX = (
     "checkerboard:COLUMNSxROWS:SQUARE (inner corners), aprilgrid:COLUMNSxROWS:TAG:SPACING, "
@@ -32,16 +33,6 @@ _FAMILIES = {"36h11": 2, "25h9": 2, "16h5": 2}  # AprilTag family: black bits ar
 
 class TargetError(CistaError):
     """A target that is described wrongly, or not found."""
-
-
-class Detection(NamedTuple):
-    """Points of the target in an image: their indices (N,) into Target.points, and where they are, float32 (N, 2)."""
-
-    ids: npt.NDArray[np.int64]
-    corners: npt.NDArray[np.float32]
-
-
-_NOTHING = Detection(np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ class Target(ABC):
         Args:
             tries: how many combinations of enlargement and blur to try until most points are found.
         """
-        best = _NOTHING
+        best = NOTHING
         low, high = np.percentile(image, (1, 99))
         # Reconstructions have little contrast and bright dots, which hide it from OpenCV's own normalisation.
         image = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
@@ -119,45 +110,12 @@ class Target(ABC):
             found = self._search(large)
             if len(found.ids) < max(4, len(best.ids) + 1):
                 continue
-            found = self._refine(large, found, scale)
+            found = refine(large, found, self.points[:, :2].astype(np.float32), self._clear, scale)
             if len(found.ids) > len(best.ids):
                 best = Detection(found.ids, ((found.corners + 0.5) / scale - 0.5).astype(np.float32))
             if 3 * len(best.ids) >= 2 * len(self.points):
                 break
-        return best if len(best.ids) >= LEAST_CORNERS else _NOTHING
-
-    def _refine(self, image: np.ndarray, found: Detection, scale: int) -> Detection:
-        """Move each corner to the saddle point beside it; drop those without one, and those on the border."""
-        spacing = self._spacing(found)
-        half = int(np.clip(self._clear * spacing, 2 * scale, 5 * scale + 2))
-        corners = found.corners.reshape(-1, 1, 2).astype(np.float32)
-        height, width = image.shape
-        inside = ((corners >= half + 1) & (corners < np.array([width, height]) - half - 1)).all((1, 2))
-        if not inside.any():
-            return _NOTHING
-        ids, corners = found.ids[inside], corners[inside]
-        criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 60, 0.003)
-        refined = cv2.cornerSubPix(image, corners.copy(), (half, half), (-1, -1), criteria)
-        keep = np.linalg.norm(refined - corners, axis=2)[:, 0] <= max(2.0 * scale, 0.25 * spacing)
-        refined = refined[:, 0][keep]
-        return self._consistent(Detection(ids[keep], refined), spacing)
-
-    def _consistent(self, found: Detection, spacing: float) -> Detection:
-        """Drop corners that do not lie where their neighbours put them: lenses bend a board, but smoothly."""
-        if len(found.ids) < 5:
-            return _NOTHING
-        plane = self.points[found.ids, :2].astype(np.float32)
-        homography, kept = cv2.findHomography(plane, found.corners, cv2.RANSAC, max(3.0, 0.3 * spacing))
-        if homography is None or not kept.any():
-            return _NOTHING
-        good = kept[:, 0].astype(bool)
-        return Detection(found.ids[good], found.corners[good])
-
-    def _spacing(self, found: Detection) -> float:
-        """Return the smallest distance in pixels between found points."""
-        differences = found.corners[:, None] - found.corners[None]
-        distances = np.hypot(differences[..., 0], differences[..., 1])
-        return float(np.median(np.partition(distances, 1, axis=1)[:, 1])) if len(distances) > 1 else 8.0
+        return best if len(best.ids) >= LEAST_CORNERS else NOTHING
 
 
 @dataclass(frozen=True)
@@ -188,7 +146,7 @@ class Checkerboard(Target):
         # CALIB_CB_NORMALIZE_IMAGE equalises the histogram, which hides small boards on large flat walls.
         ok, corners = cv2.findChessboardCornersSB(image, self.grid, flags=cv2.CALIB_CB_EXHAUSTIVE)
         if not ok:
-            return _NOTHING
+            return NOTHING
         lattice = corners.reshape(self.rows, self.columns, 2)
         right, down = lattice[0, -1] - lattice[0, 0], lattice[-1, 0] - lattice[0, 0]
         if right[0] * down[1] < right[1] * down[0]:  # mirrored: a board is not seen from behind
@@ -272,40 +230,24 @@ class AprilGrid(Target):
 
     def tags(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the tags in an image uint8 (H, W): corners (N, 4, 2) clockwise from OpenCV's first, and ids (N,)."""
-        best = _tags(self._dictionary, image, _FAMILIES[self.family])
+        best = find_tags(self._dictionary, image, _FAMILIES[self.family])
         if len(best[1]) <= self.columns * self.rows // 4:
             # Other programs print AprilTags with one black bit around them.
-            best = max(best, _tags(self._dictionary, image, 1), key=lambda found: len(found[1]))
+            best = max(best, find_tags(self._dictionary, image, 1), key=lambda found: len(found[1]))
         return best
 
     def _search(self, image: np.ndarray) -> Detection:
         quads, numbers = self.tags(image)
         known = numbers < self.columns * self.rows
         if known.sum() < 2:
-            return _NOTHING
+            return NOTHING
         row, column = np.divmod(numbers[known], self.columns)
         first = 4 * row * self.columns + 2 * column  # the tag's bottom left corner
         # OpenCV's order is clockwise from its top left, which is Kalibr's bottom right.
         offsets = np.array([1, 0, 2 * self.columns, 2 * self.columns + 1])
         ids, where = np.unique((first[:, None] + offsets).ravel(), return_index=True)
-        return self._complete(Detection(ids, quads[known].reshape(-1, 2)[where]), image)
-
-    def _complete(self, found: Detection, image: np.ndarray) -> Detection:
-        """Add the corners of tags that could not be read, where the others put them."""
-        plane = self.points[:, :2].astype(np.float32)
-        homography, _ = cv2.findHomography(plane[found.ids], found.corners, cv2.RANSAC, 6.0)
-        if homography is None:
-            return _NOTHING
-        corners = cv2.perspectiveTransform(plane[:, None], homography)[:, 0]
-        # A lens bends the board: correct the prediction by the error at the nearest corner found.
-        nearest = np.linalg.norm(plane[:, None] - plane[found.ids][None], axis=2).argmin(1)
-        corners += (found.corners - corners[found.ids])[nearest]
-        corners[found.ids] = found.corners
-        near = np.linalg.norm(plane - plane[found.ids[nearest]], axis=1) <= 1.5 * self._pitch
-        height, width = image.shape
-        inside = ((corners > 2) & (corners < np.array([width, height]) - 3)).all(1)
-        ids = np.flatnonzero(near & inside)
-        return Detection(ids, corners[ids].astype(np.float32))
+        found = Detection(ids, quads[known].reshape(-1, 2)[where])
+        return complete(image, found, self.points[:, :2].astype(np.float32), 1.5 * self._pitch)
 
 
 @dataclass(frozen=True)
@@ -369,14 +311,14 @@ class Charuco(Target):
         return np.asarray(black)
 
     def _search(self, image: np.ndarray) -> Detection:
-        best = _NOTHING
+        best = NOTHING
         for legacy in (False, True) if self.rows % 2 == 0 else (False,):  # boards printed by OpenCV before 4.6
             board = self._board()
             board.setLegacyPattern(legacy)
             parameters = cv2.aruco.CharucoParameters()
             parameters.minMarkers = 1
             parameters.tryRefineMarkers = True
-            detector = cv2.aruco.CharucoDetector(board, parameters, _detector_parameters(image))
+            detector = cv2.aruco.CharucoDetector(board, parameters, detector_parameters(image))
             corners, ids, _, _ = detector.detectBoard(image)
             if ids is not None and len(ids) > len(best.ids):
                 best = Detection(ids.ravel().astype(np.int64), corners.reshape(-1, 2).astype(np.float32))
@@ -386,35 +328,13 @@ class Charuco(Target):
 
     def tags(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the markers in an image uint8 (H, W): corners (N, 4, 2) and ids (N,)."""
-        return _tags(self._board().getDictionary(), image, 1)
+        return find_tags(self._board().getDictionary(), image, 1)
 
 
 def _lattice(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the points (len(y) * len(x), 3) of a grid, row by row."""
     xx, yy = np.meshgrid(x, y)
     return np.stack((xx.ravel(), yy.ravel(), np.zeros(xx.size)), 1)
-
-
-def _tags(dictionary: cv2.aruco.Dictionary, image: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners (N, 4, 2) and ids (N,) of markers with a border of so many black bits."""
-    parameters = _detector_parameters(image)
-    parameters.markerBorderBits = border
-    quads, numbers, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(image)
-    found = [] if numbers is None else numbers
-    return np.asarray(quads, np.float32).reshape(-1, 4, 2), np.asarray(found, np.int64).ravel()
-
-
-def _detector_parameters(image: np.ndarray) -> cv2.aruco.DetectorParameters:
-    parameters = cv2.aruco.DetectorParameters()
-    # Windows wider than the gap between tags join a tag and the squares beside it.
-    parameters.adaptiveThreshWinSizeMin, parameters.adaptiveThreshWinSizeMax = 5, 53
-    parameters.adaptiveThreshWinSizeStep, parameters.adaptiveThreshConstant = 6, 10
-    parameters.minMarkerPerimeterRate = 60 / max(image.shape)
-    parameters.errorCorrectionRate = 0.8
-    parameters.perspectiveRemovePixelPerCell = 6
-    parameters.maxErroneousBitsInBorderRate = 0.4
-    parameters.polygonalApproxAccuracyRate = 0.06
-    return parameters
 
 
 def parse_target(text: str) -> Target:
