@@ -16,7 +16,7 @@ from cista_ros.calibration.targets import parse_target
 from cista_ros.calibration.views import Search
 from cista_ros.wire.ros_types import ImageMessage
 
-SHIFTS_MS = np.arange(-15, 15.1, 0.5)  # of the frames' clock against the events', one for the recording
+SHIFTS_MS = np.arange(-40, 40.1, 0.5)  # of the frames' clock against the events', one for the recording
 
 
 def search(target: str, images: list[tuple[int, np.ndarray]]) -> dict[int, np.ndarray]:
