@@ -5,25 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from harness import MS, T0, H, W, cut, module, offline, stamp_of, stream
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSReliabilityPolicy
 
+from cista_ros.calibration.solve import Calibration
+from cista_ros.calibration.write import camera_info_yaml
 from cista_ros.windows import PeriodWindows
 from cista_ros.wire import cdr
-
-CALIBRATION = f"""
-image_width: {W}
-image_height: {H}
-camera_name: left_davis
-camera_matrix: {{rows: 3, cols: 3, data: [200, 0, 12, 0, 201, 10, 0, 0, 1]}}
-distortion_model: plumb_bob
-distortion_coefficients: {{rows: 1, cols: 5, data: [0, 0, 0, 0, 0]}}
-rectification_matrix: {{rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}}
-projection_matrix: {{rows: 3, cols: 4, data: [200, 0, 12, 0, 0, 201, 10, 0, 0, 0, 1, 0]}}
-"""
 
 
 def test_unknown_parameters_are_reported_with_the_nearest_name_and_integers_are_taken(client, small_weights):
@@ -59,14 +51,20 @@ def test_the_network_is_ready_before_the_first_message_where_the_size_is_known(c
 
 def test_camera_info_comes_from_a_file_and_the_frame_from_a_parameter(client, small_weights, tmp_path):
     path = tmp_path / "left.yaml"
-    path.write_text(CALIBRATION)
+    matrix, lens = np.array([[200.0, 0, 12], [0, 201, 10], [0, 0, 1]]), np.linspace(-0.2, 0.15, 8)
+    solved = Calibration("rational_polynomial", H, W, matrix, lens, np.zeros(12), [], np.zeros((0, 6)), [], 0)
+    path.write_text(camera_info_yaml(solved, "left_davis"))  # as cista calibrate does
     process = client.start_node(
         f"weights:={small_weights[0]}", "period:=0.02", f"camera_info_url:=file://{path}", "frame_id:=left"
     )
     client.send(stream())
     client.until(lambda: len(client.infos) == len(client.images) >= 10)
     assert [info.header for info in client.infos] == [image.header for image in client.images]
-    assert (client.infos[0].k[0], client.infos[0].header.frame_id) == (200, "left")
+    info = client.infos[0]
+    assert (info.header.frame_id, info.height, info.width) == ("left", H, W)
+    assert (info.distortion_model, info.d.tolist()) == ("rational_polynomial", lens.tolist())
+    assert (info.k.tolist(), info.r.tolist()) == (matrix.ravel().tolist(), np.eye(3).ravel().tolist())
+    assert info.p.tolist() == np.column_stack((matrix, np.zeros(3))).ravel().tolist()
     client.until(lambda: client.statuses)
     assert client.statuses[-1].hardware_id == "left_davis"
     assert client.set(camera_info_url="", frame_id="")[0].successful
