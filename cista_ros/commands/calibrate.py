@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from .options import (
-    ColumnsOption,
-    DeviceOption,
-    EventsTopicOption,
-    EventTime,
-    FramesTopicOption,
-    JsonOption,
-    TimeUnitOption,
-    WeightsOption,
-)
+from .options import DeviceOption, JsonOption, WeightsOption, reads_recordings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +31,7 @@ SETTLE_S = 0.25  # of each stream, until the network has seen enough
 LEAST_EVENTS = 0.02  # per pixel and image: with fewer, nothing has moved since the last image
 
 
+@reads_recordings
 def calibrate(
     recording: Annotated[Path, typer.Argument(help="Recording of a calibration target that moves before the camera.")],
     target: Annotated[
@@ -80,12 +72,8 @@ def calibrate(
     device: DeviceOption = "auto",
     start: Annotated[float | None, typer.Option(help="First second of the recording to use.", min=0)] = None,
     end: Annotated[float | None, typer.Option(help="Last second of the recording to use.", min=0)] = None,
-    event_time: EventTime = "sensor",
-    events_topic: EventsTopicOption = None,
-    frames_topic: FramesTopicOption = None,
-    time_unit: TimeUnitOption = None,
-    columns: ColumnsOption = None,
     as_json: JsonOption = False,
+    **read: Any,
 ) -> None:
     """Calibrate an event camera: reconstruct a recording of a target, find its corners, solve for the lens.
 
@@ -106,16 +94,7 @@ def calibrate(
     board = parse_target(target)
     console = Console(stderr=True)
     with ExitStack() as stack:
-        opened = stack.enter_context(
-            open_recording(
-                recording,
-                event_time=event_time,
-                events_topic=events_topic,
-                frames_topic=frames_topic,
-                time_unit=time_unit,
-                columns=columns,
-            )
-        )
+        opened = stack.enter_context(open_recording(recording, **read))
         bag = stack.enter_context(open_kalibr_bag(kalibr_bag)) if kalibr_bag else None
         if source == "frames":
             images = _frames(opened, start, end)

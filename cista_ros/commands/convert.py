@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import (
-    READ,
-    ColumnsOption,
-    EventsTopicOption,
-    EventTime,
-    FramesTopicOption,
-    FrameTimes,
-    JsonOption,
-    TimeUnitOption,
-)
+from .options import FrameTimes, JsonOption, reads_recordings
 from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
@@ -41,6 +32,7 @@ _BY_SUFFIX: dict[str, OutputFormat] = {
 _SUFFIXES = {"ros1": ".bag", "ros2-mcap": ".mcap", "raw": ".raw", "hdf5": ".h5"}  # of several recordings
 
 
+@reads_recordings
 def convert(
     sources: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
     output: Annotated[
@@ -64,30 +56,25 @@ def convert(
         bool, typer.Option("--lossy", help="Change times that the encoding cannot represent, and report how.")
     ] = False,
     frames: Annotated[bool, typer.Option(help="Also write camera frames and camera infos.")] = True,
-    event_time: EventTime = "sensor",
-    events_topic: EventsTopicOption = None,
-    frames_topic: FramesTopicOption = None,
-    time_unit: TimeUnitOption = None,
-    columns: ColumnsOption = None,
     time_offset: Annotated[float, typer.Option(help="Seconds added to the times of events and triggers.")] = 0.0,
     frame_times: FrameTimes = "stamps",
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     as_json: JsonOption = False,
+    **read: Any,
 ) -> None:
     """Write recordings in another format: the same events, images and camera infos, streamed.
 
     Several recordings, or a folder of them: outputs that exist are kept, so the same command continues an interrupted
     run. A recording that fails is named, the others continue; the exit code is then 1.
     """
-    given = dict(locals())
     from rich.console import Console
 
     from ..errors import RecordingError
     from ..recordings import find_recordings
     from .progress import run_recordings, say, several
 
-    read = {name: given[name] for name in (*READ, "time_offset", "frame_times")}
+    read |= {"time_offset": time_offset, "frame_times": frame_times}
     options = {"events_as": events, "lossy": lossy, "metadata_version": metadata_version, "frames": frames}
     console = Console(stderr=True)
     if not several(sources):

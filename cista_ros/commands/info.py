@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import (
-    ColumnsOption,
-    EventsTopicOption,
-    EventTime,
-    FramesTopicOption,
-    JsonOption,
-    TimeUnitOption,
-)
+from .options import JsonOption, reads_recordings
 from .progress import recording_bar
 
 if TYPE_CHECKING:
@@ -32,25 +25,21 @@ _SHOWN = 5  # gaps and hot pixels
 _EPOCH_NS = 10**17  # later times are since 1970
 
 
+@reads_recordings
 def info(
     files: Annotated[list[Path], typer.Argument(help="Recordings of any readable format.")],
-    event_time: EventTime = "sensor",
-    events_topic: EventsTopicOption = None,
-    frames_topic: FramesTopicOption = None,
-    time_unit: TimeUnitOption = None,
-    columns: ColumnsOption = None,
     as_json: JsonOption = False,
+    **read: Any,
 ) -> None:
     """Describe recordings. Each is read once, in pieces. Of several topics with events, all are described."""
     from ..errors import CistaError, SeveralTopicsError
 
-    options = {"event_time": event_time, "frames_topic": frames_topic, "time_unit": time_unit, "columns": columns}
     described, failed = [], False
     for path in files:
-        topics = [events_topic]
+        topics = [read.get("events_topic")]
         while topics:
             try:
-                described.append(_read(path, topics[0], options))
+                described.append(_read(path, read | {"events_topic": topics[0]}))
             except SeveralTopicsError as error:
                 topics[1:] = error.topics
             except (CistaError, OSError) as error:
@@ -66,12 +55,12 @@ def info(
         raise typer.Exit(2)
 
 
-def _read(path: Path, topic: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def _read(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
 
     from ..recordings import find_format, open_recording
 
-    with open_recording(path, events_topic=topic, **options) as recording:
+    with open_recording(path, **options) as recording:
         with recording_bar("events", Console(stderr=True)) as advance:
             found = describe(recording, lambda after, count: advance(after, recording.duration, count))
         return {"path": str(path), "format": find_format(path).name, **found}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
-READ = ("event_time", "events_topic", "frames_topic", "time_unit", "columns")  # options passed to open_recording
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,6 @@ def parse_range(text: str | Range) -> Range:
     return Range(values[0], values[-1])
 
 
-EventTime = Annotated[
-    Literal["sensor", "host"],
-    typer.Option(help="Clock of event packets: the camera's (sensor), or the host's by their stamps."),
-]
 Edge = Literal["rising", "falling", "both"]  # of triggers
 ToneMapName = Literal["none", "natural", "stretch", "robust", "equalise", "clahe"]
 EventsTopicOption = Annotated[
@@ -53,19 +51,39 @@ FrameTimes = Annotated[
     Literal["stamps", "rising", "falling"],
     typer.Option(help="Times of frames: their stamps, or these edges of the triggers that expose them."),
 ]
-TimeUnitOption = Annotated[
-    str | None,
-    typer.Option(help="Time unit of text, HDF5 or NumPy: s, ms, us or ns. Default: detected.", metavar="UNIT"),
-]
-ColumnsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Columns of text or arrays, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"
-    ),
-]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WeightsOption = Annotated[str, typer.Option(help="Name of shipped or downloaded weights, a file, or auto.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def reads_recordings(command: Command) -> Command:
+    """Replace the last parameter of a command, `**read`, by the options that it passes to open_recording."""
+    event_time = Annotated[
+        Literal["sensor", "host"],
+        typer.Option(help="Clock of event packets: the camera's (sensor), or the host's by their stamps."),
+    ]
+    time_unit = typer.Option(
+        help="Time unit of text, HDF5 or NumPy: s, ms, us or ns. Default: detected.", metavar="UNIT"
+    )
+    columns = typer.Option(
+        help="Columns of text or arrays, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"
+    )
+    options = {
+        "event_time": (event_time, "sensor"),
+        "events_topic": (EventsTopicOption, None),
+        "frames_topic": (FramesTopicOption, None),
+        "time_unit": (Annotated[str | None, time_unit], None),
+        "columns": (Annotated[str | None, columns], None),
+    }
+    signature = inspect.signature(command, eval_str=True)
+    read = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in options.items()
+    ]
+    signature = signature.replace(parameters=[*list(signature.parameters.values())[:-1], *read])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return command
 
 
 def range_option(help: str) -> typer.models.OptionInfo:

@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import (
-    READ,
-    ColumnsOption,
-    DeviceOption,
-    Edge,
-    EventsTopicOption,
-    EventTime,
-    FramesTopicOption,
-    JsonOption,
-    TimeUnitOption,
-    ToneMapName,
-    TriggerInputOption,
-    WeightsOption,
-)
+from .options import DeviceOption, Edge, JsonOption, ToneMapName, TriggerInputOption, WeightsOption, reads_recordings
 from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
@@ -45,6 +32,7 @@ NETWORK = (
 SUMMARY = "summary.json"  # written last: it marks a finished folder
 
 
+@reads_recordings
 def reconstruct(
     recordings: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
     output: Annotated[
@@ -137,14 +125,10 @@ def reconstruct(
     end: Annotated[
         float | None, typer.Option(help="Stop this many seconds into the recording.", min=0, max=LONGEST_S)
     ] = None,
-    event_time: EventTime = "sensor",
-    events_topic: EventsTopicOption = None,
-    frames_topic: FramesTopicOption = None,
-    time_unit: TimeUnitOption = None,
-    columns: ColumnsOption = None,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     as_json: JsonOption = False,
+    **read: Any,
 ) -> None:
     """Reconstruct the events of recordings as images: OUTPUT/frames/*.png, OUTPUT/frames.csv, OUTPUT/summary.json.
 
@@ -169,7 +153,7 @@ def reconstruct(
         "stamps": read_stamps(stamps) if stamps else [],
         "weights": chosen,
     }
-    read, cut, network = ({name: given[name] for name in names} for names in (READ, WINDOWS, NETWORK))
+    cut, network = ({name: given[name] for name in names} for names in (WINDOWS, NETWORK))
     job = Job(recordings[0], output, read, cut, network, npz, video)
     console = Console(stderr=True)
     say(console, note)
