@@ -19,17 +19,19 @@ def list_sequences(
     ] = False,
 ) -> None:
     """List the sequences with their sizes and addresses."""
-    from ..recordings.ecd import LICENCE, PAGE, SEQUENCES
+    from ..recordings.ecd import BASE, ECD_SEQUENCES, LICENCE, PAGE, SEQUENCES
     from ..util.download import remote_size
 
     for sequence in SEQUENCES.values():
-        address = sequence.address(text)
+        address = BASE + sequence.file(text)
         if sizes:
             count = remote_size(address)
             size = "?" if count is None else f"{count / 2**20:.1f}"
         else:
             size = "-" if text else f"~{sequence.mebibytes}"
-        typer.echo(f"{sequence.name:20} {'Table 1' if sequence.evaluated else '-':8} {size:>7} MiB  {address}")
+        typer.echo(
+            f"{sequence.name:20} {'Table 1' if sequence.name in ECD_SEQUENCES else '-':8} {size:>7} MiB  {address}"
+        )
     typer.echo(f"Licence {LICENCE}, see {PAGE}; please cite its paper.")
 
 

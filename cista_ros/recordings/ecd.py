@@ -56,16 +56,9 @@ _BAGS: dict[str, tuple[int, str | None]] = {
 
 @dataclass(frozen=True)
 class EcdSequence:
-    """A sequence of the dataset.
-
-    Attributes:
-        evaluated: whether it is one of ECD_SEQUENCES.
-        mebibytes: approximate size of its bag.
-        md5: of its bag, if known.
-    """
+    """A sequence of the dataset: its name, the approximate size of its bag in MiB, and the bag's MD5 if known."""
 
     name: str
-    evaluated: bool
     mebibytes: int
     md5: str | None
 
@@ -73,16 +66,12 @@ class EcdSequence:
         """Return the file name of the ROS 1 bag, or of the archive in the text layout."""
         return f"{self.name}.{'zip' if text else 'bag'}"
 
-    def address(self, text: bool) -> str:
-        """Return the public address of that file."""
-        return BASE + self.file(text)
-
     def checksum(self, text: bool) -> Checksum | None:
         """Return the checksum of that file; None if none is published (an archive has CRCs, checked when read)."""
         return Checksum("md5", self.md5) if self.md5 and not text else None
 
 
-SEQUENCES = {name: EcdSequence(name, name in ECD_SEQUENCES, *bag) for name, bag in _BAGS.items()}
+SEQUENCES = {name: EcdSequence(name, *bag) for name, bag in _BAGS.items()}
 
 
 def choose_sequences(names: Iterable[str]) -> list[EcdSequence]:
@@ -91,16 +80,13 @@ def choose_sequences(names: Iterable[str]) -> list[EcdSequence]:
     Raises:
         RecordingError: unknown name.
     """
-    chosen: dict[str, EcdSequence] = {}
-    for name in names:
-        groups = {"paper": ECD_SEQUENCES, "all": SEQUENCES}
-        for one in groups.get(name, [name]):
-            if one not in SEQUENCES:
-                raise RecordingError(
-                    f"the dataset has no sequence {one!r}; expected one of {', '.join(SEQUENCES)}, paper, or all"
-                )
-            chosen[one] = SEQUENCES[one]
-    return list(chosen.values())
+    groups = {"paper": ECD_SEQUENCES, "all": SEQUENCES}
+    chosen = dict.fromkeys(one for name in names for one in groups.get(name, [name]))
+    if unknown := [name for name in chosen if name not in SEQUENCES]:
+        raise RecordingError(
+            f"the dataset has no sequence {unknown[0]!r}; expected one of {', '.join(SEQUENCES)}, paper, or all"
+        )
+    return [SEQUENCES[name] for name in chosen]
 
 
 def fetch_sequence(
@@ -114,9 +100,9 @@ def fetch_sequence(
     """Download a sequence into a folder, unless it is already there; return its file.
 
     Args:
-        base, schemes: another address and kinds of address, for tests.
+        base, schemes: another server and its URL schemes, for tests.
     Raises:
         DownloadError: as for `download`.
     """
-    address = base + sequence.file(text)
-    return download(address, folder / sequence.file(text), sequence.checksum(text), progress, schemes)
+    file = sequence.file(text)
+    return download(base + file, folder / file, sequence.checksum(text), progress, schemes)

@@ -7,13 +7,15 @@ import threading
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
+from cista_ros.commands.main import app
 from cista_ros.errors import RecordingError
 from cista_ros.recordings.ecd import ECD_SEQUENCES, SEQUENCES, choose_sequences, fetch_sequence
 from cista_ros.util.download import Checksum, DownloadError
 
 
-def test_the_seven_of_the_paper_and_all_have_names_of_their_own():
+def test_paper_and_all_select_groups_of_sequences():
     assert [s.name for s in choose_sequences(["paper"])] == list(ECD_SEQUENCES)
     assert len(choose_sequences(["all", "slider_depth"])) == len(SEQUENCES) == 27
     unknown = [s.name for s in SEQUENCES.values() if not s.checksum(text=False)]
@@ -23,13 +25,15 @@ def test_the_seven_of_the_paper_and_all_have_names_of_their_own():
         choose_sequences(["sliders"])
 
 
-def test_addresses_are_those_of_the_datasets_page():
-    slider = SEQUENCES["slider_depth"]
-    assert slider.address(text=False) == "https://rpg.ifi.uzh.ch/datasets/davis/slider_depth.bag"
-    assert slider.address(text=True) == "https://rpg.ifi.uzh.ch/datasets/davis/slider_depth.zip"
+@pytest.mark.parametrize(("options", "suffix", "size"), [([], "bag", "~17"), (["--text"], "zip", "-")])
+def test_cista_ecd_lists_the_addresses_of_the_dataset(options, suffix, size):
+    listed = CliRunner().invoke(app, ["ecd", "list", *options]).output
+    line = next(line for line in listed.splitlines() if line.startswith("slider_depth"))
+    address = f"https://rpg.ifi.uzh.ch/datasets/davis/slider_depth.{suffix}"
+    assert line.split() == ["slider_depth", "Table", "1", size, "MiB", address]
 
 
-def test_a_bag_is_fetched_and_checked_and_an_archive_fetched(tmp_path):
+def test_bags_are_downloaded_and_checked_and_archives_downloaded(tmp_path):
     served = tmp_path / "served"
     served.mkdir()
     (served / "urban.bag").write_bytes(b"a bag")
