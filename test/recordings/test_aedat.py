@@ -145,7 +145,7 @@ def test_one_of_several_cameras_is_chosen(tmp_path):
     np.testing.assert_array_equal(found, right)
 
 
-def test_cut_files_are_read_up_to_there(tmp_path):
+def test_reads_truncated_files(tmp_path):
     events = sample(346, 260, 50)
     two = HEAD_2 + DAVIS346 + records(davis(events, 346, 260), events["t"] // US)
     recording, found, _, _ = read(write(tmp_path / "a.aedat", two[:-3]))

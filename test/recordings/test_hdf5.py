@@ -149,14 +149,14 @@ T_US = EVENTS["t"] // US
     ],
     ids=["dsec", "m3ed", "event_utils", "raw_events", "mvsec"],
 )  # fmt: skip
-def test_events_of_every_layout_come_out(tmp_path, layout, size):
+def test_reads_events_of_every_layout(tmp_path, layout, size):
     recording, messages = messages_of(write(tmp_path / "a.h5", layout))
     np.testing.assert_array_equal(events_of(messages), EVENTS)
     assert (recording.width, recording.height) == size
     assert recording.duration == pytest.approx((EVENTS["t"][-1] - EVENTS["t"][0]) / 1e9)
 
 
-def test_frames_of_event_utils_come_between_the_events(tmp_path):
+def test_reads_frames_of_event_utils_between_the_events(tmp_path):
     image = np.arange(260 * 346, dtype=np.uint8).reshape(260, 346)
     path = write(tmp_path / "a.h5", columns(EVENTS, ("events/xs", "events/ys", "events/ts", "events/ps"), T_US / 1e6),
                  sensor_resolution=(260, 346))  # fmt: skip
@@ -182,7 +182,7 @@ def test_frames_and_absolute_times_of_mvsec(tmp_path):
     np.testing.assert_array_equal(events_of(messages), events)
 
 
-def test_one_of_several_groups_is_chosen_by_its_path(tmp_path):
+def test_chooses_one_of_several_groups_by_its_path(tmp_path):
     left, right = (columns(EVENTS[:n], [f"{s}/{c}" for c in "xytp"], T_US[:n]) for s, n in (("left", 9), ("right", 7)))
     path = write(tmp_path / "a.h5", left | right)
     assert len(events_of(messages_of(path, events_topic="/right")[1])) == 7
@@ -191,7 +191,7 @@ def test_one_of_several_groups_is_chosen_by_its_path(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, None])
-def test_events_of_prophesee_come_out_of_their_compression(tmp_path, mode):
+def test_decompresses_events_of_prophesee(tmp_path, mode):
     events = sample(3000, side=(1280, 720), step=30)
     events["t"][500:540] = events["t"][500]  # a long run of one time, and a pause
     events["t"][700:] += 5_000_000 * US
@@ -207,7 +207,7 @@ def test_events_of_prophesee_come_out_of_their_compression(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
-def test_damaged_chunks_are_decoded_or_refused(mode):
+def test_decodes_or_rejects_damaged_chunks(mode):
     rng = np.random.default_rng(mode)
     whole = ecf_chunk(sample(200, step=40), mode)
     for cut in range(len(whole)):
@@ -224,7 +224,7 @@ def test_damaged_chunks_are_decoded_or_refused(mode):
         decode_chunk(struct.pack("<I", 65_536 << 2) + bytes(100))
 
 
-def test_what_is_written_has_the_layout_of_dsec_and_is_read_again(tmp_path):
+def test_writes_the_layout_of_dsec_and_reads_it_back(tmp_path):
     source = write(tmp_path / "a.h5", columns(EVENTS, [f"events/{c}" for c in "xytp"], T_US))
     with open_recording(source) as recording:
         assert convert(recording, tmp_path / "b.h5", "hdf5").events == len(EVENTS)
@@ -239,7 +239,7 @@ def test_what_is_written_has_the_layout_of_dsec_and_is_read_again(tmp_path):
         assert indexes[-1] == len(t)
 
 
-def test_times_that_microseconds_cannot_hold_are_cut_only_if_wanted(tmp_path):
+def test_cuts_times_to_microseconds_only_if_lossy(tmp_path):
     source = write(tmp_path / "a.h5", columns(EVENTS, [f"events/{c}" for c in "xytp"], EVENTS["t"] + 1))
     with open_recording(source, time_unit="ns") as recording:
         with pytest.raises(RecordingError, match="not of whole microseconds"):
@@ -259,13 +259,13 @@ def test_times_that_microseconds_cannot_hold_are_cut_only_if_wanted(tmp_path):
         (columns(EVENTS, [f"events/{c}" for c in "xytp"], np.full(5000, np.nan)), "a time is not a number"),
     ],
 )
-def test_what_holds_no_events_is_named(tmp_path, layout, expected):
+def test_names_files_without_events(tmp_path, layout, expected):
     with pytest.raises(RecordingError, match=expected) as caught:
         open_recording(write(tmp_path / "a.h5", layout))
     assert str(tmp_path / "a.h5") in str(caught.value)
 
 
-def test_files_that_are_cut_or_damaged_are_refused_in_words(tmp_path):
+def test_rejects_truncated_and_damaged_files(tmp_path):
     rng = np.random.default_rng(0)
     whole = prophesee(tmp_path / "a.hdf5", sample(3000)).read_bytes()
     for cut in (0, 5, 100, 1000, len(whole) // 2, len(whole) - 1):
@@ -283,14 +283,14 @@ def test_files_that_are_cut_or_damaged_are_refused_in_words(tmp_path):
             assert "b.hdf5" in str(error)
 
 
-def test_without_h5py_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+def test_names_the_missing_h5py_package(tmp_path, monkeypatch):
     path = write(tmp_path / "a.h5", columns(EVENTS, [f"events/{c}" for c in "xytp"], T_US))
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingPackageError, match="pip install h5py hdf5plugin"):
         open_recording(path)
 
 
-def test_a_filter_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_names_a_filter_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for name in "xytp":
@@ -303,7 +303,7 @@ def test_a_filter_that_is_not_installed_is_named(tmp_path, monkeypatch):
         open_recording(tmp_path / "a.h5")
 
 
-def test_a_real_file_has_its_events(shared_file):
+def test_reads_a_real_file(shared_file):
     recording, messages = messages_of(shared_file("formats/events_small.hdf5"))
     events = events_of(messages)
     with h5py.File(recording.path) as file:

@@ -47,7 +47,7 @@ def test_a_long_file_rolls_over_between_blocks(tmp_path):
     np.testing.assert_array_equal(read(write(tmp_path / "a.dat", events))[1], events)
 
 
-def test_a_file_cut_within_an_event_is_read_up_to_there(tmp_path):
+def test_reads_a_file_truncated_within_an_event(tmp_path):
     recording, found = read(write(tmp_path / "a.dat", sample(50), extra=b"abc"))
     assert len(found) == 50
     assert recording.notes == ["the file ends within a record: its last 3 bytes are ignored"]

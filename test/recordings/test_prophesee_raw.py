@@ -141,7 +141,7 @@ def test_late_events_are_sorted_into_their_place_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(("extra", "size"), [(1, "EVT3"), (3, "EVT2"), (7, "EVT21")])
-def test_a_file_cut_within_a_word_is_read_up_to_there(tmp_path, extra, size):
+def test_reads_a_file_truncated_within_a_word(tmp_path, extra, size):
     if size == "EVT3":
         data = np.array([0x8001, 0x6001, 0x0001, 0x2001], "<u2").tobytes()
     else:

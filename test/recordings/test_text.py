@@ -82,7 +82,7 @@ def test_without_images_the_calibration_comes_once_at_the_start(tmp_path):
     [(np.full((18, 24), 7, np.uint8), "mono8"), (np.full((18, 24), 700, np.uint16), "mono16"),
      (np.full((18, 24, 3), (1, 2, 3), np.uint8), "bgr8"), (np.full((18, 24, 4), 9, np.uint8), "bgra8")],
 )  # fmt: skip
-def test_images_of_any_kind(folder, image, encoding):
+def test_reads_images_of_any_encoding(folder, image, encoding):
     cv2.imwrite(str(folder / "images" / "frame_00000001.png"), image)
     message = messages_of(folder, ImageMessage)[1]
     assert message.encoding == encoding
@@ -136,7 +136,7 @@ def test_a_corrupt_image(folder, layout, content):
 
 @CONVERTERS
 @pytest.mark.parametrize("name", ["/etc/hostname", "../secret.png", "images/../../secret.png"])
-def test_an_image_outside_the_recording_is_refused(folder, layout, name):
+def test_rejects_an_image_outside_the_recording(folder, layout, name):
     cv2.imwrite(str(folder.parent / "secret.png"), np.zeros((18, 24), np.uint8))
     (folder / "images.txt").write_text(f"0.5 {name}\n")
     assert error_of(as_layout(folder, layout)) == f"images.txt, line 1: {name} is outside the recording"
@@ -168,7 +168,7 @@ def test_a_topic_that_is_named_but_missing(folder):
     open_recording(folder, events_topic="/dvs/events", frames_topic="/dvs/image_raw").close()
 
 
-def test_a_file_that_is_no_zip(tmp_path):
+def test_rejects_a_file_that_is_not_a_zip(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip")
     assert "not a zip file" in error_of(tmp_path / "a.zip")
 
@@ -190,7 +190,7 @@ def test_a_corrupt_zip(folder):
     assert error_of(path, read=True).startswith(("events.txt cannot be read: ", "events.txt, line "))
 
 
-def test_a_zip_of_something_else(tmp_path):
+def test_rejects_a_zip_without_events(tmp_path):
     for names, found in (
         (["readme.txt", "notes.txt"], "no events.txt"),
         (["a.csv", "b.csv"], "no events.txt"),
@@ -210,7 +210,7 @@ def test_a_link_out_of_a_folder_is_not_followed(folder):
 
 
 @pytest.mark.parametrize("name", ["../../outside.png", "/outside.png", "images/frame_00000000.png"])
-def test_an_archive_writes_nothing_and_leads_nowhere(folder, name):
+def test_an_archive_cannot_name_paths_outside_it(folder, name):
     """Entries that would be written elsewhere, and one that is a symbolic link: they are only ever bytes."""
     path = write_zip(folder.parent / "a.zip", folder)
     secret = folder.parent / "secret.png"
@@ -256,17 +256,17 @@ def small_limits(monkeypatch):
     ids=["zeros", "short lines", "blanks", "digits"],
 )
 @pytest.mark.usefixtures("small_limits")
-def test_what_an_archive_unpacks_to_is_bounded(tmp_path, name, content, expected):
+def test_limits_the_unpacked_size_of_an_archive(tmp_path, name, content, expected):
     assert error_of(bomb(tmp_path / "a.zip", name, content)) == expected
 
 
 @pytest.mark.usefixtures("small_limits")
-def test_more_images_than_any_recording_has(tmp_path):
+def test_limits_the_number_of_images(tmp_path):
     path = bomb(tmp_path / "a.zip", "images.txt", b"1 a\n" * 1001)
     assert error_of(path) == "images.txt names more than 1000 images"
 
 
-def test_an_archive_of_blank_lines_ends(tmp_path):
+def test_stops_in_an_archive_of_blank_lines(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("events.txt", "w") as file:
         for _ in range(8):
@@ -310,7 +310,7 @@ def test_microseconds_are_not_read_as_seconds(tmp_path):
         assert not any("is read as" in note for note in recording.notes)
 
 
-def test_text_that_is_cut_in_a_line_is_read_up_to_it(folder):
+def test_reads_truncated_text_up_to_its_last_whole_line(folder):
     raw = (folder / "events.txt").read_bytes()
     (folder / "events.txt").write_bytes(raw[:-4])
     with open_recording(folder) as recording:
@@ -319,7 +319,7 @@ def test_text_that_is_cut_in_a_line_is_read_up_to_it(folder):
     np.testing.assert_array_equal(events, EVENTS[:-1])
 
 
-def test_an_unknown_sensor_size_is_the_smallest_usual_one_that_holds_the_events(tmp_path):
+def test_assumes_the_smallest_usual_sensor_that_the_events_fit_on(tmp_path):
     (tmp_path / "a.txt").write_text("0.1 300 200 1\n0.2 3 200 0\n")
     with open_recording(tmp_path / "a.txt") as recording:
         assert (recording.width, recording.height) == (304, 240) and "size" in recording.notes[0]
