@@ -20,16 +20,26 @@ SHIFTS_MS = np.arange(-40, 40.1, 0.5)  # of the frames' clock against the events
 
 
 def search(target: str, images: list[tuple[int, np.ndarray]]) -> dict[int, np.ndarray]:
-    """Return the corners (N, 2) by stamp where the whole target was found."""
+    """Return the corners (N, 2) by stamp where the target was found, as cista calibrate does; NaN for one not found."""
     found = Search(parse_target(target))
     for stamp, image in images:
         found.look(stamp, image)
-    return {view.stamp: view.corners for view in found.views if len(view.ids) == len(found.target.points)}
+    corners = {}
+    for view in found.views:
+        corners[view.stamp] = np.full((len(found.target.points), 2), np.nan)
+        corners[view.stamp][view.ids] = view.corners
+    return corners
+
+
+def whole(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Return those with all corners."""
+    return {stamp: corners for stamp, corners in found.items() if np.isfinite(corners).all()}
 
 
 def distance(corners: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the distances (N,); a checkerboard may be found upside down."""
-    return min((np.linalg.norm(corners - o, axis=1) for o in (others, others[::-1])), key=np.median)
+    """Return the distances (K,) of the corners found; a checkerboard may be found upside down."""
+    known = np.isfinite(corners[:, 0])
+    return min((np.linalg.norm((corners - o)[known], axis=1) for o in (others, others[::-1])), key=np.median)
 
 
 def main() -> None:
@@ -41,11 +51,11 @@ def main() -> None:
             for r in recording.read(camera_info=False)
             if isinstance(r.message, ImageMessage)
         ]
-    truth = search(target, frames)
+    truth = whole(search(target, frames))
     print(f"machine: {platform.processor() or platform.machine()}, {platform.platform()}")
     print(f"command: python {' '.join([sys.argv[0], Path(path).name, target, *(Path(w).name for w in weights)])}")
     print(f"frames: found in {len(truth)} of {len(frames)}\n")
-    print("| method | found | of | median distance px | 90 % px | frames later by ms |\n|---|---|---|---|---|---|")
+    print("| method | found | all corners | of | median distance px | 90 % px | frames later by ms |\n|" + "---|" * 7)
     times = np.array(sorted(truth))
     paths = np.array([truth[t] for t in times.tolist()])
     for i in range(1, len(paths)):  # the same order of corners in all
@@ -66,7 +76,15 @@ def main() -> None:
             if errors:
                 joined = np.concatenate(errors)
                 best = min(best, (float(np.median(joined)), float(np.percentile(joined, 90)), shift))
-        cells = (Path(name).stem, len(found), len(images), f"{best[0]:.2f}", f"{best[1]:.2f}", f"{best[2]:.1f}")
+        cells = (
+            Path(name).stem,
+            len(found),
+            len(whole(found)),
+            len(images),
+            f"{best[0]:.2f}",
+            f"{best[1]:.2f}",
+            f"{best[2]:.1f}",
+        )
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
