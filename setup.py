@@ -65,6 +65,7 @@ setup(
     # With colcon the command is `ros2 run cista_ros cista`, with pip `cista`.
     entry_points={
         "console_scripts": [
+            "calibrate = cista_ros.node.programs:calibrate",
             "cista = cista_ros.commands.main:main",
             "play = cista_ros.node.programs:play",
             "record = cista_ros.node.programs:record",

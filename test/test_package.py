@@ -22,6 +22,7 @@ PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 DEPENDENCIES = {element.text for element in PACKAGE if element.tag in ("depend", "exec_depend")}
 # program -> arguments that it must reject with exit code 2, naming the offender
 PROGRAMS = {
+    "calibrate": ["--ros-args", "-p", "target:=no such target"],
     "cista": ["reconstruct", "-o", "out", "--weights", "no such.pth", "no such.bag"],
     "play": ["no such.bag"],
     "record": ["-o", "out", "--idle", "no such time"],

@@ -14,6 +14,7 @@ from ..util.atomic import write_whole
 from .sizes import fitting_size
 from .targets import Checkerboard, Target, TargetError
 
+SETTLE_S = 0.25  # of each stream: before, the network has not seen enough, and its images are not searched
 _KEPT = 4  # images without the target that are kept, to show them
 
 

@@ -1,4 +1,4 @@
-"""Write a calibration for ROS and for Kalibr, and the bag that Kalibr reads."""
+"""Write a calibration for ROS, for Kalibr and for people, and the bag that Kalibr reads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,35 @@ from rosbags.typesys import Stores, get_typestore
 
 from ..errors import RecordingError
 from ..events import NS
+from ..util.atomic import write_text
 from ..wire import ros1
 from ..wire.ros_types import IMAGE, ImageMessage
+from .report import report_page
 from .solve import Calibration
 
 IMAGES_TOPIC, FRAMES_TOPIC, IMU_TOPIC = "/cam0/image_raw", "/cam1/image_raw", "/imu0"
 _IMU = "sensor_msgs/msg/Imu"
 _KALIBR = {"plumb_bob": "radtan", "equidistant": "equi"}  # Kalibr's name of a distortion model
+
+
+def write_calibration(
+    folder: Path, calibration: Calibration, summary: dict[str, Any], camera_name: str
+) -> Iterator[str]:
+    """Write camera_info.yaml, camchain.yaml and report.html; yield a note on a file that cannot be written.
+
+    Args:
+        summary: as for `report_page`.
+    """
+    files = {
+        "camera_info.yaml": camera_info_yaml(calibration, camera_name),
+        "camchain.yaml": camchain_yaml(calibration),
+        "report.html": report_page(calibration, summary),
+    }
+    for name, text in files.items():
+        if text is None:
+            yield f"no {name}: Kalibr has no {calibration.model} lens"
+        else:
+            write_text(folder / name, text)
 
 
 def camera_info_yaml(calibration: Calibration, camera_name: str) -> str:

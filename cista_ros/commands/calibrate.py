@@ -27,7 +27,6 @@ class _Image(NamedTuple):
     searchable: bool
 
 
-SETTLE_S = 0.25  # of each stream, until the network has seen enough
 LEAST_EVENTS = 0.02  # per pixel and image: with fewer, nothing has moved since the last image
 
 
@@ -81,15 +80,14 @@ def calibrate(
     """
     from rich.console import Console
 
-    from ..calibration.report import report_page, summary_of
+    from ..calibration.report import summary_of
     from ..calibration.solve import calibrate as solve
     from ..calibration.solve import missing
     from ..calibration.targets import parse_target
     from ..calibration.views import Search
-    from ..calibration.write import camchain_yaml, camera_info_yaml
     from ..calibration.write import kalibr_bag as open_kalibr_bag
+    from ..calibration.write import write_calibration
     from ..recordings import open_recording
-    from ..util.atomic import write_text
 
     board = parse_target(target)
     console = Console(stderr=True)
@@ -113,16 +111,7 @@ def calibrate(
         result = solve(search.views, board, height, width, model)
         lacking = missing(result)
         summary = summary_of(result, search, str(recording)) | {"weights": weights, "missing": lacking}
-        files = {
-            "camera_info.yaml": camera_info_yaml(result, camera_name),
-            "camchain.yaml": camchain_yaml(result),
-            "report.html": report_page(result, summary),
-        }
-        for name, text in files.items():
-            if text is None:
-                notes.append(f"no {name}: Kalibr has no {model} lens")
-            else:
-                write_text(output / name, text)
+        notes += write_calibration(output, result, summary, camera_name)
     summary |= {"output": str(output), "notes": notes, "kalibr_bag": bag.counts if bag else None}
     if as_json:
         typer.echo(json.dumps(summary))
@@ -176,6 +165,7 @@ def _reconstructions(
     end: float | None,
 ) -> Iterator[_Image]:
     """Yield the reconstructions of a recording; those with enough events are to be searched."""
+    from ..calibration.views import SETTLE_S
     from ..events import NS
     from ..pipeline import reconstruct
 

@@ -1,4 +1,4 @@
-"""The programs `reconstruct`, `play` and `record`, each of which runs one node, and what the launch files share.
+"""The programs `reconstruct`, `play`, `record` and `calibrate`, a node each, and what the launch files share.
 
 SIGINT and SIGTERM end a program with exit code 0, from the first moment on: they are caught before rclpy and torch are
 imported, which takes seconds. Bad input ends it with exit code 2.
@@ -174,6 +174,27 @@ def record() -> None:
         recorder.destroy_node()
 
 
+def calibrate() -> None:
+    """Run the node `cista_calibrate` until a signal."""
+    stop = stop_on_signals()
+    arguments = _without_ros_arguments(stop)
+    if stop.is_set():
+        return ignore_signals()
+    description = "Run the node cista_calibrate: images on `image_raw` in, a calibration on a service call out."
+    argparse.ArgumentParser("calibrate", description=description).parse_args(arguments)
+    from rclpy.executors import SingleThreadedExecutor
+
+    with ros_process("cista_calibrate", None), SingleThreadedExecutor() as executor:
+        from .calibrator import Calibrator
+
+        calibrator = Calibrator()
+        executor.add_node(calibrator)
+        while not stop.is_set():
+            executor.spin_once(STEP_S)
+        calibrator.close()
+        calibrator.destroy_node()
+
+
 def self_test() -> None:
     """Exchange a message between a publisher and a subscriber of this process, for `cista doctor`.
 
@@ -244,6 +265,7 @@ def _seconds(text: str) -> float:
 PROGRAMS: dict[str, Callable[[], None]] = {
     "reconstruct": reconstruct,
     "play": play,
+    "calibrate": calibrate,
     "record": record,
     "self_test": self_test,
 }

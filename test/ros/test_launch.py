@@ -16,6 +16,7 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 from recordings.makers import write_bag
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 
 from cista_ros.node.process import free_domain
 from cista_ros.tone_map import to_mono8
@@ -345,3 +346,16 @@ def test_bad_cameras_end_the_launch_before_a_process_starts(client, bag, argumen
     assert process.wait() == 1
     assert not children(process)
     assert text in process.out + process.err
+
+
+def test_live_calibration_starts_the_node_and_the_calibrator_and_a_wrong_target_ends_it(client, small_weights):
+    process = launch(
+        client, "target:=charuco:6x5:0.03:0.02", f"weights:={small_weights[0]}", file="calibrate.launch.py"
+    )
+    answer = client.call(Trigger, "/cista/cista_calibrate/calibrate", Trigger.Request())
+    assert not answer.success and "no image to search" in answer.message
+    client.until(lambda: client.node.count_subscribers("/cista/image_raw"))
+    client.until(lambda: client.node.count_publishers("/cista/image_raw"))
+    assert {"calibrate", "reconstruct"} <= children(process).keys() and process.stop() == 0, process.err
+    wrong = launch(client, "target:=chess", f"weights:={small_weights[0]}", file="calibrate.launch.py")
+    assert wrong.wait() == 1 and "target 'chess'" in wrong.out + wrong.err

@@ -22,6 +22,7 @@ RUNNING = {
     "cista_reconstruct": ("/cista", "reconstruct"),
     "cista_play": ("/", "play"),
     "cista_record": ("/cista", "record"),
+    "cista_calibrate": ("/cista", "calibrate"),
 }
 
 
@@ -58,7 +59,7 @@ def used(client: Client, node: str, namespace: str) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def running(small_weights, tmp_path_factory):
-    """A client, with all three processes running as the launch file has them, and something for `sync`."""
+    """A client, with all processes running as the launch file has them, and something for `sync`."""
     client = Client(free_domain(), "/cista")
     folder = tmp_path_factory.mktemp("policy")
     camera = ("-r", "events:=/dvs/events", "-r", "events/camera_info:=/dvs/camera_info")
@@ -69,6 +70,8 @@ def running(small_weights, tmp_path_factory):
     client.start(
         *module("record", "-o", folder / "out", "--ros-args", "-r", "__ns:=/cista", *camera[:2], *options[-2:])
     )
+    board = ("-p", "target:=checkerboard:9x6:0.03")
+    client.start(*module("calibrate", "--ros-args", "-r", "__ns:=/cista", *options[-2:], *board))
     bag = write_any(folder, "sqlite3", random_events(2000, duration=900 * MS), frames(3))
     client.start(*module("play", bag, "--loop", "--clock", "--wait-for-images"))
     yield client
