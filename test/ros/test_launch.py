@@ -355,7 +355,7 @@ def test_live_calibration_starts_the_node_and_the_calibrator_and_a_wrong_target_
     answer = client.call(Trigger, "/cista/cista_calibrate/calibrate", Trigger.Request())
     assert not answer.success and "no image to search" in answer.message
     client.until(lambda: client.node.count_subscribers("/cista/image_raw"))
-    client.until(lambda: client.node.count_publishers("/cista/image_raw"))
+    assert parameters(client, "/cista/cista_reconstruct", "fps") == [20.0]
     assert {"calibrate", "reconstruct"} <= children(process).keys() and process.stop() == 0, process.err
     wrong = launch(client, "target:=chess", f"weights:={small_weights[0]}", file="calibrate.launch.py")
     assert wrong.wait() == 1 and "target 'chess'" in wrong.out + wrong.err
