@@ -55,3 +55,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python, numpy or torch (which has a type for it on GPUs only) means so."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of another library says, in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import CistaError, RecordingError
 from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
+from .columns import to_nanoseconds
 from .decompression import LZ4FrameDecompressor, unpack, zstd
 from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
 from .flatbuffer import Table, read_root
@@ -105,8 +106,7 @@ class Aedat4Recording(EventFile):
         return self._packets(decoders)
 
     def _frames(self) -> Iterator[Item]:
-        for frame in self._packets({self._frames_id: partial(read_root, identifier=b"FRME")}):
-            stamp = frame.number(0, "q") * 1000
+        for frame, stamp in self._packets({self._frames_id: _frame_of}):
             yield self._frame(stamp, partial(_image_of, frame))
 
     def _packets(self, decoders: Mapping[int | None, Callable[[bytes], T]]) -> Iterator[T]:
@@ -164,17 +164,28 @@ def _image_of(frame: Table) -> np.ndarray:
     return pixels.reshape(height, width, channels)
 
 
+def _nanoseconds(us: int) -> int:
+    """Raises DecodeError for a time out of range."""
+    return int(to_nanoseconds(np.array([us]), "us")[0])
+
+
 def _events_of(data: bytes) -> Block:
     packet = read_root(data, b"EVTS")
     events = packet.vector(0, EVENT_BYTES).copy().view(EVENT_DTYPE)  # the layout of the format's own struct
-    events["t"] *= 1000
+    events["t"] = to_nanoseconds(events["t"], "us")
     events["p"] = events["p"].view(np.uint8) != 0
     return Block(events)
 
 
+def _frame_of(data: bytes) -> tuple[Table, int]:
+    """A frame and its time in nanoseconds."""
+    frame = read_root(data, b"FRME")
+    return frame, _nanoseconds(frame.number(0, "q"))
+
+
 def _triggers_of(data: bytes) -> Block:
     triggers = [
-        (trigger.number(0, "q") * 1000, trigger.number(1, "b")) for trigger in read_root(data, b"TRIG").tables(0)
+        (_nanoseconds(trigger.number(0, "q")), trigger.number(1, "b")) for trigger in read_root(data, b"TRIG").tables(0)
     ]
     edges = [(t, *_EDGES[kind]) for t, kind in triggers if kind in _EDGES]
     return Block(no_events(), np.array(edges, TRIGGER_DTYPE))

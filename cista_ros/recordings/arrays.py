@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import CistaError, RecordingError
+from ..errors import CistaError, RecordingError, reason_of
 from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, guess_unit, to_nanoseconds
 from .decompression import names_in_zip
 from .event_file import FRAMES_TOPIC, Block, EventFile
@@ -247,8 +247,8 @@ class ArrayRecording(EventFile):
         with super()._reading():
             try:
                 yield
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-                raise RecordingError(f"cannot be read as an archive of arrays: {error}") from error
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
+                raise RecordingError(f"cannot be read as an archive of arrays: {reason_of(error)}") from error
 
 
 def _open_path(path: Path) -> IO[bytes]:
@@ -269,8 +269,7 @@ def _open_array(name: str, open_it: Callable[[], IO[bytes]], size: int) -> _Arra
         except CistaError:
             raise
         except Exception as error:  # numpy's parser lets those of its tokenizer through
-            reason = " ".join(str(error).split())[:200]
-            raise RecordingError(f"{name} has no valid .npy header: {reason}") from None
+            raise RecordingError(f"{name} has no valid .npy header: {reason_of(error)}") from None
         if dtype.hasobject:
             raise RecordingError(f"{name} holds Python objects, which are not read; expected numbers")
         if min(shape, default=0) < 0 or any(n >= 1 << 48 for n in shape):

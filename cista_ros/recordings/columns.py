@@ -87,7 +87,7 @@ def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
     factor = UNITS[unit]
     if t.dtype.kind in "iu":
         if t.dtype.itemsize == 8 and len(t) and max(abs(int(t.min())), abs(int(t.max()))) > _LIMIT_NS // factor:
-            raise DecodeError(f"a time beyond the range of int64 nanoseconds (in {unit}: {t.max()})")
+            raise DecodeError(f"a time beyond the range of int64 nanoseconds (in {unit}: {t.min()} to {t.max()})")
         return t.astype(np.int64) * factor
     t = t.astype(np.float64)
     if not (np.abs(t) <= _LIMIT_NS / factor).all():

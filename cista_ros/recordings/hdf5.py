@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import MissingPackageError, RecordingError
+from ..errors import MissingPackageError, RecordingError, reason_of
 from ..events import NO_TRIGGERS, TRIGGER_DTYPE
 from ..wire.ros_types import EventMessage, Message
 from . import ecf
@@ -245,7 +245,7 @@ class Hdf5Recording(EventFile):
             try:
                 yield
             except (RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-                raise RecordingError(f"cannot be read as HDF5: {' '.join(str(error).split())}") from error
+                raise RecordingError(f"cannot be read as HDF5: {reason_of(error)}") from error
 
 
 def _image_of(dataset: Any, index: int | None) -> np.ndarray:

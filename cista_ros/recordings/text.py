@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, cast
 
 import numpy as np
 
-from ..errors import CistaError, DecodeError, RecordingError
+from ..errors import CistaError, DecodeError, RecordingError, reason_of
 from ..events import NS
 from ..wire.ros_types import CameraInfoMessage
 from .decompression import names_in_zip
@@ -239,9 +239,9 @@ class TextRecording(EventFile):
         except CistaError:
             raise
         except (OSError, UnicodeDecodeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise RecordingError(f"{name} cannot be read: {error}") from error
+            raise RecordingError(f"{name} cannot be read: {reason_of(error)}") from error
         except (NotImplementedError, RuntimeError) as error:  # another compression method; encrypted
-            raise RecordingError(f"{name} cannot be unpacked: {error}") from error
+            raise RecordingError(f"{name} cannot be unpacked: {reason_of(error)}") from error
 
 
 def _nanoseconds(text: str) -> int | None:
