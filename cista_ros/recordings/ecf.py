@@ -56,7 +56,8 @@ def _times(data: bytes, n: int) -> tuple[npt.NDArray[np.int64], int]:
     codes = np.frombuffer(data, np.uint8, offset=12)
     escapes = codes >= 0xF0
     is_long = (codes & 15 == 15) & ~escapes
-    counts = np.where(escapes, 0, np.where(is_long, _pairs(codes), codes & 15))
+    counts = np.where(escapes, 0, codes & 15).astype(np.int64)
+    counts[is_long] = _pairs(codes, is_long)
     at, end = _codes(is_long, 2, counts, n)
     found, escape = codes[at].astype(np.int64), escapes[at]
     index = np.arange(len(found))
@@ -72,8 +73,8 @@ def _runs(data: bytes, at: int, n: int, dtype: str, count_bits: int) -> tuple[np
     codes = np.frombuffer(data, dtype, (len(data) - at) // size, at)[: n + 2]  # each has an event or more
     most = (1 << count_bits) - 1
     is_long = codes & most == most
-    behind = _pairs(codes) if size == 1 else np.append(codes[1:], codes[:1])
-    counts = np.where(is_long, behind, codes & most)
+    counts = (codes & most).astype(np.int64)
+    counts[is_long] = _pairs(codes, is_long) if size == 1 else np.append(codes[1:], codes[:1])[is_long]
     starts, end = _codes(is_long, 2 // size, counts, n)
     return np.repeat(codes[starts] >> count_bits, counts[starts])[:n], at + end * size
 
@@ -95,13 +96,16 @@ def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tup
     Behind a long code lie `payload` items that are its count; what looks like a long code there is none.
     """
     long_at = np.flatnonzero(is_long)
-    if (np.diff(long_at) <= payload).any():
-        end, kept = 0, []
-        for at in long_at.tolist():
-            if at >= end:
-                kept.append(at)
-                end = at + payload + 1
-        long_at = np.array(kept)
+    free = np.ones(len(long_at) + 1, np.bool_)  # of the count of a long code before it
+    free[1:-1] = long_at[1:] - long_at[:-1] > payload
+    if not free.all():
+        # Follow the long codes from each free one on, by twice as many steps each time.
+        following = np.append(np.searchsorted(long_at, long_at + payload + 1), len(long_at))
+        found = 0
+        while found < (found := int(np.count_nonzero(free))):
+            free[following[free]] = True
+            following = following[following]
+        long_at = long_at[free[:-1]]
     begins = np.ones(len(counts) + payload, np.bool_)
     for offset in range(1, payload + 1):
         begins[long_at + offset] = False
@@ -113,10 +117,11 @@ def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tup
     return starts, int(starts[-1] + 1 + payload * is_long[starts[-1]]) if used else 0
 
 
-def _pairs(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The 16-bit number in the two bytes behind each byte; those of the last two bytes have no meaning."""
-    behind = np.concatenate((codes[1:], [0, 0])).astype(np.int64)
-    return behind[:-1] | behind[1:] << 8
+def _pairs(codes: npt.NDArray[np.uint8], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The 16-bit number in the two bytes behind each wanted byte; those of the last two bytes have no meaning."""
+    at = np.flatnonzero(wanted)
+    behind = np.append(codes, np.zeros(2, np.uint8))
+    return behind[at + 1].astype(np.int64) | behind[at + 2].astype(np.int64) << 8
 
 
 def _words(data: bytes, at: int, dtype: str, count: int) -> np.ndarray:

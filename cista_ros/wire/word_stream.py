@@ -192,25 +192,32 @@ class WordDecoder:
         """Return the words that concern vectors, if there are any, and count unknown words."""
         layout = self._layout
         at = np.flatnonzero((codes != layout.address_held) & (codes != layout.time_low) & (codes != layout.time_high))
-        self.unknown_words += int(np.count_nonzero(layout.unknown[codes[at]]))
-        at = at[(codes[at] == layout.vector_base) | (layout.widths[codes[at]] > 0)]
+        codes = codes[at]
+        widths = layout.widths[codes]
+        is_base = codes == layout.vector_base
+        if not (wanted := is_base | (widths > 0)).all():
+            self.unknown_words += int(np.count_nonzero(layout.unknown[codes]))
+            at, widths, is_base = at[wanted], widths[wanted], is_base[wanted]
         if not len(at):
             return None
-        is_base, widths, payloads = codes[at] == layout.vector_base, layout.widths[codes[at]], payloads[at]
-        passed = np.cumsum(widths) - widths  # pixels of all vectors before each word
-        bases = np.concatenate(([self._base or 0], (payloads[is_base] & ADDRESS) - passed[is_base]))
-        polarities = np.concatenate(([self._base_p], (payloads[is_base] & POLARITY) != 0))
-        latest = np.cumsum(is_base)  # index of the base of each word
-        first = np.minimum(bases[latest] + passed, _FARTHEST)
-        masks = payloads & ((1 << widths) - 1)
-        wanted = ~is_base
+        payloads = payloads[at]
+        base_at, vector_at = np.flatnonzero(is_base), np.flatnonzero(~is_base)
+        latest = vector_at - np.arange(len(vector_at))  # index of the base of each vector
+        widths = widths[vector_at]
+        passed = np.concatenate(([0], np.cumsum(widths)))  # pixels of all vectors before each
+        starts = payloads[base_at]
+        bases = np.concatenate(([self._base or 0], (starts & ADDRESS) - passed[base_at - np.arange(len(base_at))]))
+        polarities = np.concatenate(([self._base_p], (starts & POLARITY) != 0))
+        first = np.minimum(bases[latest] + passed[:-1], _FARTHEST)
+        masks = payloads[vector_at] & ((1 << widths) - 1)
+        vectors = Vectors(at[vector_at], first, polarities[latest], masks)
         if self._base is None:
-            baseless = wanted & (latest == 0)
-            self.unplaced_events += int(_ONES[masks[baseless]].sum())
-            wanted &= ~baseless
-        if self._base is not None or is_base.any():
-            self._base, self._base_p = int(first[-1] + widths[-1]), bool(polarities[-1])
-        return Vectors(at[wanted], first[wanted], polarities[latest][wanted], masks[wanted])
+            baseless = int(np.searchsorted(latest, 1))
+            self.unplaced_events += int(_ONES[masks[:baseless]].sum())
+            vectors = Vectors(vectors.at[baseless:], first[baseless:], vectors.p[baseless:], masks[baseless:])
+        if self._base is not None or len(base_at):
+            self._base, self._base_p = min(int(bases[-1] + passed[-1]), _FARTHEST), bool(polarities[-1])
+        return vectors
 
 
 @dataclass(frozen=True)
@@ -225,13 +232,13 @@ class Vectors:
     def write(self, so_far: np.ndarray, own: np.ndarray, p: np.ndarray) -> None:
         """Write the coordinates and polarities of the events. `so_far` is the number of events up to each word."""
         set_bits = np.unpackbits(self.masks.astype("<u2").view(np.uint8), bitorder="little")
-        bits = np.flatnonzero(set_bits.view(np.bool_))
-        words, bits = bits >> 4, bits & 15
         ones = _ONES[self.masks]
-        begin = so_far[self.at] - ones - (np.cumsum(ones) - ones)
-        at = np.arange(len(words)) + begin[words]
-        own[at] = self.first[words] + bits
-        p[at] = self.p[words]
+        columns = np.flatnonzero(set_bits.view(np.bool_)) & 15
+        columns += np.repeat(self.first, ones)
+        at: slice | npt.NDArray[np.int64] = slice(None)
+        if len(columns) < len(own):  # there are address words too
+            at = np.arange(len(columns)) + np.repeat(so_far[self.at] - np.cumsum(ones), ones)
+        own[at], p[at] = columns, np.repeat(self.p, ones)
 
 
 def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
