@@ -194,7 +194,7 @@ class Aedat3Recording(EventFile):
                     data = file.read(max(0, min(end, length) - at - _PACKET.itemsize))
                     yield packet, data[: len(data) // size * size]
                 if end > length:
-                    self._note("the file ends within a packet, which is read up to there")
+                    self._note(f"the file ends within a packet: {end - length} of its bytes are missing")
                 at = file.seek(end)
 
     def _blocks(self) -> Iterator[Block]:

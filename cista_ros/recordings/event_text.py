@@ -128,7 +128,8 @@ def read_blocks(
 ) -> Iterator[np.ndarray]:
     """Yield the events (N,) of a text file in blocks of about `size` bytes.
 
-    `on_cut` is called with the number of an incomplete last line, which is then skipped; without it that is an error.
+    `on_cut` is called with the number of an incomplete last line, which is then skipped; without it that is an error. A
+    last line without an end whose time goes back is taken for one cut within its time.
 
     Raises:
         DecodeError: a line is not an event; it names the line.
@@ -139,6 +140,7 @@ def read_blocks(
         line += 1
     rest = b""
     blank = 0
+    newest: int | None = None
     while block := file.read(size):
         end = block.rfind(b"\n") + 1
         if not end:
@@ -148,17 +150,23 @@ def read_blocks(
             continue
         text, rest = rest + block[:end], block[end:]
         yield (events := parse(text, line, layout))
+        newest = int(events["t"][-1]) if len(events) else newest
         line += text.count(b"\n")
         blank = 0 if len(events) else blank + len(text)
         if blank > _LONGEST_BLANK:
             raise DecodeError(f"line {line}: {blank} bytes without an event")
     if rest:
         try:
-            yield parse(rest + b"\n", line, layout)
+            events = parse(rest + b"\n", line, layout)
         except DecodeError:
             if on_cut is None:
                 raise
             on_cut(line)
+            return
+        if on_cut and newest is not None and len(events) and events["t"][0] < newest:
+            on_cut(line)  # within the digits of its time
+            return
+        yield events
 
 
 def parse(text: bytes, first_line: int = 1, layout: Layout = Layout()) -> np.ndarray:

@@ -152,7 +152,7 @@ def test_reads_truncated_files(tmp_path):
     assert len(found) == 49 and recording.notes == ["the file ends within a record: its last 5 bytes are ignored"]
     three = HEAD_3 + polarity(events[:20]) + polarity(events[20:])
     recording, found, _, _ = read(write(tmp_path / "b.aedat", three[:-12]))
-    assert len(found) == 48 and recording.notes == ["the file ends within a packet, which is read up to there"]
+    assert len(found) == 48 and recording.notes == ["the file ends within a packet: 12 of its bytes are missing"]
     recording, found, _, _ = read(write(tmp_path / "b.aedat", three + b"\1\0"))
     assert len(found) == 50 and recording.notes == ["the file ends within a packet: its last 2 bytes are ignored"]
 
