@@ -3,7 +3,8 @@
 python benchmarks/calibration/simulated.py ROWS.jsonl FOLDER frames cista-tc-small cista-tc FILE.pth … > simulated.txt
 
 A method is `frames` (the true frames) or weights. Each calibration appends a row to ROWS.jsonl, and those already
-there are not repeated. Without methods, only the tables are printed. FOLDER keeps the recordings.
+there are not repeated, so the command can be interrupted. Without methods, only the tables are printed. FOLDER keeps
+the recordings.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
         size = f"{row['width']}x{row['height']}"
         first = (row["recording"], size, row["target"], row["distortion_model"], row["method"])
         if "error" in row:
-            last: tuple[str, ...] = ("–", "–", "–", row["error"].split(";")[0].split(":")[0])
+            last: tuple[str, ...] = ("–", "–", "–", row["error"].split(";")[0])
         else:
             last = (*(f"{row[key]:.3f}" for key in LIMITS), f"{row['found']} of {row['searched']}")
         print(f"| {' | '.join(map(str, (*first, *last)))} |")
@@ -109,14 +110,15 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
     done = {(row["recording"], row["method"]) for row in rows}
-    for group in (methods[:2], methods[2:]):  # the first two of all recordings before the others of any
-        for number in range(len(SIZES)):
-            for method in group:
-                if (number, Path(method).name) not in done:
-                    rows.append(measure(number, method, folder))
-                    with output.open("a") as lines:
-                        lines.write(json.dumps(rows[-1]) + "\n")
+    for number in range(len(SIZES)):
+        for method in methods:
+            if (number, Path(method).name) not in done:
+                rows.append(measure(number, method, folder))
+                with output.open("a") as lines:
+                    lines.write(json.dumps(rows[-1]) + "\n")
     print(f"machine: {platform.processor() or platform.machine()}, {platform.platform()}")
+    ran = " ".join(dict.fromkeys(row["method"] for row in rows))
+    print(f"command: python benchmarks/calibration/simulated.py {output.name} FOLDER {ran}")
     print(f"recordings: {len(SIZES)} planned, {len({row['recording'] for row in rows})} used, {SECONDS:g} s each")
     print(f"limits: {', '.join(f'{key} {limit:g}' for key, limit in LIMITS.items())}\n")
     print_tables(rows)
