@@ -1,9 +1,13 @@
-"""Limits that every input must keep: the errors it may end with, and memory, even if an error hides its lack."""
+"""Limits that every input must keep, and files for readers that need a path."""
 
 from __future__ import annotations
 
+import atexit
 import resource
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from cista_ros.errors import CistaError
 
@@ -40,3 +44,34 @@ def _reasons(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+class Folder:
+    """A folder of this process for the files of an input, created on first use."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._path = name, None
+
+    @property
+    def path(self) -> Path:
+        """The path."""
+        if self._path is None:
+            memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+            self._path = Path(tempfile.mkdtemp(prefix=f"cista-fuzz-{self._name}-", dir=memory))
+            atexit.register(shutil.rmtree, self._path, ignore_errors=True)
+        return self._path
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write or replace a file."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def write_all(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """Create a folder with exactly these files."""
+        folder = self.path / name
+        shutil.rmtree(folder, ignore_errors=True)
+        for file, content in files.items():
+            self.write(f"{name}/{file}", content)
+        return folder

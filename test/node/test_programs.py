@@ -6,10 +6,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo
 
+from cista_ros.errors import DecodeError, MissingPackageError
 from cista_ros.node import process, programs
+from cista_ros.node.topics import deserialize, message_class, qos_overrides
+from cista_ros.wire.ros_types import EVENT_TYPES
 
 # A signal at the moment at which rclpy begins to be loaded.
 SIGNALLED = """
@@ -100,3 +106,27 @@ def test_domains_are_never_those_that_people_pick_and_never_the_same():
     command = "from cista_ros.node.process import free_domain; print(*(free_domain() for _ in range(10)))"
     others = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
     assert not {str(domain) for domain in domains} & set(others)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", EVENT_TYPES)
+def test_a_missing_package_names_this_repository_only_if_it_is_there(kind, monkeypatch):
+    package = kind.split("/")[0]
+    monkeypatch.setitem(sys.modules, f"{package}.msg", None)
+    with pytest.raises(MissingPackageError, match=f"{kind}: the package {package} is not installed") as caught:
+        message_class(kind)
+    assert (f"build it from msg/{package}" in str(caught.value)) == (ROOT / "msg" / package).is_dir()
+
+
+def test_bytes_that_are_not_a_message_are_an_error_that_names_its_type():
+    with pytest.raises(DecodeError, match="cannot deserialize CameraInfo: "):
+        deserialize(CameraInfo, b"\0\1\0\0\1")
+
+
+@pytest.mark.parametrize(("depth", "valid"), [(0, True), (2**31 - 1, True), (2**31, False), (99999999999, False)])
+def test_a_depth_beyond_what_dds_can_have_is_refused(depth, valid):
+    result = qos_overrides().callback(QoSProfile(depth=depth))
+    assert result.successful == valid
+    assert valid or str(depth) in result.reason

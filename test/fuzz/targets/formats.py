@@ -15,8 +15,7 @@ import test_aedat4
 import test_hdf5
 import test_prophesee_dat
 import test_prophesee_raw
-from bounds import expect
-from files import Folder
+from bounds import Folder, expect
 from source import Source, patched
 
 from cista_ros.errors import DecodeError, RecordingError

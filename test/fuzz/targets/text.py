@@ -12,8 +12,7 @@ from functools import cache
 
 import cv2
 import numpy as np
-from bounds import expect
-from files import Folder
+from bounds import Folder, expect
 from source import Source, patched
 
 from cista_ros.errors import DecodeError, RecordingError
