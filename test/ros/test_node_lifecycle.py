@@ -153,13 +153,13 @@ def test_weights_set_again_are_read_again_if_their_file_has_changed(client, tmp_
     path, first = save_random(tmp_path / "mine.safetensors", channels=8, iterations=2)
     process = client.start_node(f"weights:={path}", *FAST)
     client.send(stream())
-    client.expect(offline(first, stream()))
+    expect(client, offline(first, stream()))
     _, second = save_random(path, channels=12, iterations=1)
     client.send(stream())
-    client.expect(offline(first, stream()))
+    expect(client, offline(first, stream()))
     assert client.set(weights=str(path))[0].successful
     client.send(stream())
-    client.expect(offline(second, stream()))
+    expect(client, offline(second, stream()))
     # Unchanged, so the stream continues without a reset of the network.
     later = stream(t0=int(stream()["t"][-1]) + 15 * MS)
     assert client.set(weights=str(path))[0].successful

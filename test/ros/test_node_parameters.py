@@ -40,6 +40,7 @@ def test_every_parameter_has_a_description_and_numbers_have_a_range(node):
         "encoding",
         "compression",
         "overload_policy",
+        "trigger_edge",
     }
     assert set(choices) == {*chosen, "runtime", "precision"}
     period = next(d for d in descriptors if d.name == "period").floating_point_range[0]
