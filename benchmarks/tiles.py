@@ -30,7 +30,7 @@ from cista_ros.voxel_grid import normalise, voxel_grid
 from cista_ros.wire.ros_types import EventMessage
 
 CPU, TILE = torch.device("cpu"), 32
-# The first steps are computed in full, because images begin black. Tiles are kept after so many steps without events.
+# The first steps are computed in full, because images begin black. A tile is kept after PATIENCES steps without events.
 FULL_STEPS, PATIENCES = 10, (0, 15)
 EMPTY_STEPS = 50
 # Sides of square crops whose step is timed: one tile with its halo, up to about the area of 640x480 pixels.

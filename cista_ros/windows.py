@@ -392,12 +392,9 @@ def make_windower(
         return CountWindows(count or default_max_events(height, width))
     if kind == "adaptive":
         return AdaptiveWindows(height, width, events_per_pixel, round(shortest * NS), round(longest * NS))
-    found: Windower | None = None
-    if kind in ("stamps", "trigger") and not isinstance(stamps, SyncStamps):
-        found = StampWindows(stamps)
-    if kind in ("sync", "trigger") and isinstance(stamps, SyncStamps):
-        found = SyncWindows(stamps, round(sync_timeout * NS))
-    if found:
+    timeout, at_stamps = round(sync_timeout * NS), "sync" if isinstance(stamps, SyncStamps) else "stamps"
+    if kind in ("trigger", at_stamps):
+        found = SyncWindows(stamps, timeout) if isinstance(stamps, SyncStamps) else StampWindows(stamps)
         found.image_stamps = {} if image_stamps is None else image_stamps
         return found
     raise ValueError(f"windows {kind!r} is not one of {', '.join(WINDOW_KINDS)}, or its stamps are of the wrong type")

@@ -378,7 +378,7 @@ class Autocast(torch.autocast):
 
 @contextlib.contextmanager
 def stand_in(capacity: int = 8 << 30, bf16: bool = True) -> Iterator[StandIn]:
-    """Let torch find one CUDA GPU, with so many bytes of memory, in this process and all of its threads."""
+    """Let torch find one CUDA GPU, with a given memory in bytes, in this process and all of its threads."""
     global _gpu
     import torch._dynamo  # tensor subclasses need it, and it cannot be imported when torch is patched
 

@@ -83,7 +83,7 @@ def _spacing(found: Detection) -> float:
 
 
 def find_tags(dictionary: cv2.aruco.Dictionary, image: np.ndarray, border: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the corners (N, 4, 2) and ids (N,) of markers with a border of so many black bits."""
+    """Return the corners (N, 4, 2) and ids (N,) of markers whose black border is `border` bits wide."""
     parameters = detector_parameters(image)
     parameters.markerBorderBits = border
     quads, numbers, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(image)

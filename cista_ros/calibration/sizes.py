@@ -25,7 +25,10 @@ def fitting_size(target: Target, images: Sequence[np.ndarray]) -> str | None:
     known = [size for size in sizes if size]
     if not known:
         return None
-    columns = max({size[0] for size in known}, key=[size[0] for size in known].count)
+    every = [size[0] for size in known]
+    columns = max(set(every), key=every.count)
+    if 2 * every.count(columns) <= len(images):
+        return None  # found by chance: most images must agree
     rows = max(size[1] for size in known if size[0] == columns)
     same_tags = not isinstance(target, Checkerboard) and columns == target.columns and rows <= target.rows
     if same_tags or (columns, rows) == (target.columns, target.rows):
@@ -35,9 +38,9 @@ def fitting_size(target: Target, images: Sequence[np.ndarray]) -> str | None:
 
 def _checkerboard(image: np.ndarray) -> tuple[int, int] | None:
     """Return columns and rows of inner corners of the largest checkerboard, the longer side first."""
-    flags = cv2.CALIB_CB_NORMALIZE_IMAGE | cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_LARGER
+    flags = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_LARGER
     ok, _, meta = cv2.findChessboardCornersSBWithMeta(image, (3, 3), flags)
-    if not ok:
+    if not ok or meta.size <= 9:  # nine corners are found in many scenes without a board
         return None
     shorter, longer = sorted(meta.shape[:2])
     return int(longer), int(shorter)

@@ -104,7 +104,7 @@ def calibrate(views: list[View], target: Target, height: int, width: int, model:
 
 
 def select(views: list[View], height: int, width: int, most: int = MOST_VIEWS) -> list[View]:
-    """Return at most so many views that differ in place, size, tilt and roll, the most different first.
+    """Return at most `most` views that differ in place, size, tilt and roll, the most different first.
 
     Views closer than 2 % of the image to one already chosen are left out: they would only weight what is known.
     """

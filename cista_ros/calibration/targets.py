@@ -99,9 +99,6 @@ class Target(ABC):
             tries: how many combinations of enlargement and blur to try until most points are found.
         """
         best = NOTHING
-        low, high = np.percentile(image, (1, 99))
-        # Reconstructions have little contrast and bright dots, which hide it from OpenCV's own normalisation.
-        image = np.clip((image - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
         combinations = [(side, sigma) for sigma in _SIGMAS for side in _SIDES]
         for side, sigma in combinations[:tries]:
             smooth = cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image

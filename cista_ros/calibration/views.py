@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..tone_map import clahe, to_mono8
+from ..tone_map import RobustStretch, clahe, to_mono8
 from ..util.atomic import write_whole
 from .sizes import fitting_size
 from .targets import Checkerboard, Target, TargetError
@@ -99,8 +99,7 @@ class Search:
 
 def renditions(image: np.ndarray) -> Iterator[np.ndarray]:
     """Yield ways to show an image (H, W) as uint8: stretched between percentiles, and locally equalised."""
-    low, high = np.percentile(image, (1, 99))
-    stretched = np.clip((image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+    stretched = RobustStretch()(image)
     yield to_mono8(stretched)
     yield to_mono8(clahe(stretched))
 

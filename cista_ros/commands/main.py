@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -26,12 +27,15 @@ from .sync import sync
 from .train import train
 from .weights import get, weights
 
+# The base of all errors about options and arguments, for which typer has no public name.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
 app = typer.Typer(
     help="Video from event cameras.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # errors in one line
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # Short texts for the list of commands, where a docstring's first sentence would be cut off.
@@ -67,7 +71,11 @@ def main() -> None:
     """Run `cista`. Bad input ends with one line of text and exit code 2."""
     wait_without_spinning()
     try:
-        app(prog_name="cista")
+        sys.exit(app(prog_name="cista", standalone_mode=False))
+    except _UsageError as error:
+        sys.exit(_fail_usage(error))
+    except typer.Abort:
+        sys.exit("Aborted.")
     except (CistaError, OSError) as error:
         sys.exit(_fail(error))
     except (MemoryError, RuntimeError) as error:
@@ -78,8 +86,18 @@ def main() -> None:
 
 
 def _fail(error: Exception | str) -> int:
+    if isinstance(error, OSError) and error.filename is not None:
+        error = f"{error.filename}: {error.strerror}"
     typer.echo(f"cista: error: {error}", err=True)
     return 2
+
+
+def _fail_usage(error: Any) -> int:
+    message = error.format_message().replace("Value error, ", "")
+    if "\n" in message:  # the help, because there are no arguments
+        typer.echo(message, err=True)
+        return 2
+    return _fail(f"{message.rstrip('.')}; see {error.ctx.command_path} -h" if error.ctx else message)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,8 @@ class Inputs:
         group: CallbackGroup,
         lock: threading.RLock,
     ) -> None:
-        self._node, self._settings = node, settings
+        self._node, self._settings, self._on_windows, self._group, self._lock = node, settings, on_windows, group, lock
         self._counts, self._warnings = health.counts, health.warnings
-        self._on_windows, self._group, self._lock = on_windows, group, lock
         self.topic_name = node.resolve_topic_name("events")
         self._calibration = calibration(settings)
         self.camera_info = self._calibration[0] if self._calibration else None
@@ -78,8 +77,7 @@ class Inputs:
         self._sync: SyncTopic | None = None
         self._info: Subscription | None = None
         self._check: InputCheck | None = None
-        self._refusal = ""
-        self._clock_offset_s = 0.0
+        self._refusal, self._clock_offset_s = "", 0.0
         self._last_message = time.monotonic()
         self._pace = Pace()
         self._steps = self._idle_steps = self._seen = self._missed_stamps = self._lone_frames = 0

@@ -26,7 +26,7 @@ def camera(model):
 
 
 def views(model="plumb_bob", count=25, tilt=0.6, noise=0.1, reach=0.45, seed=0):
-    """Return views (count) from random directions, with noise of so many pixels in each coordinate."""
+    """Return views (count) from random directions, with Gaussian noise, in pixels, on each coordinate."""
     rng = np.random.default_rng(seed)
     matrix, distortion = camera(model)
     width, height = TARGET.size

@@ -55,3 +55,24 @@ def test_the_table_names_them_all(monkeypatch, capsys):
 def test_unknown_names_are_answered_with_the_known(monkeypatch, capsys):
     code, said = cista(monkeypatch, capsys, "nothing")
     assert code == 2 and "'nothing' are not shipped" in said and DEFAULT_WEIGHTS in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["reconstruct", "x.bag", "-o", "out", "--tone-map", "sepia"], "--tone-map"),
+        (["reconstruct", "x.bag", "-o", "out", "--end", "-1"], "--end"),
+        (["reconstruct", "x.bag"], "--output"),
+        (["weights", "--bogus"], "--bogus"),
+        (["nothing"], "nothing"),
+        (["weights", "absent/folder/x.safetensors"], "absent/folder/x.safetensors"),
+    ],
+)
+def test_wrong_options_end_with_one_line(monkeypatch, capsys, arguments, named):
+    monkeypatch.setattr("sys.argv", ["cista", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2
+    assert len(lines) == 1 and lines[0].startswith("cista: error: ") and named in lines[0]
+    assert "Errno" not in lines[0] and "Value error" not in lines[0]

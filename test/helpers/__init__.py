@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes: writing fails as on a full disk, with EFBIG for ENOSPC."""
+    """Limit files to a number of bytes: writing more fails as on a full disk, with EFBIG for ENOSPC."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
