@@ -156,8 +156,12 @@ class Client:
         return process
 
     def start_node(self, *parameters: str, arguments: tuple[str, ...] = (), active: bool = True, **env: str) -> Process:
-        """Start the reconstruction node and wait until both sides know each other's topics, if it is to be active."""
-        options = [word for assignment in ("lazy:=false", *parameters) for word in ("-p", assignment)]
+        """Start the reconstruction node and wait until both sides know each other's topics, if it is to be active.
+
+        It makes all images, however late they are on a busy machine, unless the parameters say otherwise.
+        """
+        assignments = "lazy:=false", "max_latency:=0.0", *parameters
+        options = [word for assignment in assignments for word in ("-p", assignment)]
         process = self.start(*module("reconstruct", "--ros-args", *TOPICS, *arguments, *options), **env)
         if active:
             self.until_ready(process)

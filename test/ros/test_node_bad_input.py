@@ -152,7 +152,7 @@ def test_another_type_on_the_topic_is_reported(client, small_weights):
 
 
 def test_each_kind_of_trouble_is_told_but_not_each_message(client, small_weights):
-    process = client.start_node(f"weights:={small_weights[0]}", "max_latency:=0.0")
+    process = client.start_node(f"weights:={small_weights[0]}")
     client.until(lambda: client.statuses and client.statuses[-1].level == b"\1")
     assert client.statuses[-1].message == "no events on /dvs/events"
     client.statuses.clear()

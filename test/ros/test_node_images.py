@@ -203,7 +203,7 @@ def test_events_and_code_are_shown_as_the_core_draws_them(node, listen, small_we
 def test_somebody_who_wants_only_the_compressed_images_gets_them_on_demand(client, small_weights):
     compressed = []
     client.node.destroy_subscription(next(s for s in client.node.subscriptions if s.topic_name == "/image_raw"))
-    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02", "max_latency:=0.0")
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.02")
     assert process.popen.poll() is None
     subscription = client.node.create_subscription(CompressedImage, "/image_raw/compressed", compressed.append, 100)
     client.set(lazy=True)
@@ -229,7 +229,7 @@ def test_a_network_without_a_code_says_so(client, tmp_path):
 def test_no_camera_info_is_published_where_the_cameras_own_goes(client, small_weights):
     # As where the node has the camera's namespace, and events and camera_info are remapped to the camera's.
     process = client.start_node(
-        *(f"weights:={small_weights[0]}", "period:=0.02", "max_latency:=0.0", "downscale:=2"),
+        *(f"weights:={small_weights[0]}", "period:=0.02", "downscale:=2"),
         arguments=("-r", "camera_info:=/dvs/camera_info"),
     )
     seen = []
@@ -254,7 +254,6 @@ def test_images_on_a_stand_in_for_a_gpu_equal_those_of_the_cpu_also_after_change
         "device:=cuda",
         "period:=0.02",
         "idle_timeout:=0.3",
-        "max_latency:=0.0",
     )
     options = [word for assignment in parameters for word in ("-p", assignment)]
     command = module("reconstruct", "--ros-args", *TOPICS, *options)

@@ -14,7 +14,7 @@ from cista_ros.tone_map import to_mono8
 NAME = "/cista_reconstruct"
 CYCLE = ("configure", "activate", "deactivate", "cleanup")
 # No window is to be merged while the runtime is made.
-FAST = ("period:=0.02", "idle_timeout:=1.0", "max_latency:=0.0")
+FAST = ("period:=0.02", "idle_timeout:=1.0")
 
 
 def start(client, *parameters):
@@ -72,7 +72,7 @@ def test_without_autostart_it_waits_to_be_told(client, small_weights):
     assert not client.transition("configure")
     client.until(lambda: "Configuring failed: weights '/no/such/file': neither a file nor" in process.err)
     assert state(client) == "unconfigured"
-    assert client.set(weights=str(small_weights[0]), period=0.02, idle_timeout=1.0, max_latency=0.0)[0].successful
+    assert client.set(weights=str(small_weights[0]), period=0.02, idle_timeout=1.0)[0].successful
     through(client, "configure")
     client.until(lambda: client.node.count_publishers("/image_raw") == 1)
     assert client.node.count_subscribers("/dvs/events") == 0
@@ -86,7 +86,7 @@ def test_without_autostart_it_waits_to_be_told(client, small_weights):
 
 
 def test_what_waits_when_it_is_deactivated_is_dropped_and_counted(client, full_weights):
-    process = client.start_node(f"weights:={full_weights}", "period:=0.002", "max_latency:=0.0")
+    process = client.start_node(f"weights:={full_weights}", "period:=0.002")
     n = client.send(stream(6000, height=180, width=240), height=180, width=240)
     client.until(lambda: client.images)
     client.counts(lambda c: c["messages"] == n)

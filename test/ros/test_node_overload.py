@@ -63,7 +63,7 @@ def signal_until_it_ends(process, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_busy_node_in_order(client, full_weights, number):
-    process = client.start_node(f"weights:={full_weights}", "period:=0.001", "max_latency:=0.0")
+    process = client.start_node(f"weights:={full_weights}", "period:=0.001")
     client.send(stream(40_000, 0.2, 180, 240), height=180, width=240)
     client.until(lambda: client.images)
     assert signal_until_it_ends(process, number) == 0

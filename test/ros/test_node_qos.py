@@ -112,9 +112,7 @@ def test_an_override_that_cannot_be_is_told_and_does_not_end_the_node(client, sm
 @pytest.mark.skipif("fastrtps" not in get_rmw_implementation_identifier(), reason="needs the middleware Fast DDS")
 def test_large_best_effort_messages_arrive_with_the_profile(client, small_weights):
     override = f"{OVERRIDE}reliability:=best_effort"
-    process = client.start_node(
-        f"weights:={small_weights[0]}", override, "max_latency:=0", "idle_timeout:=0.3", **WITH_PROFILE
-    )
+    process = client.start_node(f"weights:={small_weights[0]}", override, "idle_timeout:=0.3", **WITH_PROFILE)
     assert subscription(client).reliability == QoSReliabilityPolicy.BEST_EFFORT
     camera = client.start(CAMERA, "30", "75000", "30", "BEST_EFFORT", **WITH_PROFILE)
     client.until(lambda: camera.popen.poll() is not None)

@@ -127,7 +127,7 @@ def test_a_node_on_simulated_time_lives_in_the_recordings_time(client, small_wei
     clock, headers = [], []
     client.node.create_subscription(Clock, "/clock", lambda m: clock.append(stamp_of_time(m.clock)), 1000)
     client.node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: headers.append(m.header.stamp), 10)
-    node = client.start_node(f"weights:={small_weights[0]}", "use_sim_time:=true", "period:=0.1", "max_latency:=0.0")
+    node = client.start_node(f"weights:={small_weights[0]}", "use_sim_time:=true", "period:=0.1")
     Listener(client)
     player = client.start(*module("play", path, "--rate", 0.2, "--clock", "--wait-for-subscribers", 2))
     client.until(lambda: player.popen.poll() is not None and len(client.images) == 6)
@@ -149,7 +149,7 @@ def test_it_waits_for_an_active_node_whoever_else_subscribes_and_then_for_its_im
     player = client.start(*module("play", small_bag, "--rate", 5, "--wait-for-images"))
     waiting = "Waiting for an active reconstruction node on /dvs/events (other subscribers: /test_client)"
     client.until(lambda: waiting in player.err)
-    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.002", "max_latency:=0.0")
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.002")
     client.until(lambda: player.popen.poll() is not None)
     assert player.wait() == 0, player.err
     assert process.stop() == 0
@@ -157,9 +157,7 @@ def test_it_waits_for_an_active_node_whoever_else_subscribes_and_then_for_its_im
 
 
 def test_a_node_that_is_not_active_is_named_and_waited_for(client, small_weights, small_bag):
-    process = client.start_node(
-        f"weights:={small_weights[0]}", "period:=0.002", "max_latency:=0.0", "autostart:=false", active=False
-    )
+    process = client.start_node(f"weights:={small_weights[0]}", "period:=0.002", "autostart:=false", active=False)
     player = client.start(*module("play", small_bag, "--wait-for-images"))
     client.until(lambda: "/cista_reconstruct is unconfigured and not subscribed to /dvs/events" in player.err)
     assert client.transition("configure") and client.transition("activate")
@@ -170,7 +168,7 @@ def test_a_node_that_is_not_active_is_named_and_waited_for(client, small_weights
 
 
 def test_playback_slows_down_for_a_node_that_falls_behind(client, full_weights, small_bag):
-    process = client.start_node(f"weights:={full_weights}", "period:=0.0005", "max_latency:=0.0", "runtime:=eager")
+    process = client.start_node(f"weights:={full_weights}", "period:=0.0005", "runtime:=eager")
     rows = [(m.stamp, "/dvs/events", m) for m in cut(stream(20_000, 3.0))]
     long_bag = write_bag(small_bag.with_name("long.bag"), rows)
     player = client.start(*module("play", long_bag, "--rate", 2, "--wait-for-images"))
