@@ -249,12 +249,7 @@ def test_no_camera_info_is_published_where_the_cameras_own_goes(client, small_we
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a real GPU does not equal the CPU to the bit")
 def test_images_on_a_stand_in_for_a_gpu_equal_those_of_the_cpu_also_after_changes_while_running(client, small_weights):
     weights, network = small_weights
-    parameters = (
-        f"weights:={weights}",
-        "device:=cuda",
-        "period:=0.02",
-        "idle_timeout:=0.3",
-    )
+    parameters = f"weights:={weights}", "device:=cuda", "period:=0.02", "idle_timeout:=0.3", "max_latency:=0.0"
     options = [word for assignment in parameters for word in ("-p", assignment)]
     command = module("reconstruct", "--ros-args", *TOPICS, *options)
     process = client.start(STAND_IN, *command[1:])
