@@ -26,6 +26,8 @@ ARGUMENTS = {
     "model": ("plumb_bob", "Lens model: plumb_bob, rational_polynomial or equidistant."),
     "camera_name": ("event_camera", "Name of the camera in camera_info.yaml."),
     "fps": ("20", "Images per second of event time."),
+    # A player waits for a node that subscribes: with lazy, until the calibrator does so, which then sees each image.
+    "lazy": ("true", "Subscribe to the events only while images have subscribers."),
     "namespace": ("cista", "Namespace of the nodes and their images."),
 }
 WAITING = 10_000  # images that may wait with a recording, where all are searched; live, only the newest

@@ -14,6 +14,7 @@ import numpy as np
 from cista_ros import open_recording, reconstruct
 from cista_ros.calibration.targets import parse_target
 from cista_ros.calibration.views import Search
+from cista_ros.tone_map import to_mono8
 from cista_ros.wire.ros_types import ImageMessage
 
 SHIFTS_MS = np.arange(-40, 40.1, 0.5)  # of the frames' clock against the events', one for the recording
@@ -47,7 +48,7 @@ def main() -> None:
     path, target, *weights = sys.argv[1:]
     with open_recording(path) as recording:
         frames = [
-            (r.message.stamp, r.message.grey() / np.float32(255))
+            (r.message.stamp, r.message.grey8())
             for r in recording.read(camera_info=False)
             if isinstance(r.message, ImageMessage)
         ]
@@ -63,7 +64,7 @@ def main() -> None:
             paths[i] = paths[i][::-1]
     flat = paths.reshape(len(times), -1)
     for name in weights:
-        images = [(f.stamp, f.image) for f in reconstruct(path, weights=name, windows="frames", device="cpu")]
+        images = [(f.stamp, to_mono8(f.shown)) for f in reconstruct(path, weights=name, windows="frames", device="cpu")]
         found = search(target, images)
         best: tuple[float, float, float] = (np.inf, np.inf, 0.0)
         for shift in SHIFTS_MS.tolist():

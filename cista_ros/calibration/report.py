@@ -13,13 +13,14 @@ from .solve import Calibration
 from .views import Search, View
 
 SHOWN_VIEWS = 12
+INTRINSICS = ("fx", "fy", "cx", "cy")
 _NAMES = {"equidistant": ("k1", "k2", "k3", "k4")}
 _RADIAL = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
 
 
 def parameter_names(calibration: Calibration) -> list[str]:
     """Return the names of the intrinsics and coefficients, in the order of `Calibration.sigma`."""
-    return ["fx", "fy", "cx", "cy", *_NAMES.get(calibration.model, _RADIAL)[: len(calibration.distortion)]]
+    return [*INTRINSICS, *_NAMES.get(calibration.model, _RADIAL)[: len(calibration.distortion)]]
 
 
 def summary_of(calibration: Calibration, search: Search, recording: str) -> dict[str, Any]:
@@ -37,11 +38,20 @@ def summary_of(calibration: Calibration, search: Search, recording: str) -> dict
         "sigma": {name: float(value) for name, value in zip(names, calibration.sigma, strict=True)},
         "rms": calibration.rms,
         "searched": search.searched,
-        "found": len(search.views),
+        "found": search.found,
         "views": len(calibration.views),
         "rejected_views": calibration.rejected,
         "corners": sum(len(view.ids) for view in calibration.views),
     }
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """Return the main numbers of a summary, in one line."""
+    intrinsics = ", ".join(f"{name} {summary[name]:.2f} ± {summary['sigma'][name]:.2f}" for name in INTRINSICS)
+    return (
+        f"{summary['model']}: {intrinsics} px; RMS {summary['rms']:.3f} px over {summary['views']} views"
+        f" ({summary['corners']} corners); target found in {summary['found']} of {summary['searched']} images"
+    )
 
 
 def report_page(calibration: Calibration, summary: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import CistaError
 from .targets import Target
-from .views import View
+from .views import View, select
 
 MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}  # number of distortion coefficients
 LEAST_VIEWS = 6
@@ -76,7 +76,7 @@ def calibrate(views: list[View], target: Target, height: int, width: int, model:
         ViewsError: too few views, or all from about the same direction.
     """
     usable = [view for view in views if len(view.ids) >= 8]
-    views = select(usable, height, width)
+    views = select(usable, height, width, MOST_VIEWS)
     if len(views) < LEAST_VIEWS:
         raise ViewsError(
             f"only {len(views)} different views of {target}, from {len(usable)} images with it; expected at least"
@@ -101,27 +101,6 @@ def calibrate(views: list[View], target: Target, height: int, width: int, model:
             f" {100 * unsure:.1f} %; tilt the board by 20 to 45 degrees, to all sides, and fill the image with it"
         )
     return result
-
-
-def select(views: list[View], height: int, width: int, most: int = MOST_VIEWS) -> list[View]:
-    """Return at most `most` views that differ in place, size, tilt and roll, the most different first.
-
-    Views closer than 2 % of the image to one already chosen are left out: they would only weight what is known.
-    """
-    if not views:
-        return []
-    scale = np.hypot(height, width)
-    outlines = np.array([view.outline.ravel() for view in views]) / scale
-    chosen = [int(np.argmax([len(view.ids) for view in views]))]
-    nearest = np.full(len(views), np.inf)
-    while len(chosen) < min(most, len(views)):
-        # The largest distance between the same corners of two outlines covers place, size, tilt and roll.
-        apart = np.linalg.norm((outlines - outlines[chosen[-1]]).reshape(len(views), -1, 2), axis=2).max(1)
-        nearest = np.minimum(nearest, apart)
-        if nearest.max() < 0.02:
-            break
-        chosen.append(int(nearest.argmax()))
-    return [views[i] for i in chosen]
 
 
 def missing(result: Calibration) -> list[str]:

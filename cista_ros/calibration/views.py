@@ -9,13 +9,40 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..events import NS
 from ..tone_map import RobustStretch, clahe, to_mono8
 from ..util.atomic import write_whole
 from .sizes import fitting_size
 from .targets import Checkerboard, Target, TargetError
 
 SETTLE_S = 0.25  # of each stream: before, the network has not seen enough, and its images are not searched
+STILL = 0.5  # mean grey levels between two images of a scene that does not move
+MOST_VIEWS, KEPT_VIEWS = 400, 200  # with more views, only those that differ most are kept
 _KEPT = 4  # images without the target that are kept, to show them
+
+
+@dataclass
+class Schedule:
+    """Chooses the images of a stream that are searched: none while the network settles, then `rate` per second.
+
+    Attributes:
+        settle_s: seconds from the first image, and from one whose stamp goes back, which begins a new stream.
+    """
+
+    rate: float
+    settle_s: float = SETTLE_S
+    _latest: int | None = None
+    _due: int = 0
+
+    def __call__(self, stamp: int) -> bool:
+        """Return whether the image with this stamp in nanoseconds is due."""
+        if self._latest is None or stamp < self._latest:
+            self._due = stamp + round(self.settle_s * NS)
+        self._latest = stamp
+        if stamp < self._due:
+            return False
+        self._due = stamp + round(0.99 * NS / self.rate)
+        return True
 
 
 @dataclass(frozen=True)
@@ -42,34 +69,45 @@ class View:
 
 @dataclass
 class Search:
-    """Searches images for a target; counts them, and keeps the views and the sharpest images without the target."""
+    """Searches images for a target; keeps the views that differ most, and the sharpest images without the target.
+
+    Attributes:
+        searched, found: number of images searched, and of those with the target.
+    """
 
     target: Target
     views: list[View] = field(default_factory=list)
     shape: tuple[int, int] = (0, 0)
     searched: int = 0
+    found: int = 0
     without: list[tuple[float, np.ndarray]] = field(default_factory=list)
+    _last: np.ndarray | None = None
 
-    def look(self, stamp: int, image: np.ndarray) -> bool:
-        """Search an image float32 (H, W) before tone mapping; return whether the target is in it.
+    def look(self, stamp: int, image: np.ndarray) -> View | None:
+        """Search an image uint8 (H, W), unless nothing has moved since the last; return what is found as a view.
 
         Raises:
             TargetError: the image has another size than those before.
         """
-        if self.searched and image.shape != self.shape:
+        if self._last is not None and image.shape != self.shape:
             (height, width), before = image.shape, f"{self.shape[1]}x{self.shape[0]}"
             raise TargetError(f"the size of the images changes from {before} to {width}x{height} pixels")
-        self.shape = (image.shape[0], image.shape[1])
+        if self._last is not None and cv2.absdiff(self._last, image).mean() < STILL:
+            return None
+        self._last, self.shape = image, (image.shape[0], image.shape[1])
         self.searched += 1
         for grey in renditions(image):
-            found = self.target.detect(grey)
-            if len(found.ids):
-                outline = outline_of(self.target, found.ids, found.corners)
-                self.views.append(View(stamp, found.ids, found.corners, outline, grey))
-                return True
+            detection = self.target.detect(grey)
+            if len(detection.ids):
+                outline = outline_of(self.target, *detection)
+                self.views.append(view := View(stamp, *detection, outline, grey))
+                self.found += 1
+                if len(self.views) > MOST_VIEWS:
+                    self.views = select(self.views, *self.shape, most=KEPT_VIEWS)
+                return view
         contrast = float(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1), cv2.CV_32F).std())
         self.without = sorted([*self.without, (contrast, grey)], key=lambda pair: -pair[0])[:_KEPT]
-        return False
+        return None
 
     def require_views(self, sheet: Path) -> None:
         """Raise TargetError if no view was found, or tags show that the board has another size.
@@ -97,9 +135,31 @@ class Search:
         )
 
 
+def select(views: list[View], height: int, width: int, most: int) -> list[View]:
+    """Return at most `most` views that differ in place, size, tilt and roll, the most different first.
+
+    Views closer than 0.5 % of the image's diagonal to one already chosen are left out: they add no direction, and the
+    same image twice does not average its errors.
+    """
+    if not views:
+        return []
+    scale = np.hypot(height, width)
+    outlines = np.array([view.outline.ravel() for view in views]) / scale
+    chosen = [int(np.argmax([len(view.ids) for view in views]))]
+    nearest = np.full(len(views), np.inf)
+    while len(chosen) < min(most, len(views)):
+        # The largest distance between the same corners of two outlines covers place, size, tilt and roll.
+        apart = np.linalg.norm((outlines - outlines[chosen[-1]]).reshape(len(views), -1, 2), axis=2).max(1)
+        nearest = np.minimum(nearest, apart)
+        if nearest.max() < 0.005:
+            break
+        chosen.append(int(nearest.argmax()))
+    return [views[i] for i in chosen]
+
+
 def renditions(image: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield ways to show an image (H, W) as uint8: stretched between percentiles, and locally equalised."""
-    stretched = RobustStretch()(image)
+    """Yield ways to show an image uint8 (H, W): stretched between percentiles, and locally equalised."""
+    stretched = RobustStretch()(image / np.float32(255))
     yield to_mono8(stretched)
     yield to_mono8(clahe(stretched))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,18 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
-    from ..calibration.views import Search
+    from ..calibration.views import Schedule, Search
     from ..calibration.write import KalibrBag
     from ..recordings import Recording
-
-
-class _Image(NamedTuple):
-    stamp: int
-    image: np.ndarray  # float32 (H, W) in [0, 1]
-    searchable: bool
-
-
-LEAST_EVENTS = 0.02  # per pixel and image: with fewer, nothing has moved since the last image
 
 
 @reads_recordings
@@ -84,9 +75,9 @@ def calibrate(
     from ..calibration.solve import calibrate as solve
     from ..calibration.solve import missing
     from ..calibration.targets import parse_target
-    from ..calibration.views import Search
+    from ..calibration.views import SETTLE_S, Schedule, Search
+    from ..calibration.write import FRAMES_TOPIC, write_calibration
     from ..calibration.write import kalibr_bag as open_kalibr_bag
-    from ..calibration.write import write_calibration
     from ..recordings import open_recording
 
     board = parse_target(target)
@@ -97,15 +88,23 @@ def calibrate(
         if source == "frames":
             images = _frames(opened, start, end)
         else:
-            windows: tuple[str, dict[str, Any]] = ("frames", {}) if at_frames else ("period", {"period": 1 / rate})
-            images = _reconstructions(opened, windows, weights, device, start, end)
+            images = _reconstructions(
+                opened,
+                weights=weights,
+                windows="frames" if at_frames else "period",
+                window_options=None if at_frames else {"period": 1 / rate},
+                start=start,
+                end=end,
+                device=device,
+            )
         search = Search(board)
-        _search(search, images, search_rate, opened, bag, console)
+        is_due = Schedule(search_rate, 0.0 if source == "frames" else SETTLE_S)
+        _search(search, images, is_due, opened, bag, console)
         notes: list[str] = []
         if bag:
             notes += filter(None, [bag.copy_imu(opened.path)])
-            if at_frames:
-                _copy_frames(opened, bag, start, end)
+            for stamp, image in _frames(opened, start, end) if at_frames else ():
+                bag.write_image(FRAMES_TOPIC, stamp, image)
         search.require_views(output / "not_found.png")
         height, width = search.shape
         result = solve(search.views, board, height, width, model)
@@ -120,15 +119,9 @@ def calibrate(
 
 
 def _print_summary(summary: dict[str, Any], console: Console) -> None:
-    sigma = summary["sigma"]
-    console.print(
-        f"{summary['model']}: fx {summary['fx']:.2f} ± {sigma['fx']:.2f}, fy {summary['fy']:.2f} ± {sigma['fy']:.2f},"
-        f" cx {summary['cx']:.2f} ± {sigma['cx']:.2f}, cy {summary['cy']:.2f} ± {sigma['cy']:.2f} px"
-    )
-    console.print(
-        f"RMS {summary['rms']:.3f} px over {summary['views']} views ({summary['corners']} corners); target found in"
-        f" {summary['found']} of {summary['searched']} images"
-    )
+    from ..calibration.report import in_words
+
+    console.print(in_words(summary))
     for topic, count in (summary["kalibr_bag"] or {}).items():
         console.print(f"{count} messages on {topic} in the Kalibr bag")
     for text in [*summary["missing"], *summary["notes"]]:
@@ -137,52 +130,39 @@ def _print_summary(summary: dict[str, Any], console: Console) -> None:
 
 
 def _search(
-    search: Search, images: Iterator[_Image], rate: float, opened: Recording, bag: KalibrBag | None, console: Console
+    search: Search,
+    images: Iterator[tuple[int, np.ndarray]],
+    is_due: Schedule,
+    opened: Recording,
+    bag: KalibrBag | None,
+    console: Console,
 ) -> None:
-    """Search the images at a rate per second, and write all to the bag."""
+    """Search the images that are due, and write all to the bag."""
     from ..calibration.views import renditions
     from ..calibration.write import IMAGES_TOPIC
     from ..events import NS
     from .progress import recording_bar
 
-    due = None
     with recording_bar("views", console) as show:
-        for stamp, image, searchable in images:
+        for stamp, image in images:
             if bag:
                 bag.write_image(IMAGES_TOPIC, stamp, next(renditions(image)))
-            if searchable and (due is None or stamp >= due or stamp < due - 2 * NS / rate):
+            if is_due(stamp):
                 search.look(stamp, image)
-                due = stamp + round(0.99 * NS / rate)
             show((stamp - opened.start) / NS, opened.duration, len(search.views))
 
 
-def _reconstructions(
-    opened: Recording,
-    windows: tuple[str, dict[str, Any]],
-    weights: str,
-    device: str,
-    start: float | None,
-    end: float | None,
-) -> Iterator[_Image]:
-    """Yield the reconstructions of a recording; those with enough events are to be searched."""
-    from ..calibration.views import SETTLE_S
-    from ..events import NS
+def _reconstructions(opened: Recording, **options: Any) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield stamps and images uint8 (H, W) as the node publishes them on image_raw."""
     from ..pipeline import reconstruct
+    from ..tone_map import to_mono8
 
-    kind, options = windows
-    least, first = LEAST_EVENTS * opened.height * opened.width, None
-    for frame in reconstruct(
-        opened, weights=weights, windows=kind, window_options=options, start=start, end=end, device=device
-    ):
-        first = frame.stamp if first is None else first
-        moved = len(frame.events) >= least and frame.stamp >= first + SETTLE_S * NS
-        yield _Image(frame.stamp, frame.image, moved)
+    for frame in reconstruct(opened, **options):
+        yield frame.stamp, to_mono8(frame.shown)
 
 
-def _frames(opened: Recording, start: float | None, end: float | None) -> Iterator[_Image]:
-    """Yield the camera frames of a recording."""
-    import numpy as np
-
+def _frames(opened: Recording, start: float | None, end: float | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield stamps and images uint8 (H, W) of a recording's camera frames."""
     from ..errors import RecordingError
     from ..wire.ros_types import ImageMessage
 
@@ -190,13 +170,4 @@ def _frames(opened: Recording, start: float | None, end: float | None) -> Iterat
         raise RecordingError(f"{opened.path}: no camera frames; use --source events")
     for recorded in opened.read(start, end, camera_info=False):
         if isinstance(recorded.message, ImageMessage):
-            grey = recorded.message.grey()
-            yield _Image(recorded.message.stamp, (grey / np.iinfo(grey.dtype).max).astype(np.float32), True)
-
-
-def _copy_frames(opened: Recording, bag: KalibrBag, start: float | None, end: float | None) -> None:
-    from ..calibration.write import FRAMES_TOPIC
-    from ..tone_map import to_mono8
-
-    for stamp, image, _ in _frames(opened, start, end):
-        bag.write_image(FRAMES_TOPIC, stamp, to_mono8(image))
+            yield recorded.message.stamp, recorded.message.grey8()

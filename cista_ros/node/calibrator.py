@@ -19,20 +19,16 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from ..calibration.report import summary_of
-from ..calibration.solve import calibrate, missing, select
+from ..calibration.report import in_words, summary_of
+from ..calibration.solve import calibrate, missing
 from ..calibration.targets import parse_target
-from ..calibration.views import SETTLE_S, Search, View
+from ..calibration.views import Schedule, Search, View
 from ..calibration.write import write_calibration
 from ..errors import CistaError, DecodeError
-from ..events import NS
 from ..wire import cdr
 from ..wire.ros_types import IMAGE, ImageMessage
 from .diagnostics import Warnings
-from .images import to_grey
 
-STILL = 0.5  # mean grey levels between two images of a scene that does not move
-MOST_VIEWS, KEPT_VIEWS = 400, 200  # with more views, only those that differ most are kept
 CELLS = 4, 3  # columns and rows of the image that corners should reach
 SHOWN_SIDE = 640  # least width of the coverage image
 PARAMETERS: dict[str, tuple[Any, str]] = {
@@ -61,14 +57,11 @@ class Calibrator(Node):
             name: self.declare_parameter(name, default, ParameterDescriptor(description=text, read_only=True)).value
             for name, (default, text) in PARAMETERS.items()
         }
-        self._search = Search(parse_target(self._values["target"]))
+        self._search, self._is_due = Search(parse_target(self._values["target"])), Schedule(self._values["search_rate"])
         self._warnings = Warnings(self.get_logger().warning)
         self._waiting: deque[ImageMessage] = deque()
         self._changed, self._lock = threading.Condition(), threading.Lock()
         self._busy = self._closed = False
-        self._latest: int | None = None
-        self._due = 0
-        self._last: np.ndarray | None = None
         self._coverage = self.create_publisher(Image, "coverage", 1)
         self._settings_client: Client = self.create_client(
             SetParameters, f"{self._values['node'] or 'none'}/set_parameters"
@@ -86,19 +79,14 @@ class Calibrator(Node):
         self._thread.join()
 
     def _on_image(self, data: bytes) -> None:
-        """Queue an image if the next one is due; a stamp that goes back begins a new stream."""
+        """Queue an image if the next one is due."""
         try:
             message: ImageMessage = cdr.decode(IMAGE, data)
         except DecodeError as error:
             self._warnings.add("image", f"Skipped an image: {error}")
             return
-        interval = round(0.99 * NS / self._values["search_rate"])
-        before, self._latest = self._latest, message.stamp
-        if before is None or message.stamp < before:
-            self._due = message.stamp + round(SETTLE_S * NS)
-        if message.stamp < self._due:
+        if not self._is_due(message.stamp):
             return
-        self._due = message.stamp + interval
         with self._changed:
             self._waiting.append(message)
             while len(self._waiting) > max(1, self._values["queue"]):
@@ -123,19 +111,11 @@ class Calibrator(Node):
                     self._search = Search(self._search.target)
 
     def _look(self, message: ImageMessage) -> None:
-        grey = to_grey(message)
-        still = self._last is not None and self._last.shape == grey.shape and _difference(self._last, grey) < STILL
-        if not still:
-            self._last = grey
-            with self._lock:
-                search = self._search
-                before = len(search.views)
-                search.look(message.stamp, grey.astype(np.float32) / 255)
-                if len(search.views) > MOST_VIEWS:
-                    search.views = select(search.views, *search.shape, most=KEPT_VIEWS)
-                found = len(search.views) != before
+        grey = message.grey8()
+        with self._lock:
+            view = self._search.look(message.stamp, grey)
         if self._coverage.get_subscription_count():
-            shown = draw_coverage(grey, self._search, found=not still and found)
+            shown = draw_coverage(grey, self._search, view)
             self._coverage.publish(cdr.encode(ImageMessage(message.stamp, message.frame_id, "bgr8", shown)))
 
     def _on_calibrate(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -178,20 +158,15 @@ class Calibrator(Node):
             lacking = missing(result)
             summary = summary_of(result, search, self.resolve_topic_name("image_raw")) | {"missing": lacking}
         notes = list(write_calibration(folder, result, summary, self._values["camera_name"]))
-        numbers = ", ".join(f"{name} {summary[name]:.2f}" for name in ("fx", "fy", "cx", "cy"))
-        text = f"{numbers}; RMS {result.rms:.3f} px over {len(result.views)} views; written to {folder.resolve()}"
-        return folder / "camera_info.yaml", "; ".join([text, *lacking, *notes])
+        text = "; ".join([in_words(summary), f"written to {folder.resolve()}", *lacking, *notes])
+        return folder / "camera_info.yaml", text
 
 
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(cv2.absdiff(a, b).mean())
-
-
-def draw_coverage(grey: np.ndarray, search: Search, found: bool) -> np.ndarray:
+def draw_coverage(grey: np.ndarray, search: Search, view: View | None) -> np.ndarray:
     """Draw an image uint8 (H, W) with all corners so far, empty parts in red, and what is missing; bgr8 (H', W', 3).
 
     Args:
-        found: whether the last view is of this image.
+        view: what was found in this image.
     """
     height, width = grey.shape
     scale = max(1, -(-SHOWN_SIDE // width))
@@ -205,11 +180,11 @@ def draw_coverage(grey: np.ndarray, search: Search, found: bool) -> np.ndarray:
     shown[tint > 0] = shown[tint > 0] // 2 + np.array([0, 0, 90], np.uint8)
     for x, y in np.rint((corners + 0.5) * scale).astype(int).tolist():
         cv2.circle(shown, (x, y), 1, (0, 200, 0), -1)
-    if found:
-        outline = np.rint((views[-1].outline + 0.5) * scale).astype(np.int32)
+    if view:
+        outline = np.rint((view.outline + 0.5) * scale).astype(np.int32)
         cv2.polylines(shown, [outline], True, (0, 220, 255), 2)
     lines = [
-        f"{search.target}: in {len(views)} of {search.searched} images",
+        f"{search.target}: in {search.found} of {search.searched} images",
         *hints(views, int((count == 0).sum()), grey),
     ]
     for i, line in enumerate(lines):

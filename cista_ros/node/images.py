@@ -1,4 +1,4 @@
-"""Float images -> pixels and compressed files, recorded images -> grey, calibration files -> camera_info."""
+"""Float images -> pixels and compressed files, calibration files -> camera_info."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from builtin_interfaces.msg import Time
 from ..errors import CistaError
 from ..events import NS
 from ..tone_map import to_mono8, to_mono16
-from ..wire.ros_types import CameraInfoMessage, CompressedImageMessage, ImageMessage
+from ..wire.ros_types import CameraInfoMessage, CompressedImageMessage
 
 # Encoding name -> from the tone-mapped float image in [0, 1] to its pixels.
 ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -54,18 +54,6 @@ def to_compressed(
     if not done:
         raise RuntimeError(f"OpenCV cannot compress a {shown.shape[1]}x{shown.shape[0]} image as {kind}")
     return CompressedImageMessage(stamp, frame_id, f"{encoding}; {kind} compressed ", np.asarray(data, np.uint8))
-
-
-def to_grey(message: ImageMessage) -> np.ndarray:
-    """Convert an image to uint8 (H, W) for display: floats from [0, 1], integers by their highest byte.
-
-    Raises:
-        DecodeError: channels that are not a colour.
-    """
-    pixels = message.grey()
-    if pixels.dtype.kind == "f":
-        return to_mono8(np.clip(np.nan_to_num(pixels), 0, 1))
-    return (pixels >> (8 * (pixels.itemsize - 1))).astype(np.uint8)
 
 
 def load_camera_info(url: str) -> tuple[CameraInfoMessage, str]:

@@ -23,7 +23,6 @@ from ..wire import cdr
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import IMAGE, EmptyMessageError
 from .diagnostics import LOG_EVERY_S, MAX_WAITING_EVENTS, read_reports
-from .images import to_grey
 from .topics import LOOK_EVERY_S, EventTopic
 
 # Twice what a node may queue, for its open window and the one in its network: 540 MB.
@@ -165,7 +164,7 @@ class Recorder(Node):
         now = self.last_arrival = time.monotonic()
         try:
             message = cdr.decode(IMAGE, data)
-            grey = to_grey(message)
+            grey = message.grey8()
         except DecodeError as error:
             self._skip("an image", error)
             return

@@ -91,6 +91,13 @@ class ImageMessage:
             raise DecodeError(f"cannot convert an image of encoding {self.encoding} to grey")
         return self.image.reshape(height, width)
 
+    def grey8(self) -> np.ndarray:
+        """Return uint8 (H, W) to show: floats from [0, 1], integers by their highest byte. DecodeError as for grey."""
+        pixels = self.grey()
+        if pixels.dtype.kind == "f":
+            return np.asarray(np.rint(255 * np.clip(np.nan_to_num(pixels), 0, 1)), np.uint8)
+        return (pixels >> (8 * (pixels.itemsize - 1))).astype(np.uint8)
+
 
 @dataclass(frozen=True, slots=True)
 class CompressedImageMessage:

@@ -10,7 +10,7 @@ import pytest
 from sensor_msgs.msg import Image
 
 from cista_ros.errors import DecodeError
-from cista_ros.node.images import ENCODERS, CalibrationError, load_camera_info, time_message, to_compressed, to_grey
+from cista_ros.node.images import ENCODERS, CalibrationError, load_camera_info, time_message, to_compressed
 from cista_ros.tone_map import to_mono8, to_mono16
 from cista_ros.wire import cdr
 from cista_ros.wire.ros_types import ImageMessage
@@ -35,7 +35,7 @@ def test_rclpy_reads_an_image_as_our_codec_writes_it(encoding):
     pixels = np.frombuffer(message.data, sent.image.dtype).reshape(3, 5)
     top = {"mono8": 255, "mono16": 65535, "32FC1": 1}[encoding]
     assert np.array_equal(pixels, (SHOWN * top if encoding == "32FC1" else np.rint(SHOWN * top)).astype(pixels.dtype))
-    assert np.allclose(to_grey(sent), SHOWN * 255, atol=1)
+    assert np.allclose(sent.grey8(), SHOWN * 255, atol=1)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_a_jpeg_of_less_quality_is_smaller():
 
 
 def test_grey_is_the_highest_byte_the_nearest_float_or_the_colours_brightness():
-    assert to_grey(image("mono16", np.array([[0x1234, 0xFF00]], np.uint16))).tolist() == [[0x12, 0xFF]]
-    assert to_grey(image("32FC1", np.array([[np.nan, -1, 0.5, 7]], np.float32))).tolist() == [[0, 0, 128, 255]]
+    assert image("mono16", np.array([[0x1234, 0xFF00]], np.uint16)).grey8().tolist() == [[0x12, 0xFF]]
+    assert image("32FC1", np.array([[np.nan, -1, 0.5, 7]], np.float32)).grey8().tolist() == [[0, 0, 128, 255]]
     red = np.array([[[255, 0, 0]]], np.uint8)
-    assert to_grey(image("rgb8", red)).tolist() == to_grey(image("bgr8", red[..., ::-1])).tolist() == [[76]]
+    assert image("rgb8", red).grey8().tolist() == image("bgr8", red[..., ::-1]).grey8().tolist() == [[76]]
     with pytest.raises(DecodeError, match="cannot convert an image of encoding 32FC2 to grey"):
-        to_grey(image("32FC2", np.zeros((1, 1, 2), np.float32)))
+        image("32FC2", np.zeros((1, 1, 2), np.float32)).grey8()
 
 
 def test_times_before_1970_have_negative_seconds():
