@@ -27,10 +27,10 @@ from .pictures import Pictures
 from .recording import SRGB, Drive, Step
 from .scene import Draw, SceneConfig, exposure_for
 
-SIZES = 0.45, 0.95  # of the board, as a share of the image that it spans in width or height
+SIZES = 0.55, 0.95  # of the board, as a share of the image that it spans in width or height
 TILT, ROLL = math.radians(35), math.radians(25)
 REACH = 0.5  # of the place: 0.5 brings the board's edge to that of the image, more takes it beyond
-RATES = np.array([1.0, 0.618, 0.271, 0.433, 0.356, 0.193])  # of x, y, size, tilts and roll; relative to x
+RATES = np.array([1.0, 0.618, 0.447, 0.83, 0.71, 0.35])  # of x, y, size, tilts and roll; relative to x
 CLOSEST = 0.75  # distance, in diagonals of the board
 COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 BLACK, WHITE = 0.04, 0.9  # reflectance of print and paper
