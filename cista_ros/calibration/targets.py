@@ -321,7 +321,9 @@ class Charuco(Target):
                 best = Detection(ids.ravel().astype(np.int64), corners.reshape(-1, 2).astype(np.float32))
             if len(best.ids):
                 break
-        return best
+        if len(best.ids) < LEAST_CORNERS // 2:
+            return best
+        return complete(image, best, self.points[:, :2].astype(np.float32), 1.5 * self.square)
 
     def tags(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the markers in an image uint8 (H, W): corners (N, 4, 2) and ids (N,)."""
