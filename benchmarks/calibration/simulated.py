@@ -2,9 +2,10 @@
 
 python benchmarks/calibration/simulated.py ROWS.jsonl FOLDER frames cista-tc-small cista-tc FILE.pth … > simulated.txt
 
-A method is `frames` (the true frames) or weights. Each calibration appends a row to ROWS.jsonl, and those already
-there are not repeated, so the command can be interrupted. Without methods, only the tables are printed. FOLDER keeps
-the recordings.
+A method is `frames` (the true frames), weights, or `live:WEIGHTS`: player, node and calibrator as processes, by
+`ros2 launch cista_ros calibrate.launch.py`, which needs a ROS environment. Each calibration appends a row to
+ROWS.jsonl, and those already there are not repeated, so the command can be interrupted. Without methods, only the
+tables are printed. FOLDER keeps the recordings.
 """
 
 from __future__ import annotations
@@ -12,12 +13,19 @@ from __future__ import annotations
 import io
 import json
 import platform
+import re
+import shutil
+import signal
 import statistics
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from cista_ros.calibration.report import INTRINSICS
 from cista_ros.commands.calibrate import calibrate
 from cista_ros.commands.simulate import simulate
 from cista_ros.errors import CistaError
@@ -49,36 +57,62 @@ def case(number: int) -> dict[str, Any]:
 def measure(number: int, method: str, folder: Path) -> dict[str, Any]:
     """Return the row of one calibration, or why there is none."""
     options = case(number)
-    path = folder / f"{number:02d}.bag"
+    path = folder / f"{number:02d}"
     intrinsics = options.pop("intrinsics")
     if not path.with_name(f"{number:02d}.truth.yaml").exists():
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
         simulate(output=path, seconds=SECONDS, intrinsics=",".join(map(str, intrinsics)), **options)
     row = {"recording": number, "method": Path(method).name, **options}
-    chosen: dict[str, Any] = {"source": "frames"} if method == "frames" else {"weights": method}
-    text = io.StringIO()
+    output = folder / f"{number:02d}-{row['method']}"
+    source: dict[str, Any] = {"source": "frames"} if method == "frames" else {"weights": method}
+    chosen = {"target": options["target"], "model": options["distortion_model"], "device": "cpu", "output": output}
     try:
-        with redirect_stdout(text):
-            calibrate(
-                recording=path,
-                target=options["target"],
-                output=folder / f"{number:02d}-{row['method']}",
-                model=options["distortion_model"],
-                device="cpu",
-                as_json=True,
-                **chosen,
-            )
+        if method.startswith("live:"):
+            got = live(bag=path, weights=method.removeprefix("live:"), **chosen)
+        else:
+            text = io.StringIO()
+            with redirect_stdout(text):
+                calibrate(recording=path, as_json=True, **source, **chosen)  # type: ignore[arg-type]
+            got = json.loads(text.getvalue())
     except CistaError as error:
         return row | {"error": str(error)}
-    got = json.loads(text.getvalue())
     fx, fy, cx, cy = intrinsics
     return row | {
         "focal_percent": 100 * max(abs(got["fx"] / fx - 1), abs(got["fy"] / fy - 1)),
         "centre_px": max(abs(got["cx"] - cx), abs(got["cy"] - cy)),
         "rms_px": got["rms"],
+        "found_intrinsics": [got[name] for name in INTRINSICS],
+        "views": got["views"],
         "found": got["found"],
         "searched": got["searched"],
     }
+
+
+def live(output: Path, **arguments: Any) -> dict[str, Any]:
+    """Play a recording to the node and the calibrator, all as processes; return the numbers of the calibration."""
+    given = [f"{name}:={value}" for name, value in (arguments | {"output": output}).items()]
+    launch = ["ros2", "launch", "cista_ros", "calibrate.launch.py", *given]
+    with subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                if re.search(r"play-\d+\]: process has finished cleanly", line):
+                    break
+            else:
+                raise CistaError("the launch ended before the recording")
+            service = ["/cista/cista_calibrate/calibrate", "std_srvs/srv/Trigger"]
+            answer = subprocess.run(["ros2", "service", "call", *service], capture_output=True, text=True, check=True)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+    solved = re.search(r"RMS ([\d.]+) px over (\d+) views .*? found in (\d+) of (\d+) images", answer.stdout)
+    if not solved:
+        raise CistaError(answer.stdout.strip())
+    matrix = yaml.safe_load((output / "camera_info.yaml").read_text())["camera_matrix"]["data"]
+    fx, _, cx, _, fy, cy = matrix[:6]
+    rms, views, found, searched = solved.groups()
+    numbers = {"rms": float(rms), "views": int(views), "found": int(found), "searched": int(searched)}
+    return {"fx": fx, "fy": fy, "cx": cx, "cy": cy, **numbers}
 
 
 def print_tables(rows: list[dict[str, Any]]) -> None:
