@@ -211,9 +211,9 @@ def _residuals(points: list, corners: list, poses: np.ndarray, matrix: np.ndarra
 def _without_outliers(result: Calibration) -> list[View]:
     """Return the views without those, and without the corners, that err much more than the others."""
     lengths = [np.linalg.norm(residuals, axis=1) for residuals in result.residuals]
-    far = max(3.5 * float(np.median(np.concatenate(lengths))), 0.2)
+    far = max(2.5 * float(np.median(np.concatenate(lengths))), 0.2)
     medians = np.array([np.median(length) for length in lengths])  # one wrong corner does not spoil a view
-    worst = max(2.0 * float(np.median(medians)), 0.1)
+    worst = max(1.5 * float(np.median(medians)), 0.1)
     kept = []
     for view, median, length in zip(result.views, medians, lengths, strict=True):
         good = length <= far
