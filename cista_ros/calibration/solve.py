@@ -149,8 +149,7 @@ def _solve(views: list[View], target: Target, height: int, width: int, model: st
     if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
         raise ViewsError(f"the {len(views)} views do not determine a {model} lens")
     residuals, sigma = _residuals(points, corners, poses, matrix, distortion, model)
-    used = [View(v.stamp, v.ids, v.corners, v.outline, v.image) for v in views]
-    return Calibration(model, height, width, matrix, distortion, sigma, used, poses, residuals, given - len(views))
+    return Calibration(model, height, width, matrix, distortion, sigma, views, poses, residuals, given - len(views))
 
 
 def _fisheye(points: list[np.ndarray], corners: list[np.ndarray], size: tuple[int, int]) -> tuple:

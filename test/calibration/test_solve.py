@@ -8,7 +8,8 @@ import pytest
 
 from cista_ros.calibration.solve import ViewsError, calibrate, missing, project
 from cista_ros.calibration.targets import parse_target
-from cista_ros.calibration.views import View, outline_of
+from cista_ros.calibration.views import Schedule, Search, View, outline_of
+from cista_ros.events import NS
 
 TARGET = parse_target("charuco:8x6:0.03:0.022")
 WIDTH, HEIGHT = 346, 260
@@ -109,3 +110,23 @@ def test_names_the_edges_without_corners():
     assert "no view of the target near the left edge" not in said
     said = missing(calibrate(views(count=40, tilt=0.25), TARGET, HEIGHT, WIDTH))
     assert any("tilt" in text for text in said)
+
+
+def test_images_are_due_at_the_rate_once_the_network_has_settled():
+    def due(stamps):
+        return [stamp for stamp in stamps if is_due(stamp * NS // 1000)]
+
+    is_due = Schedule(10.0)
+    assert due(range(0, 700, 50)) == [250, 350, 450, 550, 650]
+    assert due(range(0, 500, 50)) == [250, 350, 450], "a stamp that goes back begins a new stream"
+    is_due = Schedule(10.0, settle_s=0)
+    assert due(range(0, 300, 40)) == [0, 120, 240]
+
+
+def test_an_image_like_the_last_is_not_searched():
+    search, image = Search(TARGET), TARGET.image(1000)
+    assert search.look(0, image)
+    still = image.copy()
+    still[0, :100] = 0
+    assert search.look(1, still) is None and search.look(2, np.roll(image, 3, 1))
+    assert (search.searched, search.found, [view.stamp for view in search.views]) == (2, 2, [0, 2])

@@ -87,15 +87,15 @@ def test_views_become_files_and_the_running_node_gets_the_result(client, tmp_pat
     assert process.stop() == 0, process.err
 
 
-def test_without_views_the_service_says_what_to_do_and_nothing_is_written(client, tmp_path):
+def test_without_views_the_service_says_what_to_do_and_no_camera_is_written(client, tmp_path):
     process, images, coverage = start(client, tmp_path / "out", "node:=''")
     frame = next(frame for frame in board_images(60) if len(parse_target(TARGET).detect(frame).ids))
     send(client, images, coverage, [frame // 2 + np.uint8(i) for i in range(8)])
     images.publish(b"\0\1\0\0 no image")
     assert not (answer := calibrate(client)).success and "different views" in answer.message
     send(client, images, coverage, [np.zeros((60, 80), np.uint8)] * 8, first=20)  # another size
-    assert not (answer := calibrate(client)).success and "no image to search" in answer.message
-    assert not (tmp_path / "out").exists()
+    assert not (answer := calibrate(client)).success and "is in none of the 1 images searched" in answer.message
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["not_found.png"], "still images are not searched"
     assert process.stop() == 0 and "Skipped an image" in process.err and "the size of the images changes" in process.err
 
 
