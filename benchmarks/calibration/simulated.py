@@ -72,7 +72,7 @@ def measure(number: int, method: str, folder: Path) -> dict[str, Any]:
         else:
             text = io.StringIO()
             with redirect_stdout(text):
-                calibrate(recording=path, as_json=True, **source, **chosen)  # type: ignore[arg-type]
+                calibrate(recording=path, as_json=True, **source, **chosen)
             got = json.loads(text.getvalue())
     except CistaError as error:
         return row | {"error": str(error)}
