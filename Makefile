@@ -149,9 +149,12 @@ $(stamps)/msg-%: $(stamps)/ros $$(wildcard msg/$$*/* msg/$$*/*/*)
 
 # An editable install: edits take effect at once. pip leaves out data_files then, so link them here. Link files, not
 # folders: `ros2 launch` does not search linked folders. test/test_package.py tests a complete `pip install .`.
-$(stamps)/package: $(stamps)/requirements $(ros_stamps) package.xml setup.py setup.cfg pyproject.toml config launch libexec
+# editable_mode=compat puts the repository on sys.path. The default is an import hook that Python asks last, after it
+# has taken a folder named cista_ros, such as a clone in the current folder, for a namespace package.
+$(stamps)/package: $(stamps)/requirements $(ros_stamps) package.xml setup.py setup.cfg pyproject.toml Makefile \
+    config launch libexec
 	@echo 'set-up: cista_ros'
-	@$(pip) --no-build-isolation --no-deps --editable .
+	@$(pip) --no-build-isolation --no-deps --config-settings editable_mode=compat --editable .
 	@rm -rf $(prefix)/share/cista_ros $(prefix)/lib/cista_ros
 	@mkdir -p $(prefix)/lib/cista_ros $(prefix)/share/{cista_ros/{config,launch},ament_index/resource_index/packages}
 	@ln -s $(CURDIR)/package.xml $(prefix)/share/cista_ros

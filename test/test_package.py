@@ -168,6 +168,14 @@ def test_wrapper_of_ros2_run_starts_the_program(prefix: Path, program: str) -> N
     assert "no such" in run.stderr
 
 
+def test_a_folder_of_the_same_name_does_not_hide_the_installed_package(tmp_path: Path) -> None:
+    """Such as a clone in the current folder. Python takes it for a namespace package if it finds nothing better."""
+    (tmp_path / "cista_ros").mkdir()
+    command = [sys.executable, "-c", "import cista_ros; print(cista_ros.__version__)"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == PACKAGE.findtext("version")
+
+
 def test_everything_imported_is_declared() -> None:
     setup = (ROOT / "setup.py").read_text()
     requirements = re.findall(r'"([\w-]+)[^"]*"', re.search(r"install_requires=\[(.*?)\]", setup, re.DOTALL).group(1))
