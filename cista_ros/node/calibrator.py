@@ -141,7 +141,7 @@ class Calibrator(Node):
         self.get_logger().info(text)
         return response
 
-    def _on_set(self, future: Future[Any]) -> None:
+    def _on_set(self, future: Future) -> None:
         answer = future.result()
         assert answer is not None
         if (result := answer.results[0]).successful:
