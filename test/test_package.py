@@ -163,7 +163,7 @@ def test_wrapper_of_ros2_run_starts_the_program(prefix: Path, program: str) -> N
     site = next(prefix.rglob("cista_ros/__init__.py")).parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     command = [prefix / "lib/cista_ros" / program, *PROGRAMS[program]]
-    run = subprocess.run(command, env=environment, cwd=prefix, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, env=environment, cwd=prefix, capture_output=True, text=True, timeout=300)
     assert run.returncode == 2
     assert "no such" in run.stderr
 

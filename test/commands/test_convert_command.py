@@ -15,7 +15,7 @@ from cista_ros.wire.ros_types import EventMessage
 
 def run(*arguments):
     command = [sys.executable, "-m", "cista_ros.commands.main", "convert", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_converts_by_the_outputs_name_and_tells_what_was_written(recording_bag, tmp_path):

@@ -326,7 +326,7 @@ def test_a_browser_has_nothing_to_complain_of_and_asks_nobody(tmp_path, results)
     command += [f"--log-net-log={tmp_path / 'net.json'}", f"--screenshot={tmp_path / 'shot.png'}"]
 
     def open_page(page):
-        done = subprocess.run([*command, f"file://{page}"], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*command, f"file://{page}"], capture_output=True, text=True, timeout=300)
         asked = re.findall(r'"url":"(http://127[^"]*|file:[^"]*)"', (tmp_path / "net.json").read_text())
         return "CONSOLE" in done.stderr, {url for url in asked if url != f"file://{page}"}
 

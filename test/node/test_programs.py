@@ -36,7 +36,7 @@ PROGRAMS["{program}"]()
 def test_a_signal_while_rclpy_is_loaded_ends_a_program_in_order(program, arguments, number, tmp_path):
     code = SIGNALLED.format(program=program, arguments=arguments, number=number)
     command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not any(tmp_path.iterdir())
 
@@ -64,7 +64,7 @@ def test_a_number_that_the_player_cannot_take_is_refused_with_what_was_expected(
 )
 def test_the_node_refuses_arguments_with_the_command_that_is_meant_and_has_help(arguments, code, text):
     command = [sys.executable, "-m", "cista_ros.node.programs", "reconstruct", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == code
     assert text in said and "ros2 launch cista_ros reconstruct.launch.py" in said

@@ -30,7 +30,7 @@ def test_two_processes_on_gloo_train_together_and_resume(tmp_path):
             *("-m", "cista_ros.commands.main", "train", "--pictures", str(folder), "--device", "cpu", *arguments),
         ]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
