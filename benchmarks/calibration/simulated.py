@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from cista_ros.calibration.report import INTRINSICS
+from cista_ros.calibration.solve import INTRINSICS
 from cista_ros.commands.calibrate import calibrate
 from cista_ros.commands.simulate import simulate
 from cista_ros.errors import CistaError

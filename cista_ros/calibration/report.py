@@ -9,33 +9,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .solve import Calibration
+from .solve import INTRINSICS, Calibration
 from .views import Search, View
 
 SHOWN_VIEWS = 12
-INTRINSICS = ("fx", "fy", "cx", "cy")
-_NAMES = {"equidistant": ("k1", "k2", "k3", "k4")}
-_RADIAL = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
-
-
-def parameter_names(calibration: Calibration) -> list[str]:
-    """Return the names of the intrinsics and coefficients, in the order of `Calibration.sigma`."""
-    return [*INTRINSICS, *_NAMES.get(calibration.model, _RADIAL)[: len(calibration.distortion)]]
 
 
 def summary_of(calibration: Calibration, search: Search, recording: str) -> dict[str, Any]:
     """Return the numbers of a calibration, for JSON."""
-    k = calibration.matrix
-    values = [k[0, 0], k[1, 1], k[0, 2], k[1, 2], *calibration.distortion]
-    names = parameter_names(calibration)
     return {
         "recording": recording,
         "target": str(search.target),
         "model": calibration.model,
         "width": calibration.width,
         "height": calibration.height,
-        **{name: float(value) for name, value in zip(names, values, strict=True)},
-        "sigma": {name: float(value) for name, value in zip(names, calibration.sigma, strict=True)},
+        **{name: value for name, (value, _) in calibration.parameters.items()},
+        "sigma": {name: sigma for name, (_, sigma) in calibration.parameters.items()},
         "rms": calibration.rms,
         "searched": search.searched,
         "found": search.found,
@@ -69,7 +58,7 @@ def report_page(calibration: Calibration, summary: dict[str, Any]) -> str:
     largest = max(calibration.views, key=lambda view: np.ptp(view.corners, axis=0).prod())
     page: str = environment.get_template("report.html.jinja").render(
         summary=summary,
-        parameters=[(name, summary[name], summary["sigma"][name]) for name in parameter_names(calibration)],
+        parameters=[(name, *values) for name, values in calibration.parameters.items()],
         outlines=[" ".join(f"{x:.1f},{y:.1f}" for x, y in view.outline) for view in calibration.views],
         corners=[(x, y) for view in calibration.views for x, y in view.corners.tolist()],
         cells=_cells(calibration),

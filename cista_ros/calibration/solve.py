@@ -11,7 +11,12 @@ from ..errors import CistaError
 from .targets import Target
 from .views import View, select
 
-MODELS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}  # number of distortion coefficients
+INTRINSICS = ("fx", "fy", "cx", "cy")
+MODELS = {  # distortion coefficients, in the order of sensor_msgs/CameraInfo
+    "plumb_bob": ("k1", "k2", "p1", "p2", "k3"),
+    "rational_polynomial": ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    "equidistant": ("k1", "k2", "k3", "k4"),
+}
 LEAST_VIEWS = 6
 MOST_VIEWS = 60  # OpenCV's time grows with the square; more views add little
 _MOST_UNSURE = 0.02  # relative standard deviation of the focal length that is called a failure
@@ -30,8 +35,8 @@ class Calibration:
         model: one of MODELS.
         height, width: of the image in pixels.
         matrix: camera matrix (3, 3); the centre of the first pixel is (0, 0).
-        distortion: coefficients (D,) in the order of sensor_msgs/CameraInfo.
-        sigma: standard deviations of fx, fy, cx, cy and the coefficients (4 + D,), if corners err independently.
+        distortion: coefficients (D,) in the order of MODELS.
+        sigma: standard deviations of INTRINSICS and the coefficients (4 + D,), if corners err independently.
         views: the views used, with outlying corners removed.
         poses: rotation vector and translation in metres of the board, (N, 6).
         residuals: of each view (K, 2) in pixels, found minus projected.
@@ -48,6 +53,13 @@ class Calibration:
     poses: np.ndarray
     residuals: list[np.ndarray]
     rejected: int
+
+    @property
+    def parameters(self) -> dict[str, tuple[float, float]]:
+        """Value and standard deviation of the INTRINSICS and the coefficients of the model, by name."""
+        names = INTRINSICS + MODELS[self.model]
+        values = np.concatenate((self.matrix[[0, 1, 0, 1], [0, 1, 2, 2]], self.distortion))
+        return dict(zip(names, zip(values.tolist(), self.sigma.tolist(), strict=True), strict=True))
 
     @property
     def rms(self) -> float:
@@ -144,7 +156,7 @@ def _solve(views: list[View], target: Target, height: int, width: int, model: st
         raise ViewsError(
             f"the {len(views)} views do not determine a {model} lens ({' '.join(str(error.err).split())})"
         ) from None
-    distortion = np.ravel(distortion)[: MODELS[model]]
+    distortion = np.ravel(distortion)[: len(MODELS[model])]
     poses = np.array([np.concatenate((np.ravel(r), np.ravel(t))) for r, t in zip(turns, shifts, strict=True)])
     if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
         raise ViewsError(f"the {len(views)} views do not determine a {model} lens")
@@ -182,7 +194,7 @@ def project(points: np.ndarray, pose: np.ndarray, matrix: np.ndarray, distortion
     objects = np.asarray(points, np.float64).reshape(-1, 1, 3)
     if model == "equidistant":
         pixels, jacobian = cv2.fisheye.projectPoints(objects, pose[:3], pose[3:], matrix, distortion)
-        return pixels.reshape(-1, 2), np.hstack((jacobian[:, :8], jacobian[:, 8:14]))
+        return pixels.reshape(-1, 2), jacobian[:, :14]
     pixels, jacobian = cv2.projectPoints(objects, pose[:3], pose[3:], matrix, distortion)
     return pixels.reshape(-1, 2), np.hstack((jacobian[:, 6:], jacobian[:, :6]))
 

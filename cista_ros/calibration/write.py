@@ -26,10 +26,8 @@ _IMU = "sensor_msgs/msg/Imu"
 _KALIBR = {"plumb_bob": "radtan", "equidistant": "equi"}  # Kalibr's name of a distortion model
 
 
-def write_calibration(
-    folder: Path, calibration: Calibration, summary: dict[str, Any], camera_name: str
-) -> Iterator[str]:
-    """Write camera_info.yaml, camchain.yaml and report.html; yield a note on a file that cannot be written.
+def write_calibration(folder: Path, calibration: Calibration, summary: dict[str, Any], camera_name: str) -> list[str]:
+    """Write camera_info.yaml, camchain.yaml and report.html; return notes on files that cannot be written.
 
     Args:
         summary: as for `report_page`.
@@ -40,10 +38,9 @@ def write_calibration(
         "report.html": report_page(calibration, summary),
     }
     for name, text in files.items():
-        if text is None:
-            yield f"no {name}: Kalibr has no {calibration.model} lens"
-        else:
+        if text is not None:
             write_text(folder / name, text)
+    return [f"no {name}: Kalibr has no {calibration.model} lens" for name, text in files.items() if text is None]
 
 
 def camera_info_yaml(calibration: Calibration, camera_name: str) -> str:

@@ -134,7 +134,8 @@ def simulate(
 
 def _lens(intrinsics: str | None, model: str, distortion: str, height: int, width: int) -> Lens:
     """Return the lens of the options. typer.BadParameter for texts that are not numbers, BoardError for others."""
-    from ..simulation.board import COEFFICIENTS, Lens
+    from ..calibration.solve import MODELS
+    from ..simulation.board import Lens
     from ..simulation.export import pinhole
 
     values = _numbers(intrinsics or str(width), "--intrinsics")
@@ -142,7 +143,7 @@ def _lens(intrinsics: str | None, model: str, distortion: str, height: int, widt
         raise typer.BadParameter(f"{intrinsics!r}: expected FX,FY,CX,CY or one focal length", param_hint="--intrinsics")
     full = (*values * 2, *pinhole(height, width).intrinsics[2:]) if len(values) == 1 else values
     coefficients = _numbers(distortion, "--distortion")
-    coefficients += (0.0,) * (COEFFICIENTS[model] - len(coefficients))
+    coefficients += (0.0,) * (len(MODELS[model]) - len(coefficients))
     return Lens((full[0], full[1], full[2], full[3]), model, coefficients)
 
 

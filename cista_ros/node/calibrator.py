@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from ..calibration.report import in_words, summary_of
-from ..calibration.solve import calibrate, missing
+from ..calibration.solve import MODELS, calibrate, missing
 from ..calibration.targets import parse_target
 from ..calibration.views import Schedule, Search, View
 from ..calibration.write import write_calibration
@@ -48,7 +48,7 @@ class Calibrator(Node):
     The service `~/calibrate` (std_srvs/Trigger) first waits until waiting images have been searched.
 
     Raises:
-        TargetError: the parameter `target` does not describe a target.
+        CistaError: a parameter that is not a target, a lens model or a rate.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,11 @@ class Calibrator(Node):
             name: self.declare_parameter(name, default, ParameterDescriptor(description=text, read_only=True)).value
             for name, (default, text) in PARAMETERS.items()
         }
-        self._search, self._is_due = Search(parse_target(self._values["target"])), Schedule(self._values["search_rate"])
+        if (model := self._values["model"]) not in MODELS:
+            raise CistaError(f"model {model!r}: expected {', '.join(MODELS)}")
+        if not (rate := self._values["search_rate"]) > 0:
+            raise CistaError(f"search_rate {rate:g}: expected more than 0")
+        self._search, self._is_due = Search(parse_target(self._values["target"])), Schedule(rate)
         self._warnings = Warnings(self.get_logger().warning)
         self._waiting: deque[ImageMessage] = deque()
         self._changed, self._lock = threading.Condition(), threading.Lock()
@@ -157,7 +161,7 @@ class Calibrator(Node):
             result = calibrate(search.views, search.target, *search.shape, self._values["model"])
             lacking = missing(result)
             summary = summary_of(result, search, self.resolve_topic_name("image_raw")) | {"missing": lacking}
-        notes = list(write_calibration(folder, result, summary, self._values["camera_name"]))
+        notes = write_calibration(folder, result, summary, self._values["camera_name"])
         text = "; ".join([in_words(summary), f"written to {folder.resolve()}", *lacking, *notes])
         return folder / "camera_info.yaml", text
 

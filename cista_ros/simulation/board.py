@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..calibration.solve import MODELS
 from ..calibration.targets import Target
 from ..errors import CistaError
 from ..events import NS
@@ -32,7 +33,6 @@ TILT, ROLL = math.radians(35), math.radians(25)
 REACH = 0.5  # of the place: 0.5 brings the board's edge to that of the image, more takes it beyond
 RATES = np.array([1.0, 0.618, 0.447, 0.83, 0.71, 0.35])  # of x, y, size, tilts and roll; relative to x
 CLOSEST = 0.75  # distance, in diagonals of the board
-COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 BLACK, WHITE = 0.04, 0.9  # reflectance of print and paper
 SAMPLES = 2  # per pixel and direction
 
@@ -54,9 +54,9 @@ class Lens:
     distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if self.model not in COEFFICIENTS:
-            raise BoardError(f"lens model {self.model!r} is not one of {', '.join(COEFFICIENTS)}")
-        if len(self.distortion) != (expected := COEFFICIENTS[self.model]):
+        if self.model not in MODELS:
+            raise BoardError(f"lens model {self.model!r} is not one of {', '.join(MODELS)}")
+        if len(self.distortion) != (expected := len(MODELS[self.model])):
             raise BoardError(f"{self.model} has {expected} distortion coefficients, not {len(self.distortion)}")
         if not min(self.intrinsics[:2]) > 0:
             raise BoardError(f"focal lengths must be above 0, not {self.intrinsics[0]:g} and {self.intrinsics[1]:g}")

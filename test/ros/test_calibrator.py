@@ -99,6 +99,14 @@ def test_without_views_the_service_says_what_to_do_and_no_camera_is_written(clie
     assert process.stop() == 0 and "Skipped an image" in process.err and "the size of the images changes" in process.err
 
 
-def test_a_wrong_target_ends_the_program_with_one_line(client):
-    process = client.start(*module("calibrate", "--ros-args", "-p", "target:=chess"))
-    assert process.wait() == 2 and "cista_calibrate: error: target 'chess'" in process.err.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("target:=chess", "target 'chess'"),
+        ("model:=fisheye", "model 'fisheye': expected plumb_bob"),
+        ("search_rate:=0.0", "search_rate 0: expected more than 0"),
+    ],
+)
+def test_a_wrong_parameter_ends_the_program_with_one_line(client, wrong, said):
+    process = client.start(*module("calibrate", "--ros-args", "-p", f"target:={TARGET}", "-p", wrong))
+    assert process.wait() == 2 and f"cista_calibrate: error: {said}" in process.err.splitlines()[-1]
