@@ -16,11 +16,8 @@ class SyncCounts:
     """What became of the stamps: `stamps` = used + empty + repeated + late + crowded_out + waiting.
 
     Attributes:
-        stamps: received.
-        used: ended a window.
-        empty: had no events, hence no image.
-        repeated: equal to one that is waiting.
-        late: before events that are already used.
+        used: ended a window. empty: had no events, hence no image.
+        repeated: equal to one that is waiting. late: before events that are already used.
         crowded_out: dropped as the oldest of too many waiting.
         unsynced_windows: windows that ended without a stamp.
     """
@@ -40,8 +37,7 @@ class SyncStamps:
 
     Attributes:
         waiting: stamps ahead of the events, in order.
-        earlier: stamps that went back further than disorder explains: those of the next round of a looped recording,
-            received before its events.
+        earlier: stamps that went back further than disorder explains: those of the next round of a looped recording.
         reached: the last boundary, or last event, that went into a window; stamps before it are late. None at first.
     """
 

@@ -30,8 +30,7 @@ class Window:
         stamp: the image's time in nanoseconds.
         first: the window begins a stream: what the network remembers of another stream must be forgotten first.
         merged: the window combines several because time was short; it takes a single network step.
-        height, width: sensor size in pixels, set by the WindowMaker (0 in a window straight from a windower).
-        frame_id: coordinate frame of the camera, as the latest message named it.
+        height, width, frame_id: the sensor's size and frame, set by the WindowMaker.
     """
 
     events: np.ndarray
@@ -67,9 +66,8 @@ def split_evenly(events: np.ndarray, max_events: int) -> list[np.ndarray]:
 class Windower(ABC):
     """Gathers events until a boundary closes the window.
 
-    Attributes:
-        image_stamps: stamps of images by those of windows, where they differ (used by the WindowMaker): a window that
-            ends at a trigger has the stamp of the frame that it triggers.
+    image_stamps: stamps of images by those of windows, where they differ (used by the WindowMaker): a window that ends
+    at a trigger has the stamp of the frame that it triggers.
     """
 
     image_stamps: Mapping[int, int] = MappingProxyType({})
@@ -99,7 +97,7 @@ class Windower(ABC):
         return closed
 
     def flush(self) -> list[Window]:
-        """Close the open window and return it; return an empty list if it has no events."""
+        """Close the open window and return it, unless it has no events."""
         events = concatenate(self._open)
         self._open = []
         return [Window(events, self._stamp(events))] if len(events) else []
@@ -111,12 +109,11 @@ class Windower(ABC):
         """Return whether the open window ends with the latest event."""
         return False
 
-    @abstractmethod
     def _is_past(self, event: np.void) -> bool:
         """Return whether the open window ends before this event."""
+        return False
 
-    @abstractmethod
-    def _begin(self, event: np.void) -> None:
+    def _begin(self, event: np.void) -> None:  # noqa: B027 (only for windows that can be past)
         """Move the boundaries to the window that contains this event."""
 
     @abstractmethod
@@ -167,12 +164,6 @@ class CountWindows(Windower):
     def _is_complete(self) -> bool:
         return not self._left
 
-    def _is_past(self, event: np.void) -> bool:
-        return False
-
-    def _begin(self, event: np.void) -> None:
-        pass  # a full window is closed at once, so none is ever past
-
     def _count_inside(self, events: np.ndarray) -> int:
         n = min(self._left, len(events))
         self._left -= n
@@ -185,10 +176,8 @@ class AdaptiveWindows(Windower):
     The sensor is divided into equal areas of about 32x32 pixels, as for the area event numbers of Liu and Delbruck,
     "Adaptive Time-Slice Block-Matching Optical Flow Algorithm for Dynamic Vision Sensors", BMVC 2018. A window ends
     with the event that brings the first area to `events_per_pixel` events per pixel. A small, fast object is thus
-    followed as closely as a moving view, which a count of all events would not do.
-
-    A window lasts at least `shortest_ns` and less than `longest_ns` from its first event; these boundaries are
-    exclusive. The stamp is the last event's time.
+    followed as closely as a moving view. A window lasts at least `shortest_ns` and less than `longest_ns` from its
+    first event; these boundaries are exclusive. The stamp is the last event's time.
     """
 
     AREA = 32
@@ -243,54 +232,16 @@ class AdaptiveWindows(Windower):
         return int(np.searchsorted(events["t"], self._end, "left"))
 
 
-class StampWindows(Windower):
-    """Windows between given time stamps, such as those of camera frames: (stamp[i-1], stamp[i]], the first unbounded.
-
-    A window's stamp is the one that ends it; a stamp without new events before it gives no window. Events after the
-    last stamp belong to no window and are counted in `events_after`.
-    """
-
-    def __init__(self, stamps: Sequence[int] | np.ndarray) -> None:
-        super().__init__()
-        self.stamps = np.asarray(stamps, np.int64)
-        if np.any(self.stamps[1:] < self.stamps[:-1]):
-            raise ValueError("stamps must not decrease")
-        self.events_after = 0
-        self._next = 0
-
-    def push(self, events: np.ndarray) -> list[Window]:
-        usable = int(np.searchsorted(events["t"], self.stamps[-1], "right")) if len(self.stamps) else 0
-        self.events_after += len(events) - usable
-        closed = super().push(events[:usable])
-        if usable < len(events):
-            closed += self.flush()
-        return closed
-
-    def _stamp(self, events: np.ndarray) -> int:
-        return int(self.stamps[self._next])
-
-    def _is_past(self, event: np.void) -> bool:
-        return bool(event["t"] > self.stamps[self._next])
-
-    def _begin(self, event: np.void) -> None:
-        self._next = int(np.searchsorted(self.stamps, event["t"], "left"))
-
-    def _count_inside(self, events: np.ndarray) -> int:
-        return int(np.searchsorted(events["t"], self.stamps[self._next], "right"))
-
-
 class SyncWindows(Windower):
     """Windows (stamp[i-1], stamp[i]] where the stamps (of frames, a trigger) arrive beside the events.
 
-    Stamps may come late, out of order or never. As long as they come in order, and before the events are `timeout_ns`
-    ahead, the windows equal those of StampWindows, which knows all stamps beforehand. A window is closed by the first
-    event after its stamp, or by the stamp if that comes later; its stamp is the one that ends it. A window without a
-    stamp ends before the first event that is `timeout_ns` later than its own first, or when flushed; it has its last
-    event's time and is counted in `unsynced_windows`.
+    Stamps may come late, out of order or never. A window is closed by the first event after its stamp, or by the stamp
+    if that comes later; its stamp is the one that ends it. A stamp without new events before it gives no window. A
+    window without a stamp ends before the first event that is `timeout_ns` (of event time) later than its own first, or
+    when flushed; it has its last event's time and is counted in `unsynced_windows`.
 
     Args:
         stamps: where stamps are kept; a new windower begins a new stream on it.
-        timeout_ns: how long, in event time, events wait for a stamp.
     """
 
     def __init__(self, stamps: SyncStamps, timeout_ns: int) -> None:
@@ -353,6 +304,27 @@ class SyncWindows(Windower):
         return int(np.searchsorted(events["t"], self._last_time(), "right"))
 
 
+class StampWindows(SyncWindows):
+    """Windows between stamps that are all known, such as those of a recording's frames; the first is unbounded.
+
+    Events after the last stamp belong to no window and are counted in `events_after`.
+    """
+
+    def __init__(self, stamps: Sequence[int] | np.ndarray) -> None:
+        known = np.asarray(stamps, np.int64)
+        if np.any(known[1:] < known[:-1]):
+            raise ValueError("stamps must not decrease")
+        super().__init__(SyncStamps(waiting=np.unique(known).tolist()), timeout_ns=1 << 64)
+        self.events_after = 0
+        self._last_stamp = known[-1:]
+
+    def push(self, events: np.ndarray) -> list[Window]:
+        usable = int(np.searchsorted(events["t"], self._last_stamp, "right").sum())  # none without stamps
+        self.events_after += len(events) - usable
+        closed = super().push(events[:usable])
+        return closed if usable == len(events) else closed + self.flush()
+
+
 WINDOW_KINDS = ("period", "count", "adaptive", "stamps", "sync", "trigger")
 
 
@@ -370,7 +342,7 @@ def make_windower(
     image_stamps: Mapping[int, int] | None = None,
     sync_timeout: float = 1.0,
 ) -> Windower:
-    """Make a windower by its kind; each kind uses only its own options.
+    """Make a windower by its kind; each kind uses only its own options. ValueError for values out of range.
 
     Args:
         kind: one of WINDOW_KINDS.
@@ -383,8 +355,6 @@ def make_windower(
             SyncStamps that they are added to as they arrive (`sync`, `trigger`).
         image_stamps: see Windower (`stamps`, `sync`, `trigger`).
         sync_timeout: seconds of event time that events wait for a stamp in SyncStamps.
-    Raises:
-        ValueError: unknown kind, or values out of range.
     """
     if kind == "period":
         return PeriodWindows(round(period * NS))
@@ -392,8 +362,8 @@ def make_windower(
         return CountWindows(count or default_max_events(height, width))
     if kind == "adaptive":
         return AdaptiveWindows(height, width, events_per_pixel, round(shortest * NS), round(longest * NS))
-    timeout, at_stamps = round(sync_timeout * NS), "sync" if isinstance(stamps, SyncStamps) else "stamps"
-    if kind in ("trigger", at_stamps):
+    if kind in ("trigger", "sync" if isinstance(stamps, SyncStamps) else "stamps"):
+        timeout = round(sync_timeout * NS)
         found = SyncWindows(stamps, timeout) if isinstance(stamps, SyncStamps) else StampWindows(stamps)
         found.image_stamps = {} if image_stamps is None else image_stamps
         return found
