@@ -9,7 +9,7 @@ import numpy as np
 
 from .event_filter import FilterCounts
 from .events import NS, inside, select
-from .noise_filter import MAX_MASKED_SHARE, FixedMask, HotPixels, NoiseFilter
+from .noise_filter import MAX_MASKED_SHARE, HotPixels, NoiseFilter
 
 # Fewer events say little about a rate or a share.
 ENOUGH_EVENTS = 1000
@@ -25,8 +25,8 @@ _FACTORS = {1e9: "nanoseconds read as seconds", 1e6: "microseconds read as secon
 def rate_warning(t: np.ndarray) -> str:
     """Return a warning if event times (N,) in nanoseconds are impossible, with the likely factor; else ''.
 
-    The rate leaves out the longest one per cent of the intervals, so that pauses do not matter. The factor is the one
-    of 1e6 and 1e9 that brings the rate closer to that of an ordinary scene.
+    The rate leaves out the longest one per cent of the intervals: pauses. The factor, 1e6 or 1e9, brings it closer to
+    usual.
     """
     if len(t) < ENOUGH_EVENTS or t[-1] <= t[0]:
         return ""
@@ -54,10 +54,7 @@ def first_warnings(height: int, width: int, arrays: Iterable[np.ndarray]) -> lis
 class InputCheck:
     """Looks at the events of one sensor as they arrive, before the event filter.
 
-    Args:
-        height, width: sensor size in pixels.
-        counts: those of the event filter.
-        noise_filter: that of the event filter, if any.
+    counts, noise_filter: those of the event filter.
     """
 
     def __init__(
@@ -147,7 +144,7 @@ class InputCheck:
         masked = int(np.count_nonzero(hot_pixels.mask))
         if masked <= MAX_MASKED_SHARE * hot_pixels.mask.size:
             return ""
-        kind = "given" if isinstance(hot_pixels, FixedMask) else "learned"
+        kind = "learned" if hot_pixels.learns else "given"
         return f"the {kind} hot-pixel mask covers {masked} pixels: more than {MAX_MASKED_SHARE:.0%} of the sensor"
 
 

@@ -74,20 +74,17 @@ class ActivityFilter:
 
 
 class HotPixels:
-    """Learns which pixels fire far more often than their surroundings.
+    """Drops events of hot pixels: of a given mask, or learned ones, which fire far more often than their surroundings.
 
     Slots of SLOT_NS lie on a fixed grid of time. A pixel that is hot in two consecutive slots is in `mask` from the
     next slot on, and stays there. The result does not depend on how the stream is cut into arrays.
 
-    Args:
-        rate: lowest rate of a hot pixel in events per second.
-
-    Attributes:
-        mask: bool (H, W).
+    rate: lowest rate of a hot pixel in events per second. mask: bool (H, W), the hot pixels; None to learn them.
     """
 
-    def __init__(self, height: int, width: int, rate: float = HOT_RATE) -> None:
-        self.mask = np.zeros((height, width), bool)
+    def __init__(self, height: int, width: int, rate: float = HOT_RATE, mask: np.ndarray | None = None) -> None:
+        self.learns = mask is None
+        self.mask = np.zeros((height, width), bool) if mask is None else mask
         self._count = rate * SLOT_NS / NS
         self._pixels: list[np.ndarray] = []  # of the events of the open slot
         self._suspects = np.zeros((height, width), bool)
@@ -108,11 +105,13 @@ class HotPixels:
         pixel += events["x"]
         begin = 0
         while begin < len(events):
-            slot = int(t[begin]) // SLOT_NS
-            if slot != self._slot:
-                self._close(slot)
-            end = int(np.searchsorted(t, (slot + 1) * SLOT_NS, "left"))
-            self._pixels.append(pixel[begin:end])
+            end = len(events)
+            if self.learns:
+                slot = int(t[begin]) // SLOT_NS
+                if slot != self._slot:
+                    self._close(slot)
+                end = int(np.searchsorted(t, (slot + 1) * SLOT_NS, "left"))
+                self._pixels.append(pixel[begin:end])
             np.logical_not(self.mask.ravel().take(pixel[begin:end]), out=kept[begin:end])
             begin = end
         return kept
@@ -131,29 +130,10 @@ class HotPixels:
         self._slot = slot
 
 
-class FixedMask:
-    """Drops events of given pixels."""
-
-    def __init__(self, mask: np.ndarray) -> None:
-        self.mask = mask
-
-    def reset(self) -> None:
-        """Do nothing: the mask stays."""
-
-    def keep(self, events: np.ndarray) -> np.ndarray:
-        """Return the mask (N,) of events to keep."""
-        hot: np.ndarray = self.mask[events["y"], events["x"]]
-        return ~hot
-
-
 class NoiseFilter:
-    """The filters that are switched on, in turn: hot pixels, then activity.
+    """The filters that are switched on, in turn: hot pixels, then activity; `hot` and `noise` count dropped events."""
 
-    Attributes:
-        hot, noise: number of events dropped by each.
-    """
-
-    def __init__(self, hot_pixels: HotPixels | FixedMask | None, activity: ActivityFilter | None) -> None:
+    def __init__(self, hot_pixels: HotPixels | None, activity: ActivityFilter | None) -> None:
         self.hot_pixels, self.activity = hot_pixels, activity
         self.hot = self.noise = 0
 
@@ -179,41 +159,32 @@ class NoiseFilter:
 def make_noise_filter(
     height: int, width: int, kind: str = "none", hot_pixel_mask: str | Path = ""
 ) -> NoiseFilter | None:
-    """Make the noise filter of a sensor; None if nothing is switched on.
+    """Make the noise filter of a sensor, of a kind of NOISE_FILTERS (ValueError); None if nothing is switched on.
 
-    Args:
-        kind: one of NOISE_FILTERS.
-        hot_pixel_mask: `learn`, a file for `read_mask`, or empty for no mask.
-    Raises:
-        ValueError: unknown kind.
-        EventError: the mask cannot be read, or has another size.
+    hot_pixel_mask: `learn`, a file for `read_mask`, or empty for no mask.
     """
     if kind not in NOISE_FILTERS:
         raise ValueError(f"noise filter {kind!r} is not one of {', '.join(NOISE_FILTERS)}")
-    activity = ActivityFilter(height, width) if kind == "activity" else None
-    hot_pixels: HotPixels | FixedMask | None = None
-    if str(hot_pixel_mask) == "learn":
-        hot_pixels = HotPixels(height, width)
-    elif str(hot_pixel_mask):
-        hot_pixels = FixedMask(read_mask(Path(hot_pixel_mask), height, width))
+    activity, hot_pixels = ActivityFilter(height, width) if kind == "activity" else None, None
+    if str(hot_pixel_mask):
+        mask = None if str(hot_pixel_mask) == "learn" else read_mask(Path(hot_pixel_mask), height, width)
+        hot_pixels = HotPixels(height, width, mask=mask)
     return NoiseFilter(hot_pixels, activity) if activity or hot_pixels else None
 
 
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
-    """Read a mask of hot pixels, bool (height, width): an image that is not black there, or text with `x y` lines.
+    """Read a mask of pixels, bool (height, width): an image that is not black there, or text with `x y` lines.
 
-    Raises:
-        EventError: no such file, or it is not a mask of this sensor.
+    EventError if there is no such file, or it is not a mask of this sensor.
     """
     if not path.is_file():
-        raise EventError(f"{path}: no such file; expected a hot-pixel mask (an image, or text with a line `x y` each)")
+        raise EventError(f"{path}: no such file; expected a mask of pixels (an image, or text with a line `x y` each)")
     data = path.read_bytes()
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
     if image is not None:
         if image.shape != (height, width):
-            raise EventError(
-                f"{path}: the mask has {image.shape[1]}x{image.shape[0]} pixels, the sensor {width}x{height}"
-            )
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise EventError(f"{path}: the mask has {size} pixels, expected the sensor's {width}x{height}")
         return image > 0
     mask = np.zeros((height, width), bool)
     lines = data.decode("utf-8", "replace").splitlines()

@@ -6,7 +6,7 @@ from helpers.events import H, W, random_events, with_hot
 
 from cista_ros.event_filter import EventFilter
 from cista_ros.input_check import InputCheck, Pace, rate_warning
-from cista_ros.noise_filter import FixedMask, NoiseFilter, make_noise_filter
+from cista_ros.noise_filter import HotPixels, NoiseFilter, make_noise_filter
 
 MS = 1_000_000
 
@@ -72,7 +72,7 @@ def test_a_filter_that_drops_nearly_everything_warns():
 @pytest.mark.parametrize(("share", "count"), [(0.005, 0), (0.02, 1)])
 def test_a_mask_over_more_than_one_per_cent_of_the_sensor_warns(share, count):
     mask = np.arange(H * W).reshape(H, W) < share * H * W
-    check = InputCheck(H, W, noise_filter=NoiseFilter(FixedMask(mask), None))
+    check = InputCheck(H, W, noise_filter=NoiseFilter(HotPixels(H, W, mask=mask), None))
     assert ["1%" in text for text in warnings(random_events(100, 1.0), check)] == [True] * count
 
 
