@@ -1,7 +1,7 @@
 """The networks that turn voxel grids into images, and their weights on disk."""
 
 from .checkpoints import find_weights_unless_kind, load_network, load_or_make_network, save_network
-from .cista import VARIANTS, Cista, CistaConfig, State
+from .cista import VARIANTS, Cista, CistaConfig
 from .models import MODELS, Model, NetworkConfig, make_network, model_of
 from .network import Conventions, Network, count_parameters
 from .weights import DEFAULT_WEIGHTS, SMALL_WEIGHTS, choose_weights, find_weights, shipped_weights
@@ -17,7 +17,6 @@ __all__ = [
     "Model",
     "Network",
     "NetworkConfig",
-    "State",
     "choose_weights",
     "count_parameters",
     "find_weights",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..util.atomic import write_whole
-from .converters import LAYOUTS, convert
+from .converters import convert
 from .models import MODELS, make_kind, make_network
 from .network import Conventions, Network, check_switches
 from .torch_files import NUMBERS, Inert, plain_tensors, read_torch_file
@@ -29,8 +29,7 @@ FORMAT = "cista_ros/1"
 def save_network(network: Network, path: str | Path, metadata: dict[str, str] | None = None) -> None:
     """Write weights to a safetensors file, with the architecture (and `metadata`) in its metadata.
 
-    Values that bfloat16 represents exactly are stored as bfloat16; loading makes them float32 again. OSError names the
-    file.
+    Values that bfloat16 represents exactly are stored so; loading makes them float32 again. OSError names the file.
     """
     header = {
         **(metadata or {}),
@@ -66,20 +65,12 @@ def load_network(path: str | Path) -> Network:
 
 
 def find_weights_unless_kind(name: str) -> Path | None:
-    """Return the file of weights by name, or None if `name` is a kind of network in MODELS.
-
-    Raises:
-        CheckpointError: neither.
-    """
+    """Return the file of weights by name, or None for a kind of network in MODELS; CheckpointError if it is neither."""
     return None if name in MODELS else find_weights(name)
 
 
 def load_or_make_network(kind: str, weights: Path | None) -> Network:
-    """Return a network for inference on the CPU: of a weights file, or without one of a kind with random weights.
-
-    Raises:
-        CheckpointError: as for load_network.
-    """
+    """Return a network for inference on the CPU, of a weights file or without one of a kind with random weights."""
     network = make_network(kind) if weights is None else load_network(weights)
     return network.eval().requires_grad_(False)
 
@@ -131,13 +122,9 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
     if not plain_tensors(published):
         raise CheckpointError(f"{path}: holds no dictionary 'state_dict' of tensors, as published checkpoints do")
     try:
-        converted = convert(published)
+        network, weights = convert(published)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    if converted is None:
-        known = "; ".join(layout.name for layout in LAYOUTS)
-        raise CheckpointError(f"{path}: its keys are those of no network known here, which are {known}")
-    network, weights = converted
     network.conventions = _conventions(network.name, content)
     return network, weights
 

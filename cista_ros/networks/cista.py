@@ -121,11 +121,7 @@ class SparseCodingNetwork(Network):
         """Return zeros in the shapes of the image, the code and the ConvLSTM's state."""
         n, _, height, width = voxel.shape
         h, w, c = (height + 1) // 2, (width + 1) // 2, self.config.channels
-        return (
-            voxel.new_zeros(n, 1, height, width),
-            voxel.new_zeros(n, 2 * c, h, w),
-            voxel.new_zeros(n, c, h, w),
-        )
+        return (voxel.new_zeros(n, 1, height, width), voxel.new_zeros(n, 2 * c, h, w), voxel.new_zeros(n, c, h, w))
 
     def _begin(self, voxel: Tensor, state: Any) -> Any:
         """Return the state to continue from; ValueError for a voxel grid or a state of the wrong shape."""
@@ -152,21 +148,12 @@ class Cista(SparseCodingNetwork):
         self._add_dictionary(config.recurrent)
 
     def initial_state(self, voxel: Tensor) -> State:
-        """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
+        """See SparseCodingNetwork."""
         image, code, hidden = self._zeros(voxel)
         return State(image, code, hidden, torch.zeros_like(hidden))
 
     def forward(self, voxel: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Reconstruct one window.
-
-        Args:
-            voxel: normalised voxel grids (N, B, H, W), H and W at least 16; odd sizes are padded by reflection.
-            state: returned by the previous step; None at the start of a sequence.
-        Returns:
-            image (N, 1, H, W) in (0, 1), and the state for the next step.
-        Raises:
-            ValueError: a voxel grid or a state of the wrong shape.
-        """
+        """Reconstruct one window: see Network. Images are in (0, 1); odd sizes are padded by reflection."""
         state = self._begin(voxel, state)
         height, width = voxel.shape[-2:]
         inputs = torch.cat((self.events_head(_even(voxel)), self.image_head(_even(state.image))), 1)
@@ -197,10 +184,8 @@ class Cista(SparseCodingNetwork):
     def update(code: Tensor, correction: Tensor, theta: Tensor, *constraint: Tensor) -> Tensor:
         """Apply the elementwise part of equation 4: Z^{k-1}, P (X - D Z^{k-1}) -> Z^k, all (N, 2C, h, w).
 
-        Args:
-            theta: (1, 2C, 1, 1).
-            constraint: empty, or the attention (N, 1, h, w) to the previous and the current code, alpha (1, 2C, 1, 1)
-                and the previous code.
+        constraint: empty, or the attention (N, 1, h, w) to the previous and the current code, alpha (1, 2C, 1, 1) and
+        the previous code; theta: (1, 2C, 1, 1).
         """
         update = code + correction
         if constraint:

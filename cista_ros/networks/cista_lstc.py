@@ -63,7 +63,7 @@ class CistaLstc(SparseCodingNetwork):
         self._add_dictionary()
 
     def initial_state(self, voxel: Tensor) -> LstcState:
-        """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
+        """See SparseCodingNetwork."""
         image, code, hidden = self._zeros(voxel)
         return LstcState(image, code, code, hidden, hidden)
 

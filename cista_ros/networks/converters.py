@@ -5,8 +5,8 @@ Conventions of these weights (normalised grids or not) are decided in checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,56 +21,24 @@ from .pie_net import PIE_NET_LITE, PieNetConfig
 from .spade_e2vid import SpadeE2vidConfig
 
 Weights = Mapping[str, Tensor]
-Read = tuple[NetworkConfig, dict[str, Tensor]]
+Read = tuple[NetworkConfig, dict[str, Tensor]]  # the configuration, by the shapes, and the renamed weights
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The keys of one kind of published checkpoint.
+def convert(weights: Weights) -> tuple[Network, dict[str, Tensor]]:
+    """Return the network of published weights, on the meta device, and the renamed weights.
 
-    Attributes:
-        name: for messages.
-        marks: keys that all these checkpoints have, and no other.
-        read: returns the configuration, by the shapes, and the renamed weights; ValueError for impossible sizes.
+    Raises ValueError for unknown keys, impossible sizes, or an unsupported variant.
     """
-
-    name: str
-    marks: frozenset[str]
-    read: Callable[[Weights], Read]
-
-
-LAYOUTS: list[Layout] = []
-
-
-def _layout(name: str, *marks: str) -> Callable[[Callable[[Weights], Read]], Callable[[Weights], Read]]:
-    """Register a function that reads one layout."""
-
-    def register(read: Callable[[Weights], Read]) -> Callable[[Weights], Read]:
-        LAYOUTS.append(Layout(name, frozenset(marks), read))
-        return read
-
-    return register
-
-
-def convert(weights: Weights) -> tuple[Network, dict[str, Tensor]] | None:
-    """Return the network of published weights, on the meta device, and the renamed weights; None for unknown keys.
-
-    Raises:
-        ValueError: impossible sizes, or an unsupported variant.
-    """
-    for layout in LAYOUTS:
-        if layout.marks <= weights.keys():
-            config, renamed = layout.read(weights)
+    for marks, read in _LAYOUTS.values():
+        if set(marks) <= weights.keys():
+            config, renamed = read(weights)
             with torch.device("meta"):  # allocates no memory until the weights of the file fit
                 return make_network(config), renamed
-    return None
+    raise ValueError(f"its keys are those of no network known here, which are {'; '.join(_LAYOUTS)}")
 
 
 def _renamed(weights: Weights, names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """Rename keys: split at dots, replace the runs of parts listed in `names`, in turn.
-
-    Keys without a match stay unchanged and are reported by the check that follows.
-    """
+    """Replace runs of the dotted parts of keys, as `names` lists them, in turn; others are reported later."""
     result = {}
     for key, value in weights.items():
         dotted = f".{key}."
@@ -113,7 +81,6 @@ _CISTA = (
 )
 
 
-@_layout("CISTA (keys We, Wi, W0, P0, lista_blocks, Dg)", "We.conv2d.weight", "lista_blocks.0.Lambda")
 def _read_cista(weights: Weights) -> Read:
     bins, channels = _size(weights, "We.conv2d.weight", 1), 2 * _size(weights, "We.conv2d.weight", 0)
     iterations = _count(weights, "lista_blocks")
@@ -121,7 +88,8 @@ def _read_cista(weights: Weights) -> Read:
     ours = _renamed(weights, names)
     # Blocks that are equal in all iterations become one shared block.
     blocks = {key: value for key, value in ours.items() if key.startswith("blocks.")}
-    shared = all(_equal(value, blocks.get("blocks.0." + key.split(".", 2)[2])) for key, value in blocks.items())
+    first = {key: blocks.get("blocks.0." + key.split(".", 2)[2]) for key in blocks}
+    shared = all(one is not None and blocks[k].dtype == one.dtype and blocks[k].equal(one) for k, one in first.items())
     if shared:
         ours = {k: v for k, v in ours.items() if k not in blocks or k.startswith("blocks.0.")}
     if "P0.gates.weight" in weights:
@@ -130,10 +98,6 @@ def _read_cista(weights: Weights) -> Read:
         return CistaLstcConfig(bins, channels, iterations), ours
     similarity, recurrent = "alpha.0" in weights, "Dg.recurrent_block.Gates.weight" in weights
     return CistaConfig(bins, channels, iterations, shared, similarity, recurrent), ours
-
-
-def _equal(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and one.dtype == other.dtype and torch.equal(one, other)
 
 
 # E2VID as published in uzh-rpg/rpg_e2vid (E2VID_lightweight.pth.tar), and weights trained with that code. The published
@@ -157,7 +121,6 @@ _E2VID = (
 )
 
 
-@_layout("E2VID (keys unetrecurrent.head, encoders, resblocks, decoders, pred)", "unetrecurrent.head.conv2d.weight")
 def _read_e2vid(weights: Weights) -> Read:
     if any(".reset_gate." in key for key in weights):
         raise ValueError("E2VID with ConvGRUs; only the variant with ConvLSTMs is supported")
@@ -195,8 +158,6 @@ _FIRENET = (
 )
 
 
-@_layout("FireNet (keys net.head, net.resblocks, net.pred)", "net.head.conv.conv2d.weight")
-@_layout("FireNet+ (keys head, G1, R1, G2, R2, pred)", "head.conv2d.weight", "G1.reset_gate.weight")
 def _read_firenet(weights: Weights) -> Read:
     head = "net.head.conv.conv2d.weight" if "net.head.conv.conv2d.weight" in weights else "head.conv2d.weight"
     return FirenetConfig(_size(weights, head, 1), _size(weights, head, 0)), _renamed(weights, _FIRENET)
@@ -223,12 +184,10 @@ _PIE_NET = (
 )
 
 
-@_layout("PIE-Net (keys model.stem, downs, ups, outc, cal_k)", "model.stem.event_branch.mbconv.convna.0.weight")
 def _read_pie_net(weights: Weights) -> Read:
     """Read PIE-Net. The weights do not define the pooling: it is that of the published variant with as many encoders.
 
-    PIE-Net's file also has residual blocks, which the published network of 154,201 parameters does not have; they are
-    left out.
+    Its file also has residual blocks that the published network of 154,201 parameters does not have; they are left out.
     """
     head, encoders = "model.stem.event_branch.mbconv.convna.0.weight", _count(weights, "model.downs")
     variants = {len(variant.pools): variant for variant in (PieNetConfig(), PIE_NET_LITE)}
@@ -268,7 +227,23 @@ _SPADE = (
 )
 
 
-@_layout("SPADE-E2VID (keys fc, rec0…2, res0…1, up0…2, conv_img)", "fc.weight", "up0.norm.mlp_gamma.weight")
 def _read_spade(weights: Weights) -> Read:
     config = SpadeE2vidConfig(_size(weights, "fc.weight", 1), _size(weights, "fc.weight", 0))
     return config, _renamed(weights, _SPADE)
+
+
+# For messages -> keys that all these checkpoints have, and no others; and what reads them.
+_LAYOUTS = {
+    "CISTA (keys We, Wi, W0, P0, lista_blocks, Dg)": (("We.conv2d.weight", "lista_blocks.0.Lambda"), _read_cista),
+    "E2VID (keys unetrecurrent.head, encoders, resblocks, decoders, pred)": (
+        ("unetrecurrent.head.conv2d.weight",),
+        _read_e2vid,
+    ),
+    "FireNet (keys net.head, net.resblocks, net.pred)": (("net.head.conv.conv2d.weight",), _read_firenet),
+    "FireNet+ (keys head, G1, R1, G2, R2, pred)": (("head.conv2d.weight", "G1.reset_gate.weight"), _read_firenet),
+    "PIE-Net (keys model.stem, downs, ups, outc, cal_k)": (
+        ("model.stem.event_branch.mbconv.convna.0.weight",),
+        _read_pie_net,
+    ),
+    "SPADE-E2VID (keys fc, rec0…2, res0…1, up0…2, conv_img)": (("fc.weight", "up0.norm.mlp_gamma.weight"), _read_spade),
+}

@@ -23,7 +23,6 @@ class E2vidConfig:
     """The architecture. The defaults are those of the CISTA paper and of the published "lightweight" network.
 
     Attributes:
-        bins: temporal bins B of the voxel grid.
         channels: of the head; each encoder doubles them.
         encoders, residual_blocks: their numbers.
         norm: batch normalisation after the convolutions (all but the head's).

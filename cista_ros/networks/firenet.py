@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .layers import ConvGRU, ConvNorm, ResidualBlock, zero_state
+from .layers import ConvGRU, ConvNorm, ResidualBlock
 from .network import Network, check_counts
 
 FirenetState = tuple[Tensor, Tensor]
@@ -47,10 +47,8 @@ class Firenet(Network):
 
     def forward(self, voxel: Tensor, state: FirenetState | None = None) -> tuple[Tensor, FirenetState]:
         """Reconstruct one window: see Network."""
-        self.check_voxel(voxel, state and state[0])
-        x = torch.relu(self.head(voxel))
-        if state is None:
-            state = 2 * (zero_state(x, self.prediction.conv),)
-        first = self.first_memory(x, state[0])
-        second = self.second_memory(self.first_block(first), state[1])
+        before = state or (None, None)
+        self.check_voxel(voxel, before[0])
+        first = self.first_memory(torch.relu(self.head(voxel)), before[0])
+        second = self.second_memory(self.first_block(first), before[1])
         return self.prediction(self.second_block(second)), (first, second)

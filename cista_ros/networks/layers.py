@@ -72,8 +72,9 @@ class ConvGRU(nn.Module):
         self.update = conv3x3(2 * channels, channels, padding_mode="zeros")
         self.candidate = conv3x3(2 * channels, channels, padding_mode="zeros")
 
-    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Map (N, C, h, w) and the previous state to the new state."""
+    def forward(self, x: Tensor, hidden: Tensor | None) -> Tensor:
+        """Map (N, C, h, w) and the previous state, None for zeros, to the new state."""
+        hidden = zero_state(x, self.reset) if hidden is None else hidden
         both = torch.cat((x, hidden), 1)
         update = torch.sigmoid(self.update(both))
         candidate = torch.tanh(self.candidate(torch.cat((x, hidden * torch.sigmoid(self.reset(both))), 1)))
@@ -133,13 +134,11 @@ class RecurrentConv(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Map (N, inputs, h, w) and the previous (hidden, cell), None for zeros, to the new (hidden, cell)."""
         x = torch.relu(self.conv(x))
-        if state is None:
-            state = 2 * (zero_state(x, self.memory.gates),)
-        after: tuple[Tensor, Tensor] = self.memory(x, *state)
+        after: tuple[Tensor, Tensor] = self.memory(x, *(state or 2 * (zero_state(x, self.memory.gates),)))
         return after
 
 
-def zero_state(x: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+def zero_state(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Return zeros of x's shape in the precision of a layer's weights, which autocast does not change."""
     return torch.zeros_like(x, dtype=layer.weight.dtype)
 

@@ -15,9 +15,8 @@ MIN_SIZE = 16
 class Conventions:
     """What weights expect as input, and how their images are scaled before a comparison.
 
-    Attributes:
-        normalise: voxel grids are normalised (voxel_grid.normalise), not raw counts.
-        robust: EVREAL stretches the images between their 1st and 99th percentile.
+    normalise: voxel grids are normalised (voxel_grid.normalise), not raw counts. robust: EVREAL stretches the images
+    between their 1st and 99th percentile.
     """
 
     normalise: bool = True
@@ -49,15 +48,11 @@ class Network(nn.Module, ABC):
     def forward(self, voxel: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Reconstruct one window: voxel grids (N, B, H, W), previous state or None -> images (N, 1, H, W), state.
 
-        Raises:
-            ValueError: a voxel grid or a state of the wrong shape.
+        ValueError for a voxel grid or a state of the wrong shape.
         """
 
     def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
-        """Return the state with the last image replaced by `image` (N, 1, H, W) where `where`, bool (N,), is true.
-
-        No-op for networks that are not fed back.
-        """
+        """Return the state with `image` (N, 1, H, W) as the last image where `where`, bool (N,), is true."""
         return state
 
     def codes(self, state: Any) -> Tensor | None:

@@ -30,7 +30,6 @@ class PieNetConfig:
     """The architecture. The defaults are PIE-Net as published (154,201 parameters).
 
     Attributes:
-        bins: temporal bins B of the voxel grid.
         channels: of the heads, then of each encoder; each encoder's is a multiple of 4.
         pools: factor by which each encoder reduces its output.
         blocks: each encoder has a residual block behind its memory (PIE-Net-Lite).

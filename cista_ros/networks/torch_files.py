@@ -44,8 +44,8 @@ def read_torch_file(path: Path, unknown_classes: bool = False) -> Any:
     Args:
         unknown_classes: read objects of other programs' classes, each as an `Inert`, without importing or running
             these classes. Python's builtins and modules that torch blocks are refused in any case.
-    Raises:
-        ValueError: the file is damaged, not written by torch.save, or contains refused objects; one line.
+
+    ValueError (one line) for a file that is damaged, not written by torch.save, or contains refused objects.
     """
     unknown: dict[str, type[Inert]] = {}
     while True:

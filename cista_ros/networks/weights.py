@@ -23,7 +23,7 @@ DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A checkpoint: its address, its checksum, and what it is."""
+    """A published checkpoint."""
 
     address: str
     checksum: Checksum
@@ -84,8 +84,7 @@ def choose_weights(name: str, device: torch.device) -> tuple[str, str]:
 def find_weights(name: str) -> Path:
     """Return the file of shipped or downloaded weights by name, or `name` itself if it is a file.
 
-    Raises:
-        CheckpointError: neither; the message lists the known names.
+    CheckpointError if it is neither; the message lists the known names.
     """
     shipped = shipped_weights()
     if name in shipped:
@@ -115,11 +114,7 @@ def fetch_weights(
 ) -> Path:
     """Download a published checkpoint, unless it is already there; return its file.
 
-    Args:
-        weights, to, schemes: another list, folder and kinds of address, for tests.
-    Raises:
-        CheckpointError: no such name; the message lists the known ones.
-        DownloadError: the download fails, or is not the published file.
+    CheckpointError lists the known names; DownloadError if that fails. weights, to, schemes: for tests.
     """
     known = PUBLISHED if weights is None else weights
     if name not in known:

@@ -20,8 +20,7 @@ from .cista import Cista, CistaConfig
 def widen(network: Cista, uneven: float = 0.1, seed: int = 0) -> Cista:
     """Return a network with twice the channels whose images equal the given one's up to rounding.
 
-    Args:
-        uneven: largest relative deviation of a share from one half.
+    uneven: largest relative deviation of a share from one half.
     """
     config = network.config
     wide = Cista(replace(config, channels=2 * config.channels))
@@ -38,10 +37,7 @@ def adapt(network: Cista, config: CistaConfig) -> Cista:
     """Return a network of another configuration with all weights of the given one that it can use.
 
     Layers that only the new network has stay untrained. A shared block initialises each separate one, and the first
-    separate block a shared one.
-
-    Raises:
-        ValueError: different numbers of bins or channels.
+    separate block a shared one. ValueError for different numbers of bins or channels.
     """
     if (config.bins, config.channels) != (network.config.bins, network.config.channels):
         raise ValueError(
@@ -71,14 +67,10 @@ def _widened(name: str, narrow: Tensor, wide: Tensor, generator: torch.Generator
     inputs = 2 if layer in ("fusion", "memory.gates") else 1
     dim = 1 if kind in ("theta", "alpha") else 0
     if narrow.shape[dim] != wide.shape[dim]:
-        narrow = _twice(narrow, dim, outputs)
+        narrow = torch.cat([part for group in narrow.chunk(outputs, dim) for part in (group, group)], dim)
     if kind == "weight" and narrow.shape[1] != wide.shape[1]:
         shares = uneven * (2 * torch.rand(narrow.shape, generator=generator) - 1).to(narrow)
         first, second = narrow * (0.5 + shares / 2), narrow * (0.5 - shares / 2)
         pairs = zip(first.chunk(inputs, 1), second.chunk(inputs, 1), strict=True)
         narrow = torch.cat([half for pair in pairs for half in pair], 1)
     return narrow
-
-
-def _twice(value: Tensor, dim: int, groups: int) -> Tensor:
-    return torch.cat([part for group in value.chunk(groups, dim) for part in (group, group)], dim)
