@@ -39,17 +39,16 @@ class Runtime(ABC):
 
     @abstractmethod
     def code(self) -> Tensor | None:
-        """Return the sparse code (2C, h, w) of the last step, or None for a network without one.
+        """Return the sparse code (2C, h, w) of the last step, valid until the next, or None for a network without one.
 
-        Before the first step it is zero or None. It lies on the runtime's device and is valid until the next step.
+        Before the first step it is zero or None. It lies on the runtime's device.
         """
 
     @abstractmethod
     def step(self, grid: Tensor) -> Tensor:
-        """Reconstruct one window: voxel grid float32 (B, H, W) -> image float32 (H, W).
+        """Reconstruct one window: voxel grid float32 (B, H, W) -> image float32 (H, W), valid until the next step.
 
-        The grid follows the network's conventions (normalised or not). Both tensors lie on the runtime's device. The
-        image is valid until the next step.
+        The grid follows the network's conventions (normalised or not). Both tensors lie on the runtime's device.
         """
 
     def step_events(self, events: np.ndarray, clip: bool) -> Tensor:

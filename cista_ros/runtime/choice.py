@@ -26,10 +26,8 @@ def make_runtime(
     """Make a runtime by name. Return it with a note that names it and, for `auto`, gives the reason.
 
     Precision `auto` is fp32, except that runtime `auto` uses bf16 on a CPU with a matrix unit if a trial allows.
-
-    Raises:
-        RuntimeUnavailableError: unknown name, missing tools, or an unsupported network, device or precision.
-        DeviceError: out of memory.
+    RuntimeUnavailableError for an unknown name, missing tools, or an unsupported network, device or precision;
+    DeviceError if memory does not suffice.
     """
     for kind, value, known in (("runtime", name, RUNTIMES), ("precision", precision, PRECISIONS)):
         if value not in known:

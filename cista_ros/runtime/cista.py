@@ -2,11 +2,11 @@
 
 - The linear chains at both ends are one convolution each, the image's at half its resolution (linear_chain).
 - The similarity maps have one channel, and convolutions with one output leave a CPU's vector units idle. Here they are
-  a matrix product that gives nine taps, which are then summed (packed.TapConv).
+  a matrix product that gives nine taps, which are then summed (TapConv).
 - The contribution of Z_{t-1} to the similarity is computed once per step.
 - Every feature map lives in a buffer with a border (kernels.Bordered). Results are written into it, then only the
   border is reflected.
-- Channels are innermost, and weights are packed once (packed.PackedConv).
+- Channels are innermost, and weights are packed once (PackedConv).
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from ..errors import RuntimeUnavailableError
 from ..networks import Cista, Network
 from ..networks.cista import IstaBlock
 from .base import Runtime
+from .convolutions import TILE, PackedConv, TapConv, WinogradConv, Workers
 from .kernels import Bordered, Kernels, NativeKernels, hold
 from .linear_chain import Ends, parameters
-from .packed import PackedConv, TapConv
-from .winograd import TILE, WinogradConv, Workers
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Conv = PackedConv | WinogradConv
@@ -116,10 +115,8 @@ class NativeCista(FusedCista):
 
     In bf16, inputs and outputs of convolutions are bfloat16 (their sums are float32), and so are the codes and the
     hidden state between them. The voxel grid, the image, X, the ConvLSTM's cell, the similarity, and everything from
-    the hidden state to the image stay float32.
-
-    Raises:
-        RuntimeUnavailableError: the kernels cannot be compiled, or oneDNN does not support bf16 on this CPU.
+    the hidden state to the image stay float32. RuntimeUnavailableError if the kernels cannot be compiled, or oneDNN
+    does not support bf16 on this CPU.
     """
 
     name = "native"
@@ -171,11 +168,9 @@ _BUSY_STEPS, _BUSY, _QUIET, _STRIP = 10, 0.05, 0.003, 12
 def check_bf16(network: Cista) -> None:
     """Compare bf16 with fp32 over some recurrent steps at a small size, which takes half a second.
 
-    With some weights, rounding errors grow from step to step.
-
-    Raises:
-        RuntimeUnavailableError: the network has fewer than 64 channels and kernels that are not exact in bf16, or the
-            mean difference of an image exceeds 1/16 grey level (1/4 if the kernels are exact in bf16).
+    With some weights, rounding errors grow from step to step. RuntimeUnavailableError if the network has fewer than 64
+    channels and kernels that are not exact in bf16, or the mean difference of an image exceeds 1/16 grey level (1/4 if
+    the kernels are exact in bf16).
     """
     of_bf16 = all(torch.equal(p, p.bfloat16().float()) for p in network.parameters() if p.dim() == 4)
     allowed = _ALLOWED_OF_BF16 if of_bf16 else _ALLOWED
@@ -197,6 +192,5 @@ def check_bf16(network: Cista) -> None:
         differences.append((exact.step(grid) - reduced.step(grid)).abs().mean())
     worst = torch.stack(differences).max().item()  # NaN if any is
     if not worst <= allowed:
-        raise RuntimeUnavailableError(
-            f"images differed by {255 * worst:.2f} grey levels from fp32 in a trial, more than {255 * allowed:.2f}"
-        )
+        levels = f"{255 * worst:.2f} grey levels from fp32 in a trial, more than {255 * allowed:.2f}"
+        raise RuntimeUnavailableError(f"images differed by {levels}")

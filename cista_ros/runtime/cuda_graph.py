@@ -28,8 +28,7 @@ _MIN_EVENTS = 1 << 12
 class CudaGraph(Runtime):
     """Runs any network whose first step equals a step on an all-zero state.
 
-    Raises:
-        RuntimeUnavailableError: the device is not a CUDA GPU, it lacks the precision, or the step cannot be captured.
+    RuntimeUnavailableError if the device is no CUDA GPU, lacks the precision, or the step cannot be captured.
     """
 
     name = "cuda-graph"
@@ -56,9 +55,7 @@ class CudaGraph(Runtime):
         self._image = torch.zeros(height, width, device=device)
         first = first_state(self.network, height, width, device)
         if first is None:
-            raise RuntimeUnavailableError(
-                f"runtime {self.name} does not support {network.name}: its first step differs"
-            )
+            raise RuntimeUnavailableError(f"runtime {self.name} does not support the first step of {network.name}")
         leaves, self._structure = first
         self._state = [torch.zeros_like(leaf, dtype=torch.float32) for leaf in leaves]
         self._grid = torch.zeros(self.bins, height, width, device=device)

@@ -20,11 +20,9 @@ class _Struct(ctypes.Structure):
 
 
 class Bordered:
-    """A feature map (h, w, C) with a border of one that reflects it, padded with zeros to whole tiles.
+    """A feature map (h, w, C), `inner`, with a border of one that reflects it, padded with zeros to whole tiles.
 
-    Attributes:
-        storage: the padded map (rows, columns, C), input of convolutions without padding.
-        inner: the map itself.
+    `storage` is the padded map (rows, columns, C), input of convolutions without padding.
     """
 
     def __init__(self, storage: Tensor, h: int, w: int) -> None:
@@ -70,10 +68,8 @@ class Kernels:
     ) -> None:
         """Run one ISTA iteration: code = soft(code + update + sigmoid(a b) alpha (before - code), theta).
 
-        Args:
-            update: (h or more, w or more, C).
-            theta: float32 (C,).
-            constraint: a and b, float32 (h, w, 1), and alpha, float32 (C,); None omits that term.
+        update: (h or more, w or more, C); theta: float32 (C,); constraint: a and b, float32 (h, w, 1), and alpha,
+        float32 (C,), or None to omit that term.
         """
         change = torch.empty_like(update)
         if constraint is not None:
@@ -104,8 +100,7 @@ class Kernels:
     def gather(self, shares: Tensor, taps: int, bias: Tensor, out: Tensor) -> Tensor:
         """Set out (h, w, outputs), float32, to bias plus the contributions of the taps x taps neighbours.
 
-        Args:
-            shares: (h + taps - 1 or more, w + taps - 1 or more, taps * taps * outputs).
+        shares: (h + taps - 1 or more, w + taps - 1 or more, taps * taps * outputs).
         """
         row, place, _ = shares.stride()
         outputs = out.shape[2]

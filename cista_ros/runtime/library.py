@@ -29,8 +29,7 @@ _FLAGS = ["-O3", "-std=c++17", "-march=native", "-fno-math-errno", "-fno-trappin
 def load_library() -> ctypes.CDLL:
     """Load the compiled kernels from the user's cache folder, or compile them, which takes seconds.
 
-    Raises:
-        RuntimeUnavailableError: there is no C++ compiler, or it failed.
+    RuntimeUnavailableError if there is no C++ compiler, or it failed.
     """
     compiler = compiler_name()
     path = shutil.which(compiler)

@@ -9,7 +9,6 @@ All kernels are computed from the weights in float64, by multiplying the parts o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -17,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..networks import Cista
+from .convolutions import PackedConv, TapConv
 from .kernels import Kernels
-from .packed import PackedConv, TapConv
 
 TAPS = 5
 FIRST, MIDDLE, LAST = 0, 1, 2
@@ -29,9 +28,7 @@ _SIDE, _PLACES = 8, (0, 3, 7)
 class Ends:
     """Both ends of CISTA: from voxel grid and previous image to X, and from features to the image.
 
-    Attributes:
-        held: input of `show`, (h + 4, w + 4, C), which the caller writes as kernels.hold does. The outermost ring stays
-            zero.
+    held: input of `show`, (h + 4, w + 4, C), written as by kernels.hold. The outermost ring stays zero.
     """
 
     def __init__(self, network: Cista, height: int, width: int, kernels: Kernels) -> None:
@@ -69,19 +66,11 @@ def parameters(layer: nn.Module) -> tuple[Tensor, Tensor]:
     return layer.weight.detach(), layer.bias.detach()
 
 
-@dataclass(frozen=True)
-class _Patch:
-    rows: slice
-    columns: slice
-    conv: PackedConv | TapConv
-
-
 class LinearChain:
     """A 5x5 convolution with separate kernels for the outermost rows and columns.
 
     Args:
-        kernels: (3, 3, outputs, inputs, 5, 5), for the first, middle and last rows and columns.
-        bias: (outputs,).
+        kernels: (3, 3, outputs, inputs, 5, 5), for the first, middle and last rows and columns; bias: (outputs,).
         height, width: of the output, at least 4 each.
         make: makes a convolution from its weight and bias.
     """
@@ -99,26 +88,19 @@ class LinearChain:
         self._middle = make(kernels[MIDDLE, MIDDLE].float(), bias)
         places = [[slice(0, 1), slice(1, n - 1), slice(n - 1, n)] for n in (height, width)]
         self._border = [
-            _Patch(places[0][i], places[1][j], make(kernels[i, j], bias))
+            (places[0][i], places[1][j], make(kernels[i, j], bias))
             for i in range(3)
             for j in range(3)
             if not torch.equal(kernels[i, j], kernels[MIDDLE, MIDDLE])
         ]
 
     def __call__(self, padded: Tensor) -> Tensor:
-        """Return (height, width, outputs).
-
-        Args:
-            padded: (stride height + 4 or more, stride width + 4 or more, inputs), with a border of two.
-        """
+        """Map (stride h + 4 or more, stride w + 4 or more, inputs), with a border of two, to (h, w, outputs)."""
         out = self._middle(padded)
-        for patch in self._border:
-            window = padded[self._reach(patch.rows), self._reach(patch.columns)]
-            out[patch.rows, patch.columns] = patch.conv(window.contiguous())
+        for *place, conv in self._border:
+            rows, columns = (slice(self.stride * s.start, self.stride * (s.stop - 1) + TAPS) for s in place)
+            out[tuple(place)] = conv(padded[rows, columns].contiguous())
         return out
-
-    def _reach(self, outputs: slice) -> slice:
-        return slice(self.stride * outputs.start, self.stride * (outputs.stop - 1) + TAPS)
 
 
 def doubling_chain(

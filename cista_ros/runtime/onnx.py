@@ -55,9 +55,7 @@ def export_step(
     All inputs and outputs are float32 (1, C, H, W). A state starts as zeros. With `dynamic`, height and width may be
     any multiple of the description's `multiple_of`; otherwise they are fixed, and may be any size.
 
-    Raises:
-        MissingPackageError: onnx is not installed.
-        ExportError: the first step of the network differs from the others.
+    MissingPackageError without onnx; ExportError if the first step of the network differs from the others.
     """
     try:
         import onnx
@@ -117,9 +115,8 @@ def export_step(
 def open_session(model: bytes | Path, device: torch.device | None = None) -> Any:
     """Open a model in ONNX Runtime, on the CPU or on a CUDA device, with as many threads as torch.
 
-    Raises:
-        RuntimeUnavailableError: ONNX Runtime, or its provider for the device, is missing.
-        ExportError: the file is not a model that `cista export` wrote.
+    RuntimeUnavailableError if ONNX Runtime, or its provider for the device, is missing; ExportError if the file is not
+    a model that `cista export` wrote.
     """
     try:
         import onnxruntime

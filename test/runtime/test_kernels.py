@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cista_ros.runtime.convolutions import WinogradConv, Workers
 from cista_ros.runtime.kernels import Kernels
 from cista_ros.runtime.linear_chain import doubling_chain, halving_chain
-from cista_ros.runtime.winograd import WinogradConv, Workers
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")

@@ -1,15 +1,14 @@
-"""3x3 convolutions by Winograd's F(4x4, 3x3) (Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", 2016).
+"""Convolutions of the CPU runtimes, whose weights are packed once, on images (rows, columns, channels).
 
-A 6x6 tile of the input gives each 4x4 tile of the output:
+`WinogradConv` is Winograd's F(4x4, 3x3) (Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). A 6x6
+tile of the input gives each 4x4 tile of the output:
 
     Y = A' [(G w G') * (B' x B)] A
 
 with 36 multiplications instead of 144. The products over channels are 36 matrix products, which oneDNN computes as one
 grouped 1x1 convolution at nearly the speed of one large product. The result is the same in exact arithmetic; in float32
-the rounding errors are about ten times those of the direct sum, about 1e-6 relative to the values.
-
-Images here are (rows, columns, channels), so that transforms read contiguous memory. The transform of one tile stays in
-the processor's registers.
+the rounding errors are about ten times those of the direct sum, about 1e-6 relative to the values. Channels are
+innermost, so that transforms read contiguous memory, and the transform of one tile stays in the processor's registers.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from .kernels import Kernels
 from .library import load_library
-from .packed import PackedConv
 
 TILE, POINTS = 4, 6
 # Transformed tiles are four times as large as the image. Bands of this many bytes stay in the cache.
@@ -41,6 +41,63 @@ _FILTER = torch.tensor(
     ],
     dtype=torch.float64,
 )
+
+
+class PackedConv:
+    """A convolution without padding on one image (rows, columns, channels).
+
+    oneDNN reorders the weights in every call of `conv2d`, which for small images takes as long as the convolution. Here
+    they are reordered once, if torch supports it.
+
+    weight: (outputs, inputs / groups, kh, kw); bias: (outputs,) or None; dtype: of input and output; sums are float32.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, stride: int = 1, groups: int = 1, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.weight = weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        self.bias = None if bias is None else bias.detach().to(dtype)
+        self.stride, self.groups = stride, groups
+        self._packed: Tensor | None = None
+        # oneDNN chooses a layout from an example input, the first one. The layout is valid for any size.
+        self._can_pack = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(rows, columns, inputs) -> (rows', columns', outputs), new memory."""
+        x = image[None].permute(0, 3, 1, 2)
+        if self._can_pack:
+            y = self._call_packed(x)
+        else:
+            y = F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
+        return y.permute(0, 2, 3, 1)[0]
+
+    def _call_packed(self, x: Tensor) -> Tensor:
+        where = [0, 0], [self.stride] * 2, [1, 1], self.groups
+        if self._packed is None:
+            reorder = torch._C._nn.mkldnn_reorder_conv2d_weight  # its type stub lacks the last argument
+            self._packed = reorder(self.weight.to_mkldnn(), *where, list(x.shape))  # type: ignore[call-arg]
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *where, "none", [], "")
+        return y
+
+
+class TapConv:
+    """A convolution with few outputs, which a direct convolution computes with most vector lanes idle.
+
+    One matrix product computes the contribution of every pixel to each of its neighbours; `kernels`, whose dtype is
+    that of the input, sum them. weight: (outputs, inputs, k, k); bias: (outputs,).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, kernels: Kernels) -> None:
+        self.outputs, inputs, self.taps, _ = weight.shape
+        columns = weight.detach().permute(2, 3, 0, 1).reshape(-1, inputs, 1, 1)
+        self._shares = PackedConv(columns, None, dtype=kernels.dtype)
+        self.bias, self._kernels = bias.detach().float(), kernels
+
+    def __call__(self, image: Tensor, h: int | None = None, w: int | None = None) -> Tensor:
+        """(rows, columns, inputs) -> (h, w, outputs), float32; by default all rows - k + 1 and columns - k + 1."""
+        shares = self._shares(image)
+        h, w = h or shares.shape[0] - self.taps + 1, w or shares.shape[1] - self.taps + 1
+        return self._kernels.gather(shares, self.taps, self.bias, torch.empty(h, w, self.outputs))
 
 
 class Workers:
@@ -92,11 +149,7 @@ def _use_one_core(started: Barrier) -> None:
 
 
 class WinogradConv:
-    """One 3x3 convolution of stride 1.
-
-    Args:
-        weight: (outputs, inputs, 3, 3); bias: (outputs,) or None.
-    """
+    """One 3x3 convolution of stride 1; weight: (outputs, inputs, 3, 3); bias: (outputs,) or None."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, workers: Workers) -> None:
         self.outputs, self.inputs = weight.shape[:2]
