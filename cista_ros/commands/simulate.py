@@ -11,7 +11,7 @@ import typer
 from .options import DeviceOption, Range, range_option
 
 if TYPE_CHECKING:
-    from ..simulation.board import Lens
+    from ..simulation.lens import Lens
     from ..simulation.sequences import SimulationConfig
 
 
@@ -82,9 +82,8 @@ def simulate(
     from ..reconstructor import choose_device
     from ..recordings.write import write_recording
     from ..simulation.board import BoardScene
-    from ..simulation.export import START_NS, write_frame
     from ..simulation.pictures import Pictures, load_pictures
-    from ..simulation.recording import ENOUGH_FPS, Drive, clip_steps, open_clip, record, scene_steps
+    from ..simulation.recording import ENOUGH_FPS, Drive, clip_steps, open_clip, record, scene_steps, write_frame
 
     if target is None and source is None:
         raise typer.BadParameter("expected a folder of images, a clip with --video, or --target", param_hint="SOURCE")
@@ -128,15 +127,14 @@ def simulate(
     console.print(f"{events} events and {len(stamps)} frames in {output}")
     if scene:
         truth = output.with_name(output.name.removesuffix(".bag") + ".truth.yaml")
-        scene.write_truth(truth, stamps, START_NS)
+        scene.write_truth(truth, stamps)
         console.print(f"Camera, poses and corners in {truth}")
 
 
 def _lens(intrinsics: str | None, model: str, distortion: str, height: int, width: int) -> Lens:
-    """Return the lens of the options. typer.BadParameter for texts that are not numbers, BoardError for others."""
+    """Return the lens of the options. typer.BadParameter for texts that are not numbers, LensError for others."""
     from ..calibration.solve import MODELS
-    from ..simulation.board import Lens
-    from ..simulation.export import pinhole
+    from ..simulation.lens import Lens, pinhole
 
     values = _numbers(intrinsics or str(width), "--intrinsics")
     if len(values) not in (1, 4):

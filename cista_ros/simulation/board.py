@@ -19,13 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..calibration.solve import MODELS
 from ..calibration.targets import Target
-from ..errors import CistaError
 from ..events import NS
 from ..util.atomic import write_text
+from .lens import Lens
 from .pictures import Pictures
-from .recording import SRGB, Drive, Step
+from .recording import SRGB, START_NS, Drive, Step
 from .scene import Draw, SceneConfig, exposure_for
 
 SIZES = 0.55, 0.95  # of the board, as a share of the image that it spans in width or height
@@ -37,92 +36,8 @@ BLACK, WHITE = 0.04, 0.9  # reflectance of print and paper
 SAMPLES = 2  # per pixel and direction
 
 
-class BoardError(CistaError):
-    """A board or a lens that cannot be simulated."""
-
-
-@dataclass(frozen=True)
-class Lens:
-    """Pinhole with distortion, as in sensor_msgs/CameraInfo.
-
-    intrinsics: fx, fy, cx, cy in pixels; the centre of the first pixel is (0, 0).
-    model: plumb_bob (k1 k2 p1 p2 k3), rational_polynomial (and k4 k5 k6) or equidistant (k1 k2 k3 k4).
-    """
-
-    intrinsics: tuple[float, float, float, float]
-    model: str = "plumb_bob"
-    distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise BoardError(f"lens model {self.model!r} is not one of {', '.join(MODELS)}")
-        if len(self.distortion) != (expected := len(MODELS[self.model])):
-            raise BoardError(f"{self.model} has {expected} distortion coefficients, not {len(self.distortion)}")
-        if not min(self.intrinsics[:2]) > 0:
-            raise BoardError(f"focal lengths must be above 0, not {self.intrinsics[0]:g} and {self.intrinsics[1]:g}")
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """Camera matrix, float64 (3, 3)."""
-        fx, fy, cx, cy = self.intrinsics
-        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """Project points (..., 3) in the camera frame, in front of the camera, to pixels (..., 2)."""
-        if self.model == "equidistant":  # also of points beside the camera, which OpenCV's function mirrors
-            radius = np.linalg.norm(points[..., :2], axis=-1)
-            angle = np.arctan2(radius, points[..., 2])
-            k1, k2, k3, k4 = self.distortion
-            distorted = angle * (1 + k1 * angle**2 + k2 * angle**4 + k3 * angle**6 + k4 * angle**8)
-            ideal: np.ndarray = points[..., :2] * (distorted / np.maximum(radius, 1e-12))[..., None]
-            return np.asarray(ideal * self.intrinsics[:2] + self.intrinsics[2:])
-        flat = np.ascontiguousarray(points, np.float64).reshape(-1, 1, 3)
-        pixels, _ = cv2.projectPoints(flat, np.zeros(3), np.zeros(3), self.matrix, np.array(self.distortion))
-        return pixels.reshape(*points.shape[:-1], 2)
-
-    def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """Return unit vectors (..., 3) in the camera frame that are seen at pixels (..., 2).
-
-        Newton's method on the angles to the optical axis.
-
-        Raises:
-            BoardError: a pixel that the lens does not see: 90 degrees or more off the axis, or where distortion folds
-                the image.
-        """
-        fx, fy, cx, cy = self.intrinsics
-        ideal = (pixels - (cx, cy)) / (fx, fy)
-        radius = np.linalg.norm(ideal, axis=-1, keepdims=True)
-        angles = ideal * np.arctan(radius) / np.maximum(radius, 1e-12)
-        for _ in range(20):
-            error = self.project(_directions(angles)) - pixels
-            if np.abs(error).max(initial=0) < 1e-7:
-                break
-            step = 1e-6
-            a, c = np.moveaxis((self.project(_directions(angles + np.array([step, 0]))) - pixels - error) / step, -1, 0)
-            b, d = np.moveaxis((self.project(_directions(angles + np.array([0, step]))) - pixels - error) / step, -1, 0)
-            x, y = np.moveaxis(error, -1, 0)
-            determinant = np.where(np.abs(a * d - b * c) < 1e-9, np.nan, a * d - b * c)
-            angles = angles - np.stack((d * x - b * y, a * y - c * x), -1) / determinant[..., None]
-            angles = np.where(np.linalg.norm(angles, axis=-1, keepdims=True) < 0.4999 * math.pi, angles, np.nan)
-        else:
-            error = self.project(_directions(angles)) - pixels
-        unseen = ~(np.abs(error).max(-1) < 1e-3)
-        if unseen.any():
-            x, y = pixels[unseen][0]
-            raise BoardError(
-                f"the lens does not see pixel ({x:g}, {y:g}): longer focal length or less distortion needed"
-            )
-        return _directions(angles)
-
-
-def _directions(angles: np.ndarray) -> np.ndarray:
-    """Angles (..., 2) from the optical axis towards x and y, as an axis-angle vector -> unit vectors (..., 3)."""
-    angle = np.linalg.norm(angles, axis=-1, keepdims=True)
-    return np.concatenate((angles * np.sinc(angle / math.pi), np.cos(angle)), -1)
-
-
 class View(NamedTuple):
-    """The true geometry of one frame: time in ns, pose (board to camera), ids and pixels (K, 2) of visible points."""
+    """The truth of one frame: time in ns, pose (board to camera), ids and pixels (K, 2) of visible points."""
 
     stamp: int
     rotation: np.ndarray
@@ -136,12 +51,10 @@ class BoardScene:
     """A board in motion before a lens.
 
     Args:
-        size: height and width of the sensor.
+        size: height and width of the sensor; LensError if the lens does not see all of it.
         drive: speed of the fastest corner of the board in pixels per second, and pauses.
         pictures: one of them is behind the board; None for a plain wall.
         generator: the only source of chance; its device renders.
-    Raises:
-        BoardError: a lens that does not see the whole sensor.
     """
 
     target: Target
@@ -199,8 +112,7 @@ class BoardScene:
     def steps(self, config: SceneConfig, seconds: float, fps: float) -> Iterator[Step]:
         """Render so finely that no corner moves by more than about half a pixel between two images.
 
-        Args:
-            config: haze, dark, mean and response are drawn from it.
+        haze, dark, mean and response are drawn from `config`.
         """
         draw, shape = Draw(self.generator), (1, 1, 1, 1)
         haze, dark = draw.uniform(config.haze, *shape), draw.log_uniform(config.dark, *shape)
@@ -234,11 +146,10 @@ class BoardScene:
         seen[seen] = away < 1e-3 * np.linalg.norm(points[seen], axis=1)
         return View(stamp, rotation, translation, np.flatnonzero(seen), pixels[seen])
 
-    def write_truth(self, path: Path, stamps: Iterable[int], start: int) -> None:
-        """Write the camera, the target and the view of each frame as YAML.
+    def write_truth(self, path: Path, stamps: Iterable[int]) -> None:
+        """Write the camera, the target and the view of each frame, given by its time in ns, as YAML.
 
-        Args:
-            stamps: of the frames in ns, as in `steps`; written with `start` added.
+        Stamps in the file begin at START_NS, as in the recording.
         """
         height, width = self.size
         camera = {"image_width": width, "image_height": height, "intrinsics": self.lens.intrinsics}
@@ -249,7 +160,7 @@ class BoardScene:
             view = self.view(stamp)
             corners = [[int(i), *np.round(xy, 4).tolist()] for i, xy in zip(view.ids, view.pixels, strict=True)]
             pose = {"rotation": view.rotation.tolist(), "translation": view.translation.tolist()}
-            lines.append(f"- {json.dumps({'stamp_ns': stamp + start, **pose, 'corners': corners})}")
+            lines.append(f"- {json.dumps({'stamp_ns': START_NS + stamp, **pose, 'corners': corners})}")
         write_text(path, "\n".join(lines) + "\n")
 
     def _background(self, draw: Draw) -> Tensor:

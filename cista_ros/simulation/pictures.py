@@ -22,12 +22,7 @@ class PictureError(CistaError):
 
 
 class Pictures:
-    """Grey pictures of any sizes in one flat byte tensor.
-
-    Args:
-        pictures: uint8 arrays (h, w), both at least 32.
-        device: where crops are made.
-    """
+    """Grey pictures of any sizes, uint8 (h, w), both at least 32, in one flat byte tensor; crops are on its device."""
 
     def __init__(self, pictures: Sequence[np.ndarray], device: str | torch.device = "cpu") -> None:
         if not pictures:
@@ -61,8 +56,7 @@ class Pictures:
 def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
     """Read every picture in a folder as grey: file name -> uint8 (h, w), in order of the names.
 
-    Raises:
-        PictureError: no such folder, no picture in it, one that cannot be read or is smaller than 32x32.
+    PictureError if there is none, or one cannot be read or is smaller than 32x32.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -85,8 +79,7 @@ def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
 def split_held_out(pictures: dict[str, np.ndarray], share: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return (training, held out): about `share` of the pictures, chosen by name, and at least one, are held out.
 
-    Raises:
-        PictureError: fewer than two pictures.
+    PictureError for fewer than two pictures.
     """
     if len(pictures) < 2:
         raise PictureError("training needs at least two pictures, one of them held out")

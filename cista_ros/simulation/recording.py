@@ -14,6 +14,10 @@ import torch
 from torch import Tensor
 
 from ..events import NS, no_events
+from ..recordings.recording import RecordingWriter
+from ..tone_map import to_mono8
+from ..wire.ros_types import CameraInfoMessage, EventMessage, ImageMessage
+from .lens import Lens, pinhole
 from .pictures import PictureError, Pictures
 from .pixel import PixelState, event_array, expand, merge, pixel_runs
 from .scene import Draw, Scenes
@@ -24,6 +28,11 @@ MIDDLE_GREY = 0.18  # linear light of a well exposed video's mean
 # A fast object moves by more than a few pixels between the frames of slower clips.
 ENOUGH_FPS = 200
 _USUAL_FPS = 25.0  # of a raw stream that states no rate
+# Times are counted from here: a stamp of zero means "unknown" to much of ROS.
+START_NS = NS
+FRAME_ID = "dvs"
+# The clock of a DAVIS ticks in microseconds.
+CLOCK_NS = 1000
 
 
 class Frame(NamedTuple):
@@ -94,8 +103,7 @@ class Clip(NamedTuple):
 def open_clip(path: Path, seconds: float) -> Clip:
     """Open the first `seconds` of a clip. Frames without times of their own (raw H.264) follow at the clip's rate.
 
-    Raises:
-        PictureError: no such file, or not a clip that FFmpeg can read.
+    PictureError for a missing file, or one that FFmpeg cannot read.
     """
     if not path.is_file():
         raise PictureError(f"{path}: no such clip")
@@ -126,8 +134,7 @@ def _clip_frames(path: Path, seconds: float, rate: float) -> Iterator[tuple[int,
 def clip_steps(frames: Iterable[tuple[int, np.ndarray]], config: SimulationConfig, fps: float) -> Iterator[Step]:
     """Yield a clip's frames, (stamp ns, uint8 (H, W)), without interpolation: its rate must be high enough.
 
-    Args:
-        fps: camera frames a second; each is the clip's first frame that is late enough.
+    A camera frame, `fps` per second, is the clip's first frame that is late enough.
     """
     waiting: list[tuple[int, np.ndarray]] = []
     due = 0.0
@@ -167,3 +174,22 @@ def record(steps: Iterable[Step], config: SimulationConfig, generator: torch.Gen
 
 def _frame(step: Step, events: np.ndarray) -> Frame:
     return Frame(int(step.stamps[-1]), step.images[-1].cpu().numpy(), events)
+
+
+def write_frame(writer: RecordingWriter, frame: Frame, lens: Lens | None = None) -> None:
+    """Write the events since the last frame, this frame, and the camera info of a lens (by default `pinhole`).
+
+    The messages are as the driver of a DAVIS would have sent them.
+    """
+    height, width = frame.image.shape
+    lens = lens or pinhole(height, width)
+    stamp = START_NS + frame.stamp
+    if len(frame.events):
+        events = frame.events.copy()
+        events["t"] += START_NS
+        events["t"] -= events["t"] % CLOCK_NS
+        writer.write(stamp, EventMessage(int(events["t"][-1]), FRAME_ID, height, width, events))
+    writer.write(stamp, ImageMessage(stamp, FRAME_ID, "mono8", to_mono8(frame.image)))
+    k, p = lens.matrix, np.column_stack((lens.matrix, np.zeros(3)))
+    calibration = np.array(lens.distortion), k.ravel(), np.eye(3).ravel(), p.ravel()
+    writer.write(stamp, CameraInfoMessage(stamp, FRAME_ID, height, width, lens.model, *calibration))

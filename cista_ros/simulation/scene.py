@@ -89,7 +89,7 @@ class Sway:
 
     @classmethod
     def draw(cls, draw: Draw, amplitude: Tensor, lever: Tensor, speed: Tensor) -> Sway:
-        """Draw phases; frequencies are such that amplitude x lever moves at most `speed` pixels per unit of u."""
+        """Draw phases, and frequencies with which amplitude x lever moves at most `speed` pixels per unit of u."""
         return cls(amplitude, speed / (amplitude * lever), draw.uniform((0.0, 2 * math.pi), *amplitude.shape))
 
     def at(self, path: Tensor) -> Tensor:
@@ -99,13 +99,7 @@ class Sway:
 
 
 class Scenes:
-    """N scenes on a sensor of height x width pixels.
-
-    Args:
-        pictures: source of backgrounds and objects; scenes are on its device.
-        count: N.
-        generator: of all random numbers; on the pictures' device.
-    """
+    """N scenes (`count`) on a sensor of height x width pixels, on the device of generator and pictures."""
 
     def __init__(
         self, pictures: Pictures, count: int, height: int, width: int, config: SceneConfig, generator: torch.Generator

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ..errors import CistaError
 from ..voxel_grid import voxel_grids
-from .noise import NoiseSources
 from .pictures import Pictures
-from .pixel import Events, PixelModel, expand, merge, pixel_runs
+from .pixel import Events, NoiseSources, PixelModel, expand, merge, pixel_runs
 from .scene import Draw, SceneConfig, Scenes
 
 

@@ -17,9 +17,9 @@ from cista_ros.commands.main import main
 from cista_ros.events import EVENT_DTYPE, NS
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.write import write_recording
-from cista_ros.simulation.board import BoardScene, Lens
-from cista_ros.simulation.export import START_NS, write_frame
-from cista_ros.simulation.recording import Drive, Frame, record
+from cista_ros.simulation.board import BoardScene
+from cista_ros.simulation.lens import Lens
+from cista_ros.simulation.recording import START_NS, Drive, Frame, record, write_frame
 from cista_ros.simulation.scene import SceneConfig
 from cista_ros.simulation.sequences import SimulationConfig
 from cista_ros.wire.ros_types import EventMessage, ImageMessage

@@ -10,8 +10,7 @@ from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate, make_events
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.write import EVENTS_ONLY, FORMATS, write_recording
-from cista_ros.simulation.export import START_NS, write_frame
-from cista_ros.simulation.recording import Frame
+from cista_ros.simulation.recording import START_NS, Frame, write_frame
 
 SIZE = (18, 24)
 

@@ -13,7 +13,8 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from cista_ros.calibration.targets import parse_target
-from cista_ros.simulation.board import BoardScene, Lens
+from cista_ros.simulation.board import BoardScene
+from cista_ros.simulation.lens import Lens
 from cista_ros.simulation.recording import Drive
 from cista_ros.wire import cdr
 from cista_ros.wire.ros_types import IMAGE, ImageMessage

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cista_ros.calibration.targets import parse_target
-from cista_ros.simulation.board import BoardError, BoardScene, Lens
+from cista_ros.simulation.board import BoardScene
+from cista_ros.simulation.lens import Lens, LensError
 from cista_ros.simulation.recording import Drive
 from cista_ros.simulation.scene import SceneConfig
 
@@ -41,9 +42,9 @@ def test_rays_are_what_opencv_projects_to_their_pixels(lens):
 
 
 def test_pixels_that_a_lens_does_not_see_are_an_error():
-    with pytest.raises(BoardError, match="does not see pixel"):  # 90 degrees off the axis
+    with pytest.raises(LensError, match="does not see pixel"):  # 90 degrees off the axis
         Lens((40.0, 40.0, 80.0, 60.0), "equidistant", (0.0,) * 4).rays(np.array([[159.0, 60.0]]))
-    with pytest.raises(BoardError, match="does not see pixel"):  # the image folds back before its corner
+    with pytest.raises(LensError, match="does not see pixel"):  # the image folds back before its corner
         scene("checkerboard:7x5:0.03", Lens((150.0, 150.0, 80.0, 60.0), "plumb_bob", (-1.5, 0.0, 0.0, 0.0, 0.0)))
 
 

@@ -11,8 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cista_ros.simulation.noise import NoiseSources
-from cista_ros.simulation.pixel import PixelModel, PixelState, event_array, expand, merge, pixel_runs
+from cista_ros.simulation.pixel import NoiseSources, PixelModel, PixelState, event_array, expand, merge, pixel_runs
 
 MS = 1_000_000
 
