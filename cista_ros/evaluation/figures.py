@@ -1,6 +1,8 @@
-"""Figures of an evaluation: contact sheets as in the paper's figures 2 and 3, error maps, metrics over time, video.
+"""Pictures and figures of an evaluation: contact sheets as in the paper's figures 2 and 3, error maps, plots, video.
 
-PNG and PDF by matplotlib (an extra of this package), drawn without a display.
+Pictures are images kept on disk: pictures/<protocol>/<sequence>/<method>/<stamp>.png. Methods share the folders of the
+camera's frames (_frame) and of each window's events (_events). Protocols do not: each displays frames and cuts windows
+in its own way. Figures are PNG and PDF by matplotlib (an extra of this package), drawn without a display.
 """
 
 from __future__ import annotations
@@ -13,22 +15,54 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ..tone_map import to_mono8
+from ..util.atomic import write_whole
+from ..util.drawing import captioned, draw_events
 from ..util.video import VideoWriter
-from .pictures import EVENTS, FRAME, pictures_of, read_picture, spread
 from .protocols import EvaluationError
-from .run import Result
-from .scores import label_of
+from .scores import VIEWS, label_of
+from .sequence import Compared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .report import Summary
+    from .run import Result
 
+FRAME, EVENTS = "_frame", "_events"
 INCHES = 2.2  # width of a picture in a sheet
-CAPTION = 22  # pixels above a picture in a video
 LARGEST_ERROR = 0.6  # where the colours of error maps end
 SCALE = 0.75  # inches beside error maps, for the scale of their colours
 FINEST, MOST_PIXELS = 130, 65_000  # dots an inch of a figure, and pixels of its side: matplotlib draws fewer than 2**16
+
+
+def spread(values: Sequence[int], wanted: int) -> list[int]:
+    """Return at most `wanted` of the values, spread evenly."""
+    n = min(len(values), wanted)
+    return [values[(2 * i + 1) * len(values) // (2 * n)] for i in range(n)]
+
+
+def picture_path(folder: Path, sequence: str, kind: str, stamp: int) -> Path:
+    """Return the path of a picture in the folder of one protocol's pictures; kind is a method, FRAME or EVENTS."""
+    return folder / sequence / kind / f"{stamp}.png"
+
+
+def write_pictures(folder: Path, sequence: str, method: str, view: str, compared: Compared) -> None:
+    """Write a method's image, the events, and the frame if the recording has one, in a view of scores.VIEWS."""
+    assert compared.image is not None
+    truth = compared.image if compared.truth is None else compared.truth
+    image, frame = VIEWS[view](compared.image, truth, None)
+    shown = {method: to_mono8(image), EVENTS: draw_events(compared.events, *image.shape)}
+    if compared.truth is not None:
+        shown[FRAME] = to_mono8(frame)
+    for kind, picture in shown.items():
+        write_whole(picture_path(folder, sequence, kind, compared.stamp), cv2.imencode(".png", picture)[1].tobytes())
+
+
+def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
+    """Read a picture as uint8 (H, W), or (H, W, 3) BGR for events; None if the file is missing."""
+    path = picture_path(folder, sequence, kind, stamp)
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # cv2 would complain on stderr
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -49,20 +83,18 @@ def save_figure(figure: Figure, base: Path) -> Path:
 
 
 def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list[tuple[str, Path]]:
-    """Draw all figures of an evaluation from the pictures in its folder.
+    """Draw all figures of an evaluation from the pictures in its folder; return caption and PNG of each, in order.
 
     Args:
         sheets: rows of a sequence's contact sheet, at most.
         video: also a video of each sequence.
-    Returns:
-        caption and PNG of each figure, in order.
     """
     shown: list[tuple[str, Path]] = []
 
     def show(caption: str, name: str, figure: Figure) -> None:
         shown.append((caption, save_figure(figure, folder / "figures" / name)))
 
-    pictures = pictures_of(folder, summary.protocol.name)
+    pictures = folder / "pictures" / summary.protocol.name
     kept = {name: kept_stamps(summary.results, name) for name in summary.sequences}
     middle = [(name, stamps[len(stamps) // 2]) for name, stamps in kept.items() if stamps]
     if len(middle) > 1:
@@ -93,16 +125,12 @@ def kept_stamps(results: Sequence[Result], sequence: str) -> list[int]:
 
 
 def sheet(
-    folder: Path,
-    rows: Sequence[tuple[str, int]],
-    labels: Sequence[str],
-    methods: Sequence[str],
-    errors: bool = False,
+    folder: Path, rows: Sequence[tuple[str, int]], labels: Sequence[str], methods: Sequence[str], errors: bool = False
 ) -> Figure:
-    """Pictures of frames (sequence, stamp), one row each under its label: frame, events, then each method.
+    """Draw the pictures of frames (sequence, stamp), one row each under its label: frame, events, then each method.
 
-    folder: of the protocol's pictures (pictures_of).
-    errors: the methods' columns show where and by how much they differ from the frame instead.
+    folder: of the protocol's pictures. errors: the methods' columns show where and by how much they differ from the
+    frame.
     """
     kinds = [FRAME, EVENTS, *methods]
     pictures = [{kind: read_picture(folder, sequence, kind, stamp) for kind in kinds} for sequence, stamp in rows]
@@ -157,22 +185,16 @@ def over_time(results: Sequence[Result], sequence: str, keys: Sequence[str]) -> 
 
 
 def write_video(folder: Path, path: Path, sequence: str, stamps: Sequence[int], methods: Sequence[str]) -> None:
-    """An MP4 of frames kept in a folder (pictures_of): frame and methods side by side, in the recording's own time."""
+    """Write an MP4 of a protocol's pictures: frame and methods side by side, in the recording's own time."""
     kinds = [kind for kind in (FRAME, *methods) if read_picture(folder, sequence, kind, stamps[0]) is not None]
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         writer: VideoWriter | None = None
         for stamp in stamps:
             there = {kind: read_picture(folder, sequence, kind, stamp) for kind in kinds}
-            shown = [_captioned(p, "frame" if kind == FRAME else kind) for kind, p in there.items() if p is not None]
+            shown = [captioned(p, "frame" if kind == FRAME else kind) for kind, p in there.items() if p is not None]
             if len(shown) < len(kinds):
                 raise EvaluationError(f"{sequence}: a picture of {stamp} is missing; run the evaluation again")
             row = np.hstack(shown)
             writer = writer or stack.enter_context(VideoWriter(path, *row.shape))
             writer.write(row, stamp)
-
-
-def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
-    title = np.full((CAPTION, picture.shape[1]), 255, np.uint8)
-    cv2.putText(title, caption, (3, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, 0, 1, cv2.LINE_AA)
-    return np.vstack([title, picture])

@@ -7,7 +7,7 @@ taken from the code it compares with) and that of EVREAL (Ercan et al., CVPRW 20
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Plan:
         first: index of the first of them among all frames of the recording.
         scored: bool (N,): those whose image is compared with the frame.
         begin: events up to this stamp (ns) are left out; None to begin with the recording.
-        note: what of the protocol this recording could not give; empty if nothing.
+        note: what of the protocol this recording could not give.
     """
 
     stamps: np.ndarray
@@ -63,14 +63,14 @@ class Protocol:
     name: str
     summary: str
     metrics: tuple[str, ...]
-    max_events: int | None
-    empty_steps: bool
-    zero_padding: bool
-    native_scaling: bool
+    max_events: int | None = None
+    empty_steps: bool = False
+    zero_padding: bool = False
+    native_scaling: bool = False
     rest: bool = False
-    counts: Mapping[str, int] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
     cuts: Mapping[str, tuple[float, float]] | None = None
-    first_columns: Mapping[str, int] | None = None
+    first_columns: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def view(self) -> str:
@@ -84,25 +84,24 @@ class Protocol:
 
     def mask(self, sequence: str, height: int, width: int) -> np.ndarray | None:
         """Return the pixels (H, W) of a sequence that count; None for all."""
-        first = (self.first_columns or {}).get(sequence)
+        first = self.first_columns.get(sequence)
         return None if first is None else np.broadcast_to(np.arange(width) >= first, (height, width))
 
     def plan(self, sequence: str, stamps: np.ndarray, origin: int) -> Plan:
-        """Choose among the frames of a recording.
+        """Choose among the frames of a recording, given their stamps, int64 (N,) ns.
 
         Args:
             sequence: its name; the names of the Event Camera Dataset have cuts of their own.
-            stamps: int64 (N,), ns, of all its frames.
             origin: ns; the earlier of the first event and the first frame, where its time begins.
-        Raises:
-            EvaluationError: stamps that go back, or no frame left to score.
+
+        EvaluationError for stamps that go back, or no frame left to score.
         """
         if (stamps[1:] < stamps[:-1]).any():
             raise EvaluationError(f"{sequence}: the stamps of its frames go back")
         seconds = (stamps - origin) / NS
         begin, note = None, ""
         if self.cuts is None:
-            nominal = (self.counts or {}).get(sequence)
+            nominal = self.counts.get(sequence)
             wanted = "its first frames"
             chosen = np.arange(len(stamps))[: nominal or PAPER_FRAMES]
             scored = np.ones(len(chosen), bool)
@@ -136,10 +135,6 @@ ICASSP2022 = Protocol(
     name="icassp2022",
     summary=f"{_FRAMES}; both images stretched and histogram-equalised; SSIM 7×7 uniform; LPIPS vgg",
     metrics=tuple(f"{metric}:equalised" for metric in _PAPER_METRICS),
-    max_events=None,
-    empty_steps=False,
-    zero_padding=False,
-    native_scaling=False,
     counts={**dict.fromkeys(_SIX_DOF, PAPER_FRAMES), "office_zigzag": 247, "slider_depth": 84},
 )
 # The code that the paper's comparison builds on equalises in tiles, where the paper says no more than "equalisation".
@@ -172,10 +167,6 @@ REAL = Protocol(
         *(f"{metric}:{view}" for view in ("raw", "affine", "equalised", "clahe") for metric in ("mse", "ssim")),
         "ssim_evreal_v1:raw",
     ),
-    max_events=None,
-    empty_steps=False,
-    zero_padding=False,
-    native_scaling=False,
     rest=True,
     # Barranco's evbench recordings (DAVIS240b): the left 20 columns of this sensor are pixels of another kind.
     first_columns={f"real_evbench_{i}": 20 for i in range(1, 10)},

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,9 +20,6 @@ from ..util.atomic import write_text
 from .protocols import Protocol
 from .run import Result
 from .scores import ScoreChoice, label_of, metric_of
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
 
 LOSSLESS, LONGEST_WEBP = 101, 16_383  # cv2's quality without loss; pixels of a WebP's side
 MEAN, PAPER_MEAN = "mean", "mean of the paper's seven"
@@ -37,10 +34,9 @@ PAPER_NAMES = {  # of a kind of network, as the paper calls it
 
 
 def paper_scores() -> pd.DataFrame:
-    """Return the scores that the paper publishes (ICASSP 2022, Tables 1 and 2).
+    """Return the scores of the paper (ICASSP 2022, Tables 1 and 2), with the index (data, model).
 
-    The index is (data, model): a sequence, "mean of real" or "mean of simulated", and a name of PAPER_NAMES. The
-    columns are scores.
+    Data is a sequence, "mean of real" or "mean of simulated"; model a name of PAPER_NAMES.
     """
     return pd.read_csv(Path(__file__).with_name("paper.csv"), index_col=["data", "model"])
 
@@ -50,7 +46,7 @@ class Table:
     """One table as it is printed.
 
     Attributes:
-        title: of the table, printed over the row names.
+        title: printed over the row names.
         data: numbers, and columns of words on the left.
         decimals: of each column of numbers.
         best: which cells of `data` are in bold; those that are not named are not.
@@ -64,38 +60,35 @@ class Table:
     def __post_init__(self) -> None:
         self.best = self.best.reindex(index=self.data.index, columns=self.data.columns, fill_value=False)
 
-    def style(self, escape: str, bold: str) -> Styler:
-        """Return the table with its text escaped for "html" or "latex"; `bold`: a property of best cells."""
-        data = self.data.rename_axis(index=None, columns=self.title)
-        numbers = {column: f"{{:.{n}f}}" for column, n in self.decimals.items()}
-        style = data.style.format(numbers, na_rep="–", escape=escape)
-        style = style.format_index(escape=escape).format_index(escape=escape, axis=1)
-        style = style.format_index_names(escape=escape, axis=1)
-        return style.apply(lambda cells: np.where(self.best.loc[cells.index, cells.name], bold, ""), axis=0)
+    def cells(self, bold: str, escape: Mapping[int, str] | None = None) -> list[list[str]]:
+        """Return the header and the rows as text: `escape` is for str.translate, `bold` then formats the best."""
+
+        def text(value: Any, decimals: int | None = None) -> str:
+            shown = "–" if pd.isna(value) else str(value) if decimals is None else f"{value:.{decimals}f}"
+            return shown.translate(escape or {})
+
+        rows = [[text(self.title), *map(text, self.data.columns)]]
+        for (name, values), best in zip(self.data.iterrows(), self.best.to_numpy(), strict=True):
+            texts = [text(value, self.decimals.get(column)) for column, value in values.items()]
+            rows.append([text(name), *(bold.format(t) if b else t for t, b in zip(texts, best, strict=True))])
+        return rows
+
+    def alignment(self, words: str, numbers: str) -> list[str]:
+        """Return `words` or `numbers` for each column, the first of which has the names of the rows."""
+        return [words, *(numbers if c in self.decimals or c == "frames" else words for c in self.data)]
 
     def as_markdown(self) -> str:
         """Return the table as Markdown."""
-        texts = pd.DataFrame(
-            {
-                column: values.map(f"{{:.{self.decimals[column]}f}}".format if column in self.decimals else str)
-                for column, values in self.data.items()
-            }
-        ).mask(self.data.isna(), "–")
-        texts = texts.mask(self.best, "**" + texts + "**")
-        numbers = [pd.api.types.is_numeric_dtype(self.data[c]) or c == "frames" for c in self.data]
-        rules = ["---", *("---:" if number else "---" for number in numbers)]
-        lines = [[self.title, *self.data.columns], rules, *([str(row[0]), *row[1:]] for row in texts.itertuples())]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        head, *rows = self.cells("**{}**")
+        return "\n".join("| " + " | ".join(row) + " |" for row in (head, self.alignment("---", "---:"), *rows))
 
 
 @dataclass(frozen=True)
 class Summary:
     """The results of an evaluation, and what belongs in its tables.
 
-    Attributes:
-        failures: (sequence, method) -> reason.
-        methods: name -> what its network is.
-        paper: also show the paper's published scores, which go with its own protocol only.
+    failures: (sequence, method) -> reason. methods: name -> what its network is. paper: also show the paper's published
+    scores, which go with its own protocol only.
     """
 
     protocol: Protocol
@@ -125,8 +118,7 @@ class Summary:
     def rows(self) -> list[str]:
         """Sequences with results, those of the paper first."""
         known = self.frames.index.unique("sequence")
-        ordered = [name for name in ECD_SEQUENCES if name in self.sequences]
-        return [n for n in [*ordered, *(n for n in self.sequences if n not in ordered)] if n in known]
+        return [name for name in dict.fromkeys([*ECD_SEQUENCES, *self.sequences]) if name in known]
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -235,12 +227,8 @@ def _describe(model: Model) -> str:
 
 def _best(data: pd.DataFrame, more: Sequence[bool], decimals: Mapping[Any, int]) -> pd.DataFrame:
     """Return which cells are the best of their column, as printed, where there are two values or more."""
-    printed = data.round({column: decimals[column] for column in data})
-    best = [
-        printed[c].eq(printed[c].max() if up else printed[c].min()) & (printed[c].count() > 1)
-        for c, up in zip(data, more, strict=True)
-    ]
-    return pd.concat(best, axis=1) if best else data.astype(bool)
+    printed = data.astype(float).round(dict(decimals))
+    return printed.eq(printed.max().where(np.array(more, bool), printed.min())) & (printed.count() > 1)
 
 
 def as_markdown(summary: Summary) -> str:
@@ -251,16 +239,21 @@ def as_markdown(summary: Summary) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_LATEX = str.maketrans(
+    {"×": r"$\times$", "σ": r"$\sigma$", "·": r"$\cdot$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--"}
+    | {"\\": r"\textbackslash ", "~": r"\textasciitilde ", "^": r"\textasciicircum "}
+    | {symbol: f"\\{symbol}" for symbol in "&%$#_{}"}
+)
+
+
 def as_latex(summary: Summary) -> str:
     """Return all tables, a booktabs tabular each."""
-    parts = [f"% {summary.protocol.description}\n% needs \\usepackage{{booktabs}}"]
+    parts = [f"% {summary.protocol.description.translate(_LATEX)}\n% needs \\usepackage{{booktabs}}"]
     for table in summary.tables():
-        words = "".join("r" if c in table.decimals or c == "frames" else "l" for c in table.data)
-        style = table.style("latex", "textbf:--rwrap;")
-        parts.append(style.to_latex(hrules=True, column_format="l" + words).rstrip())
-    commands = {"×": "times", "σ": "sigma", "·": "cdot", "↑": "uparrow", "↓": "downarrow"}
-    symbols = {ord(symbol): rf"$\{name}$" for symbol, name in commands.items()}
-    return ("\n\n".join(parts) + "\n").translate({ord("–"): "--", **symbols})
+        head, *rows = (" & ".join(row) + r" \\" for row in table.cells(r"\textbf{{{}}}", _LATEX))
+        begin, end = rf"\begin{{tabular}}{{{''.join(table.alignment('l', 'r'))}}}", r"\end{tabular}"
+        parts.append("\n".join([begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", end]))
+    return "\n\n".join(parts) + "\n"
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -299,23 +292,19 @@ def _plain(values: pd.Series[Any]) -> dict[str, float | None]:
 
 
 def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tuple[str, Path]]) -> None:
-    """Write one self-contained HTML page.
-
-    Args:
-        figures: caption and PNG file of each, in order.
-    """
+    """Write one self-contained HTML page; figures: caption and PNG file of each, in order."""
     from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
 
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     times = pd.concat([r.frames.assign(method=r.method) for r in summary.results]).query("steps > 0").groupby("method")
     steps, milliseconds = times["steps"].sum(), times["milliseconds"].sum()
-    html = [t.style("html", "font-weight: bold").set_table_styles([]).to_html() for t in summary.tables()]
     page = environment.get_template("report.html.jinja").render(
         title=title,
         description=_sentence(summary.protocol.description),
         notes=summary.notes(),
         orders={label_of(key): summary.order(key) for key in summary.keys},
-        tables=html,
+        tables=[table.cells(Markup("<strong>{}</strong>")) for table in summary.tables()],
         times=[(m, times.size()[m], steps[m] / times.size()[m], milliseconds[m] / steps[m]) for m in steps.index],
         figures=[(caption, _embedded(file)) for caption, file in figures],
     )

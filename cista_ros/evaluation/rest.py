@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,27 +28,19 @@ BEFORE_NS = 5 * NS  # of the recording, what precedes the rest
 SEED = 2022
 
 
-@dataclass(frozen=True)
-class Rest:
-    """A kind of rest: events/s of every pixel, and how many pixels are hot."""
-
-    rate: float
-    hot_pixels: int
-
-    @property
-    def label(self) -> str:
-        """Name in tables and files."""
-        return f"{self.rate:g} /s" + (f" + {self.hot_pixels} hot" if self.hot_pixels else "")
+# Events/s of every pixel and number of hot pixels, by the name in tables and files.
+RESTS = {
+    f"{rate:g} /s" + (f" + {hot_pixels} hot" if hot_pixels else ""): (rate, hot_pixels)
+    for rate in (0.1, 1.0)
+    for hot_pixels in (0, HOT_PIXELS)
+}
 
 
-RESTS = (Rest(0.1, 0), Rest(0.1, HOT_PIXELS), Rest(1.0, 0), Rest(1.0, HOT_PIXELS))
-
-
-def noise_windows(rest: Rest, begin: int, height: int, width: int) -> list[np.ndarray]:
+def noise_windows(rate: float, hot_pixels: int, begin: int, height: int, width: int) -> list[np.ndarray]:
     """Return the events of each window from `begin` (ns) on: Poisson noise of either polarity, hot pixels positive."""
     rng = np.random.default_rng(SEED)
-    rates = np.full(height * width, rest.rate)
-    hot = rng.choice(height * width, rest.hot_pixels, replace=False)
+    rates = np.full(height * width, rate)
+    hot = rng.choice(height * width, hot_pixels, replace=False)
     rates[hot] = HOT_RATE
     windows = []
     for i in range(WINDOWS):
@@ -74,14 +65,14 @@ def run_rest_test(
     before = last_windows(recording)
     box, _ = bounding_box(mask)
     found = {}
-    for rest in RESTS:
+    for name, rest in RESTS.items():
         reconstructor.reset()
         for events in before:
             last = reconstructor.reconstruct(events).image[box]
-        for events in noise_windows(rest, int(before[-1]["t"][-1]) + 1, recording.height, recording.width):
+        for events in noise_windows(*rest, int(before[-1]["t"][-1]) + 1, recording.height, recording.width):
             image = reconstructor.reconstruct(events).image[box]
         contrast = float(image.std() / last.std()) if last.std() > 0 else math.nan
-        found[rest.label] = {"correlation": correlation(image, last), "contrast": contrast}
+        found[name] = {"correlation": correlation(image, last), "contrast": contrast}
     return found
 
 

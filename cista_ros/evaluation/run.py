@@ -1,29 +1,26 @@
 """Jobs (one network on one recording) and their results on disk.
 
-A result is a CSV of frames and a JSON that describes it. It counts as finished when its JSON exists, which is written
+A result is a JSON, and a CSV of its frames for other programs. It is finished when its JSON exists, which is written
 last; both are written atomically. A run that is started again finds what an interrupted one has finished.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
-from .. import __version__
+from .. import __version__, noise_filter
 from ..networks import load_network
 from ..recordings import open_recording
-from ..util.atomic import sha256_of, write_text, write_whole
+from ..util.atomic import digest_of, write_text
 from ..util.jobs import identify
-from .pictures import PictureFolder, chosen_frames, pictures_of
-from .protocols import PROTOCOLS, EvaluationError
+from .figures import picture_path, spread, write_pictures
+from .protocols import PROTOCOLS, EvaluationError, Plan
 from .rest import run_rest_test
 from .scores import ScoreChoice, Scorer
 from .sequence import Comparison
@@ -31,7 +28,7 @@ from .sequence import Comparison
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 5  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
+FORMAT = 6  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
 
 
 @dataclass(frozen=True)
@@ -41,12 +38,10 @@ class Job:
     Attributes:
         recording, sequence: its path and its name.
         weights, method: the checkpoint's path and its name in tables.
-        protocol: a name of PROTOCOLS.
         folder: where results are written.
         pictures: number of frames to keep as pictures; None for all.
-        frame_times: as for open_recording.
         rest: whether to run the protocol's rest test, if it has one.
-        mask: image file of the pixels that count (not zero); None for the protocol's own.
+        mask: file of the pixels that count; None for the protocol's own.
     """
 
     recording: Path
@@ -69,10 +64,10 @@ class Job:
         content = {**asdict(self), "format": FORMAT, "version": __version__}
         del content["folder"]
         content["recording"] = identify(self.recording)
-        content["weights"] = sha256_of(self.weights)
-        content["scores"] = [*self.scores.keys, *map(sha256_of, self.scores.squeeze or ())]
+        content["weights"] = digest_of(self.weights)
+        content["scores"] = [*self.scores.keys, *map(digest_of, self.scores.squeeze or ())]
         content["tasks"] = [*self.scores.tasks, self.scores.target]
-        content["mask"] = self.mask and sha256_of(self.mask)
+        content["mask"] = self.mask and digest_of(self.mask)
         return content
 
 
@@ -110,26 +105,19 @@ def result_paths(folder: Path, sequence: str, method: str) -> tuple[Path, Path]:
 def write_result(folder: Path, result: Result) -> None:
     """Write both files of a result."""
     table, about = result_paths(folder, result.sequence, result.method)
-    written = result.frames.to_csv(index=False).encode()  # floats as repr, which read back equal
-    write_whole(table, written)
-    content = {key: value for key, value in vars(result).items() if key != "frames"}
-    write_text(about, json.dumps({"table_sha256": hashlib.sha256(written).hexdigest(), **content}, indent=1) + "\n")
+    write_text(table, result.frames.to_csv(index=False))
+    content = {**vars(result), "frames": result.frames.to_dict("list")}
+    write_text(about, json.dumps(content) + "\n")  # floats as repr, which read back equal
 
 
 def read_result(folder: Path, sequence: str, method: str, settings: dict[str, Any]) -> Result | None:
-    """Return a finished result of the same settings; None if there is none, or its files are damaged."""
+    """Return a finished result of the same settings; None if there is none, or its JSON is damaged."""
     import pandas as pd
 
-    table, about = result_paths(folder, sequence, method)
     try:
-        content = json.loads(about.read_text())
-        if content.pop("settings") != settings:
-            return None
-        written = table.read_bytes()
-        if content.pop("table_sha256") != hashlib.sha256(written).hexdigest():
-            return None
-        frames = pd.read_csv(io.BytesIO(written), engine="python")  # whose floats are exact
-        return Result(frames=frames, settings=settings, **content)
+        content = json.loads(result_paths(folder, sequence, method)[1].read_text())
+        result = Result(**{**content, "frames": pd.DataFrame(content["frames"])})
+        return result if result.settings == settings else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -155,7 +143,9 @@ def run_job(job: Job) -> Result:
         plan = comparison.plan
         scorer = Scorer(job.scores, mask)
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
-        pictures = PictureFolder(pictures_of(job.folder, job.protocol), job.sequence, job.method, protocol.view)
+        pictures, stamps = job.folder / "pictures" / job.protocol, []
+        for old in picture_path(pictures, job.sequence, job.method, 0).parent.glob("*.png"):
+            old.unlink()
         rows: list[dict[str, float]] = []
         unscored = 0
         for one in comparison.images:
@@ -172,7 +162,8 @@ def run_job(job: Job) -> Result:
             }
             row |= scorer.score(one.image, one.truth)
             if kept is None or one.index in kept:
-                pictures.write(one)
+                write_pictures(pictures, job.sequence, job.method, protocol.view, one)
+                stamps.append(one.stamp)
             rows.append(row)
         if not rows:
             raise EvaluationError(f"{job.sequence}: the recording gave no image")
@@ -182,23 +173,24 @@ def run_job(job: Job) -> Result:
     note = _note(comparison, rows, str(recording.packet_counts))
     scores = [*(job.scores.keys if plan else ()), *job.scores.tasks]
     frames = pd.DataFrame(rows)
-    result = Result(job.sequence, job.method, frames, scores, note, unscored, pictures.stamps, rest, settings)
+    result = Result(job.sequence, job.method, frames, scores, note, unscored, stamps, rest, settings)
     write_result(job.folder, result)
     return result
 
 
+def chosen_frames(plan: Plan | None, wanted: int) -> set[int]:
+    """Return at most `wanted` indices of a plan's scored frames, spread evenly; without a plan the first ones."""
+    if plan is None:
+        return set(range(wanted))
+    return {plan.first + index for index in spread(np.flatnonzero(plan.scored).tolist(), wanted)}
+
+
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
-    """Read an image file of a sensor's size as bool (H, W): the pixels that are not zero count."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise EvaluationError(f"{path}: not an image file")
-    if image.shape != (height, width):
-        raise EvaluationError(
-            f"{path}: the mask has {image.shape[1]}x{image.shape[0]} pixels, expected the sensor's {width}x{height}"
-        )
-    if not image.any():
+    """Read the pixels that count, bool (H, W), as `noise_filter.read_mask`; EvaluationError if there are none."""
+    mask = noise_filter.read_mask(path, height, width)
+    if not mask.any():
         raise EvaluationError(f"{path}: every pixel of the mask is zero; expected non-zero pixels to score")
-    return image > 0
+    return mask
 
 
 def _note(comparison: Comparison, rows: list[dict[str, float]], packets: str) -> str:

@@ -5,23 +5,21 @@ A score's key is "metric:view", such as "ssim:equalised".
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from ..errors import MissingPackageError
 from ..metrics import fit_brightness, image_ssim, mse, psnr
-from ..tone_map import clahe, equalise, none
-from .protocols import EvaluationError
-from .tasks import TaskScorer
+from ..tone_map import RobustStretch, clahe, equalise, none, to_mono8
+from ..training.perceptual import Lpips, SqueezeDistance
+from .tasks import make_tasks
 
 OCCLUSION = 50.0  # how fast the weight of a pixel falls where the frames themselves do not match after warping
 
@@ -57,35 +55,6 @@ class TemporalConsistency:
         weight = np.exp(-OCCLUSION * np.square(truth - warp(before[1]))) * inside
         error = np.abs(image - warp(before[0])) * weight
         return float(np.mean(error if mask is None else error[mask], dtype=np.float64))
-
-
-def load_lpips(network: str) -> Compare:
-    """Load LPIPS from its authors' package; `network` is alex or vgg.
-
-    Raises:
-        EvaluationError: the package or its backbone is not available; the message says which.
-    """
-    try:
-        import lpips
-    except Exception as error:  # a torchvision built for another torch raises RuntimeError
-        raise EvaluationError(f"cannot import package lpips ({error}); see docs/howto/evaluate.md") from None
-    try:
-        # It prints, and torchvision downloads the backbone, with any kind of network error.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            model = lpips.LPIPS(net=network, verbose=False).eval()
-    except Exception as error:
-        raise EvaluationError(f"cannot load the {network} backbone of LPIPS: {error}") from None
-
-    return _distance(model, 3, normalize=True)
-
-
-def _distance(model: Callable[..., torch.Tensor], channels: int, **options: Any) -> Compare:
-    @torch.inference_mode()
-    def compare(image: Image, truth: Image, _: Image | None = None) -> float:
-        pair = (torch.from_numpy(np.float32(array)).expand(1, channels, -1, -1) for array in (image, truth))
-        return float(model(*pair, **options))
-
-    return compare
 
 
 # Preparation of both images before the comparison: (image, frame, mask) -> (image, frame).
@@ -146,9 +115,8 @@ def label_of(key: str) -> str:
 class ScoreChoice:
     """Available scores, and why others are missing: (key, reason); picklable.
 
-    squeeze: (backbone, heads) of LPIPS-squeeze, or None.
-    tasks: keys of tasks.TASKS, which need no camera frames.
-    target: calibration target of the tasks, as text; None without one.
+    squeeze: (backbone, heads) of LPIPS-squeeze. tasks: keys of tasks.TASKS, which need no camera frames. target: the
+    calibration target of the tasks, as text.
     """
 
     keys: tuple[str, ...] = ()
@@ -159,9 +127,9 @@ class ScoreChoice:
 
 
 def choose_scores(wanted: Sequence[str], squeeze: tuple[Path, Path] | None = None) -> ScoreChoice:
-    """Return which of the wanted scores are available here.
+    """Return which of the wanted scores are available here; LPIPS-squeeze is left out without its files.
 
-    LPIPS-squeeze is left out without its files; files that cannot be read are an error.
+    Raises TrainingError for files that cannot be read.
     """
     keys, missing = [], []
     for key in wanted:
@@ -169,40 +137,42 @@ def choose_scores(wanted: Sequence[str], squeeze: tuple[Path, Path] | None = Non
         if metric == "lpips_squeeze_keras" and not squeeze:
             continue
         try:
-            if METRICS[metric].measure is None:
-                _load(metric, squeeze)
+            _measure(metric, squeeze)
             keys.append(key)
-        except EvaluationError as error:
+        except MissingPackageError as error:
             missing.append((key, str(error)))
     return ScoreChoice(tuple(keys), squeeze, tuple(missing))
 
 
-def _load(metric: str, squeeze: tuple[Path, Path] | None) -> Compare:
+def _measure(metric: str, squeeze: tuple[Path, Path] | None) -> Compare:
+    if (measure := METRICS[metric].measure) is not None:
+        return measure
     if metric == "temporal":
         return TemporalConsistency()
     if metric == "lpips_squeeze_keras":
-        from ..training.perceptual import SqueezeDistance
-
         assert squeeze
-        return _distance(SqueezeDistance(*squeeze), 1)
-    return load_lpips(metric.removeprefix("lpips_"))
+        distance: torch.nn.Module = SqueezeDistance(*squeeze)
+    else:
+        distance = Lpips(metric.removeprefix("lpips_"))
+
+    @torch.inference_mode()
+    def compare(image: Image, truth: Image, _: Image | None = None) -> float:
+        return float(distance(*(torch.from_numpy(np.float32(x))[None, None] for x in (image, truth))))
+
+    return compare
 
 
 class Scorer:
     """Scores the images of one sequence, in order.
 
-    Args:
-        choice: which scores.
-        mask: bool (H, W), pixels that count; None for all. Images are cut to its bounding box before anything else,
-            so that a border left out takes no part in tone maps and LPIPS either.
+    mask: bool (H, W), pixels that count; None for all. Images are cut to its bounding box before anything else, so that
+    a border left out takes no part in tone maps and LPIPS either.
     """
 
     def __init__(self, choice: ScoreChoice, mask: Image | None = None) -> None:
         self._box, self._mask = bounding_box(mask)
-        self._measures = {
-            key: metric_of(key).measure or _load(key.partition(":")[0], choice.squeeze) for key in choice.keys
-        }
-        self._tasks = TaskScorer(choice.tasks, choice.target)
+        self._measures = {key: _measure(key.partition(":")[0], choice.squeeze) for key in choice.keys}
+        self._tasks = make_tasks(choice.tasks, choice.target)
 
     def score(self, image: Image, truth: Image | None) -> dict[str, float]:
         """Return key -> value of an image and its frame, both float (H, W) in [0, 1]; nan where one has no value.
@@ -210,13 +180,21 @@ class Scorer:
         Without a frame, only tasks give values.
         """
         image, truth = image[self._box], None if truth is None else truth[self._box]
-        tasks = self._tasks.score(image, truth)
-        if truth is None:
-            return tasks
-        views = {key.partition(":")[2] for key in self._measures}
-        pairs = {view: VIEWS[view](image, truth, self._mask) for view in views}
-        values = {key: measure(*pairs[key.partition(":")[2]], self._mask) for key, measure in self._measures.items()}
-        return values | tasks
+        values: dict[str, float] = {}
+        if truth is not None:
+            views = {key.partition(":")[2] for key in self._measures}
+            pairs = {view: VIEWS[view](image, truth, self._mask) for view in views}
+            values = {
+                key: measure(*pairs[key.partition(":")[2]], self._mask) for key, measure in self._measures.items()
+            }
+        if self._tasks:
+            pair = _grey(image), None if truth is None else _grey(truth)
+            values |= {key: value for task in self._tasks for key, value in task(*pair).items()}
+        return values
+
+
+def _grey(image: Image) -> Image:
+    return to_mono8(RobustStretch()(image))
 
 
 def bounding_box(mask: Image | None) -> tuple[tuple[slice, slice], Image | None]:

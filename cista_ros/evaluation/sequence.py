@@ -69,18 +69,15 @@ class ZeroPadded(Network):
 
 
 class Comparison:
-    """A recording's images, paired with its frames by a protocol.
-
-    A recording without frames gives one image per full step of events, without scores.
+    """A recording's images, paired with its frames by a protocol; without frames one per full step of events, unscored.
 
     Attributes:
-        reconstructor: makes the images.
         plan: what the protocol does with the recording; None if it has no frames.
         counts: what became of its events, complete once the images are consumed.
         images: those that the protocol scores, in order; consuming them does the work.
-    Raises:
-        EvaluationError: no frame to score; and while the images are consumed: frames of another size than the sensor,
-            images that are not finite, time that jumps back, no frame within the time of the events.
+
+    EvaluationError: no frame to score; and while the images are consumed: frames of another size than the sensor,
+    images that are not finite, time that jumps back, no frame within the time of the events.
     """
 
     def __init__(
@@ -181,12 +178,11 @@ class Comparison:
 
 def every_stamp(stamps: np.ndarray, windows: Iterable[Window]) -> Iterator[Window]:
     """Yield one window per stamp, in order; an empty one where StampWindows gives none."""
-    position = 0
-    for window in windows:
-        while position < len(stamps) and stamps[position] != window.stamp:
-            yield Window(no_events(), int(stamps[position]))
-            position += 1
-        position += 1
-        yield window
-    for stamp in stamps[position:]:
-        yield Window(no_events(), int(stamp))
+    windows = iter(windows)
+    window = next(windows, None)
+    for stamp in stamps.tolist():
+        if window is None or window.stamp != stamp:
+            yield Window(no_events(), stamp)
+        else:
+            yield window
+            window = next(windows, None)

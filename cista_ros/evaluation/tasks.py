@@ -13,21 +13,16 @@ import cv2
 import numpy as np
 
 from ..calibration.targets import AprilGrid, Checkerboard, Target, parse_target
-from ..tone_map import RobustStretch, to_mono8
 from .protocols import EvaluationError
 
-TASKS = {
-    "corners": ("corners_found", "corners_distance"),
-    "tags": ("tags",),
-    "tracks": ("track_length", "orb_inliers"),
-}
+TASKS = {"corners": ("corners_found", "corners_distance"), "tags": ("tags",), "tracks": ("track_length", "orb_inliers")}
 FEATURES, LEAST_DISTANCE = 150, 7  # tracked at a time, pixels between them
 RETURN = 1.0  # pixels by which a feature may miss its origin when it is tracked back
 ASTRAY = 3.0  # pixels by which its motion may differ from that in the camera's frames
 TAG_SIDE, TAG_MATCH = 900, 0.25  # pixels to which images are enlarged for tags; distance of equal tags, in sides
 
 Image = np.ndarray
-Task = Callable[[Image, "Image | None"], dict[str, float]]
+Task = Callable[[Image, "Image | None"], dict[str, float]]  # of an image and its frame: key -> value, nan for none
 
 
 def task_keys(tasks: Sequence[str], target: Target | None) -> list[str]:
@@ -37,55 +32,36 @@ def task_keys(tasks: Sequence[str], target: Target | None) -> list[str]:
     return [key for name, keys in TASKS.items() if name in tasks for key in keys]
 
 
-class TaskScorer:
-    """Scores the images of one sequence, in order.
+def make_tasks(keys: Sequence[str], target: str | None) -> list[Task]:
+    """Make what measures the scores of one sequence's images (uint8), in order.
 
-    Args:
-        keys: scores; those of no task are ignored.
-        target: text for `parse_target`; needed for corners, and tells the family of the tags.
+    target: text for `parse_target`; needed for corners, and tells the family of the tags.
     """
-
-    def __init__(self, keys: Sequence[str], target: str | None = None) -> None:
-        board = parse_target(target) if target else None
-        make: dict[str, Callable[[], Task]] = {
-            "corners": lambda: Corners(board),
-            "tags": lambda: Tags(board.family if isinstance(board, AprilGrid) else "36h11"),
-            "tracks": Tracks,
-        }
-        self._tasks = [make[name]() for name, own in TASKS.items() if set(own) & set(keys)]
-
-    def score(self, image: Image, truth: Image | None) -> dict[str, float]:
-        """Return key -> value of an image and its frame (None without frames), float (H, W); nan for no value."""
-        pair = (_grey(image), None if truth is None else _grey(truth)) if self._tasks else (image, None)
-        return {key: value for task in self._tasks for key, value in task(*pair).items()}
+    board = parse_target(target) if target else None
+    make: dict[str, Callable[[], Task]] = {
+        "corners": lambda: partial(corners, board),
+        "tags": lambda: Tags(board.family if isinstance(board, AprilGrid) else "36h11"),
+        "tracks": Tracks,
+    }
+    return [make[name]() for name, own in TASKS.items() if set(own) & set(keys)]
 
 
-def _grey(image: Image) -> Image:
-    return to_mono8(RobustStretch()(image))
-
-
-class Corners:
+def corners(target: Target | None, image: Image, truth: Image | None) -> dict[str, float]:
     """Whether the target is found, 0 or 1, and the median distance in pixels of its corners to those in the frame."""
-
-    def __init__(self, target: Target | None) -> None:
-        assert target
-        self._target = target
-
-    def __call__(self, image: Image, truth: Image | None) -> dict[str, float]:
-        found = self._target.detect(image)
-        distance = math.nan
-        if len(found.ids) and truth is not None and len((known := self._target.detect(truth)).ids):
-            orders = [found.ids]
-            if isinstance(self._target, Checkerboard):  # looks the same upside down
-                orders.append(len(self._target.points) - 1 - found.ids)
-            where = dict(zip(known.ids.tolist(), known.corners, strict=True))
-            medians = []
-            for ids in orders:
-                pairs = zip(ids.tolist(), found.corners, strict=True)
-                distances = [float(np.linalg.norm(corner - where[i])) for i, corner in pairs if i in where]
-                medians += [float(np.median(distances))] if distances else []
-            distance = min(medians, default=math.nan)
-        return {"corners_found": float(len(found.ids) > 0), "corners_distance": distance}
+    assert target
+    found, distance = target.detect(image), math.nan
+    if len(found.ids) and truth is not None:
+        known = target.detect(truth)
+        where = dict(zip(known.ids.tolist(), known.corners, strict=True))
+        orders = [found.ids]
+        if isinstance(target, Checkerboard):  # looks the same upside down
+            orders.append(len(target.points) - 1 - found.ids)
+        for ids in orders:
+            pairs = zip(ids.tolist(), found.corners, strict=True)
+            distances = [np.linalg.norm(corner - where[i]) for i, corner in pairs if i in where]
+            if distances:
+                distance = float(np.nanmin((distance, np.median(distances))))
+    return {"corners_found": float(len(found.ids) > 0), "corners_distance": distance}
 
 
 class Tags:

@@ -6,6 +6,8 @@ backbone. The package `lpips`, where it can load its own backbone, computes the 
 
 from __future__ import annotations
 
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import MissingPackageError
 from .state import TrainingError
 
 # Fire modules by their names in the Keras file; there is a pooling layer before each of _POOLED.
@@ -29,8 +32,8 @@ class SqueezeDistance(nn.Module):
     Args:
         backbone: Keras `.h5` file of SqueezeNet 1.1 without its top (needs the package h5py).
         heads: torch file of the seven linear heads.
-    Raises:
-        TrainingError: a file is missing or has other contents.
+
+    Raises TrainingError for a missing file or one with other contents.
     """
 
     mean: Tensor
@@ -67,39 +70,40 @@ class SqueezeDistance(nn.Module):
         return F.conv2d(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"), stride, padding)
 
 
-def load_distance(
-    backbone: Path | None, heads: Path | None, device: str | torch.device = "cpu"
-) -> SqueezeDistance | PackagedLpips:
-    """Load the distance from files; without them take the one of the package `lpips`.
+class Lpips(nn.Module):
+    """LPIPS by its authors' package: grey images (M, 1, H, W) in [0, 1] -> distances (M,).
 
-    Raises:
-        TrainingError: a file does not fit, only one is given, or `lpips` cannot load its backbone.
+    Args:
+        backbone: alex, vgg or squeeze. Raises MissingPackageError if it, or the package, is not available.
     """
-    if backbone and heads:
-        return SqueezeDistance(Path(backbone), Path(heads)).eval().to(device)
-    if backbone or heads:
-        raise TrainingError("--backbone and --heads need each other")
-    try:
-        import lpips
 
-        network = lpips.LPIPS(net="squeeze", verbose=False).eval().requires_grad_(False)
-    except Exception as error:
-        raise TrainingError(
-            f"loss.perceptual needs --backbone and --heads, or the package lpips ({type(error).__name__}: {error})"
-        ) from None
-    return PackagedLpips(network).to(device)
-
-
-class PackagedLpips(nn.Module):
-    """The network of the package `lpips`, on grey images in [0, 1]."""
-
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, backbone: str) -> None:
         super().__init__()
-        self.network = network
+        try:
+            import lpips
+        except Exception as error:  # a torchvision built for another torch raises RuntimeError
+            raise MissingPackageError(f"cannot import package lpips ({error}); see docs/howto/evaluate.md") from None
+        try:
+            # It prints, and torchvision downloads the backbone, with any kind of network error.
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                self.network = lpips.LPIPS(net=backbone, verbose=False).eval().requires_grad_(False)
+        except Exception as error:
+            raise MissingPackageError(f"cannot load the {backbone} backbone of LPIPS: {error}") from None
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         distance: Tensor = self.network(*(x.expand(-1, 3, -1, -1) for x in (a, b)), normalize=True)
         return distance.flatten()
+
+
+def load_distance(backbone: Path | None, heads: Path | None, device: str | torch.device = "cpu") -> nn.Module:
+    """Load the distance from files, or without them from the package `lpips`; TrainingError if that is impossible."""
+    if bool(backbone) != bool(heads):
+        raise TrainingError("--backbone and --heads need each other")
+    try:
+        distance = SqueezeDistance(backbone, heads) if backbone and heads else Lpips("squeeze")
+    except MissingPackageError as error:
+        raise TrainingError(f"loss.perceptual needs --backbone and --heads, or the package lpips ({error})") from None
+    return distance.eval().to(device)
 
 
 def _read_backbone(path: Path) -> dict[str, Tensor]:

@@ -21,19 +21,13 @@ def draw_events(events: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def draw_activity(activity: np.ndarray) -> np.ndarray:
-    """Draw a sparse code's activity (h, w), >= 0, as uint8 (h, w): 0 is black, the 99th percentile and above white.
-
-    Each image has its own scale, because the size of a code depends on the weights.
-    """
+    """Draw a sparse code's activity (h, w), >= 0, as uint8 (h, w), white from its own 99th percentile on."""
     top = float(np.percentile(activity, 99)) or float(activity.max())
     return np.rint(np.clip(activity / top, 0, 1) * 255).astype(np.uint8) if top else np.zeros(activity.shape, np.uint8)
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], columns: int = 3) -> np.ndarray:
-    """Arrange panels in a grid with `columns` columns; a panel is a row of images under a caption.
-
-    All images must have the same height; grey (H, W) and BGR (H, W, 3) images may be mixed.
-    """
+    """Arrange panels, rows of grey (H, W) or BGR (H, W, 3) images of one height under a caption, in a grid."""
     panels = [_panel(images, caption) for images, caption in zip(rows, captions, strict=True)]
     blank = np.full_like(panels[0], 255)
     panels += [blank] * (-len(panels) % columns if len(panels) > columns else 0)
@@ -44,6 +38,11 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str],
 def _panel(images: Sequence[np.ndarray], caption: str) -> np.ndarray:
     colour = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image for image in images]
     row = np.hstack([cv2.copyMakeBorder(image, 0, 6, 0, 6, cv2.BORDER_CONSTANT, value=WHITE) for image in colour])
-    title = np.full((22, row.shape[1], 3), 255, np.uint8)
+    return captioned(row, caption)
+
+
+def captioned(image: np.ndarray, caption: str) -> np.ndarray:
+    """Return a uint8 image, grey or BGR, with a caption of 22 pixels above."""
+    title = np.full((22, *image.shape[1:]), 255, np.uint8)
     cv2.putText(title, caption, (2, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, BLACK, 1, cv2.LINE_AA)
-    return np.vstack([title, row])
+    return np.vstack([title, image])

@@ -163,7 +163,10 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "a/b={w}"], "'a/b' cannot name a method"),
         (["{a}", "--weights", "{w},b={a}"], "made0.bag: neither .safetensors nor a torch checkpoint of plain weights"),
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
-        (["{a}", "--weights", "{w}", "--mask", "{w}"], "fire.safetensors: not an image file"),
+        (
+            ["{a}", "--weights", "{w}", "--mask", "{w}"],
+            "fire.safetensors: line 1: expected `x y` in pixels, or an image",
+        ),
         (["{a}", "--weights", "{w}", "--paper", "--protocol", "evreal"], "--paper: its numbers are of .* icassp2022"),
         (["{a}", "--weights", "{w}", "--task", "corners"], "corners needs the target: --target"),
         (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not a SqueezeNet 1.1|needs the package h5py"),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cista_ros import metrics
-from cista_ros.errors import CistaError
-from cista_ros.evaluation.protocols import EVREAL, EvaluationError
+from cista_ros.errors import CistaError, MissingPackageError
+from cista_ros.evaluation.protocols import EVREAL
 from cista_ros.evaluation.scores import (
     VIEWS,
     ScoreChoice,
@@ -19,8 +19,8 @@ from cista_ros.evaluation.scores import (
     TemporalConsistency,
     choose_scores,
     label_of,
-    load_lpips,
 )
+from cista_ros.training.perceptual import Lpips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -75,15 +75,15 @@ def test_lpips_that_cannot_be_had_says_why_and_gives_no_number(monkeypatch, tmp_
     (tmp_path / "lpips.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.delitem(sys.modules, "lpips")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EvaluationError, match=r"lpips .operator torchvision::nms does not exist"):
-        load_lpips("vgg")
+    with pytest.raises(MissingPackageError, match=r"lpips .operator torchvision::nms does not exist"):
+        Lpips("vgg")
 
     def no_backbone(**_):
         raise OSError("Name or service not known")
 
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=no_backbone))
-    with pytest.raises(EvaluationError, match="the vgg backbone of LPIPS: Name or service not known"):
-        load_lpips("vgg")
+    with pytest.raises(MissingPackageError, match="the vgg backbone of LPIPS: Name or service not known"):
+        Lpips("vgg")
 
 
 def test_lpips_squeeze_has_its_own_name_and_grows_with_the_difference(shared_file):

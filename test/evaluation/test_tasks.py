@@ -9,7 +9,7 @@ import pytest
 from cista_ros.calibration.targets import parse_target
 from cista_ros.evaluation.protocols import EvaluationError
 from cista_ros.evaluation.scores import ScoreChoice, Scorer, label_of
-from cista_ros.evaluation.tasks import TASKS, TaskScorer, task_keys
+from cista_ros.evaluation.tasks import TASKS, task_keys
 
 CHECKERS, GRID = "checkerboard:6x5:0.03", "aprilgrid:3x2:0.08:0.3"
 
@@ -32,13 +32,17 @@ def texture(shift, seed=0):
     return large[60:180, 100 - shift : 260 - shift].clip(0, 1)
 
 
+def scorer_of(task, target=None):
+    return Scorer(ScoreChoice(tasks=TASKS[task], target=target))
+
+
 def flat(seed):
     return np.random.default_rng(seed).normal(0.5, 0.05, (180, 240)).astype(np.float32).clip(0, 1)
 
 
 @pytest.mark.parametrize("target", [CHECKERS, GRID, "charuco:6x5:0.03:0.022"])
 def test_corners_are_compared_with_those_of_the_camera_frame(target):
-    scorer = TaskScorer(TASKS["corners"], target)
+    scorer = scorer_of("corners", target)
     assert scorer.score(board(target), board(target)) == {"corners_found": 1, "corners_distance": 0}
     moved = scorer.score(board(target, shift=(3.0, -4.0)), board(target))
     assert moved["corners_found"] == 1 and moved["corners_distance"] == pytest.approx(5, abs=0.15)
@@ -49,12 +53,12 @@ def test_corners_are_compared_with_those_of_the_camera_frame(target):
 
 
 def test_a_checkerboard_upside_down_is_no_error():
-    scores = TaskScorer(TASKS["corners"], CHECKERS).score(board(CHECKERS, turn=180.0), board(CHECKERS, turn=0.0))
+    scores = scorer_of("corners", CHECKERS).score(board(CHECKERS, turn=180.0), board(CHECKERS, turn=0.0))
     assert scores["corners_distance"] < 0.15
 
 
 def test_tags_count_where_the_frame_has_them_and_at_their_place():
-    scorer = TaskScorer(TASKS["tags"], GRID)
+    scorer = scorer_of("tags", GRID)
     frame = board(GRID, 320, 240)
     assert scorer.score(frame, frame) == {"tags": 1}
     half = frame.copy()
@@ -67,7 +71,7 @@ def test_tags_count_where_the_frame_has_them_and_at_their_place():
 
 
 def track(images, frames=None):
-    scorer = TaskScorer(TASKS["tracks"])
+    scorer = scorer_of("tracks")
     frames = frames or [None] * len(images)
     return [scorer.score(image, frame) for image, frame in zip(images, frames, strict=True)]
 
