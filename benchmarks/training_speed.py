@@ -19,8 +19,7 @@ from cista_ros.training.config_files import load_config
 from cista_ros.training.loop import Clock
 from cista_ros.training.perceptual import load_distance
 from cista_ros.training.state import TrainingState
-from cista_ros.training.trainer import Trainer
-from cista_ros.training.workers import Workers
+from cista_ros.training.trainer import Trainer, Workers
 
 
 def main() -> None:

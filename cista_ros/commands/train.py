@@ -61,8 +61,7 @@ def train(
     from ..training.perceptual import load_distance
     from ..training.start import unused_settings
     from ..training.state import TrainingError, TrainingState, load_state
-    from ..training.trainer import STATE, Trainer
-    from ..training.workers import join_workers
+    from ..training.trainer import STATE, Trainer, join_workers
 
     changes = [f"model={model}", f"name={model}"] * bool(model) + (overrides or [])
     if resume:
@@ -116,14 +115,14 @@ def _resumed(state: TrainingState, config: str | None, overrides: list[str]) -> 
 def _teacher(weights: str | None, state: TrainingState) -> Network | None:
     from ..networks import find_weights, load_network
     from ..training.state import TrainingError
-    from ..util.atomic import sha256_of
+    from ..util.atomic import digest_of
 
     if (weights is None) == bool(state.config.loss.distillation):
         raise TrainingError("--teacher and loss.distillation need each other")
     if weights is None:
         return None
     path = find_weights(weights)
-    state.teacher = f"{path.name} (SHA-256 {sha256_of(path)})"
+    state.teacher = f"{path.name} (SHA-256 {digest_of(path)})"
     return load_network(path)
 
 

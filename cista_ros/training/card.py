@@ -43,11 +43,7 @@ def weights_metadata(state: TrainingState) -> dict[str, str]:
 
 
 def read_summary(path: Path) -> WeightsSummary:
-    """Read the training metadata of a weights file.
-
-    Raises:
-        CheckpointError: not a weights file of this package.
-    """
+    """Read the training metadata of a weights file; CheckpointError if it is none of this package."""
     network = load_network(path)
     try:
         with safe_open(path, "pt") as file:

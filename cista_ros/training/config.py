@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from ..errors import CistaError
@@ -26,7 +27,7 @@ class DataConfig:
             windows_grow iterations.
         held_out: share of the pictures that only validation uses.
         normalise: whether the network is given normalised voxel grids (E2VID, FireNet, CISTA) or event counts (most
-            networks since 2020). The weights keep it as one of their conventions.
+            networks since 2020); one of the conventions that the weights keep.
     """
 
     size: int = 128
@@ -125,13 +126,11 @@ class ValidationConfig:
     size: int = 128
 
 
-# Smallest value of a section's key; the section of TrainingConfig's own keys is "".
 _MINIMA = {
-    **dict.fromkeys((("", "iterations"), ("", "log_every"), ("data", "batch"), ("data", "windows")), 1),
-    **dict.fromkeys((("data", "size"), ("validation", "size")), 16),
-    **dict.fromkeys((("optimiser", "tbptt"), ("optimiser", "warm_up")), 0),
-    ("loss", "perceptual_every"): 1,
-    **{("validation", key): 1 for key in ("every", "sequences", "windows")},
+    **dict.fromkeys(("optimiser.tbptt", "optimiser.warm_up"), 0),
+    **dict.fromkeys(("iterations", "log_every", "data.batch", "data.windows", "loss.perceptual_every"), 1),
+    **dict.fromkeys(("validation.every", "validation.sequences", "validation.windows"), 1),
+    **dict.fromkeys(("data.size", "validation.size"), 16),
 }
 
 
@@ -170,9 +169,9 @@ class TrainingConfig:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for (section, key), minimum in _MINIMA.items():
-            if getattr(getattr(self, section) if section else self, key) < minimum:
-                raise ConfigError(f"{section + '.' if section else ''}{key} must be at least {minimum}")
+        for key, minimum in _MINIMA.items():
+            if attrgetter(key)(self) < minimum:
+                raise ConfigError(f"{key} must be at least {minimum}")
         data, loss, optimiser, forcing = self.data, self.loss, self.optimiser, self.forcing
         weights = loss.l1, loss.ssim, loss.perceptual, loss.equalised, loss.temporal, loss.sparsity
         for message, fine in (

@@ -26,10 +26,8 @@ def recipes() -> dict[str, Path]:
 def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> TrainingConfig:
     """Read a recipe by its name, or a YAML file (None for the defaults); then apply overrides such as `data.batch=64`.
 
-    An override of `model` starts from that model's architecture and drops the keys of `network` before it.
-
-    Raises:
-        ConfigError: not YAML, an unknown key (the known ones are listed), a value of the wrong kind or out of range.
+    An override of `model` starts from that model's architecture and drops the keys of `network` before it. ConfigError
+    if it is not YAML, for an unknown key (the known ones are listed), a value of the wrong kind or out of range.
     """
     content: Any = {}
     try:
@@ -61,11 +59,7 @@ def to_yaml(config: TrainingConfig) -> str:
 
 
 def config_from(content: Any) -> TrainingConfig:
-    """Make a configuration from nested dictionaries; `network` overrides the published architecture of `model`.
-
-    Raises:
-        ConfigError: as `load_config`.
-    """
+    """Make a configuration from nested dictionaries; `network` overrides the published architecture of `model`."""
     if not isinstance(content, dict):
         raise ConfigError(f"the configuration must hold keys and values, not {content!r}")
     model, network = content.get("model", TrainingConfig.model), content.get("network", {})

@@ -36,10 +36,9 @@ def train(
         log: prints a line.
         minutes: limit on the time of training and validation; the saved state can be resumed.
         board: receives losses, scores and pictures.
-    Returns:
-        why it ended: `finished`, `interrupted` or `out of time`.
-    Raises:
-        TrainingError: the gradient is not finite, or a file could not be written.
+
+    Returns why it ended: `finished`, `interrupted` or `out of time`. TrainingError if the gradient is not finite, or a
+    file cannot be written.
     """
     config, state, workers = trainer.config, trainer.state, trainer.workers
     state.machine = _machine(trainer.device)

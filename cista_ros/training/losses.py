@@ -42,9 +42,8 @@ def fitted(images: Tensor, truth: Tensor) -> Tensor:
 def last_informed(images: Tensor, rests: Tensor, before: Tensor | None) -> Tensor:
     """Return for each of the images (T, N, 1, H, W) the last one up to it that is not of a rest, without gradient.
 
-    Args:
-        rests: bool (T, N), windows in which the scene is at rest.
-        before: the last image returned for the windows before; None at the start of the sequences.
+    rests: bool (T, N), windows in which the scene is at rest. before: the last image returned for the windows before;
+    None at the start of the sequences.
     """
     informed = []
     for image, resting in zip(images.detach(), rests, strict=True):
@@ -56,9 +55,7 @@ def last_informed(images: Tensor, rests: Tensor, before: Tensor | None) -> Tenso
 class SequenceLoss:
     """The weighted loss of consecutive images.
 
-    Args:
-        config: weights, and which images count.
-        perceptual: distance of images (M, 1, H, W) in [0, 1] -> (M,); required if its weight is not zero.
+    perceptual: distance of images (M, 1, H, W) in [0, 1] -> (M,); required if its weight is not zero.
     """
 
     def __init__(self, config: LossConfig, perceptual: Distance | None = None) -> None:
@@ -79,11 +76,9 @@ class SequenceLoss:
         """Return the parts of the loss by name, and `total`; an empty dictionary if none of these images counts.
 
         Args:
-            images: reconstructions (T, N, 1, H, W) of the windows first, first + 1, …
+            images: reconstructions (T, N, 1, H, W) of the windows first, first + 1, … of a sequence of `windows`.
             truth: the true images (T + 1, N, 1, H, W); truth[t + 1] belongs to images[t].
             code_l1: mean absolute value of the sparse codes.
-            first: index of images[0] in its sequence.
-            windows: number of windows of the whole sequence.
             hold: for LossConfig.hold the windows at rest, bool (T, N), and the images of `last_informed`.
         """
         config = self.config

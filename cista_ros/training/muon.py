@@ -18,12 +18,7 @@ _ADAM_SIZE = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on convolution weights, Adam on the rest, at one learning rate for both.
-
-    Args:
-        momentum: of Muon; with Nesterov's look-ahead.
-        betas, epsilon: of Adam.
-    """
+    """Muon, with Nesterov's look-ahead, on convolution weights; Adam (betas, epsilon) on the rest, at one rate."""
 
     def __init__(
         self,
@@ -41,7 +36,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    update = self._muon if _is_matrix(weight) else self._adam
+                    update = self._muon if weight.ndim == 4 and weight.shape[0] > 1 else self._adam
                     update(weight, weight.grad, self.state[weight], group)
 
     @staticmethod
@@ -72,7 +67,3 @@ def orthogonal(matrix: Tensor) -> Tensor:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x if wide is matrix else x.T
-
-
-def _is_matrix(weight: Tensor) -> bool:
-    return weight.ndim == 4 and weight.shape[0] > 1

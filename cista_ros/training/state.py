@@ -27,9 +27,7 @@ class TrainingError(CistaError):
 
 @dataclass
 class TrainingState:
-    """The progress of a training.
-
-    Random numbers need no state: those of an iteration follow from the seed and its number.
+    """The progress of a training. Random numbers follow from the seed and the iteration, so they need no state.
 
     Attributes:
         iteration: completed iterations.
@@ -38,8 +36,7 @@ class TrainingState:
         seconds: training time.
         sequences, windows: number trained on so far.
         machine: machine of the last run.
-        origin: initial weights.
-        teacher: weights of the teacher, if any.
+        origin, teacher: initial weights, and those of the teacher, if any.
         pictures: number of photos to train on.
         changes: changes of the configuration during training.
         history: scores of the validations.
@@ -72,11 +69,7 @@ def failed_writes_named(path: Path) -> Iterator[None]:
 
 
 def save_state(state: TrainingState, path: Path) -> None:
-    """Write a state atomically.
-
-    Raises:
-        TrainingError: the file could not be written; the old one is unchanged.
-    """
+    """Write a state atomically. TrainingError if the file could not be written; the old one is unchanged."""
     content = {
         "format": FORMAT,
         **{k: v for k, v in vars(state).items() if k != "config"},
@@ -87,11 +80,7 @@ def save_state(state: TrainingState, path: Path) -> None:
 
 
 def load_state(path: Path) -> TrainingState:
-    """Read a state to the CPU. Only numbers and text are unpickled.
-
-    Raises:
-        TrainingError: the file does not exist or is not a training state.
-    """
+    """Read a state to the CPU: only numbers and text are unpickled. TrainingError if it is none."""
     if not path.is_file():
         raise TrainingError(f"{path}: file not found")
     try:

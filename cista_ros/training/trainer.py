@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree as pytree
@@ -25,23 +28,65 @@ from .losses import Distance, SequenceLoss, fitted, last_informed
 from .start import check_compiler, compile_elementwise, new_network, new_optimiser, thresholds
 from .state import TrainingError, TrainingState, failed_writes_named, save_state
 from .validation import averaged_network, image_grid, reconstruct, score, validation_sequences
-from .workers import Workers
 
 STATE, WEIGHTS, CARD = "state.pt", "weights.safetensors", "card.md"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The place of this process among those that train together."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this is the process that prints, validates and saves."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process; all processes must call this."""
+        if self.count == 1:
+            return flag
+        value = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return bool(value)
+
+    def wait(self) -> None:
+        """Wait for all processes: gloo may abort if one leaves while another still works."""
+        if self.count > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if self.count > 1:
+            dist.destroy_process_group()
+
+
+def join_workers(device: torch.device) -> Workers:
+    """Join the process group that `torchrun` describes in the environment; without it, train alone.
+
+    On GPUs each process uses its own GPU; on CPUs the processes communicate over gloo.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return Workers(0, 1, device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Workers(dist.get_rank(), dist.get_world_size(), device)
 
 
 class Trainer:
     """A network in training and everything that an iteration needs.
 
     Args:
-        state: where to start; one without weights starts from random ones.
+        state: where to start, from random weights if it has none; TrainingError if they do not fit its configuration.
         pictures: uint8 (h, w) by name, see `load_pictures`; some are held out for validation.
         workers: the group of processes that train together.
         perceptual: see `SequenceLoss`.
-        teacher: the network whose images `loss.distillation` compares with.
-    Raises:
-        TrainingError: the state's weights do not belong to its configuration.
-        ValueError: a teacher without `loss.distillation`, or the reverse.
+        teacher: the network whose images `loss.distillation` compares with; ValueError for one without the other.
     """
 
     def __init__(
@@ -184,10 +229,7 @@ class Trainer:
 
 
 class Teacher:
-    """Another network whose images are part of the loss.
-
-    True images contain much that no event has reported yet; a teacher's contain what can be known.
-    """
+    """Another network whose images are part of the loss: true images contain much that no event has reported yet."""
 
     def __init__(self, network: Network, device: torch.device, amp: bool) -> None:
         self.network = network.to(device).eval().requires_grad_(False)
@@ -226,8 +268,7 @@ class Teacher:
 class Unrolled(nn.Module):
     """A network run over consecutive windows, as one module: what back-propagation through time and DDP see.
 
-    Args:
-        step: the network, or a compiled version of it.
+    step: the network, or a compiled version of it.
     """
 
     def __init__(self, network: Network, step: Callable[..., tuple[Tensor, Any]] | None = None) -> None:
@@ -244,9 +285,9 @@ class Unrolled(nn.Module):
             forced: bool (T, N): where the network is given the true image instead of its own last one (see
                 Network.with_last_image). The first window of a sequence has no image before it.
             state: state after the windows before; None at the start of the sequences.
-        Returns:
-            images float32 (T, N, 1, H, W), the state after them, and the mean absolute value of the sparse codes (0 for
-            a network without codes).
+
+        Returns images float32 (T, N, 1, H, W), the state after them, and the mean absolute value of the sparse codes (0
+        for a network without codes).
         """
         network = self.network
         images, sizes = [], []

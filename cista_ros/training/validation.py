@@ -47,13 +47,10 @@ def validation_sequences(pictures: Pictures, config: TrainingConfig) -> Sequence
 
 @torch.inference_mode()
 def reconstruct(network: Network, voxels: Tensor, batch: int = 8) -> tuple[Tensor, float | None]:
-    """Reconstruct N sequences of T windows from their start, without teacher forcing.
+    """Reconstruct N sequences of T windows from their start, `batch` at once, without teacher forcing.
 
-    Args:
-        voxels: voxel grids (T, N, B, H, W), not normalised.
-        batch: sequences to run at once.
-    Returns:
-        images float32 (T, N, 1, H, W) clipped to [0, 1], and the share of zeros in the sparse codes (None without).
+    Returns for voxel grids (T, N, B, H, W), not normalised, images float32 (T, N, 1, H, W) clipped to [0, 1], and the
+    share of zeros in the sparse codes (None without).
     """
     images, zeros = [], []
     for part in voxels.split(batch, 1):

@@ -8,8 +8,7 @@ import torch
 from cista_ros.training.config import TrainingConfig
 from cista_ros.training.config_files import override
 from cista_ros.training.state import TrainingState
-from cista_ros.training.trainer import Trainer
-from cista_ros.training.workers import Workers
+from cista_ros.training.trainer import Trainer, Workers
 
 SETTINGS = [
     "network.channels=4",

@@ -9,8 +9,7 @@ from small import config, pictures
 from cista_ros.training import workers
 from cista_ros.training.loop import Clock, train
 from cista_ros.training.state import TrainingState, load_state
-from cista_ros.training.trainer import STATE, Trainer
-from cista_ros.training.workers import Workers
+from cista_ros.training.trainer import STATE, Trainer, Workers
 
 CUDA = torch.device("cuda")
 pytestmark = pytest.mark.usefixtures("gpu", "one_thread")

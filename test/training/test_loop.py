@@ -15,9 +15,8 @@ from cista_ros.training.card import read_summary
 from cista_ros.training.loop import train
 from cista_ros.training.start import new_network, unused_settings
 from cista_ros.training.state import TrainingError, TrainingState, load_state
-from cista_ros.training.trainer import CARD, STATE, WEIGHTS, Trainer
+from cista_ros.training.trainer import CARD, STATE, WEIGHTS, Trainer, Workers
 from cista_ros.training.validation import reconstruct, validation_sequences
-from cista_ros.training.workers import Workers
 
 LONE = Workers(0, 1, torch.device("cpu"))
 

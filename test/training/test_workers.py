@@ -12,8 +12,7 @@ import torch
 from small import SETTINGS, pictures, trainer
 
 from cista_ros.training.state import load_state
-from cista_ros.training.trainer import STATE, learning_rate
-from cista_ros.training.workers import Workers
+from cista_ros.training.trainer import STATE, Workers, learning_rate
 
 ROOT = Path(__file__).parents[2]
 
