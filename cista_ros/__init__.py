@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from .recordings import open_recording
 
 __version__: str
-__all__ = [
-    "Frame",
-    "Reconstructor",
-    "__version__",
-    "load_network",
-    "make_events",
-    "open_recording",
-    "reconstruct",
-]
+__all__ = ["Frame", "Reconstructor", "__version__", "load_network", "make_events", "open_recording", "reconstruct"]
 
 _MODULES = {
     "Frame": "reconstructor",

@@ -6,17 +6,14 @@ from collections.abc import Iterable
 
 
 class CistaError(Exception):
-    """Base of all errors caused by user input, files or messages.
-
-    Its text is one printable line, even if it quotes a name with line ends or control characters.
-    """
+    """Base of all errors caused by user input, files or messages. Its text is one printable line."""
 
     def __str__(self) -> str:
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class EventError(CistaError):
-    """Events outside the sensor or going back in time, or an impossible sensor."""
+    """An impossible sensor, or a mask that does not fit it."""
 
 
 class DecodeError(CistaError):

@@ -25,8 +25,7 @@ class FilterCounts:
     """What became of the events: received = accepted + outside + late + stray + hot + noise + held.
 
     Attributes:
-        outside: outside the sensor.
-        late: older than accepted ones.
+        outside: outside the sensor. late: older than accepted ones.
         stray: with a time far from that of the messages around them.
         hot: of hot pixels. noise: without support by a neighbour (see noise_filter).
         reordered: moved when their message was sorted by time.
@@ -64,18 +63,14 @@ class EventFilter:
       chunk is dropped (`stray`).
     - The same holds for the smaller part of a chunk after a pause of more than 10 ms within it, and for a chunk after
       such a pause that has less than half as many events as the one before.
-    - Time that has jumped back (`time_jumps`), or ahead by more than `max_gap_ns` (`gaps`), begins a new stream. State
-      that depends on earlier events must then be reset.
+    - Time that has jumped back (`time_jumps`), or ahead by more than `max_gap_ns` (`gaps`; None for no limit except
+      LONGEST_GAP_NS), begins a new stream. State that depends on earlier events must then be reset.
     - Other events older than the newest accepted one are dropped (`late`).
     - The noise filter, if any, sees what is left (`hot`, `noise`).
 
     Args:
-        height, width: sensor size in pixels.
+        height, width: sensor size in pixels; EventError if it is impossible.
         counts: continue counting where another EventFilter stopped.
-        max_gap_ns: see above; None for no limit (except LONGEST_GAP_NS).
-        noise_filter: drops noise.
-    Raises:
-        EventError: impossible sensor size.
     """
 
     def __init__(

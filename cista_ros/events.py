@@ -10,8 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .errors import EventError
-
 NS = 1_000_000_000  # nanoseconds per second
 # 16 bytes per event, aligned: four fit a cache line, and no field straddles two.
 EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
@@ -71,8 +69,7 @@ def select(events: np.ndarray, mask: npt.NDArray[np.bool_]) -> np.ndarray:
 def binned(events: np.ndarray, factor: int, height: int, width: int) -> np.ndarray:
     """Return the events on a grid of height x width cells that is coarser by a whole factor.
 
-    Each square of factor x factor pixels becomes one cell. Pixels beyond the last whole square, where the factor does
-    not divide the sensor's size, join the last cell, so that no event is lost.
+    Pixels beyond the last whole square of factor x factor pixels join the last cell, so that no event is lost.
     """
     if factor == 1:
         return events
@@ -86,14 +83,3 @@ def in_order(events: np.ndarray) -> bool:
     """Return whether time never decreases."""
     t = events["t"]
     return bool(np.all(t[1:] >= t[:-1]))
-
-
-def check_events(events: np.ndarray, height: int, width: int) -> None:
-    """Raise EventError, naming the first offender, unless all events are on the sensor and time never decreases."""
-    if not (mask := inside(events, height, width)).all():
-        i = int(np.argmin(mask))
-        raise EventError(f"event {i} at x={events['x'][i]}, y={events['y'][i]} is outside the {width}x{height} sensor")
-    if not in_order(events):
-        t = events["t"]
-        i = int(np.argmax(t[1:] < t[:-1])) + 1
-        raise EventError(f"time goes back at event {i}: from {t[i - 1]} to {t[i]} ns")

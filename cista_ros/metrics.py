@@ -15,15 +15,12 @@ IDENTICAL_MSE, IDENTICAL_DB = 1e-10, 100.0  # an image without error counts as 1
 
 
 def ssim(a: Tensor, b: Tensor, gaussian: bool = True, data_range: float = 1.0, mask: Tensor | None = None) -> Tensor:
-    """Return the structural similarity (Wang et al. 2004) of images (M, 1, H, W) as (M,).
+    """Return the structural similarity (Wang et al. 2004) of images (M, 1, H, W) as (M,), with gradients.
 
-    It is averaged where the whole window fits, equals scikit-image's to rounding, and has gradients.
-
-    Args:
-        gaussian: an 11x11 window of sigma 1.5 and no sample covariance (the original's choice); else a uniform 7x7
-            window with sample covariance (scikit-image's default).
-        data_range: L in C1 = (0.01 L)^2 and C2 = (0.03 L)^2.
-        mask: only windows count whose pixels are all true.
+    It is averaged where the whole window fits, or with a `mask` where all its pixels are true, and equals scikit-
+    image's to rounding. C1 = (0.01 data_range)^2, C2 = (0.03 data_range)^2. `gaussian`: an 11x11 window of sigma 1.5
+    and no sample covariance (the original's choice); else a uniform 7x7 window with sample covariance (scikit-image's
+    default).
     """
     down, across = (_windows(n, gaussian, a) for n in a.shape[-2:])
     # The filter as two matrix products: thirty times as fast on a CPU as convolutions of one channel.
@@ -52,11 +49,7 @@ def _windows(n: int, gaussian: bool, like: Tensor) -> Tensor:
 
 
 def image_ssim(
-    image: np.ndarray,
-    truth: np.ndarray,
-    mask: np.ndarray | None = None,
-    gaussian: bool = True,
-    data_range: float = 1.0,
+    image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None, gaussian: bool = True, data_range: float = 1.0
 ) -> float:
     """Return `ssim` of two images, in double precision."""
     a, b = (torch.from_numpy(np.float64(x))[None, None] for x in (image, truth))
@@ -76,10 +69,7 @@ def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
 
 
 def fit_brightness(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Return a·image + b with the a and b that bring it closest to the truth (least squares).
-
-    The error that is left is that of the structure: neither brightness nor contrast of the image counts.
-    """
+    """Return a·image + b, closest to the truth by least squares: the error that is left is that of the structure."""
     x, y = (v.astype(np.float64) if mask is None else v[mask].astype(np.float64) for v in (image, truth))
     spread = np.var(x)
     a = np.mean((x - x.mean()) * (y - y.mean())) / spread if spread > 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,23 +51,12 @@ def reconstruct(
     Raises:
         CistaError: the recording, the weights or the device cannot be used as asked.
     """
-    with ExitStack() as stack:
-        if isinstance(recording, Recording):
-            source = recording
-        else:
-            source = stack.enter_context(
-                open_recording(recording, events_topic=events_topic, frames_topic=frames_topic, event_time=event_time)
-            )
+    read: dict[str, Any] = {"events_topic": events_topic, "frames_topic": frames_topic, "event_time": event_time}
+    with nullcontext(recording) if isinstance(recording, Recording) else open_recording(recording, **read) as source:
         if windows is None or isinstance(windows, str):
             windows = choose_windows(source, windows, start, end, **(window_options or {}))[1]
-        reconstructor = Reconstructor.from_weights(
-            weights,
-            source.height,
-            source.width,
-            device,
-            windows=windows,
-            **options,
-        )
+        size = source.height, source.width
+        reconstructor = Reconstructor.from_weights(weights, *size, device, windows=windows, **options)
         yield from reconstruct_recording(source, reconstructor, start, end)
 
 
@@ -80,8 +69,7 @@ def reconstruct_recording(
 ) -> Iterator[Frame]:
     """Yield the frames of a recording's events; arguments and errors as for `read_windows`.
 
-    Raises:
-        RecordingError: also if there is no event between start and end.
+    RecordingError also if there is no event between start and end.
     """
     for window in read_windows(recording, reconstructor.windows, start, end, on_warning=on_warning):
         yield reconstructor.make(window)
@@ -99,11 +87,9 @@ def read_windows(
 ) -> Iterator[Window]:
     """Yield the windows of a recording's events from `start` to `end`, in seconds since the recording's start.
 
-    Args:
-        on_frame: called with each camera frame of that time; without it no frame is decoded.
-        on_warning: called with each warning of an InputCheck.
-    Raises:
-        RecordingError: the sensor size changes within the recording, or its events are not in order of time.
+    `on_frame` is called with each camera frame of that time (without it no frame is decoded), `on_warning` with each
+    warning of an InputCheck. RecordingError if the sensor size changes within the recording, or its events are not in
+    order of time.
     """
     event_filter = windows.event_filter
     check = InputCheck(recording.height, recording.width, event_filter.counts, event_filter.noise_filter)
@@ -139,22 +125,19 @@ def _check_order(recording: Recording, counts: FilterCounts, messages: int) -> N
         )
 
 
+def _event_arrays(recording: Recording, start: float | None = None, end: float | None = None) -> Iterator[np.ndarray]:
+    for recorded in recording.read(start, end, frames=False, camera_info=False):
+        if isinstance(recorded.message, EventMessage) and len(recorded.message.events):
+            yield recorded.message.events
+
+
 def _nothing_selected(recording: Recording, start: float | None, end: float | None) -> str:
     """Return an error that says where the events are."""
-    stamps: list[int] = []
-    for recorded in recording.read(frames=False, camera_info=False):
-        if isinstance(recorded.message, EventMessage) and len(recorded.message.events):
-            t = recorded.message.events["t"]
-            stamps = [min([int(t[0]), *stamps[:1]]), max([int(t[-1]), *stamps[1:]])]
-    if not stamps:
+    times = [events["t"][[0, -1]] for events in _event_arrays(recording)]
+    if not times:
         return f"{recording.path}: {recording.events_topic} has no events"
-    first, last = ((stamp - recording.start) / NS for stamp in stamps)
+    first, last = ((stamp - recording.start) / NS for stamp in (np.min(times), np.max(times)))
     return f"{recording.path}: no events from {_span(start, end)}: the events are from {first:.3f} s to {last:.3f} s"
-
-
-def _has_events(recording: Recording, start: float | None, end: float | None) -> bool:
-    items = recording.read(start, end, frames=False, camera_info=False)
-    return any(isinstance(item.message, EventMessage) and len(item.message.events) for item in items)
 
 
 def _span(start: float | None, end: float | None) -> str:
@@ -179,42 +162,34 @@ def choose_windows(
             there is a window for each trigger with a frame, and its image has that frame's stamp.
         start, end: seconds since the recording's start that bound the frames and triggers used.
         edge, trigger_input: which triggers, as for `trigger_times`.
-    Returns:
-        the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are, or
-        if there are none).
-    Raises:
-        RecordingError: `frames` or `trigger` is asked for but impossible.
+
+    Returns the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are,
+    or if there are none). RecordingError if `frames` or `trigger` is asked for but impossible.
     """
-    note = ""
+    note, make = "", partial(make_windower, height=recording.height, width=recording.width)
     if kind == "trigger":
-        return _trigger_windows(recording, start, end, edge, trigger_input)
+        times = find_triggers(recording, edge, trigger_input)
+        pairing = pair(times, recording.frame_stamps()) if recording.frames_topic else None
+        image_stamps = None
+        if pairing and pairing.plausible:
+            times = pairing.triggers
+            image_stamps = dict(zip(times.tolist(), pairing.frames.tolist(), strict=True))
+        elif pairing:
+            note = (
+                f"the triggers do not trigger the frames of {recording.frames_topic}: images have the triggers' times"
+            )
+        first, past = recording.span(start, end)
+        times = times[(times >= first) & (times < past)]
+        if not len(times):
+            raise RecordingError(f"{recording.path}: no triggers from {_span(start, end)}")
+        return kind, partial(make, kind, stamps=times, image_stamps=image_stamps), note
     if kind == "frames" or (kind is None and recording.frames_topic):
         stamps = recording.frame_stamps()
         note = _frames_elsewhere(recording, stamps)
         if kind or not note:
-            stamps = _selected(recording, stamps, start, end, note)
-            return "frames", partial(make_windower, "stamps", recording.height, recording.width, stamps=stamps), ""
+            return "frames", partial(make, "stamps", stamps=_selected(recording, stamps, start, end, note)), ""
     kind = kind or "period"
-    return kind, partial(make_windower, kind, recording.height, recording.width, **options), note
-
-
-def _trigger_windows(
-    recording: Recording, start: float | None, end: float | None, edge: str, trigger_input: int | None
-) -> tuple[str, Callable[[], Windower], str]:
-    times = find_triggers(recording, edge, trigger_input)
-    pairing = pair(times, recording.frame_stamps()) if recording.frames_topic else None
-    note, image_stamps = "", None
-    if pairing and pairing.plausible:
-        times = pairing.triggers
-        image_stamps = dict(zip(times.tolist(), pairing.frames.tolist(), strict=True))
-    elif pairing:
-        note = f"the triggers do not trigger the frames of {recording.frames_topic}: images have the triggers' times"
-    first, past = recording.span(start, end)
-    times = times[(times >= first) & (times < past)]
-    if not len(times):
-        raise RecordingError(f"{recording.path}: no triggers from {_span(start, end)}")
-    size = recording.height, recording.width
-    return "trigger", partial(make_windower, "trigger", *size, stamps=times, image_stamps=image_stamps), note
+    return kind, partial(make, kind, **options), note
 
 
 def find_triggers(recording: Recording, edge: str, trigger_input: int | None = None) -> np.ndarray:
@@ -222,11 +197,8 @@ def find_triggers(recording: Recording, edge: str, trigger_input: int | None = N
     triggers = recording.triggers()
     times = trigger_times(triggers, edge, trigger_input)
     if not len(times):
-        kinds, counts = np.unique(triggers[["id", "p"]], return_counts=True)
-        there = [
-            f"{n} {'rising' if kind['p'] else 'falling'} on input {kind['id']}"
-            for kind, n in zip(kinds, counts, strict=True)
-        ]
+        kinds = zip(*np.unique(triggers[["id", "p"]], return_counts=True), strict=True)
+        there = [f"{n} {'rising' if kind['p'] else 'falling'} on input {kind['id']}" for kind, n in kinds]
         selected = ("" if edge == "both" else f"{edge} ") + "triggers"
         selected += "" if trigger_input is None else f" on input {trigger_input}"
         raise RecordingError(f"{recording.path}: no {selected}; there are {', '.join(there) or 'none at all'}")
@@ -240,7 +212,7 @@ def _selected(
     first, past = recording.span(start, end)
     stamps = stamps[(stamps >= first) & (stamps < past)]
     otherwise = "use --windows period, count or adaptive"
-    if not len(stamps) and not _has_events(recording, start, end):
+    if not len(stamps) and not any(True for _ in _event_arrays(recording, start, end)):
         raise RecordingError(_nothing_selected(recording, start, end))
     if elsewhere or not len(stamps):
         where = "" if start is None and end is None else f" from {_span(start, end)}"
@@ -257,6 +229,6 @@ def _frames_elsewhere(recording: Recording, stamps: np.ndarray) -> str:
     first = recording.first_event
     if not len(stamps) or ((stamps > first) & (stamps <= first + longest)).any():
         return ""
-    text = f"none of the {len(stamps)} frames of {recording.frames_topic} lies within the time of the events"
     hint = " (another clock? --event-time host moves packets to the host's)"
+    text = f"none of the {len(stamps)} frames of {recording.frames_topic} lies within the time of the events"
     return text + (hint if recording.events_type == EVENT_PACKET else "")

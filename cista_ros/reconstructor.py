@@ -34,8 +34,7 @@ ONE_THREAD_CELLS = 1 << 20
 def choose_device(name: str = "auto") -> torch.device:
     """Return the torch device of a name: `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 
-    Raises:
-        DeviceError: unknown name, or this machine has no such device.
+    DeviceError if the name is unknown, or this machine has no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -53,8 +52,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
     """Return height and width of the grid that is coarser by a whole factor, rounded down as ROS's image_geometry does.
 
-    Raises:
-        EventError: the factor is less than 1, or leaves less than the networks' 16x16 pixels.
+    EventError if the factor is less than 1, or leaves less than the networks' 16x16 pixels.
     """
     small = (height // factor, width // factor) if factor >= 1 else (0, 0)
     if factor < 1 or min(small) < MIN_SIZE:
@@ -67,14 +65,9 @@ def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Frame:
-    """A reconstruction.
+    """A reconstruction, made from an event array (N,) in a number of network steps; stamp: its time in nanoseconds.
 
-    Attributes:
-        image: float32 (H, W) in [0, 1], the network's output.
-        shown: the same after the tone map.
-        stamp: time in nanoseconds.
-        events: the event array (N,) that it was made from.
-        steps: number of network steps.
+    image: float32 (H, W) in [0, 1], the network's output. shown: the same after the tone map.
     """
 
     image: np.ndarray
@@ -106,15 +99,13 @@ class Reconstructor:
         max_events: windows with more events are split evenly into several network steps; None for the paper's limit,
             scaled with the sensor's area.
         clip_hot_pixels: limit the voxels of pixels that fire continuously (off in the released network).
-        runtime: how the network is run, one of runtime.RUNTIMES; `eager` runs the network as it is written.
-        precision: of the arithmetic, one of runtime.PRECISIONS; `auto` is below fp32 only where runtime `auto` finds
-            that it pays (docs/reference/performance.md).
-        downscale: bin the events to a grid coarser by this whole factor before the network; images are as coarse.
-
+        runtime: one of runtime.RUNTIMES; `eager` runs the network as it is written.
+        precision: one of runtime.PRECISIONS; `auto` is below fp32 only where runtime `auto` finds that it pays
+            (docs/reference/performance.md).
+        downscale: bin the events to a grid coarser by this whole factor; images are as coarse.
     Attributes:
         image_height, image_width: size of the images.
         runtime_note: the chosen runtime and, for `auto`, the reason.
-
     Raises:
         DeviceError, RuntimeUnavailableError: the device or the runtime cannot run this network.
         EventError: impossible sensor size or downscale.
@@ -168,14 +159,12 @@ class Reconstructor:
         """Make a reconstructor from weights: shipped or fetched ones by name, a file, or `auto`.
 
         Args:
-            height, width, device: as for Reconstructor, which also takes `options`.
-            windows, window_options: kind and options of the windows, as for `make_windower`; or a function that makes a
-                windower.
+            height, width, device, options: as for Reconstructor.
+            windows, window_options: for `make_windower`; or windows is a function that makes a windower.
             max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
             noise_filter, hot_pixel_mask: as for `make_noise_filter`.
         Raises:
-            CheckpointError: no such weights.
-            CistaError: as for Reconstructor.
+            CistaError: no such weights (CheckpointError), or as for Reconstructor.
         """
         device = choose_device(device) if isinstance(device, str) else device
         name, _ = choose_weights(str(weights), device)
@@ -207,11 +196,9 @@ class Reconstructor:
         reset_tone_map(self.tone_map)
 
     def reconstruct(self, events: np.ndarray, split: bool = True) -> Reconstruction:
-        """Reconstruct the image of one window, without a tone map.
+        """Reconstruct the image of one window (N,), in time order and on the sensor, without a tone map.
 
-        Args:
-            events: event array (N,) in time order, all on the sensor; an empty one gives an empty voxel grid.
-            split: obey max_events; otherwise the window is one step, however many events it has.
+        An empty one gives an empty voxel grid. Without `split` the window is one step, however many events it has.
         """
         limit = self.max_events or default_max_events(self.height, self.width)
         parts = split_evenly(events, limit) if split else [events]
@@ -221,9 +208,9 @@ class Reconstructor:
 
     @torch.inference_mode()
     def code_activity(self) -> np.ndarray | None:
-        """Return the activity of the last image's sparse code: the channel mean of abs(Z), float32 (h, w).
+        """Return the channel mean of abs(Z) of the last sparse code, float32 (h, w); None without one.
 
-        Its size is half the image's, rounded up. None for a network without a sparse code.
+        h, w are half the image's size, rounded up.
         """
         code = self.runtime.code()
         return None if code is None else code.float().abs().mean(0).cpu().numpy()
@@ -233,7 +220,11 @@ class Reconstructor:
         events = binned(events, self.downscale, self.image_height, self.image_width)
         if self.runtime.takes_events:
             return self.runtime.step_events(events, self.clip_hot_pixels).clamp(0, 1)
-        grid = self._voxel_grid(events)
+        size = self.image_height, self.image_width, self.network.bins
+        if self.device.type == "cpu":
+            grid = torch.from_numpy(voxel_grid(events, *size))
+        else:
+            grid = voxel_grid_torch(upload(events, self.device), *size)
         if self.clip_hot_pixels:
             grid = clip_hot_pixels(grid)
         if self.network.conventions.normalise:
@@ -241,9 +232,3 @@ class Reconstructor:
                 grid = normalise(grid)
         # FireNet's output is linear; the others end in a sigmoid and are within [0, 1] already.
         return self.runtime.step(grid).clamp(0, 1)
-
-    def _voxel_grid(self, events: np.ndarray) -> torch.Tensor:
-        bins = self.network.bins
-        if self.device.type == "cpu":
-            return torch.from_numpy(voxel_grid(events, self.image_height, self.image_width, bins))
-        return voxel_grid_torch(upload(events, self.device), self.image_height, self.image_width, bins)

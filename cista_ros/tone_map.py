@@ -20,7 +20,10 @@ def none(image: Image) -> Image:
 
 def stretch(image: Image) -> Image:
     """Map the darkest pixel to 0 and the brightest to 1; a uniform image becomes mid-grey."""
-    return _stretch(image, float(image.min()), float(image.max()))
+    low, high = float(image.min()), float(image.max())
+    if high - low < FLAT:
+        return np.full_like(image, 0.5)
+    return np.asarray(np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1))
 
 
 def equalise(image: Image) -> Image:
@@ -97,9 +100,3 @@ def to_mono8(image: Image) -> Image:
 def to_mono16(image: Image) -> Image:
     """Convert [0, 1] to uint16, rounded."""
     return np.asarray(np.rint(image * 65535), np.uint16)
-
-
-def _stretch(image: Image, low: float, high: float) -> Image:
-    if high - low < FLAT:
-        return np.full_like(image, 0.5)
-    return np.asarray(np.clip((image - np.float32(low)) * np.float32(1 / (high - low)), 0, 1))

@@ -134,28 +134,30 @@ class Pairing:
 def pair(triggers: np.ndarray, frames: np.ndarray) -> Pairing:
     """Pair trigger times (N,) with frame stamps (M,), both int64 ns.
 
-    The delay is estimated first. Several that differ by whole periods may fit as well. Then one from 0 to a period is
-    taken, as on a shared clock; between different clocks, that with the most pairs.
+    Where delays that differ by whole periods fit as well, it is one from 0 to a period, as on a shared clock; between
+    different clocks, that with the most pairs.
     """
-    none = np.empty(0, np.int64)
     triggers, frames = np.sort(triggers), np.sort(frames)
-    if len(triggers) < 2 or not len(frames):
-        return Pairing(none, none, 0.0, len(triggers), len(frames), ())
-    period = float(np.median(np.diff(triggers)))
-    delay, others = _estimate(triggers, frames, period)
-    pairs = TriggerPairs(delay)
-    when = np.concatenate([triggers, frames - round(delay)])
+    period, others = 0.0, ()
     chosen: dict[int, int] = {}
-    for i in np.argsort(when, kind="stable").tolist():
-        is_trigger = i < len(triggers)
-        found = pairs.add_trigger(int(triggers[i])) if is_trigger else pairs.add_frame(int(frames[i - len(triggers)]))
-        chosen |= {trigger: pairs.frame_stamps[trigger] for trigger in found}
+    if len(triggers) > 1 and len(frames):
+        period = float(np.median(np.diff(triggers)))
+        delay, others = _estimate(triggers, frames, period)
+        pairs = TriggerPairs(delay)
+        when = np.concatenate([triggers, frames - round(delay)])
+        for i in np.argsort(when, kind="stable").tolist():
+            n = i - len(triggers)
+            found = pairs.add_trigger(int(triggers[i])) if n < 0 else pairs.add_frame(int(frames[n]))
+            chosen |= {trigger: pairs.frame_stamps[trigger] for trigger in found}
     t, s = np.fromiter(chosen.keys(), np.int64), np.fromiter(chosen.values(), np.int64)
-    if not len(t):
-        return Pairing(none, none, period, len(triggers), len(frames), others)
-    lone_triggers = int(np.count_nonzero((triggers >= t[0]) & (triggers <= t[-1]))) - len(t)
-    lone_frames = int(np.count_nonzero((frames >= s[0]) & (frames <= s[-1]))) - len(s)
-    return Pairing(t, s, period, lone_triggers, lone_frames, others)
+    return Pairing(t, s, period, _lone(triggers, t), _lone(frames, s), others)
+
+
+def _lone(times: np.ndarray, paired: np.ndarray) -> int:
+    """Return how many times (N,) are not paired, between the first and the last pair."""
+    if len(paired):
+        times = times[(times >= paired[0]) & (times <= paired[-1])]
+    return len(times) - len(paired)
 
 
 def missed_pulses(triggers: np.ndarray) -> int:

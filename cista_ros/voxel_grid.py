@@ -20,16 +20,13 @@ BINS = 5
 
 
 def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) -> np.ndarray:
-    """Return the voxel grid of a window, computed by numpy.
+    """Return the voxel grid of a window, float32 (bins, height, width), computed by numpy; all zero for no events.
 
     Args:
-        events: event array (N,) in time order, all inside the sensor.
+        events: event array (N,) in time order, all inside the sensor; ValueError if they exceed its memory. (Untrusted
+            events go through EventFilter first.)
         height, width: the sensor's size in pixels.
         bins: number of temporal bins B, at least 2.
-    Returns:
-        float32 array (bins, height, width); all zero for no events.
-    Raises:
-        ValueError: events outside the sensor's memory. (Untrusted events go through EventFilter first.)
     """
     pixels, n = height * width, len(events)
     if n == 0:
@@ -74,8 +71,6 @@ def voxel_grid_torch(words: Tensor, height: int, width: int, bins: int = BINS, c
         words: int64 (M, 2), an event array as `upload` returns it.
         count: int64 (), the number of leading rows that are events; None for all. No shape depends on it, and nothing
             is read back to the host, as a CUDA graph requires.
-    Returns:
-        float32 tensor (bins, height, width).
     """
     if not len(words):
         return torch.zeros(bins, height, width, device=words.device)
@@ -113,7 +108,7 @@ def voxel_grids(
     bins: int = BINS,
     spread: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Return the voxel grids of several windows, whose events may come in any order.
+    """Return the voxel grids of several windows, float32 (W, bins, height, width); events may come in any order.
 
     Args:
         t, x, y: int64 (N,), nanoseconds and pixels. polarity: int64 (N,), 1, -1, or 0 for rows to ignore.
@@ -121,8 +116,6 @@ def voxel_grids(
         times: int64 (W, 2), each window's first and last time.
         spread: index int64 (N,) of each event in its window and last index (W,): where first and last time are equal,
             events are spread evenly over the bins by index. Without it they fall into the first bin.
-    Returns:
-        float32 tensor (W, bins, height, width).
     """
     windows, cells = len(times), height * width
     first = times[:, 0]
@@ -156,11 +149,7 @@ def _time_in_bins(t: np.ndarray, bins: int) -> tuple[np.ndarray, int]:
 
 
 def normalise(grid: Tensor) -> Tensor:
-    """Shift and scale each grid's non-zero cells to mean 0 and (biased) standard deviation 1; zero cells stay zero.
-
-    Args:
-        grid: float tensor (..., B, H, W); each grid is normalised separately.
-    """
+    """Shift and scale the non-zero cells of each grid (..., B, H, W) to mean 0 and (biased) standard deviation 1."""
     dims = (-3, -2, -1)
     # 1 or 0 as floats: booleans take several times as long on a CPU.
     filled = grid.sign().abs_()

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
-from cista_ros.errors import EventError
-from cista_ros.events import EVENT_DTYPE, binned, check_events, concatenate, in_order, inside, make_events, no_events
+from cista_ros.events import EVENT_DTYPE, binned, concatenate, in_order, inside, make_events, no_events
 
 
 def test_an_event_is_sixteen_aligned_bytes():
@@ -35,19 +31,6 @@ def test_equal_stamps_are_in_order_and_earlier_ones_are_not():
     assert in_order(make_events([0] * 3, [0] * 3, [1, 1, 2], [1] * 3))
     assert not in_order(make_events([0] * 3, [0] * 3, [1, 2, 1], [1] * 3))
     assert in_order(no_events())
-
-
-def test_check_names_the_first_event_outside_the_sensor():
-    events = make_events([3, 240], [4, 7], [1, 2], [1, 1])
-    with pytest.raises(EventError, match=r"^event 1 at x=240, y=7 is outside the 240x180 sensor$"):
-        check_events(events, 180, 240)
-    check_events(events[:1], 180, 240)
-
-
-def test_check_names_the_event_at_which_time_goes_back():
-    events = make_events([0] * 4, [0] * 4, [1, 5, 3, 9], np.ones(4))
-    with pytest.raises(EventError, match=r"^time goes back at event 2: from 5 to 3 ns$"):
-        check_events(events, 180, 240)
 
 
 def test_binned_events_keep_time_and_polarity_and_do_not_change_the_original():

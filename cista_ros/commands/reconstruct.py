@@ -200,17 +200,17 @@ class Job:
         """Return all that the images depend on, as JSON. CistaError or OSError for missing files."""
         from .. import __version__
         from ..networks import find_weights
-        from ..util.atomic import sha256_of
+        from ..util.atomic import digest_of
         from ..util.jobs import identify
 
         content = {**asdict(self), "version": __version__, "recording": identify(self.recording)}
         content |= {
             "output": None,
             "video": self.video is not None,
-            "weights": sha256_of(find_weights(self.options["weights"])),
+            "weights": digest_of(find_weights(self.options["weights"])),
         }
         if Path(mask := self.options["hot_pixel_mask"]).is_file():
-            content["mask"] = sha256_of(Path(mask))
+            content["mask"] = digest_of(Path(mask))
         return content
 
 

@@ -1,4 +1,4 @@
-"""Atomic file writes, also if several processes write the same file, and SHA-256 of files."""
+"""Atomic file writes, also if several processes write the same file, and hashes of files."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode())
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
+def digest_of(path: Path, kind: str = "sha256", prefix: bytes = b"") -> str:
+    """Return the hash, of a kind of hashlib, of `prefix` and a file's content, in hexadecimal."""
+    digest = hashlib.new(kind, prefix, usedforsecurity=False)
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -15,8 +15,7 @@ class CacheError(CistaError):
 def cache_folder() -> Path:
     """Return $CISTA_CACHE, else cista_ros in $XDG_CACHE_HOME, else in ~/.cache. It may not exist.
 
-    Raises:
-        CacheError: none of them is set, and this user has no home directory.
+    CacheError if none is set and this user has no home directory.
     """
     if chosen := os.environ.get("CISTA_CACHE"):
         return Path(chosen)

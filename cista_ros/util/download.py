@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ..errors import CistaError
+from .atomic import digest_of
 
 CHUNK = 1 << 18
 TIMEOUT_S = 30.0
@@ -29,25 +29,16 @@ class DownloadError(CistaError):
 
 @dataclass(frozen=True)
 class Checksum:
-    """The expected checksum of a file.
-
-    Attributes:
-        kind: sha256, md5, or git: git's id of the content (SHA-1 of its length and bytes), for files in a repository
-            without another published checksum.
-    """
+    """The expected checksum of a file: sha256, md5, or git, git's id of the content (SHA-1 of its length and bytes)."""
 
     kind: str
     value: str
 
     def of(self, path: Path) -> str:
         """Return the checksum of this kind of a file."""
-        digest = hashlib.new("sha1" if self.kind == "git" else self.kind, usedforsecurity=False)
         if self.kind == "git":
-            digest.update(f"blob {path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+            return digest_of(path, "sha1", f"blob {path.stat().st_size}\0".encode())
+        return digest_of(path, self.kind)
 
 
 def download(
@@ -87,10 +78,14 @@ def remote_size(address: str, schemes: frozenset[str] = SCHEMES) -> int | None:
     """Return the size in bytes that the server announces, or None. DownloadError if it cannot be reached."""
     try:
         with _open(address, schemes, method="HEAD") as answer:
-            length = answer.headers.get("Content-Length")
+            return _length(answer)
     except urllib.error.HTTPError as error:
         raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from None
-    return int(length) if length and length.isdecimal() else None
+
+
+def _length(answer: Any) -> int | None:
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
 
 
 class _OnlyTo(urllib.request.HTTPRedirectHandler):
@@ -143,11 +138,10 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
                     raise DownloadError(f"{address}: the server sends a part where the whole file was asked for")
                 return _fetch(address, part, progress, schemes)
             begin = have if resumed else 0
-            length = answer.headers.get("Content-Length")
-            total = begin + int(length) if length and length.isdecimal() else None
-            free = shutil.disk_usage(part.parent).free
-            if total is not None and total - begin > free:
-                raise DownloadError(f"{address}: needs {total - begin} bytes, but {part.parent} has only {free} free")
+            length, free = _length(answer), shutil.disk_usage(part.parent).free
+            if length is not None and length > free:
+                raise DownloadError(f"{address}: needs {length} bytes, but {part.parent} has only {free} free")
+            total = None if length is None else begin + length
             _copy(answer, part, begin, total, progress, address)
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:
@@ -155,14 +149,11 @@ def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozens
             if _content_range(error.headers.get("Content-Range"))[1] == have:
                 return
             part.unlink()
-            raise DownloadError(
-                f"{address}: the part that was there is of another file; it was removed: try again"
-            ) from None
+            raise DownloadError(f"{address}: the part found was of another file; it was removed: try again") from None
         raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from None
     if total is not None and part.stat().st_size != total:
-        raise DownloadError(
-            f"{address}: broke off after {part.stat().st_size} of {total} bytes; run the command again to go on"
-        )
+        done = f"{part.stat().st_size} of {total} bytes"
+        raise DownloadError(f"{address}: broke off after {done}; run the command again to go on")
 
 
 def _content_range(header: str | None) -> tuple[int | None, int | None]:
@@ -173,21 +164,19 @@ def _content_range(header: str | None) -> tuple[int | None, int | None]:
 
 
 def _copy(answer: Any, part: Path, begin: int, total: int | None, progress: Progress | None, address: str) -> None:
-    done = begin
     with part.open("r+b" if begin else "wb") as file:
         file.seek(begin)
         file.truncate()
-        while chunk := _read(answer, address):
+        for chunk in _chunks(answer, address):
             file.write(chunk)
-            done += len(chunk)
             if progress:
-                progress(done, total)
+                progress(file.tell(), total)
 
 
-def _read(answer: Any, address: str) -> bytes:
+def _chunks(answer: Any, address: str) -> Iterator[bytes]:
     # Separate from writing the file, so that an OSError here comes from the network or TLS, not from the disk.
     try:
-        data: bytes = answer.read(CHUNK)
-        return data
+        while chunk := answer.read(CHUNK):
+            yield chunk
     except (OSError, HTTPException) as error:
         raise DownloadError(f"{address}: broke off ({_text(error)}); run the command again to go on") from None

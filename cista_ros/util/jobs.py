@@ -6,7 +6,7 @@ import errno
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,18 +61,16 @@ def run_jobs(
         processes: number of processes on this machine; with 1, the jobs run in this process.
         dask: address of a Dask scheduler whose workers run the jobs instead. They need this package, and the same
             paths to all files.
-    Raises:
-        JobsError: no Dask scheduler at the address, or a missing package.
-        OSError: the disk is full.
+
+    JobsError without a scheduler there, or for a missing package; OSError if the disk is full.
     """
     if processes <= 1 and not dask:
         yield from ((index, attempt(run, job)) for index, job in enumerate(jobs))
         return
-    with ExitStack() as stack:
-        if dask:
-            stack.enter_context(_dask_cluster(dask))
+    cluster, deaths = _workers(dask)
+    with cluster:
         left = dict(enumerate(jobs))
-        with suppress(*_worker_deaths(dask)):
+        with suppress(*deaths):
             for index, outcome in _in_parallel(run, left, processes, dask, "generator_unordered"):
                 del left[index]
                 yield index, outcome
@@ -81,7 +79,7 @@ def run_jobs(
         for index, job in left.items():
             try:
                 yield from _in_parallel(run, {index: job}, 2, dask, "list")
-            except _worker_deaths(dask):
+            except deaths:
                 yield index, Failure("its process died (out of memory?)")
 
 
@@ -101,26 +99,18 @@ def _attempt(index: int, run: Callable[[Job], Output], job: Job) -> tuple[int, O
     return index, attempt(run, job)
 
 
-def _dask_cluster(address: str) -> Any:
-    """Connect to a Dask scheduler; a context manager."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise JobsError("--dask needs the package distributed: pip install distributed") from None
-    try:
-        return Client(address, timeout=10, set_as_default=True)
-    except (OSError, ValueError) as error:
-        raise JobsError(f"--dask {address}: no Dask scheduler there ({type(error).__name__})") from None
-
-
-def _worker_deaths(dask: str | None) -> tuple[type[Exception], ...]:
-    """Return the errors that mean that a worker process died."""
+def _workers(dask: str | None) -> tuple[AbstractContextManager[object], tuple[type[Exception], ...]]:
+    """Return a connection to a Dask scheduler, if any, and the errors that mean that a worker process died."""
     try:
         from joblib.externals.loky.process_executor import TerminatedWorkerError
-    except ImportError:
-        raise JobsError("--jobs and --dask need the package joblib: pip install joblib") from None
-    if not dask:
-        return (TerminatedWorkerError,)
-    from distributed import CancelledError, KilledWorker
 
-    return (KilledWorker, CancelledError)
+        if not dask:
+            return nullcontext(), (TerminatedWorkerError,)
+        from distributed import CancelledError, Client, KilledWorker
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        raise JobsError(f"--jobs and --dask need the package {package}: pip install {package}") from None
+    try:
+        return Client(dask, timeout=10, set_as_default=True), (KilledWorker, CancelledError)
+    except (OSError, ValueError) as error:
+        raise JobsError(f"--dask {dask}: no Dask scheduler there ({type(error).__name__})") from None
