@@ -81,9 +81,7 @@ class Lens:
         unseen = ~(np.abs(error).max(-1) < 1e-3)
         if unseen.any():
             x, y = pixels[unseen][0]
-            raise LensError(
-                f"the lens does not see pixel ({x:g}, {y:g}): expected longer focal length, less distortion"
-            )
+            raise LensError(f"the lens does not see pixel ({x:g}, {y:g}): use a longer focal length, less distortion")
         return _directions(angles)
 
 

@@ -110,16 +110,17 @@ class Trainer:
         state.pictures = len(self.pictures)
 
         self.network = new_network(config)
-        if state.network:
-            _check_weights(state, self.network.state_dict())
-            self.network.load_state_dict(state.network)
+        try:
+            for weights in filter(None, (state.average, state.network)):  # the average only to check that it fits
+                self.network.load_state_dict(weights)
+        except RuntimeError:
+            raise TrainingError(f"the weights in the state do not fit its own network ({config.network})") from None
         self.network.conventions = Conventions(normalise=config.data.normalise)
         self.thresholds = thresholds(self.network) if config.optimiser.theta == "nonnegative" else []
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        self.average = {
-            key: value.to(self.device).clone() for key, value in (state.average or self.network.state_dict()).items()
-        }
+        average = state.average or self.network.state_dict()
+        self.average = {key: value.to(self.device).clone() for key, value in average.items()}
         self.optimiser = new_optimiser(config, self.network)
         if state.optimiser:
             self.optimiser.load_state_dict(state.optimiser)
@@ -146,15 +147,13 @@ class Trainer:
         seed = (config.seed * 1_000_003 + i) * self.workers.count + self.workers.rank
         generator = torch.Generator(self.device).manual_seed(seed)
         data, windows, bins = config.data, sequence_length(config, i), config.network.bins
-        sequences = simulate(
-            self.pictures, config.simulation, data.batch, windows, (data.size, data.size), bins, generator
-        )
+        size = data.size, data.size
+        sequences = simulate(self.pictures, config.simulation, data.batch, windows, size, bins, generator)
         voxels, truth, rests = sequences
         taught = None if self.teacher is None else self.teacher.images(sequences)
         voxels = normalise(voxels) if data.normalise else voxels
-        forced = torch.rand(windows, data.batch, device=self.device, generator=generator) < forcing_probability(
-            config, i
-        )
+        forced = torch.rand(windows, data.batch, device=self.device, generator=generator)
+        forced = forced < forcing_probability(config, i)
         forced[0] = False
         clock("simulate")
 
@@ -337,13 +336,6 @@ def forcing_probability(config: TrainingConfig, iteration: int) -> float:
 def ema_decay(config: TrainingConfig, iteration: int) -> float:
     """Return the decay of the moving average of the weights; smaller at first, to forget the random start."""
     return min(config.optimiser.ema, (1 + iteration) / (10 + iteration))
-
-
-def _check_weights(state: TrainingState, expected: dict[str, Tensor]) -> None:
-    """Raise TrainingError unless a state's weights, and their average if any, fit its own network."""
-    for weights in filter(None, (state.network, state.average)):
-        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
-            raise TrainingError(f"the weights in the state do not fit its own network ({state.config.network})")
 
 
 def _on_cpu(values: Any) -> Any:
