@@ -121,15 +121,9 @@ class Scenes:
         self._texels = draw.uniform(config.texels, count)
         # Translation, rotation, log zoom, and the two slopes of perspective (per half diagonal).
         ones = torch.ones(count, 2, device=device)
-        amplitude = torch.cat(
-            (
-                draw.log_uniform((8.0, 80.0), count, 2),
-                draw.uniform((0.05, 0.6), count, 1),
-                draw.uniform((0.03, 0.25), count, 1),
-                draw.uniform((0.02, 0.2), count, 2),
-            ),
-            1,
-        )
+        parts = [draw.log_uniform((8.0, 80.0), count, 2)]
+        parts += [draw.uniform(limits, count, 1) for limits in ((0.05, 0.6), (0.03, 0.25))]
+        amplitude = torch.cat((*parts, draw.uniform((0.02, 0.2), count, 2)), 1)
         lever = torch.cat((ones, reach * ones, reach * ones), 1)
         speed = draw.shares(count, 6) * torch.tensor([3.0, 3.0, 1.0, 1.0, 0.5, 0.5], device=device)
         self._motion = Sway.draw(draw, amplitude, lever, speed / speed.sum(-1, keepdim=True))
@@ -147,9 +141,8 @@ class Scenes:
         """Return linear light (N, S, H, W), float32, at positions path (N, S); 1 is the background's mean."""
         image = self._sample(self._background, self._background_map(path), "reflection")[:, 0]
         for texture, centre, motion, present in self._objects:
-            value, alpha = self._sample(
-                texture, self._object_map(texture, centre, motion, path[present]), "zeros"
-            ).unbind(1)
+            places = self._object_map(texture, centre, motion, path[present])
+            value, alpha = self._sample(texture, places, "zeros").unbind(1)
             image[present] = image[present] * (1 - alpha) + value
         return image.view(*path.shape, self.height, self.width).clamp(min=0) + self._haze
 
@@ -216,14 +209,9 @@ class Scenes:
             surface = surface ** self._encoding[present] / self._mean[present]
             texture = torch.stack((surface * alpha, alpha), 1)
             centre = draw.uniform((-0.5, 0.5), n, 2) * extent
-            amplitude = torch.cat(
-                (
-                    draw.log_uniform((4.0, 0.6 * min(self.height, self.width)), n, 2),
-                    draw.uniform((0.05, 1.0), n, 1),
-                    draw.uniform((0.03, 0.25), n, 1),
-                ),
-                1,
-            )
+            parts = [draw.log_uniform((4.0, 0.6 * min(self.height, self.width)), n, 2)]
+            parts += [draw.uniform(limits, n, 1) for limits in ((0.05, 1.0), (0.03, 0.25))]
+            amplitude = torch.cat(parts, 1)
             lever = torch.cat((torch.ones(n, 2, device=generator.device), radius[:, None].expand(n, 2)), 1)
             speed = draw.shares(n, 4) * draw.uniform(config.object_speed, n, 1)
             layers.append((texture, centre, Sway.draw(draw, amplitude, lever, speed), present))

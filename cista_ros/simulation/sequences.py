@@ -86,21 +86,12 @@ class SimulationConfig:
     motion: MotionConfig = field(default_factory=MotionConfig)
 
 
-# Ranges that are drawn uniformly in the logarithm.
-_LOGARITHMIC = {
-    "dark",
-    "bandwidth_hz",
-    "radius",
-    "texels",
-    "threshold",
-    "noise_hz",
-    "hot_hz",
-    "speed",
-    "events_per_pixel",
-    "pause_windows",
-    "rest_windows",
-    "rest_ms",
-}
+# Ranges of scenes, cameras and motion that are drawn uniformly in the logarithm.
+_LOGARITHMIC = (
+    {"dark", "radius", "texels"}
+    | {"threshold", "bandwidth_hz", "noise_hz", "hot_hz"}
+    | {"speed", "events_per_pixel", "pause_windows", "rest_windows", "rest_ms"}
+)
 
 
 class RangeError(CistaError):
