@@ -1,8 +1,6 @@
-"""Pictures and figures of an evaluation: contact sheets as in the paper's figures 2 and 3, error maps, plots, video.
+"""Figures of an evaluation: contact sheets as in the paper's figures 2 and 3, error maps, metrics over time, video.
 
-Pictures are images kept on disk: pictures/<protocol>/<sequence>/<method>/<stamp>.png. Methods share the folders of the
-camera's frames (_frame) and of each window's events (_events). Protocols do not: each displays frames and cuts windows
-in its own way. Figures are PNG and PDF by matplotlib (an extra of this package), drawn without a display.
+PNG and PDF by matplotlib (an extra of this package), drawn without a display.
 """
 
 from __future__ import annotations
@@ -12,57 +10,24 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
-from ..tone_map import to_mono8
-from ..util.atomic import write_whole
-from ..util.drawing import captioned, draw_events
+from ..util.drawing import captioned
 from ..util.video import VideoWriter
+from .pictures import EVENTS, FRAME, read_picture, spread
 from .protocols import EvaluationError
-from .scores import VIEWS, label_of
-from .sequence import Compared
+from .run import Result
+from .scores import label_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .report import Summary
-    from .run import Result
 
-FRAME, EVENTS = "_frame", "_events"
 INCHES = 2.2  # width of a picture in a sheet
 LARGEST_ERROR = 0.6  # where the colours of error maps end
 SCALE = 0.75  # inches beside error maps, for the scale of their colours
 FINEST, MOST_PIXELS = 130, 65_000  # dots an inch of a figure, and pixels of its side: matplotlib draws fewer than 2**16
-
-
-def spread(values: Sequence[int], wanted: int) -> list[int]:
-    """Return at most `wanted` of the values, spread evenly."""
-    n = min(len(values), wanted)
-    return [values[(2 * i + 1) * len(values) // (2 * n)] for i in range(n)]
-
-
-def picture_path(folder: Path, sequence: str, kind: str, stamp: int) -> Path:
-    """Return the path of a picture in the folder of one protocol's pictures; kind is a method, FRAME or EVENTS."""
-    return folder / sequence / kind / f"{stamp}.png"
-
-
-def write_pictures(folder: Path, sequence: str, method: str, view: str, compared: Compared) -> None:
-    """Write a method's image, the events, and the frame if the recording has one, in a view of scores.VIEWS."""
-    assert compared.image is not None
-    truth = compared.image if compared.truth is None else compared.truth
-    image, frame = VIEWS[view](compared.image, truth, None)
-    shown = {method: to_mono8(image), EVENTS: draw_events(compared.events, *image.shape)}
-    if compared.truth is not None:
-        shown[FRAME] = to_mono8(frame)
-    for kind, picture in shown.items():
-        write_whole(picture_path(folder, sequence, kind, compared.stamp), cv2.imencode(".png", picture)[1].tobytes())
-
-
-def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:
-    """Read a picture as uint8 (H, W), or (H, W, 3) BGR for events; None if the file is missing."""
-    path = picture_path(folder, sequence, kind, stamp)
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None  # cv2 would complain on stderr
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cista_ros.evaluation.pictures import write_pictures
 from cista_ros.evaluation.protocols import EVREAL, ICASSP2022, REAL
 from cista_ros.evaluation.report import Summary, as_json, as_latex, as_markdown, paper_scores, write_report
 from cista_ros.evaluation.run import Result
@@ -214,7 +215,7 @@ def results(tmp_path):
         stamps = 10**9 + 40_000_000 * np.arange(5)
         for i, stamp in enumerate(stamps.tolist()):
             compared = Compared(i, stamp, no_events(), image, truth, 1, 2.0)
-            figures.write_pictures(tmp_path, "s", method, "raw", compared)
+            write_pictures(tmp_path, "s", method, "raw", compared)
         made = result("s", method, [0.0, 0.1, 0.2, 0.3, 0.4 if method == "B" else 0.5], pictures=stamps.tolist())
         made.frames = made.frames.assign(stamp_ns=stamps, events=0)
         found.append(made)

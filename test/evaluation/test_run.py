@@ -27,7 +27,7 @@ from recordings.makers import (
 
 from cista_ros.errors import CistaError
 from cista_ros.evaluation import run as module
-from cista_ros.evaluation.figures import EVENTS, FRAME, read_picture
+from cista_ros.evaluation.pictures import EVENTS, FRAME, read_picture
 from cista_ros.evaluation.protocols import REAL
 from cista_ros.evaluation.run import (
     Job,
