@@ -7,7 +7,6 @@ pickled objects of their authors' code, which cista_ros does not execute.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..util.cache import cache_folder
-from ..util.download import SCHEMES, Checksum, Progress, download
+from ..util.download import Checksum, Progress, download
 
 WEIGHTS_FOLDER = Path(__file__).parent.parent / "weights"
 DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
@@ -23,7 +22,7 @@ DEFAULT_WEIGHTS, SMALL_WEIGHTS = "cista-tc", "cista-tc-small"
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """A published checkpoint."""
+    """A checkpoint that others published."""
 
     address: str
     checksum: Checksum
@@ -105,18 +104,11 @@ def cached_weights(name: str) -> Path:
     return cache_folder() / "weights" / (name + suffix)
 
 
-def fetch_weights(
-    name: str,
-    progress: Progress | None = None,
-    weights: dict[str, PublishedWeights] | None = None,
-    to: Callable[[str], Path] = cached_weights,
-    schemes: frozenset[str] = SCHEMES,
-) -> Path:
+def fetch_weights(name: str, progress: Progress | None = None) -> Path:
     """Download a published checkpoint, unless it is already there; return its file.
 
-    CheckpointError lists the known names; DownloadError if that fails. weights, to, schemes: for tests.
+    CheckpointError lists the known names; DownloadError if that fails.
     """
-    known = PUBLISHED if weights is None else weights
-    if name not in known:
-        raise CheckpointError(f"no published weights are called {name!r}; expected one of {', '.join(known)}")
-    return download(known[name].address, to(name), known[name].checksum, progress, schemes)
+    if name not in PUBLISHED:
+        raise CheckpointError(f"no published weights are called {name!r}; expected one of {', '.join(PUBLISHED)}")
+    return download(PUBLISHED[name].address, cached_weights(name), PUBLISHED[name].checksum, progress)

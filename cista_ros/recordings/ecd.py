@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RecordingError
-from ..util.download import SCHEMES, Checksum, Progress, download
+from ..util.download import Checksum, Progress, download
 
 BASE = "https://rpg.ifi.uzh.ch/datasets/davis/"
 PAGE = "https://rpg.ifi.uzh.ch/davis_data.html"
@@ -89,20 +89,7 @@ def choose_sequences(names: Iterable[str]) -> list[EcdSequence]:
     return [SEQUENCES[name] for name in chosen]
 
 
-def fetch_sequence(
-    sequence: EcdSequence,
-    folder: Path,
-    text: bool = False,
-    progress: Progress | None = None,
-    base: str = BASE,
-    schemes: frozenset[str] = SCHEMES,
-) -> Path:
-    """Download a sequence into a folder, unless it is already there; return its file.
-
-    Args:
-        base, schemes: another server and its URL schemes, for tests.
-    Raises:
-        DownloadError: as for `download`.
-    """
+def fetch_sequence(sequence: EcdSequence, folder: Path, text: bool = False, progress: Progress | None = None) -> Path:
+    """Download a sequence into a folder, unless it is already there; return its file. Errors as for `download`."""
     file = sequence.file(text)
-    return download(base + file, folder / file, sequence.checksum(text), progress, schemes)
+    return download(BASE + file, folder / file, sequence.checksum(text), progress)

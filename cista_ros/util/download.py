@@ -18,7 +18,7 @@ from .atomic import digest_of
 
 CHUNK = 1 << 18
 TIMEOUT_S = 30.0
-SCHEMES = frozenset({"https"})
+SCHEMES = frozenset({"https"})  # of addresses and redirections
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
@@ -41,20 +41,12 @@ class Checksum:
         return digest_of(path, self.kind)
 
 
-def download(
-    address: str,
-    path: Path,
-    checksum: Checksum | None,
-    progress: Progress | None = None,
-    schemes: frozenset[str] = SCHEMES,
-) -> Path:
+def download(address: str, path: Path, checksum: Checksum | None, progress: Progress | None = None) -> Path:
     """Download a file to `path`, unless it already exists with the right checksum; return the path.
 
     The download is written to path + ".part", and renamed when complete and verified. A part left by an interrupted
     download is resumed. Without a checksum only the length that the server announces is verified.
 
-    Args:
-        schemes: allowed URL schemes, also of redirections; others than HTTPS are for tests.
     Raises:
         DownloadError: the address cannot be reached or is not allowed, or the checksum is wrong (the file is removed).
         OSError: the disk is full, or the folder is not writable.
@@ -63,7 +55,7 @@ def download(
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    _fetch(address, part, progress, schemes)
+    _fetch(address, part, progress)
     if checksum and (found := checksum.of(part)) != checksum.value:
         part.unlink()
         raise DownloadError(
@@ -74,10 +66,10 @@ def download(
     return path
 
 
-def remote_size(address: str, schemes: frozenset[str] = SCHEMES) -> int | None:
+def remote_size(address: str) -> int | None:
     """Return the size in bytes that the server announces, or None. DownloadError if it cannot be reached."""
     try:
-        with _open(address, schemes, method="HEAD") as answer:
+        with _open(address, method="HEAD") as answer:
             return _length(answer)
     except urllib.error.HTTPError as error:
         raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from None
@@ -91,28 +83,25 @@ def _length(answer: Any) -> int | None:
 class _OnlyTo(urllib.request.HTTPRedirectHandler):
     """Follow redirections to allowed schemes only."""
 
-    def __init__(self, schemes: frozenset[str]) -> None:
-        self._schemes = schemes
-
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        _allow(newurl, self._schemes)
+        _allow(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _allow(address: str, schemes: frozenset[str]) -> None:
-    if urlsplit(address).scheme not in schemes:
+def _allow(address: str) -> None:
+    if urlsplit(address).scheme not in SCHEMES:
         raise DownloadError(f"{address}: only https addresses are fetched")
 
 
-def _open(address: str, schemes: frozenset[str], **request: Any) -> Any:
+def _open(address: str, **request: Any) -> Any:
     """Send a request. HTTPError: refused. DownloadError: the address is invalid, forbidden or unreachable."""
     try:
-        _allow(address, schemes)
+        _allow(address)
         asked = urllib.request.Request(address, **request)
         asked.add_header("User-Agent", "cista_ros")
-        return urllib.request.build_opener(_OnlyTo(schemes)).open(asked, timeout=TIMEOUT_S)
+        return urllib.request.build_opener(_OnlyTo).open(asked, timeout=TIMEOUT_S)
     except urllib.error.HTTPError:
         raise
     except ValueError as error:  # urllib cannot parse this address or that of a redirection
@@ -126,17 +115,17 @@ def _text(reason: object) -> str:
     return str(reason) or type(reason).__name__
 
 
-def _fetch(address: str, part: Path, progress: Progress | None, schemes: frozenset[str]) -> None:
+def _fetch(address: str, part: Path, progress: Progress | None) -> None:
     have = part.stat().st_size if part.exists() else 0
     try:
-        with _open(address, schemes, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
+        with _open(address, headers={"Range": f"bytes={have}-"} if have else {}) as answer:
             resumed = answer.status == 206 and _content_range(answer.headers.get("Content-Range"))[0] == have > 0
             if answer.status == 206 and not resumed:
                 # The server sends another part than requested, so start from the beginning.
                 part.unlink(missing_ok=True)
                 if not have:
                     raise DownloadError(f"{address}: the server sends a part where the whole file was asked for")
-                return _fetch(address, part, progress, schemes)
+                return _fetch(address, part, progress)
             begin = have if resumed else 0
             length, free = _length(answer), shutil.disk_usage(part.parent).free
             if length is not None and length > free:

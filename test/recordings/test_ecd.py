@@ -33,7 +33,7 @@ def test_cista_ecd_lists_the_addresses_of_the_dataset(options, suffix, size):
     assert line.split() == ["slider_depth", "Table", "1", size, "MiB", address]
 
 
-def test_bags_are_downloaded_and_checked_and_archives_downloaded(tmp_path):
+def test_bags_are_downloaded_and_checked_and_archives_downloaded(tmp_path, monkeypatch):
     served = tmp_path / "served"
     served.mkdir()
     (served / "urban.bag").write_bytes(b"a bag")
@@ -46,12 +46,13 @@ def test_bags_are_downloaded_and_checked_and_archives_downloaded(tmp_path):
     handler = functools.partial(Quiet, directory=served)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        where = {"base": f"http://127.0.0.1:{server.server_address[1]}/", "schemes": frozenset({"http"})}
+        monkeypatch.setattr("cista_ros.recordings.ecd.BASE", f"http://127.0.0.1:{server.server_address[1]}/")
+        monkeypatch.setattr("cista_ros.util.download.SCHEMES", {"http"})
         urban = SEQUENCES["urban"]
         with pytest.raises(DownloadError, match=r"not the published file \(md5"):
-            fetch_sequence(urban, tmp_path, **where)
+            fetch_sequence(urban, tmp_path)
         urban = replace(urban, md5=hashlib.md5(b"a bag").hexdigest())
-        assert fetch_sequence(urban, tmp_path, **where).read_bytes() == b"a bag"
-        assert fetch_sequence(urban, tmp_path, text=True, **where).read_bytes() == b"an archive"
+        assert fetch_sequence(urban, tmp_path).read_bytes() == b"a bag"
+        assert fetch_sequence(urban, tmp_path, text=True).read_bytes() == b"an archive"
         server.shutdown()
     assert urban.checksum(text=False) == Checksum("md5", hashlib.md5(b"a bag").hexdigest())

@@ -23,7 +23,6 @@ from cista_ros.util.download import Checksum, DownloadError, download, remote_si
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = Checksum("sha256", hashlib.sha256(CONTENT).hexdigest())
-HTTP = frozenset({"http"})  # the loopback server has no certificate; outside tests only https is allowed
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -67,7 +66,9 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    # The loopback server has no certificate; outside tests only https is allowed.
+    monkeypatch.setattr(module, "SCHEMES", {"http"})
     handler = type("Handler", (Server,), {"ranges": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -79,68 +80,70 @@ def server():
 
 def test_a_file_comes_whole_is_checked_and_not_fetched_twice(server, tmp_path):
     seen = []
-    path = download(f"{server.address}/a", tmp_path / "new" / "a", SHA256, lambda *n: seen.append(n), HTTP)
+    path = download(f"{server.address}/a", tmp_path / "new" / "a", SHA256, lambda *n: seen.append(n))
     assert path.read_bytes() == CONTENT and not path.with_name("a.part").exists()
     assert seen[-1] == (len(CONTENT), len(CONTENT))
-    assert download(f"{server.address}/a", path, SHA256, schemes=HTTP) == path
+    assert download(f"{server.address}/a", path, SHA256) == path
     assert server.ranges == [None]
 
 
 def test_an_interrupted_download_is_resumed(server, tmp_path):
     path = tmp_path / "a"
     with pytest.raises(DownloadError, match=r"broke off .*run the command again"):
-        download(f"{server.address}/breaks", path, SHA256, schemes=HTTP)
+        download(f"{server.address}/breaks", path, SHA256)
     half = len(CONTENT) // 2
     assert not path.exists() and path.with_name("a.part").stat().st_size == half
-    download(f"{server.address}/a", path, SHA256, schemes=HTTP)
+    download(f"{server.address}/a", path, SHA256)
     assert path.read_bytes() == CONTENT and server.ranges[1] == f"bytes={half}-"
 
 
 def test_servers_that_know_no_ranges_send_it_all_again(server, tmp_path):
     (tmp_path / "a.part").write_bytes(b"x" * 1000)
-    assert download(f"{server.address}/no-ranges", tmp_path / "a", SHA256, schemes=HTTP).read_bytes() == CONTENT
+    assert download(f"{server.address}/no-ranges", tmp_path / "a", SHA256).read_bytes() == CONTENT
 
 
 def test_a_part_that_is_whole_is_only_checked(server, tmp_path):
     (tmp_path / "a.part").write_bytes(CONTENT)
-    assert download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP).read_bytes() == CONTENT
+    assert download(f"{server.address}/a", tmp_path / "a", SHA256).read_bytes() == CONTENT
     (tmp_path / "b.part").write_bytes(CONTENT + b"more")
     with pytest.raises(DownloadError, match="of another file; it was removed"):
-        download(f"{server.address}/a", tmp_path / "b", SHA256, schemes=HTTP)
-    assert download(f"{server.address}/a", tmp_path / "b", SHA256, schemes=HTTP).read_bytes() == CONTENT
+        download(f"{server.address}/a", tmp_path / "b", SHA256)
+    assert download(f"{server.address}/a", tmp_path / "b", SHA256).read_bytes() == CONTENT
 
 
 def test_a_file_with_a_wrong_checksum_is_removed_and_reported(server, tmp_path):
     (tmp_path / "a.part").write_bytes(b"y" * 1000)  # the start of something else: the whole then hashes wrong
     with pytest.raises(DownloadError, match=rf"not the published file \(sha256 \w+, expected {SHA256.value}\)"):
-        download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
+        download(f"{server.address}/a", tmp_path / "a", SHA256)
     assert not any(tmp_path.iterdir())
 
 
 def test_a_damaged_file_of_before_is_fetched_again(server, tmp_path):
     (tmp_path / "a").write_bytes(b"damaged")
-    assert download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP).read_bytes() == CONTENT
+    assert download(f"{server.address}/a", tmp_path / "a", SHA256).read_bytes() == CONTENT
 
 
-def test_only_https_is_fetched_also_after_a_redirection(server, tmp_path):
-    with pytest.raises(DownloadError, match="only https addresses"):
-        download(f"{server.address}/a", tmp_path / "a", SHA256)
+def test_only_https_is_fetched_also_after_a_redirection(server, tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match=r"ftp://example.org/file: only https"):
-        download(f"{server.address}/elsewhere", tmp_path / "a", SHA256, schemes=HTTP)
+        download(f"{server.address}/elsewhere", tmp_path / "a", SHA256)
+    monkeypatch.undo()
+    for ask in (remote_size, lambda address: download(address, tmp_path / "a", SHA256)):
+        with pytest.raises(DownloadError, match="only https addresses"):
+            ask(f"{server.address}/a")
     assert server.ranges == [None]  # of the redirection only
 
 
 def test_a_missing_server_or_file_is_a_one_line_error(server, tmp_path):
     with pytest.raises(DownloadError, match="the server answers 404"):
-        download(f"{server.address}/gone", tmp_path / "a", SHA256, schemes=HTTP)
+        download(f"{server.address}/gone", tmp_path / "a", SHA256)
     with pytest.raises(DownloadError, match=r"cannot be reached .*is there a network"):
-        download("http://127.0.0.1:9/a", tmp_path / "a", SHA256, schemes=HTTP)
+        download("http://127.0.0.1:9/a", tmp_path / "a", SHA256)
 
 
 def test_an_invalid_redirection_names_the_requested_address(server, tmp_path):
     leads = r"an address that cannot be read \(Invalid IPv6 URL\)"
     with pytest.raises(DownloadError, match=rf"^{server.address}/nowhere: is, or leads to, {leads}"):
-        download(f"{server.address}/nowhere", tmp_path / "a", SHA256, schemes=HTTP)
+        download(f"{server.address}/nowhere", tmp_path / "a", SHA256)
     for ask in (remote_size, lambda address: download(address, tmp_path / "a", SHA256)):
         with pytest.raises(DownloadError, match=rf"^https://\[::1/a: is, or leads to, {leads}"):
             ask("https://[::1/a")
@@ -181,26 +184,24 @@ def test_a_tls_failure_during_a_download_names_the_address(garbling_address, tmp
 
 
 def test_a_server_is_asked_for_sizes(server):
-    assert remote_size(f"{server.address}/a", HTTP) == len(CONTENT)
-    with pytest.raises(DownloadError, match="only https"):
-        remote_size(f"{server.address}/a")
+    assert remote_size(f"{server.address}/a") == len(CONTENT)
     with pytest.raises(DownloadError, match="cannot be reached"):
-        remote_size("http://127.0.0.1:9/a", HTTP)
+        remote_size("http://127.0.0.1:9/a")
 
 
 def test_a_full_disk_is_reported_before_and_while_writing(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 0))
-    with pytest.raises(DownloadError, match=rf"needs {len(CONTENT)} bytes, but .* has only 0 free"):
-        download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 0))
+        with pytest.raises(DownloadError, match=rf"needs {len(CONTENT)} bytes, but .* has only 0 free"):
+            download(f"{server.address}/a", tmp_path / "a", SHA256)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.part"))
 
     monkeypatch.setattr(module, "_copy", full)
     with pytest.raises(OSError, match="No space left on device"):
-        download(f"{server.address}/a", tmp_path / "a", SHA256, schemes=HTTP)
+        download(f"{server.address}/a", tmp_path / "a", SHA256)
 
 
 def test_checksums_are_those_of_the_tools_that_everybody_has(tmp_path):
@@ -227,7 +228,7 @@ def test_without_a_home_directory_the_error_names_the_variable_to_set(monkeypatc
 
 def test_a_part_of_which_it_is_not_known_where_it_belongs_is_not_used(server, tmp_path):
     (tmp_path / "a.part").write_bytes(CONTENT[:1000])
-    download(f"{server.address}/no-place", tmp_path / "a", None, schemes=HTTP)
+    download(f"{server.address}/no-place", tmp_path / "a", None)
     assert (tmp_path / "a").read_bytes() == CONTENT
     assert server.ranges == ["bytes=1000-", None]
 
@@ -235,11 +236,12 @@ def test_a_part_of_which_it_is_not_known_where_it_belongs_is_not_used(server, tm
 def test_published_weights_are_fetched_by_name(server, tmp_path, monkeypatch):
     monkeypatch.setenv("CISTA_CACHE", str(tmp_path))
     weights = {"firenet": PublishedWeights(f"{server.address}/a.pth", SHA256, "a test")}
-    path = fetch_weights("firenet", weights=weights, schemes=HTTP)
+    monkeypatch.setattr("cista_ros.networks.weights.PUBLISHED", weights)
+    path = fetch_weights("firenet")
     assert path == cached_weights("firenet") == tmp_path / "weights" / "firenet.pth"
     assert path.read_bytes() == CONTENT
     with pytest.raises(CheckpointError, match="no published weights are called 'x'; expected one of firenet"):
-        fetch_weights("x", weights=weights)
+        fetch_weights("x")
 
 
 def test_addresses_are_https_and_pinned_to_a_commit():
