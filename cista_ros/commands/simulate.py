@@ -107,14 +107,14 @@ def simulate(
         steps = scene_steps(pictures, config, (height, width), seconds, fps, Drive(speed, pauses), generator)
     else:
         assert source
-        clip = open_clip(source, seconds)
-        if clip.rate < ENOUGH_FPS:
+        rate, frames = open_clip(source, seconds)
+        if rate < ENOUGH_FPS:
             typer.echo(
-                f"Warning: {source} has {clip.rate:g} frames per second. Events between frames are interpolated,"
+                f"Warning: {source} has {rate:g} frames per second. Events between frames are interpolated,"
                 f" so fast motion looks wrong: use a clip with {ENOUGH_FPS} or more.",
                 err=True,
             )
-        steps = clip_steps(clip.frames, config, fps)
+        steps = clip_steps(frames, config, fps)
     console = Console(stderr=True)
     events, stamps = 0, []
     with write_recording(output, format) as writer:

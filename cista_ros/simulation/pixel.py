@@ -18,37 +18,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..events import EVENT_DTYPE
+from ..events import make_events
 
 
 @dataclass(frozen=True)
 class PixelModel:
-    """Properties of the pixels of N sequences; each tensor broadcasts to (N, H, W).
+    """Properties of the pixels of N sequences; each tensor broadcasts to (N, H, W)."""
 
-    positive, negative: contrast thresholds in units of log intensity, > 0.
-    refractory_ns: nanoseconds after an event in which a pixel reports no other.
-    leak: events per second that a pixel in constant light reports, all positive.
-    bandwidth: cutoff frequency in Hz of the photoreceptor at a photocurrent of 1 (log intensity 0); in proportion to
-        the photocurrent at others. None: unlimited.
-    """
-
-    positive: Tensor
+    positive: Tensor  # contrast thresholds in units of log intensity, > 0
     negative: Tensor
-    refractory_ns: Tensor
-    leak: Tensor
+    refractory_ns: Tensor  # after an event, in which a pixel reports no other
+    leak: Tensor  # events per second that a pixel in constant light reports, all positive
+    # Cutoff frequency in Hz of the photoreceptor at a photocurrent of 1 (log intensity 0); in proportion to the
+    # photocurrent at others. None: unlimited.
     bandwidth: Tensor | None = None
 
 
 class PixelState(NamedTuple):
-    """State of the pixels, each (N, H, W).
+    """State of the pixels, each (N, H, W)."""
 
-    reference: log intensity at the last event. silent: nanoseconds from now in which a pixel reports nothing.
-    received: log intensity behind the photoreceptor's low-pass filter.
-    """
-
-    reference: Tensor
-    silent: Tensor
-    received: Tensor
+    reference: Tensor  # log intensity at the last event
+    silent: Tensor  # nanoseconds from now in which a pixel reports nothing
+    received: Tensor  # log intensity behind the photoreceptor's low-pass filter
 
     @classmethod
     def at(cls, log_intensity: Tensor) -> PixelState:
@@ -66,17 +57,14 @@ class Run(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Events of a batch, in no particular order: each field has one entry an event.
+    """Events of a batch, in no particular order: each field has one entry an event."""
 
-    sequence, segment: which of the N sequences and S segments; t: int64 ns; x, y: int64 pixels; p: bool.
-    """
-
-    sequence: Tensor
-    segment: Tensor
-    t: Tensor
-    x: Tensor
+    sequence: Tensor  # which of the N sequences
+    segment: Tensor  # which of the S segments
+    t: Tensor  # int64 ns
+    x: Tensor  # int64 pixels
     y: Tensor
-    p: Tensor
+    p: Tensor  # bool
 
 
 def received(before: Tensor, log_intensity: Tensor, duration_ns: Tensor, bandwidth: Tensor | None) -> Tensor:
@@ -163,21 +151,15 @@ def event_array(events: Events, sequence: int = 0) -> np.ndarray:
     mine = events.sequence == sequence
     t, x, y, p = (field[mine].cpu().numpy() for field in events[2:])
     order = np.argsort(t, kind="stable")
-    array = np.empty(len(t), EVENT_DTYPE)
-    array["t"], array["x"], array["y"], array["p"] = t[order], x[order], y[order], p[order]
-    return array
+    return make_events(x[order], y[order], t[order], p[order])
 
 
 @dataclass(frozen=True)
 class NoiseSources:
-    """The noise of N cameras.
+    """The noise of N cameras, in events per second."""
 
-    background: events per second of each pixel (N,), of either polarity. hot: the same of single pixels (N, H, W), zero
-    for sound ones; the sign is their polarity.
-    """
-
-    background: Tensor
-    hot: Tensor
+    background: Tensor  # of each pixel (N,), of either polarity
+    hot: Tensor  # of each pixel (N, H, W), zero for sound ones; the sign is their polarity
 
     def events(self, starts: Tensor, durations: Tensor, generator: torch.Generator) -> tuple[Events, Events]:
         """Return background and hot-pixel events in segments that start at and last int64 ns (N, S)."""

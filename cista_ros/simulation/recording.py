@@ -53,13 +53,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Drive:
-    """Motion of a scene.
+    """Motion of a scene."""
 
-    speed: pixels per second of its fastest point. pause_s: seconds from one pause to the next; None for no pauses.
-    """
-
-    speed: float
-    pause_s: float | None = None
+    speed: float  # pixels per second of its fastest point
+    pause_s: float | None = None  # from one pause to the next; None for no pauses
 
 
 def scene_steps(
@@ -93,17 +90,10 @@ def scene_steps(
         yield Step(stamps, scene.expose(light)[0], scene.log_intensity(light)[0])
 
 
-class Clip(NamedTuple):
-    """A clip's frames, (time in nanoseconds from its start, uint8 (H, W)) each, and its rate in frames per second."""
+def open_clip(path: Path, seconds: float) -> tuple[float, Iterator[tuple[int, np.ndarray]]]:
+    """Return a clip's rate (frames/s) and the frames of its first `seconds`: ns from its start, uint8 (H, W).
 
-    rate: float
-    frames: Iterator[tuple[int, np.ndarray]]
-
-
-def open_clip(path: Path, seconds: float) -> Clip:
-    """Open the first `seconds` of a clip. Frames without times of their own (raw H.264) follow at the clip's rate.
-
-    PictureError for a missing file, or one that FFmpeg cannot read.
+    Frames without times of their own (raw H.264) follow at the rate. PictureError if FFmpeg cannot read the file.
     """
     if not path.is_file():
         raise PictureError(f"{path}: no such clip")
@@ -114,7 +104,7 @@ def open_clip(path: Path, seconds: float) -> Clip:
             next(container.decode(video=0))
     except (av.FFmpegError, IndexError, StopIteration) as error:
         raise PictureError(f"{path}: not a clip that can be read ({error})") from None
-    return Clip(rate, _clip_frames(path, seconds, rate))
+    return rate, _clip_frames(path, seconds, rate)
 
 
 def _clip_frames(path: Path, seconds: float, rate: float) -> Iterator[tuple[int, np.ndarray]]:

@@ -105,7 +105,7 @@ def test_a_clip_is_read_in_its_own_time(tmp_path):
     with VideoWriter(path, 32, 48) as video:
         for i in range(20):
             video.write(np.full((32, 48), 40 + 10 * i, np.uint8), i * 5_000_000)
-    frames = list(open_clip(path, seconds=0.0605).frames)
+    frames = list(open_clip(path, seconds=0.0605)[1])
     assert [round(stamp / 1e6) for stamp, _ in frames] == [5 * i for i in range(13)]
     assert [abs(int(image.mean()) - (40 + 10 * i)) <= 3 for i, (_, image) in enumerate(frames)] == [True] * 13
 
