@@ -22,26 +22,18 @@ MIN_SIDE, MAX_PIXELS = 16, 1 << 22
 
 @dataclass
 class FilterCounts:
-    """What became of the events: received = accepted + outside + late + stray + hot + noise + held.
-
-    Attributes:
-        outside: outside the sensor. late: older than accepted ones.
-        stray: with a time far from that of the messages around them.
-        hot: of hot pixels. noise: without support by a neighbour (see noise_filter).
-        reordered: moved when their message was sorted by time.
-        time_jumps, gaps: new streams after time jumped back, or ahead.
-    """
+    """What became of the events: received = accepted + outside + late + stray + hot + noise + held."""
 
     received: int = 0
     accepted: int = 0
-    outside: int = 0
-    late: int = 0
-    stray: int = 0
-    hot: int = 0
-    noise: int = 0
-    reordered: int = 0
-    time_jumps: int = 0
-    gaps: int = 0
+    outside: int = 0  #: outside the sensor
+    late: int = 0  #: older than accepted ones
+    stray: int = 0  #: with a time far from that of the messages around them
+    hot: int = 0  #: of hot pixels
+    noise: int = 0  #: without support by a neighbour (see noise_filter)
+    reordered: int = 0  #: moved when their message was sorted by time
+    time_jumps: int = 0  #: new streams after time jumped back
+    gaps: int = 0  #: new streams after time jumped ahead
 
 
 @dataclass(frozen=True)

@@ -65,16 +65,13 @@ def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Frame:
-    """A reconstruction, made from an event array (N,) in a number of network steps; stamp: its time in nanoseconds.
+    """A reconstruction."""
 
-    image: float32 (H, W) in [0, 1], the network's output. shown: the same after the tone map.
-    """
-
-    image: np.ndarray
-    shown: np.ndarray
-    stamp: int
-    events: np.ndarray
-    steps: int
+    image: np.ndarray  #: float32 (H, W) in [0, 1], the network's output
+    shown: np.ndarray  #: the same after the tone map
+    stamp: int  #: time in nanoseconds
+    events: np.ndarray  #: the event array (N,) that it was made from
+    steps: int  #: number of network steps
 
 
 class Reconstruction(NamedTuple):

@@ -13,37 +13,26 @@ MAX_WAITING_STAMPS = 10_000
 
 @dataclass
 class SyncCounts:
-    """What became of the stamps: `stamps` = used + empty + repeated + late + crowded_out + waiting.
-
-    Attributes:
-        used: ended a window. empty: had no events, hence no image.
-        repeated: equal to one that is waiting. late: before events that are already used.
-        crowded_out: dropped as the oldest of too many waiting.
-        unsynced_windows: windows that ended without a stamp.
-    """
+    """What became of the stamps: `stamps` = used + empty + repeated + late + crowded_out + waiting."""
 
     stamps: int = 0
-    used: int = 0
-    empty: int = 0
-    repeated: int = 0
-    late: int = 0
-    crowded_out: int = 0
-    unsynced_windows: int = 0
+    used: int = 0  # ended a window
+    empty: int = 0  # had no events, hence no image
+    repeated: int = 0  # equal to one that is waiting
+    late: int = 0  # before events that are already used
+    crowded_out: int = 0  # dropped as the oldest of too many waiting
+    unsynced_windows: int = 0  # that ended without a stamp
 
 
 @dataclass
 class SyncStamps:
-    """The stamps of one source. They outlive the windowers, because each new event stream gets a new windower.
-
-    Attributes:
-        waiting: stamps ahead of the events, in order.
-        earlier: stamps that went back further than disorder explains: those of the next round of a looped recording.
-        reached: the last boundary, or last event, that went into a window; stamps before it are late. None at first.
-    """
+    """The stamps of one source. They outlive the windowers, because each new event stream gets a new windower."""
 
     counts: SyncCounts = field(default_factory=SyncCounts)
-    waiting: list[int] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)  # ahead of the events, in order
+    # Those that went back further than disorder explains: of the next round of a looped recording.
     earlier: list[int] = field(default_factory=list)
+    # The last boundary, or last event, that went into a window; stamps before it are late. None at first.
     reached: int | None = None
     _newest: int | None = None
 

@@ -28,16 +28,11 @@ class TriggerPairs:
 
     A frame belongs to the trigger that is nearest to its stamp minus the delay, if it is within half a period. The
     delay follows the pairs, as clocks drift. Nothing is paired before the second trigger, which shows the period.
-
-    Attributes:
-        delay: expected stamp minus trigger time in ns.
-        frame_stamps: the frame's stamp by trigger time, of the last MAX_TRIGGERS pairs.
-        unpaired_frames: frames that found no trigger while MAX_FRAMES later ones came.
     """
 
-    delay: float = 0.0
-    frame_stamps: dict[int, int] = field(default_factory=dict)
-    unpaired_frames: int = 0
+    delay: float = 0.0  # expected stamp minus trigger time in ns
+    frame_stamps: dict[int, int] = field(default_factory=dict)  # by trigger time, of the last MAX_TRIGGERS pairs
+    unpaired_frames: int = 0  # that found no trigger while MAX_FRAMES later ones came
     _triggers: list[int] = field(default_factory=list)  # in order
     _frames: list[int] = field(default_factory=list)
     _intervals: deque[int] = field(default_factory=lambda: deque(maxlen=_INTERVALS))
@@ -85,21 +80,14 @@ class TriggerPairs:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs of a recording, and what they say of the rig; times in ns.
+    """The pairs of a recording, and what they say of the rig; times in ns."""
 
-    Attributes:
-        triggers, frames: trigger times and frame stamps (N,) of the pairs.
-        period: median time between triggers.
-        lone_triggers, lone_frames: those without partner between the first and the last pair.
-        other_delays: delays a whole number of periods away that fit as well; the recording cannot rule them out.
-    """
-
-    triggers: npt.NDArray[np.int64]
-    frames: npt.NDArray[np.int64]
-    period: float
-    lone_triggers: int
+    triggers: npt.NDArray[np.int64]  # times (N,)
+    frames: npt.NDArray[np.int64]  # their stamps (N,)
+    period: float  # median time between triggers
+    lone_triggers: int  # without partner between the first and the last pair
     lone_frames: int
-    other_delays: tuple[float, ...]
+    other_delays: tuple[float, ...]  # a whole number of periods away, fit as well; the recording cannot rule them out
 
     @property
     def delays(self) -> npt.NDArray[np.int64]:
@@ -138,7 +126,8 @@ def pair(triggers: np.ndarray, frames: np.ndarray) -> Pairing:
     different clocks, that with the most pairs.
     """
     triggers, frames = np.sort(triggers), np.sort(frames)
-    period, others = 0.0, ()
+    period = 0.0
+    others: tuple[float, ...] = ()
     chosen: dict[int, int] = {}
     if len(triggers) > 1 and len(frames):
         period = float(np.median(np.diff(triggers)))

@@ -23,23 +23,15 @@ PAPER_EVENTS, PAPER_PIXELS = 15_000, 240 * 180
 
 @dataclass(frozen=True)
 class Window:
-    """The events of one image.
+    """The events of one image."""
 
-    Attributes:
-        events: event array (N,) in time order.
-        stamp: the image's time in nanoseconds.
-        first: the window begins a stream: what the network remembers of another stream must be forgotten first.
-        merged: the window combines several because time was short; it takes a single network step.
-        height, width, frame_id: the sensor's size and frame, set by the WindowMaker.
-    """
-
-    events: np.ndarray
-    stamp: int
-    first: bool = False
-    merged: bool = False
-    height: int = 0
+    events: np.ndarray  #: event array (N,) in time order
+    stamp: int  #: the image's time in nanoseconds
+    first: bool = False  #: begins a stream: what the network remembers of another stream must be forgotten first
+    merged: bool = False  #: combines several because time was short; it takes a single network step
+    height: int = 0  #: sensor size in pixels, set by the WindowMaker like `width` and `frame_id`
     width: int = 0
-    frame_id: str = ""
+    frame_id: str = ""  #: coordinate frame of the camera, as the latest message named it
 
 
 def merge(*windows: Window) -> Window:

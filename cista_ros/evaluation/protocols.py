@@ -25,49 +25,28 @@ class EvaluationError(CistaError):
 
 @dataclass(frozen=True)
 class Plan:
-    """The use of the frames of one recording.
+    """The use of the frames of one recording."""
 
-    Attributes:
-        stamps: int64 (N,), ns: the frames at which the network makes an image, in order.
-        first: index of the first of them among all frames of the recording.
-        scored: bool (N,): those whose image is compared with the frame.
-        begin: events up to this stamp (ns) are left out; None to begin with the recording.
-        note: what of the protocol this recording could not give.
-    """
-
-    stamps: np.ndarray
-    first: int
-    scored: np.ndarray
-    begin: int | None
-    note: str = ""
+    stamps: np.ndarray  # int64 (N,), ns: the frames at which the network makes an image, in order
+    first: int  # index of the first of them among all frames of the recording
+    scored: np.ndarray  # bool (N,): those whose image is compared with the frame
+    begin: int | None  # events up to this stamp (ns) are left out; None to begin with the recording
+    note: str = ""  # what of the protocol this recording could not give
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How images are made and compared.
+    """How images are made and compared."""
 
-    Attributes:
-        name: as printed in every table.
-        summary: in words, what is scored and how.
-        metrics: keys of metrics.METRICS, in the order of the tables; the first one's view is also shown in pictures.
-        max_events: of one network step, as Reconstructor takes it; None for the paper's limit.
-        empty_steps: a frame that no event precedes is a network step on an empty grid; else the last image stays.
-        zero_padding: grids are extended by zeros to the multiple that EVREAL gives each network.
-        native_scaling: images of weights that say so are stretched between their 1st and 99th percentile.
-        rest: the rest test follows the last event (rest.py).
-        counts: number of frames scored, of sequences of that name.
-        cuts: seconds that are scored, of sequences of that name.
-        first_columns: first column that counts, of sequences of that name (sensors with pixels of another kind).
-    """
-
-    name: str
-    summary: str
-    metrics: tuple[str, ...]
-    max_events: int | None = None
-    empty_steps: bool = False
-    zero_padding: bool = False
-    native_scaling: bool = False
-    rest: bool = False
+    name: str  # as printed in every table
+    summary: str  # in words, what is scored and how
+    metrics: tuple[str, ...]  # keys of scores, in the order of the tables; pictures are shown in the first one's view
+    max_events: int | None = None  # of one network step, as Reconstructor takes it; None for the paper's limit
+    empty_steps: bool = False  # a frame that no event precedes is a step on an empty grid; else the last image stays
+    zero_padding: bool = False  # grids are extended by zeros to the multiple that EVREAL gives each network
+    native_scaling: bool = False  # images of weights that say so are stretched between their 1st and 99th percentile
+    rest: bool = False  # the rest test follows the last event (rest.py)
+    # By the name of a sequence: frames scored; seconds scored; first column that counts (sensors with other pixels).
     counts: Mapping[str, int] = field(default_factory=dict)
     cuts: Mapping[str, tuple[float, float]] | None = None
     first_columns: Mapping[str, int] = field(default_factory=dict)

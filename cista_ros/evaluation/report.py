@@ -43,19 +43,12 @@ def paper_scores() -> pd.DataFrame:
 
 @dataclass
 class Table:
-    """One table as it is printed.
+    """One table as it is printed."""
 
-    Attributes:
-        title: printed over the row names.
-        data: numbers, and columns of words on the left.
-        decimals: of each column of numbers.
-        best: which cells of `data` are in bold; those that are not named are not.
-    """
-
-    title: str
-    data: pd.DataFrame
-    decimals: dict[str, int]
-    best: pd.DataFrame
+    title: str  # printed over the row names
+    data: pd.DataFrame  # numbers, and columns of words on the left
+    decimals: dict[str, int]  # of each column of numbers
+    best: pd.DataFrame  # which cells of `data` are in bold; those that are not named are not
 
     def __post_init__(self) -> None:
         self.best = self.best.reindex(index=self.data.index, columns=self.data.columns, fill_value=False)
@@ -85,19 +78,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """The results of an evaluation, and what belongs in its tables.
-
-    failures: (sequence, method) -> reason. methods: name -> what its network is. paper: also show the paper's published
-    scores, which go with its own protocol only.
-    """
+    """The results of an evaluation, and what belongs in its tables."""
 
     protocol: Protocol
     choice: ScoreChoice
     results: Sequence[Result]
-    failures: Mapping[tuple[str, str], str]
+    failures: Mapping[tuple[str, str], str]  # (sequence, method) -> reason
     sequences: Sequence[str]
-    methods: Mapping[str, Model]
-    paper: bool = False
+    methods: Mapping[str, Model]  # name -> what its network is
+    paper: bool = False  # also show the paper's published scores, which go with its own protocol only
 
     @property
     def keys(self) -> list[str]:
@@ -239,6 +228,7 @@ def as_markdown(summary: Summary) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _LATEX = str.maketrans(
     {"×": r"$\times$", "σ": r"$\sigma$", "·": r"$\cdot$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--"}
     | {"\\": r"\textbackslash ", "~": r"\textasciitilde ", "^": r"\textasciicircum "}
@@ -294,7 +284,6 @@ def _plain(values: pd.Series[Any]) -> dict[str, float | None]:
 def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tuple[str, Path]]) -> None:
     """Write one self-contained HTML page; figures: caption and PNG file of each, in order."""
     from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
 
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     times = pd.concat([r.frames.assign(method=r.method) for r in summary.results]).query("steps > 0").groupby("method")
@@ -304,7 +293,7 @@ def write_report(path: Path, title: str, summary: Summary, figures: Sequence[tup
         description=_sentence(summary.protocol.description),
         notes=summary.notes(),
         orders={label_of(key): summary.order(key) for key in summary.keys},
-        tables=[table.cells(Markup("<strong>{}</strong>")) for table in summary.tables()],
+        tables=[table.cells("<strong>{}</strong>", _HTML) for table in summary.tables()],
         times=[(m, times.size()[m], steps[m] / times.size()[m], milliseconds[m] / steps[m]) for m in steps.index],
         figures=[(caption, _embedded(file)) for caption, file in figures],
     )

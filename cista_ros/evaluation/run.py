@@ -19,8 +19,8 @@ from ..networks import load_network
 from ..recordings import open_recording
 from ..util.atomic import digest_of, write_text
 from ..util.jobs import identify
-from .figures import picture_path, spread, write_pictures
-from .protocols import PROTOCOLS, EvaluationError, Plan
+from .pictures import chosen_frames, picture_path, write_pictures
+from .protocols import PROTOCOLS, EvaluationError
 from .rest import run_rest_test
 from .scores import ScoreChoice, Scorer
 from .sequence import Comparison
@@ -33,31 +33,22 @@ FORMAT = 6  # of results; one more whenever the same settings may give other num
 
 @dataclass(frozen=True)
 class Job:
-    """One network on one recording; picklable.
-
-    Attributes:
-        recording, sequence: its path and its name.
-        weights, method: the checkpoint's path and its name in tables.
-        folder: where results are written.
-        pictures: number of frames to keep as pictures; None for all.
-        rest: whether to run the protocol's rest test, if it has one.
-        mask: file of the pixels that count; None for the protocol's own.
-    """
+    """One network on one recording; picklable."""
 
     recording: Path
-    sequence: str
+    sequence: str  # its name
     weights: Path
-    method: str
+    method: str  # the name of the weights in tables
     protocol: str
     scores: ScoreChoice
-    folder: Path
+    folder: Path  # where results are written
     device: str = "auto"
-    pictures: int | None = 4
+    pictures: int | None = 4  # number of frames to keep as pictures; None for all
     events_topic: str | None = None
     frames_topic: str | None = None
     frame_times: str = "stamps"
-    rest: bool = True
-    mask: Path | None = None
+    rest: bool = True  # whether to run the protocol's rest test, if it has one
+    mask: Path | None = None  # file of the pixels that count; None for the protocol's own
 
     def settings(self) -> dict[str, Any]:
         """Return everything that the result depends on, as JSON. CistaError or OSError for missing files."""
@@ -73,27 +64,17 @@ class Job:
 
 @dataclass
 class Result:
-    """The scores of one method on one sequence.
-
-    Attributes:
-        frames: a row for each scored frame: index, stamp_ns, seconds, events, steps, milliseconds, and the scores.
-        scores: keys of the scores; empty if the recording has no frames.
-        note: what of the protocol the recording could not give, and events that were not used.
-        unscored: frames that the protocol scores and that had no image yet.
-        pictures: stamps (ns) of the frames whose pictures were kept.
-        rest: what rest.run_rest_test returns; empty without the rest test.
-        settings: of the job; a result of other settings is made again.
-    """
+    """The scores of one method on one sequence."""
 
     sequence: str
     method: str
-    frames: pd.DataFrame
-    scores: list[str]
-    note: str = ""
-    unscored: int = 0
-    pictures: list[int] = field(default_factory=list)
-    rest: dict[str, dict[str, float]] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    frames: pd.DataFrame  # of the scored: index, stamp_ns, seconds, events, steps, milliseconds, and the scores
+    scores: list[str]  # keys of the scores; empty if the recording has no frames
+    note: str = ""  # what of the protocol the recording could not give, and events that were not used
+    unscored: int = 0  # frames that the protocol scores and that had no image yet
+    pictures: list[int] = field(default_factory=list)  # stamps (ns) of the frames whose pictures were kept
+    rest: dict[str, dict[str, float]] = field(default_factory=dict)  # of run_rest_test; empty without it
+    settings: dict[str, Any] = field(default_factory=dict)  # of the job; a result of others is made again
 
 
 def result_paths(folder: Path, sequence: str, method: str) -> tuple[Path, Path]:
@@ -176,13 +157,6 @@ def run_job(job: Job) -> Result:
     result = Result(job.sequence, job.method, frames, scores, note, unscored, stamps, rest, settings)
     write_result(job.folder, result)
     return result
-
-
-def chosen_frames(plan: Plan | None, wanted: int) -> set[int]:
-    """Return at most `wanted` indices of a plan's scored frames, spread evenly; without a plan the first ones."""
-    if plan is None:
-        return set(range(wanted))
-    return {plan.first + index for index in spread(np.flatnonzero(plan.scored).tolist(), wanted)}
 
 
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:

@@ -69,15 +69,12 @@ VIEWS: dict[str, View] = {
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: its heading, the decimals in tables, and whether more is better.
-
-    measure: (image, frame, mask) -> value; None for those that need to be loaded first (LPIPS, TC).
-    """
+    """A metric: its heading, the decimals in tables, and whether more is better."""
 
     label: str
     decimals: int = 3
     more_is_better: bool = False
-    measure: Callable[..., float] | None = None
+    measure: Compare | None = None  # None for those that need to be loaded first (LPIPS, TC)
 
 
 METRICS = {
@@ -113,17 +110,13 @@ def label_of(key: str) -> str:
 
 @dataclass(frozen=True)
 class ScoreChoice:
-    """Available scores, and why others are missing: (key, reason); picklable.
-
-    squeeze: (backbone, heads) of LPIPS-squeeze. tasks: keys of tasks.TASKS, which need no camera frames. target: the
-    calibration target of the tasks, as text.
-    """
+    """Available scores, and why others are missing; picklable."""
 
     keys: tuple[str, ...] = ()
-    squeeze: tuple[Path, Path] | None = None
-    missing: tuple[tuple[str, str], ...] = ()
-    tasks: tuple[str, ...] = ()
-    target: str | None = None
+    squeeze: tuple[Path, Path] | None = None  # backbone and heads of LPIPS-squeeze
+    missing: tuple[tuple[str, str], ...] = ()  # (key, reason)
+    tasks: tuple[str, ...] = ()  # keys of tasks.TASKS, which need no camera frames
+    target: str | None = None  # calibration target of the tasks, as text
 
 
 def choose_scores(wanted: Sequence[str], squeeze: tuple[Path, Path] | None = None) -> ScoreChoice:

@@ -33,21 +33,14 @@ OTHER_CLOCK = (
 
 @dataclass(frozen=True)
 class Compared:
-    """An image and the frame at its time, both float32 (H, W) in [0, 1], before the metrics' views.
+    """An image and the frame at its time, both float32 (H, W) in [0, 1], before the metrics' views."""
 
-    Attributes:
-        index: number of the frame in the recording, or of the image if the recording has no frames.
-        image: None before the first event.
-        truth: None if the recording has no frames.
-        steps, milliseconds: of the network; 0 if no step was needed.
-    """
-
-    index: int
+    index: int  # of the frame in the recording, or of the image if the recording has no frames
     stamp: int
     events: np.ndarray
-    image: np.ndarray | None
-    truth: np.ndarray | None
-    steps: int
+    image: np.ndarray | None  # None before the first event
+    truth: np.ndarray | None  # None if the recording has no frames
+    steps: int  # of the network, in as many milliseconds; 0 if no step was needed
     milliseconds: float
 
 

@@ -24,23 +24,14 @@ from .network import Network, check_counts, check_switches
 
 @dataclass(frozen=True)
 class CistaConfig:
-    """The architecture. The defaults are CISTA-TC as its authors released it (669,251 parameters).
+    """The architecture. The defaults are CISTA-TC as its authors released it (669,251 parameters)."""
 
-    Attributes:
-        bins: temporal bins B of the voxel grid.
-        channels: channels of X and of the ConvLSTM; the heads have half of it, the sparse code twice.
-        iterations: unrolled ISTA iterations K.
-        shared: one block (D, P, theta, alpha) for all iterations, as released; else one each, as in the paper's text.
-        similarity: the temporal-similarity constraint on the codes (CISTA-TC).
-        recurrent: the ConvLSTM in the image dictionary (CISTA-D and CISTA-TC).
-    """
-
-    bins: int = 5
-    channels: int = 64
-    iterations: int = 5
-    shared: bool = True
-    similarity: bool = True
-    recurrent: bool = True
+    bins: int = 5  # temporal bins B of the voxel grid
+    channels: int = 64  # of X and of the ConvLSTM; the heads have half of it, the sparse code twice
+    iterations: int = 5  # unrolled ISTA iterations K
+    shared: bool = True  # one block (D, P, theta, alpha) for all iterations, as released; else one each (paper's text)
+    similarity: bool = True  # the temporal-similarity constraint on the codes (CISTA-TC)
+    recurrent: bool = True  # the ConvLSTM in the image dictionary (CISTA-D and CISTA-TC)
 
     def __post_init__(self) -> None:
         check_counts(self, bins=1000, channels=4096, iterations=100)
@@ -57,15 +48,11 @@ VARIANTS = {
 
 
 class State(NamedTuple):
-    """The state between two steps.
+    """The state between two steps; h, w: half of H, W, rounded up. Variants pass on entries that they do not use."""
 
-    image (N, 1, H, W): the last reconstruction; code (N, 2C, h, w): the last sparse code Z; hidden and cell
-    (N, C, h, w): the ConvLSTM's. h, w are half of H, W, rounded up. Variants without a use for an entry pass it on.
-    """
-
-    image: Tensor
-    code: Tensor
-    hidden: Tensor
+    image: Tensor  # the last reconstruction (N, 1, H, W)
+    code: Tensor  # the last sparse code Z (N, 2C, h, w)
+    hidden: Tensor  # the ConvLSTM's (N, C, h, w)
     cell: Tensor
 
 

@@ -20,21 +20,14 @@ E2vidState = tuple[tuple[Tensor, Tensor], ...]
 
 @dataclass(frozen=True)
 class E2vidConfig:
-    """The architecture. The defaults are those of the CISTA paper and of the published "lightweight" network.
-
-    Attributes:
-        channels: of the head; each encoder doubles them.
-        encoders, residual_blocks: their numbers.
-        norm: batch normalisation after the convolutions (all but the head's).
-        transposed: decoders are transposed convolutions; else bilinear doubling and a convolution.
-    """
+    """The architecture. The defaults are those of the CISTA paper and of the published "lightweight" network."""
 
     bins: int = 5
-    channels: int = 32
+    channels: int = 32  # of the head; each encoder doubles them
     encoders: int = 3
     residual_blocks: int = 2
-    norm: bool = True
-    transposed: bool = True
+    norm: bool = True  # batch normalisation after the convolutions (all but the head's)
+    transposed: bool = True  # decoders are transposed convolutions; else bilinear doubling and a convolution
 
     def __post_init__(self) -> None:
         check_counts(self, bins=1000, channels=512, encoders=4, residual_blocks=100)

@@ -13,31 +13,22 @@ MIN_SIZE = 16
 
 @dataclass(frozen=True)
 class Conventions:
-    """What weights expect as input, and how their images are scaled before a comparison.
+    """What weights expect as input, and how their images are scaled before a comparison."""
 
-    normalise: voxel grids are normalised (voxel_grid.normalise), not raw counts. robust: EVREAL stretches the images
-    between their 1st and 99th percentile.
-    """
-
-    normalise: bool = True
-    robust: bool = False
+    normalise: bool = True  #: voxel grids are normalised (voxel_grid.normalise), not raw counts
+    robust: bool = False  #: EVREAL stretches the images between their 1st and 99th percentile
 
 
 class Network(nn.Module, ABC):
     """A recurrent network: a pure function (voxel grid, state) -> (image, state).
 
     States are tensors in (nested) tuples.
-
-    Attributes:
-        name: kind of network, in files and lists.
-        config: dataclass that defines the architecture.
-        fed_back: whether a step reads the image of the previous step.
     """
 
-    name: str
-    config: Any
+    name: str  #: kind of network, in files and lists
+    config: Any  #: dataclass that defines the architecture
     conventions = Conventions()
-    fed_back = False
+    fed_back = False  #: whether a step reads the image of the previous step
 
     @property
     def bins(self) -> int:

@@ -27,18 +27,12 @@ SQUEEZE = 8  # channels per channel of the squeeze-and-excitation bottleneck
 
 @dataclass(frozen=True)
 class PieNetConfig:
-    """The architecture. The defaults are PIE-Net as published (154,201 parameters).
-
-    Attributes:
-        channels: of the heads, then of each encoder; each encoder's is a multiple of 4.
-        pools: factor by which each encoder reduces its output.
-        blocks: each encoder has a residual block behind its memory (PIE-Net-Lite).
-    """
+    """The architecture. The defaults are PIE-Net as published (154,201 parameters)."""
 
     bins: int = 5
-    channels: tuple[int, ...] = (8, 16, 24, 32)
-    pools: tuple[int, ...] = (2, 2, 5)
-    blocks: bool = False
+    channels: tuple[int, ...] = (8, 16, 24, 32)  # of the heads, then of each encoder; each encoder's a multiple of 4
+    pools: tuple[int, ...] = (2, 2, 5)  # factor by which each encoder reduces its output
+    blocks: bool = False  # each encoder has a residual block behind its memory (PIE-Net-Lite)
 
     def __post_init__(self) -> None:
         check_counts(self, bins=1000)
@@ -58,14 +52,11 @@ PIE_NET_LITE = PieNetConfig(channels=(12, 16, 24), pools=(2, 2), blocks=True)
 
 
 class PieNetState(NamedTuple):
-    """The previous image and its variance, each (N, 1, H, W), and (hidden, cell) of each encoder.
+    """The state between two steps."""
 
-    variance is None before the first step, in which no skip connection is gated.
-    """
-
-    image: Tensor
-    memory: tuple[tuple[Tensor, Tensor], ...]
-    variance: Tensor | None
+    image: Tensor  # the previous image (N, 1, H, W)
+    memory: tuple[tuple[Tensor, Tensor], ...]  # (hidden, cell) of each encoder
+    variance: Tensor | None  # of the previous image; None before the first step: no skip connection is gated
 
 
 class PieNet(Network):

@@ -14,18 +14,12 @@ from ..networks import Network
 
 
 class Runtime(ABC):
-    """Runs a network window by window, for one sensor size on one device.
+    """Runs a network window by window, for one sensor size on one device."""
 
-    Attributes:
-        name: value of `--runtime` that selects it.
-        precisions: those that it supports; `precision` is the one in use.
-        takes_events: whether it also computes the voxel grid, that is, implements `step_events`.
-    """
-
-    name: str
-    precisions: tuple[str, ...] = ("fp32",)
+    name: str  # value of `--runtime` that selects it
+    precisions: tuple[str, ...] = ("fp32",)  # those that it supports; `precision` is the one in use
     precision = "fp32"
-    takes_events = False
+    takes_events = False  # whether it also computes the voxel grid, that is, implements `step_events`
 
     def __init__(
         self, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"

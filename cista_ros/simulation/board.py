@@ -48,21 +48,14 @@ class View(NamedTuple):
 
 @dataclass
 class BoardScene:
-    """A board in motion before a lens.
-
-    Args:
-        size: height and width of the sensor; LensError if the lens does not see all of it.
-        drive: speed of the fastest corner of the board in pixels per second, and pauses.
-        pictures: one of them is behind the board; None for a plain wall.
-        generator: the only source of chance; its device renders.
-    """
+    """A board in motion before a lens. LensError if that does not see the whole sensor."""
 
     target: Target
     lens: Lens
-    size: tuple[int, int]
-    drive: Drive
-    generator: torch.Generator
-    pictures: Pictures | None = None
+    size: tuple[int, int]  # height and width of the sensor
+    drive: Drive  # speed of the fastest corner of the board in pixels per second, and pauses
+    generator: torch.Generator  # the only source of chance; its device renders
+    pictures: Pictures | None = None  # one of them is behind the board; None for a plain wall
 
     def __post_init__(self) -> None:
         draw = Draw(self.generator)

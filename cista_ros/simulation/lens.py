@@ -18,13 +18,10 @@ class LensError(CistaError):
 
 @dataclass(frozen=True)
 class Lens:
-    """Pinhole with distortion, as in sensor_msgs/CameraInfo.
+    """Pinhole with distortion, as in sensor_msgs/CameraInfo."""
 
-    intrinsics: fx, fy, cx, cy in pixels; the centre of the first pixel is (0, 0).
-    model: plumb_bob (k1 k2 p1 p2 k3), rational_polynomial (and k4 k5 k6) or equidistant (k1 k2 k3 k4).
-    """
-
-    intrinsics: tuple[float, float, float, float]
+    intrinsics: tuple[float, float, float, float]  # fx, fy, cx, cy in pixels; the centre of the first pixel is (0, 0)
+    # plumb_bob (k1 k2 p1 p2 k3), rational_polynomial (and k4 k5 k6) or equidistant (k1 k2 k3 k4)
     model: str = "plumb_bob"
     distortion: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)
 

@@ -27,30 +27,22 @@ class SceneConfig:
     Light is linear and relative to the mean light of the background. The target image is what a frame camera makes of
     it: ``clip(exposure * light, 0, 1) ** (1 / response)``, with the exposure chosen for a mean brightness, as an
     automatic exposure does, and not stretched to the full range.
-
-    Attributes:
-        texels: picture pixels per sensor pixel; below 1 the background is blurred, as by a lens.
-        objects: number of foreground objects on a 240x180 sensor; scaled with the area for other sensors.
-        radius: mean radius of an object in sensor pixels.
-        object_speed: speed of an object relative to the background's fastest point.
-        encoding: exponent from a photo's pixel value to linear light. sRGB is close to 2.2; camera tone curves differ.
-        haze: veiling light (lens flare, haze), as a share of the mean light. It lowers contrast.
-        dark: dark current of the event pixels as a share of the photocurrent at mean light: they see
-            log(dark + light). v2e (Hu et al., 2021) and V2V (Lou et al., 2025) use comparable offsets.
-        mean: mean brightness of the target image. Frames of DAVIS cameras have .2 to .25 (Event Camera Dataset) and
-            .45 to .55 (other recordings).
-        response: exponent of the frame camera's response curve: 1 is a linear sensor such as the DAVIS, 2.2 a video
-            camera.
     """
 
-    texels: tuple[float, float] = (0.5, 1.2)
-    objects: tuple[float, float] = (0.0, 30.0)
-    radius: tuple[float, float] = (4.0, 40.0)
-    object_speed: tuple[float, float] = (0.0, 1.2)
+    texels: tuple[float, float] = (0.5, 1.2)  # picture pixels per sensor pixel; below 1 blurred, as by a lens
+    objects: tuple[float, float] = (0.0, 30.0)  # in the foreground of a 240x180 sensor; scaled with the area for others
+    radius: tuple[float, float] = (4.0, 40.0)  # mean radius of an object in sensor pixels
+    object_speed: tuple[float, float] = (0.0, 1.2)  # relative to the background's fastest point
+    # Exponent from a photo's pixel value to linear light. sRGB is close to 2.2; camera tone curves differ.
     encoding: tuple[float, float] = (1.6, 2.4)
-    haze: tuple[float, float] = (0.0, 0.2)
+    haze: tuple[float, float] = (0.0, 0.2)  # veiling light, as a share of the mean light; it lowers contrast
+    # Dark current of the event pixels as a share of the photocurrent at mean light: they see log(dark + light). v2e (Hu
+    # et al., 2021) and V2V (Lou et al., 2025) use comparable offsets.
     dark: tuple[float, float] = (0.01, 0.15)
+    # Mean brightness of the target image. Frames of DAVIS cameras have .2 to .25 (Event Camera Dataset) and .45 to .55
+    # (other recordings).
     mean: tuple[float, float] = (0.1, 0.55)
+    # Exponent of the frame camera's response curve: 1 is a linear sensor such as the DAVIS, 2.2 a video camera.
     response: tuple[float, float] = (1.0, 2.2)
 
 

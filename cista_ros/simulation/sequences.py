@@ -18,30 +18,19 @@ from .scene import Draw, SceneConfig, Scenes
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """Ranges that event cameras are drawn from; pairs are (lowest, highest).
+    """Ranges that event cameras are drawn from; pairs are (lowest, highest)."""
 
-    Attributes:
-        threshold: contrast threshold C, log-uniform. V2V (Lou et al., 2025) draws .05 to 2.
-        asymmetry: largest ratio between the thresholds of the two polarities, either way (V2V: 1.5); log-uniform.
-        threshold_spread: standard deviation of C over the pixels of a sensor, relative to C.
-        refractory_ms: milliseconds in which a pixel reports nothing after an event.
-        bandwidth_hz: cutoff of the photoreceptor at mean light, log-uniform; in proportion to light elsewhere (v2e,
-            Hu et al., 2021, where it is 10 to 300 Hz; OpenEB's simulator trains with 70 Hz).
-        leak_hz: positive events per second of a pixel in constant light (v2e: 0.1).
-        noise_hz: background activity, events per second and pixel, log-uniform. By day .001 to .1, at night 1 to 3.
-        hot_pixels: share of pixels that fire all the time (V2V: up to 1e-3).
-        hot_hz: rate of such a pixel, log-uniform.
-    """
-
-    threshold: tuple[float, float] = (0.05, 1.5)
-    asymmetry: float = 1.5
-    threshold_spread: tuple[float, float] = (0.0, 0.1)
-    refractory_ms: tuple[float, float] = (0.0, 1.0)
+    threshold: tuple[float, float] = (0.05, 1.5)  # contrast C, log-uniform. V2V (Lou et al., 2025) draws .05 to 2.
+    asymmetry: float = 1.5  # largest ratio between the polarities' C, either way (V2V: 1.5); log-uniform
+    threshold_spread: tuple[float, float] = (0.0, 0.1)  # standard deviation over a sensor's pixels, relative to C
+    refractory_ms: tuple[float, float] = (0.0, 1.0)  # in which a pixel reports nothing after an event
+    # Cutoff of the photoreceptor at mean light, log-uniform; in proportion to light elsewhere (v2e, Hu et al., 2021,
+    # where it is 10 to 300 Hz; OpenEB's simulator trains with 70 Hz).
     bandwidth_hz: tuple[float, float] = (100.0, 3000.0)
-    leak_hz: tuple[float, float] = (0.0, 0.2)
-    noise_hz: tuple[float, float] = (0.003, 3.0)
-    hot_pixels: tuple[float, float] = (0.0, 0.001)
-    hot_hz: tuple[float, float] = (10.0, 1000.0)
+    leak_hz: tuple[float, float] = (0.0, 0.2)  # positive events per second of a pixel in constant light (v2e: 0.1)
+    noise_hz: tuple[float, float] = (0.003, 3.0)  # of each pixel, log-uniform. By day .001 to .1, at night 1 to 3.
+    hot_pixels: tuple[float, float] = (0.0, 0.001)  # share of pixels that fire all the time (V2V: up to 1e-3)
+    hot_hz: tuple[float, float] = (10.0, 1000.0)  # rate of such a pixel, log-uniform
 
 
 @dataclass(frozen=True)
@@ -50,31 +39,19 @@ class MotionConfig:
 
     By default windows hold as many events as those of a hand-held DAVIS: on slider_depth of the Event Camera Dataset
     0.26 events per pixel, at 18 % of the pixels, 5 % of which have events of both polarities.
-
-    Attributes:
-        speed: pixels per second of the fastest point, log-uniform.
-        events_per_pixel: mean number of events in a window, log-uniform; the motion within a window follows from it,
-            as far as `renders` allows.
-        renders: images rendered for each window; none moves much more than a pixel from the one before.
-        pauses: share of the sequences whose motion stops and goes.
-        pause_windows: period of the stops, in windows.
-        rests: share of the sequences that come to rest at once.
-        rest_windows: duration of a rest, in windows, log-uniform.
-        rest_ms: duration of a window at rest.
-        quiet: share of the sequences with a rest whose camera has no noise, so that no event comes.
-        longest_ms: longest window, however slow the scene.
     """
 
-    speed: tuple[float, float] = (0.1, 600.0)
+    speed: tuple[float, float] = (0.1, 600.0)  # pixels per second of the fastest point, log-uniform
+    # Mean number of events in a window, log-uniform; the motion within it follows from it, as far as `renders` allows.
     events_per_pixel: tuple[float, float] = (0.1, 1.0)
-    renders: int = 12
-    pauses: float = 0.3
-    pause_windows: tuple[float, float] = (4.0, 40.0)
-    rests: float = 0.3
-    rest_windows: tuple[float, float] = (8.0, 60.0)
-    rest_ms: tuple[float, float] = (10.0, 50.0)
-    quiet: float = 0.3
-    longest_ms: float = 50.0
+    renders: int = 12  # images rendered for each window; none moves much more than a pixel from the one before
+    pauses: float = 0.3  # share of the sequences whose motion stops and goes
+    pause_windows: tuple[float, float] = (4.0, 40.0)  # period of the stops, in windows
+    rests: float = 0.3  # share of the sequences that come to rest at once
+    rest_windows: tuple[float, float] = (8.0, 60.0)  # duration of a rest, in windows, log-uniform
+    rest_ms: tuple[float, float] = (10.0, 50.0)  # duration of a window at rest
+    quiet: float = 0.3  # share of the sequences with a rest whose camera has no noise, so that no event comes
+    longest_ms: float = 50.0  # longest window, however slow the scene
 
 
 @dataclass(frozen=True)
@@ -115,15 +92,11 @@ def check_ranges(config: SimulationConfig) -> None:
 
 
 class Sequences(NamedTuple):
-    """N sequences of T windows: voxel grids (T, N, B, H, W), not normalised, and true images (T + 1, N, 1, H, W).
+    """N sequences of T windows."""
 
-    images[t] is the scene when window t begins, images[t + 1] when it ends. rests: bool (T, N), windows in which the
-    scene does not move and whose events, if any, are noise.
-    """
-
-    voxels: Tensor
-    images: Tensor
-    rests: Tensor
+    voxels: Tensor  # voxel grids (T, N, B, H, W), not normalised
+    images: Tensor  # true images (T + 1, N, 1, H, W): images[t] when window t begins, images[t + 1] when it ends
+    rests: Tensor  # bool (T, N): windows in which the scene does not move and whose events, if any, are noise
 
 
 def draw_camera(config: CameraConfig, count: int, height: int, width: int, generator: torch.Generator) -> PixelModel:

@@ -17,60 +17,45 @@ class ConfigError(CistaError):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A batch.
+    """A batch."""
 
-    Attributes:
-        size: side of the square images in pixels.
-        batch: sequences in a batch, on each device.
-        windows: windows of a sequence (L in the paper).
-        windows_at_start, windows_grow: curriculum; sequences grow from windows_at_start to windows during the first
-            windows_grow iterations.
-        held_out: share of the pictures that only validation uses.
-        normalise: whether the network is given normalised voxel grids (E2VID, FireNet, CISTA) or event counts (most
-            networks since 2020); one of the conventions that the weights keep.
-    """
-
-    size: int = 128
-    batch: int = 8
-    windows: int = 15
+    size: int = 128  # side of the square images in pixels
+    batch: int = 8  # sequences in a batch, on each device
+    windows: int = 15  # windows of a sequence (L in the paper)
+    # Curriculum: sequences grow from windows_at_start to windows during the first windows_grow iterations.
     windows_at_start: int = 15
     windows_grow: int = 0
-    held_out: float = 0.03
+    held_out: float = 0.03  # share of the pictures that only validation uses
+    # Whether the network is given normalised voxel grids (E2VID, FireNet, CISTA) or event counts (most networks since
+    # 2020); one of the conventions that the weights keep.
     normalise: bool = True
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the parts of the loss (paper, equation 5), and the images it is taken on.
+    """Weights of the parts of the loss (paper, equation 5), and the images it is taken on."""
 
-    Attributes:
-        images: `last` is the paper's many-to-one scheme; `all` takes the images of all windows from `first_window` on.
-        l1, ssim: weights of the mean absolute difference and of 1 - SSIM.
-        perceptual: weight of the perceptual distance; zero needs no backbone.
-        perceptual_every: take the perceptual distance on every n-th of the images.
-        equalised: weight of the mean absolute difference after histogram equalisation of both images, as in the
-            paper's evaluation. Unlike l1 it is sensitive to small errors in the order of greys.
-        temporal: weight of the mean absolute difference between the change from image to image and the true change.
-        temporal_last: share of the sequence, counted from its end, on which the temporal term is taken. V2V (Lou et
-            al., 2025) takes the second half, which stops flicker without leaving trails.
-        sparsity: weight of the mean absolute value of the sparse codes (lambda_1 of equation 1).
-        hold: while the scene rests, compare the images with the network's last image before the rest instead of the
-            true one (except in `temporal`): the events carry no information, so the image should not change.
-        distillation: share of the loss taken against the images of another network, the teacher, instead of the true
-            ones (`cista train --teacher WEIGHTS`).
-    """
-
+    # `last` is the paper's many-to-one scheme; `all` takes the images of all windows from `first_window` on.
     images: Literal["last", "all"] = "all"
     first_window: int = 2
-    l1: float = 1.0
-    ssim: float = 1.0
-    perceptual: float = 0.0
-    perceptual_every: int = 1
+    l1: float = 1.0  # weight of the mean absolute difference
+    ssim: float = 1.0  # weight of 1 - SSIM
+    perceptual: float = 0.0  # weight of the perceptual distance; zero needs no backbone
+    perceptual_every: int = 1  # take the perceptual distance on every n-th of the images
+    # Weight of the mean absolute difference after histogram equalisation of both images, as in the paper's evaluation.
+    # Unlike l1 it is sensitive to small errors in the order of greys.
     equalised: float = 0.0
+    # Weight of the mean absolute difference between the change from image to image and the true change, on the share of
+    # the sequence, counted from its end. V2V (Lou et al., 2025) takes the second half, which stops flicker without
+    # leaving trails.
     temporal: float = 0.0
     temporal_last: float = 1.0
-    sparsity: float = 0.0
+    sparsity: float = 0.0  # weight of the mean absolute value of the sparse codes (lambda_1 of equation 1)
+    # While the scene rests, compare the images with the network's last image before the rest instead of the true one
+    # (except in `temporal`): the events carry no information, so the image should not change.
     hold: bool = False
+    # Share of the loss taken against the images of another network, the teacher, instead of the true ones
+    # (`cista train --teacher WEIGHTS`).
     distillation: float = 0.0
 
 
@@ -88,32 +73,22 @@ class ForcingConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """The optimiser and its learning rate.
+    """The optimiser and its learning rate."""
 
-    Attributes:
-        method: `adam` or `muon` (see muon.py); the learning rates of both have the same scale.
-        schedule: `paper` multiplies by 0.9 every tenth of a half (10 of 20 epochs); `cosine` falls to zero; `trapezoid`
-            is constant and falls to zero over the last `decay` of the iterations; `constant`.
-        warm_up: iterations during which the learning rate rises from zero.
-        clip: largest norm of the gradient.
-        ema: decay of the exponential moving average of the weights, which is validated and saved.
-        tbptt: windows between steps, after which the graph is cut; 0 for whole sequences.
-        forget_bias: initial bias of the ConvLSTM's forget gate; above zero it remembers for longer.
-        theta: `nonnegative` keeps the thresholds >= 0 after every step, so that codes are sparse.
-    """
-
-    method: Literal["adam", "muon"] = "adam"
+    method: Literal["adam", "muon"] = "adam"  # see muon.py; the learning rates of both have the same scale
     learning_rate: float = 1e-3
+    # `paper` multiplies by 0.9 every tenth of a half (10 of 20 epochs); `cosine` falls to zero; `trapezoid` is constant
+    # and falls to zero over the last `decay` of the iterations; `constant`.
     schedule: Literal["paper", "cosine", "trapezoid", "constant"] = "cosine"
-    warm_up: int = 100
+    warm_up: int = 100  # iterations during which the learning rate rises from zero
     decay: float = 0.3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.999
-    tbptt: int = 0
-    forget_bias: float = 1.0
-    theta: Literal["free", "nonnegative"] = "free"
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.999  # decay of the moving average of the weights, which is validated and saved
+    tbptt: int = 0  # windows between steps, after which the graph is cut; 0 for whole sequences
+    forget_bias: float = 1.0  # initial bias of the ConvLSTM's forget gate; above zero it remembers for longer
+    theta: Literal["free", "nonnegative"] = "free"  # `nonnegative` keeps the thresholds >= 0, so that codes are sparse
 
 
 @dataclass(frozen=True)
@@ -136,25 +111,13 @@ _MINIMA = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything about a training except where its files are.
+    """Everything about a training except where its files are."""
 
-    Attributes:
-        name: name of the resulting weights.
-        model: the network, a key of MODELS; `network` is its architecture.
-        pictures_note: source of the pictures, for the model card.
-        iterations: number of batches of sequences.
-        amp: automatic mixed precision in bfloat16.
-        channels_last: memory layout of the convolutions.
-        compile: torch.compile the network; on a CPU only its element-wise parts (start.py).
-        save_minutes: minutes between two saved states.
-        log_every: iterations between two log lines.
-    """
-
-    name: str = "cista-tc"
-    model: str = "cista-tc"
-    pictures_note: str = ""
+    name: str = "cista-tc"  # of the resulting weights
+    model: str = "cista-tc"  # the network, a key of MODELS; `network` is its architecture
+    pictures_note: str = ""  # source of the pictures, for the model card
     seed: int = 1
-    iterations: int = 80_000
+    iterations: int = 80_000  # number of batches of sequences
     network: NetworkConfig = field(default_factory=CistaConfig)
     data: DataConfig = field(default_factory=DataConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
@@ -162,11 +125,11 @@ class TrainingConfig:
     forcing: ForcingConfig = field(default_factory=ForcingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    amp: bool = False
-    channels_last: bool = True
-    compile: bool = False
-    save_minutes: float = 5.0
-    log_every: int = 50
+    amp: bool = False  # automatic mixed precision in bfloat16
+    channels_last: bool = True  # memory layout of the convolutions
+    compile: bool = False  # torch.compile the network; on a CPU only its element-wise parts (start.py)
+    save_minutes: float = 5.0  # between two saved states
+    log_every: int = 50  # iterations between two log lines
 
     def __post_init__(self) -> None:
         for key, minimum in _MINIMA.items():

@@ -27,35 +27,22 @@ class TrainingError(CistaError):
 
 @dataclass
 class TrainingState:
-    """The progress of a training. Random numbers follow from the seed and the iteration, so they need no state.
-
-    Attributes:
-        iteration: completed iterations.
-        network, average: weights, and their moving average.
-        optimiser: state of the optimiser.
-        seconds: training time.
-        sequences, windows: number trained on so far.
-        machine: machine of the last run.
-        origin, teacher: initial weights, and those of the teacher, if any.
-        pictures: number of photos to train on.
-        changes: changes of the configuration during training.
-        history: scores of the validations.
-    """
+    """The progress of a training. Random numbers follow from the seed and the iteration, so they need no state."""
 
     config: TrainingConfig
-    iteration: int = 0
-    network: dict[str, Tensor] = field(default_factory=dict)
-    average: dict[str, Tensor] = field(default_factory=dict)
+    iteration: int = 0  # completed iterations
+    network: dict[str, Tensor] = field(default_factory=dict)  # weights
+    average: dict[str, Tensor] = field(default_factory=dict)  # their moving average
     optimiser: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    sequences: int = 0
+    seconds: float = 0.0  # training time
+    sequences: int = 0  # trained on so far
     windows: int = 0
-    machine: str = ""
-    origin: str = "random weights"
-    teacher: str = ""
-    pictures: int = 0
-    changes: list[str] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
+    machine: str = ""  # of the last run
+    origin: str = "random weights"  # initial weights
+    teacher: str = ""  # its weights, if any
+    pictures: int = 0  # number of photos to train on
+    changes: list[str] = field(default_factory=list)  # of the configuration during training
+    history: list[dict[str, float]] = field(default_factory=list)  # scores of the validations
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small import config, pictures
 
-from cista_ros.training import workers
+from cista_ros.training import trainer as module
 from cista_ros.training.loop import Clock, train
 from cista_ros.training.state import TrainingState, load_state
 from cista_ros.training.trainer import STATE, Trainer, Workers
@@ -47,12 +47,12 @@ def test_the_loop_names_the_gpu_and_writes_files(tmp_path):
 
 def test_each_process_takes_the_gpu_of_its_rank(monkeypatch):
     backends = []
-    monkeypatch.setattr(workers.dist, "init_process_group", backends.append)  # NCCL needs a GPU for each process
-    monkeypatch.setattr(workers.dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(workers.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(module.dist, "init_process_group", backends.append)  # NCCL needs a GPU for each process
+    monkeypatch.setattr(module.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(module.dist, "get_world_size", lambda: 2)
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    group = workers.join_workers(CUDA)
+    group = module.join_workers(CUDA)
     assert backends == ["nccl"] and group.device == torch.device("cuda", 0)
 
 
