@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Part:
     begins_stream: bool
 
 
+@dataclass
 class EventFilter:
     """Checks the events of one sensor, chunk by chunk; drops and counts those that cannot be used.
 
@@ -59,29 +60,20 @@ class EventFilter:
       LONGEST_GAP_NS), begins a new stream. State that depends on earlier events must then be reset.
     - Other events older than the newest accepted one are dropped (`late`).
     - The noise filter, if any, sees what is left (`hot`, `noise`).
-
-    Args:
-        height, width: sensor size in pixels; EventError if it is impossible.
-        counts: continue counting where another EventFilter stopped.
     """
 
-    def __init__(
-        self,
-        height: int,
-        width: int,
-        counts: FilterCounts | None = None,
-        max_gap_ns: int | None = None,
-        noise_filter: NoiseFilter | None = None,
-    ) -> None:
-        if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+    height: int  #: sensor size in pixels; EventError if it is impossible
+    width: int
+    counts: FilterCounts = field(default_factory=FilterCounts)  #: may be those of another EventFilter
+    max_gap_ns: int | None = None
+    noise_filter: NoiseFilter | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < MIN_SIDE or self.height * self.width > MAX_PIXELS:
             raise EventError(
-                f"impossible sensor size {width}x{height}: expected at least {MIN_SIDE}x{MIN_SIDE} and at most"
-                f" {MAX_PIXELS} pixels in total"
+                f"impossible sensor size {self.width}x{self.height}: expected at least {MIN_SIDE}x{MIN_SIDE} and at"
+                f" most {MAX_PIXELS} pixels in total"
             )
-        self.height, self.width = height, width
-        self.counts = counts or FilterCounts()
-        self.max_gap_ns = max_gap_ns
-        self.noise_filter = noise_filter
         self._begins_stream = False  # with the next events that the noise filter keeps
         self._newest: int | None = None
         self._last_size = 0
