@@ -81,11 +81,9 @@ class SparseCodingNetwork(Network):
         """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
 
     def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
-        """See Network."""
         return state._replace(image=torch.where(where.view(-1, 1, 1, 1), image, state.image))
 
     def codes(self, state: Any) -> Tensor:
-        """See Network."""
         code: Tensor = state.code
         return code
 
@@ -135,7 +133,6 @@ class Cista(SparseCodingNetwork):
         self._add_dictionary(config.recurrent)
 
     def initial_state(self, voxel: Tensor) -> State:
-        """See SparseCodingNetwork."""
         image, code, hidden = self._zeros(voxel)
         return State(image, code, hidden, torch.zeros_like(hidden))
 

@@ -63,7 +63,6 @@ class CistaLstc(SparseCodingNetwork):
         self._add_dictionary()
 
     def initial_state(self, voxel: Tensor) -> LstcState:
-        """See SparseCodingNetwork."""
         image, code, hidden = self._zeros(voxel)
         return LstcState(image, code, code, hidden, hidden)
 

@@ -104,7 +104,6 @@ class PieNet(Network):
         return next_image, PieNetState(next_image, tuple(memory), base.square() * ratio_variance)
 
     def with_last_image(self, state: PieNetState, image: Tensor, where: Tensor) -> PieNetState:
-        """See Network."""
         return state._replace(image=torch.where(where.view(-1, 1, 1, 1), image, state.image))
 
 
