@@ -45,14 +45,12 @@ class RobustStretch:
     so that noise is not amplified and flat regions are neither black nor white.
     """
 
-    def __init__(self, low: float = 1, high: float = 99, rate: float = 0.2, gain: float = math.inf) -> None:
-        self.percentiles = (low, high)
-        self.rate = rate
-        self.gain = gain
+    def __init__(self, rate: float = 0.2, gain: float = math.inf) -> None:
+        self.rate, self.gain = rate, gain
         self._limits: np.ndarray | None = None
 
     def __call__(self, image: Image) -> Image:
-        limits = np.array([*np.percentile(image, self.percentiles), image.mean()])
+        limits = np.array([*np.percentile(image, (1, 99)), image.mean()])
         if self._limits is not None:
             limits = self._limits + self.rate * (limits - self._limits)
         self._limits = limits

@@ -31,7 +31,10 @@ def voxel_grid(events: np.ndarray, height: int, width: int, bins: int = BINS) ->
     pixels, n = height * width, len(events)
     if n == 0:
         return np.zeros((bins, height, width), np.float32)
-    upper_share, unit = _time_in_bins(events["t"], bins)
+    # Integers with t* = steps / unit; events with one time are spread evenly by index.
+    t, unit = events["t"], int(events["t"][-1]) - int(events["t"][0])
+    upper_share = (t - t[0] if unit > 0 else np.arange(n, dtype=np.int64)) * (bins - 1)
+    unit = unit if unit > 0 else max(n - 1, 1)
     lower = np.floor_divide(upper_share, unit)
     index, share = np.empty((2, n), np.int64), np.empty((2, n))
     # Integers of one type until the end, and fields copied out first: numpy is slow if it converts while computing.
@@ -138,14 +141,6 @@ def voxel_grids(
     grids.index_add_(0, cell + cells, upper_share.double())
     grids = grids.view(windows, bins + 1, height, width)[:, :bins]
     return (grids * unit.double().reciprocal().view(-1, 1, 1, 1)).float()
-
-
-def _time_in_bins(t: np.ndarray, bins: int) -> tuple[np.ndarray, int]:
-    """Return integers (steps, unit) with t* = steps / unit; events with one time are spread evenly by index."""
-    span = int(t[-1]) - int(t[0])
-    if span > 0:
-        return (t - t[0]) * (bins - 1), span
-    return np.arange(len(t), dtype=np.int64) * (bins - 1), max(len(t) - 1, 1)
 
 
 def normalise(grid: Tensor) -> Tensor:
