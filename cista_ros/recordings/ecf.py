@@ -6,6 +6,10 @@ many events have it. There is no loop over events.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +18,7 @@ from ..events import EVENT_DTYPE
 
 FILTER_ID = 0x8ECF
 _MOST_EVENTS = 65_535
+_MOST_US = (1 << 63) // 1000 - 1
 
 
 def decode_chunk(data: bytes) -> np.ndarray:
@@ -25,7 +30,7 @@ def decode_chunk(data: bytes) -> np.ndarray:
     if n > _MOST_EVENTS:
         raise DecodeError(f"an ECF chunk of {n} events; expected at most {_MOST_EVENTS}")
     events = np.empty(n, EVENT_DTYPE)
-    events["t"], at = _times(data, n)
+    events["t"], at = _part(_times, data, 12, n, n // 4, int.from_bytes(data[4:12], "little", signed=True))
     if all_packed:
         # 24 bits an event, four events in three words of 32 bits
         a, b, c = _words(data, at, "<u4", 3 * -(-n // 4)).reshape(-1, 3).T
@@ -33,7 +38,7 @@ def decode_chunk(data: bytes) -> np.ndarray:
         values = packed.reshape(-1)[:n]
         events["y"], events["x"], events["p"] = values >> 12 & 0x7FF, values >> 1 & 0x7FF, values & 1
         return events
-    events["y"], at = _runs(data, at, n, "<u2", 5)
+    events["y"], at = _part(_runs, data, at, n, n // 2, "<u2", 5)
     if x_and_p_packed:
         # 12 bits an event, four events in three words of 16 bits
         a, b, c = _words(data, at, "<u2", 3 * -(-n // 4)).reshape(-1, 3).T
@@ -41,19 +46,34 @@ def decode_chunk(data: bytes) -> np.ndarray:
         values = packed.reshape(-1)[:n]
         events["x"], events["p"] = values >> 1, values & 1
         return events
-    events["x"], at = _masked(data, at, n)
-    events["p"], at = _runs(data, at, n, "u1", 7)
+    events["x"], at = _part(_masked, data, at, n, n)
+    events["p"], at = _part(_runs, data, at, n, n // 4, "u1", 7)
     return events
 
 
-def _times(data: bytes, n: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Times in nanoseconds (n,), and where the next part begins.
+def _part(decode: Callable[..., Any], data: bytes, at: int, n: int, size: int, *format: Any) -> tuple[np.ndarray, int]:
+    """Decode the part of n events that begins at byte `at`: its values (n,), and where the next part begins.
+
+    How long a part is follows from its codes. Most have few: look at `size` bytes, then at four times as many.
+    """
+    rest = memoryview(data)[at:]
+    while size < len(rest):
+        with suppress(DecodeError):
+            values, end = decode(rest[:size], n, *format)
+            return values, at + end
+        size = 4 * size + 64
+    values, end = decode(rest, n, *format)
+    return values, at + end
+
+
+def _times(data: memoryview, n: int, start: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Times in nanoseconds (n,), and how many bytes they take.
 
     A code adds its upper four bits to the time, and has as many events as its lower four bits say, or, if those are 15,
     the next two bytes. Codes whose upper four bits are 15 have none: the lower four bits of successive ones, the lowest
     first, are what is added to the time.
     """
-    codes = np.frombuffer(data, np.uint8, offset=12)
+    codes = np.frombuffer(data, np.uint8)
     escapes = codes >= 0xF0
     is_long = (codes & 15 == 15) & ~escapes
     counts = np.where(escapes, 0, codes & 15).astype(np.int64)
@@ -63,31 +83,33 @@ def _times(data: bytes, n: int) -> tuple[npt.NDArray[np.int64], int]:
     index = np.arange(len(found))
     place = index - np.maximum.accumulate(np.where(escape, -1, index)) - 1  # among successive codes without events
     steps = np.where(escape, (found & 15) << np.minimum(4 * np.maximum(place, 0), 60), found >> 4)
-    t = np.cumsum(steps) + np.int64(np.frombuffer(data, "<i8", 1, 4)[0])
-    return np.repeat(t * 1000, counts[at])[:n], 12 + end
+    t = np.cumsum(steps) + np.int64(start)
+    if len(t) and max(-int(t.min()), int(t.max())) > _MOST_US:
+        raise DecodeError(f"an ECF chunk with times from {t.min()} to {t.max()} us, beyond int64 nanoseconds")
+    return np.repeat(t * 1000, counts[at])[:n], end
 
 
-def _runs(data: bytes, at: int, n: int, dtype: str, count_bits: int) -> tuple[np.ndarray, int]:
+def _runs(data: memoryview, n: int, dtype: str, count_bits: int) -> tuple[np.ndarray, int]:
     """Values (n,) by codes of a value above a count; the largest count says that the next 16 bits are the count."""
     size = np.dtype(dtype).itemsize
-    codes = np.frombuffer(data, dtype, (len(data) - at) // size, at)[: n + 2]  # each has an event or more
+    codes = np.frombuffer(data, dtype, len(data) // size)[: n + 2]  # each has an event or more
     most = (1 << count_bits) - 1
     is_long = codes & most == most
     counts = (codes & most).astype(np.int64)
     counts[is_long] = _pairs(codes, is_long) if size == 1 else np.append(codes[1:], codes[:1])[is_long]
     starts, end = _codes(is_long, 2 // size, counts, n)
-    return np.repeat(codes[starts] >> count_bits, counts[starts])[:n], at + end * size
+    return np.repeat(codes[starts] >> count_bits, counts[starts])[:n], end * size
 
 
-def _masked(data: bytes, at: int, n: int) -> tuple[np.ndarray, int]:
+def _masked(data: memoryview, n: int) -> tuple[np.ndarray, int]:
     """Columns (n,) by words of a column and five bits, the highest first, for those that follow it."""
-    words = np.frombuffer(data, "<u2", (len(data) - at) // 2, at)[:n]
+    words = np.frombuffer(data, "<u2", len(data) // 2)[:n]
     fired = np.unpackbits((words << 2 | 0x80).astype(np.uint8))  # a bit for the column, five for those behind it
     flat = np.flatnonzero(fired.view(np.bool_))[:n]
     if len(flat) < n:
         raise DecodeError(f"the columns of an ECF chunk end after {len(flat)} of {n} events")
     which = flat >> 3
-    return (words >> 5)[which] + (flat & 7), at + 2 * (int(which[-1]) + 1 if n else 0)
+    return (words >> 5)[which] + (flat & 7), 2 * (int(which[-1]) + 1 if n else 0)
 
 
 def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tuple[npt.NDArray[np.int64], int]:
@@ -114,7 +136,10 @@ def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tup
     if used > len(starts):
         raise DecodeError(f"a part of an ECF chunk ends before its {n} events")
     starts = starts[:used]
-    return starts, int(starts[-1] + 1 + payload * is_long[starts[-1]]) if used else 0
+    end = int(starts[-1] + 1 + payload * is_long[starts[-1]]) if used else 0
+    if end > len(counts):
+        raise DecodeError("a part of an ECF chunk ends within the count of a code")
+    return starts, end
 
 
 def _pairs(codes: npt.NDArray[np.uint8], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

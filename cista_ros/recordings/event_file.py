@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +32,7 @@ DISORDER_NS = 10_000_000  # events that are late by less than this are sorted in
 _MOST_BLOCKS = 1000  # joined before they are sorted and cut
 _READ_BYTES = 1 << 20
 _ROLL = 1 << 32
+_MOST_NS = (1 << 63) - 1
 # Sensors of the cameras on the market, as (width, height).
 SENSORS = ((128, 128), (240, 180), (304, 240), (320, 240), (320, 320), (346, 260), (640, 480), (1280, 720))
 
@@ -167,8 +167,9 @@ class EventFile(Recording):
     def _chunks(self) -> Iterator[Block]:
         """The events in time order, as far as they are late by less than DISORDER_NS, cut to short chunks."""
         pending, triggers = no_events(), NO_TRIGGERS
-        for block in _joined(self._blocks()):
-            pending, triggers = concatenate([pending, block.events]), np.concatenate([triggers, block.triggers])
+        for blocks in _grouped(self._blocks()):
+            pending = concatenate([pending, *(block.events for block in blocks)])
+            triggers = np.concatenate([triggers, *(block.triggers for block in blocks)])
             if not in_order(pending):
                 order = np.argsort(pending["t"], kind="stable")
                 self.reordered += int(np.count_nonzero(order[1:] < order[:-1]))
@@ -230,18 +231,18 @@ def choose_stream(path: Path, names: Mapping[K, str], wanted: str | None, option
     raise RecordingError(text)
 
 
-def _joined(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Join blocks to some that are long enough to work on."""
-    parts: list[Block] = []
+def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:
+    """Group blocks to some that are long enough to work on."""
+    group: list[Block] = []
     count = 0
-    for block in chain(blocks, [None]):
-        if block is not None:
-            parts.append(block)
-            count += len(block.events)
-        if parts and (block is None or count >= CHUNK_EVENTS or len(parts) >= _MOST_BLOCKS):
-            events = concatenate([part.events for part in parts])
-            yield Block(events, np.concatenate([part.triggers for part in parts]))
-            parts, count = [], 0
+    for block in blocks:
+        group.append(block)
+        count += len(block.events)
+        if count >= CHUNK_EVENTS or len(group) >= _MOST_BLOCKS:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
 
 
 def _given(message: EventMessage) -> EventMessage:
@@ -250,12 +251,13 @@ def _given(message: EventMessage) -> EventMessage:
 
 def _cut(events: np.ndarray, triggers: np.ndarray, start: int, last: bool = False) -> Iterator[Block]:
     """Cut at every 1/30 s and after CHUNK_EVENTS; triggers go with the first events that are not before them."""
-    changes = np.flatnonzero(np.diff((events["t"] - start) // CHUNK_NS)) + 1
-    cuts = np.union1d(changes, np.arange(CHUNK_EVENTS, len(events), CHUNK_EVENTS)).astype(np.int64)
-    for part in np.split(events, cuts):
-        if len(part):
-            mine = triggers["t"] <= part["t"][-1]
-            yield Block(part, triggers[mine])
-            triggers = triggers[~mine]
+    t = np.ascontiguousarray(events["t"])
+    at = 0
+    while at < len(t):
+        latest = min(int(t[at]) + CHUNK_NS - 1 - (int(t[at]) - start) % CHUNK_NS, _MOST_NS)
+        end = at + int(np.searchsorted(t[at : at + CHUNK_EVENTS], latest, "right"))
+        mine = triggers["t"] <= t[end - 1]
+        yield Block(events[at:end], triggers[mine])
+        at, triggers = end, triggers[~mine]
     if last and len(triggers):
         yield Block(no_events(), triggers)

@@ -221,6 +221,8 @@ def test_decodes_or_rejects_damaged_chunks(mode):
             assert len(decode_chunk(bytes(damaged))) == 200
         except DecodeError as error:
             assert "ECF chunk" in str(error)
+    with pytest.raises(DecodeError, match=r"times from .* beyond int64"):
+        decode_chunk(whole[:4] + struct.pack("<q", 1 << 62) + whole[12:])
     with pytest.raises(DecodeError, match="at most 65535"):
         decode_chunk(struct.pack("<I", 65_536 << 2) + bytes(100))
 
