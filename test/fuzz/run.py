@@ -1,10 +1,11 @@
 """Fuzz one of the targets in this folder and record the result.
 
-    python test/fuzz/run.py TARGET [--minutes M] [--runs N]
+    python test/fuzz/run.py TARGET [--only KIND] [--minutes M] [--runs N]
 
-needs INSTALL below. It starts from the committed corpus and what earlier runs found (build/fuzz/TARGET). An
-input that breaks a rule is kept there as crash-*, and ends the run. Otherwise the corpus is minimised (--save writes it
-to corpus.zip), its coverage of the target's modules is measured, and a line is written to benchmarks/soak/fuzz.json.
+needs INSTALL below. `formats --only evt3` spends the time on files of one format. It starts from the committed corpus
+and what earlier runs found (build/fuzz/TARGET). An input that breaks a rule is kept there as crash-*, and ends the run.
+Otherwise the corpus is minimised (--save writes it to corpus.zip), its coverage of the target's modules is measured,
+and a line is written to benchmarks/soak/fuzz.json.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import importlib.util
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings"), str(HERE.parent)]
+sys.path[:0] = [str(ROOT), str(HERE), str(HERE.parent / "wire"), str(HERE.parent / "recordings"), str(HERE.parent)]
 INSTALL = "pip install atheris==3.0.0 coverage==7.17.5"  # atheris has wheels for Python 3.11 to 3.13
 CORPUS = HERE / "corpus.zip"
 RESULTS = ROOT / "benchmarks" / "soak" / "fuzz.json"
@@ -41,19 +43,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--runs", type=int, default=-1, help="end after this many executions, if that is earlier")
     parser.add_argument("--save", action="store_true", help="write the minimised corpus to corpus.zip")
+    parser.add_argument("--only", default="", help="of formats: those whose names in targets/formats.py begin so")
     parser.add_argument("--child", choices=MODES, help=argparse.SUPPRESS)
     arguments, rest = parser.parse_known_args()
     if arguments.child == "fuzz":
-        fuzz(arguments.target, rest)
+        fuzz(arguments.target, arguments.only, rest)
     elif arguments.child == "coverage":
         print(json.dumps(coverage(arguments.target, Path(rest[0]))))
     elif importlib.util.find_spec("atheris") is None:
         sys.exit(f"atheris is not installed: {INSTALL}")
     else:
-        sys.exit(run(arguments.target, arguments.minutes, arguments.runs, arguments.save))
+        sys.exit(run(arguments.target, arguments.only, arguments.minutes, arguments.runs, arguments.save))
 
 
-def fuzz(target: str, options: list[str]) -> None:
+def fuzz(target: str, only: str, options: list[str]) -> None:
     """Fuzz in this process, which libFuzzer ends."""
     import atheris
     from atheris.import_hook import AtherisMetaPathFinder
@@ -68,7 +71,8 @@ def fuzz(target: str, options: list[str]) -> None:
     module = importlib.import_module(f"targets.{target}")
     for seed in module.SEEDS:
         module.check(seed)  # imports and caches must not count for an input
-    atheris.Setup([str(ROOT / "build/fuzz" / target / "start"), *options], module.check)
+    check = (lambda data: module.check(module.of_kind(data, only) if data else data)) if only else module.check
+    atheris.Setup([str(ROOT / "build/fuzz" / target / "start"), *options], check)
     atheris.Fuzz()
 
 
@@ -109,7 +113,7 @@ def save(target: str, folder: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(f"{name}/{file}"), content, zipfile.ZIP_DEFLATED)
 
 
-def run(target: str, minutes: float, runs: int, keep: bool) -> int:
+def run(target: str, only: str, minutes: float, runs: int, keep: bool) -> int:
     """Fuzz, minimise, measure and record; return 1 if a rule was broken."""
     work = ROOT / "build" / "fuzz" / target
     found = work / "corpus"
@@ -124,7 +128,7 @@ def run(target: str, minutes: float, runs: int, keep: bool) -> int:
     crashes = set(work.glob("crash-*"))
     began = time.time()
     log, code = _libfuzzer(
-        target,
+        f"{target} --only={only}",
         work,
         str(found),
         str(committed),
@@ -134,9 +138,13 @@ def run(target: str, minutes: float, runs: int, keep: bool) -> int:
         "-len_control=0",
     )
     spent = (time.time() - began) / 60
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     new = [path.name for path in sorted(set(work.glob("[clot]*-[0-9a-f]*")) - crashes)]
     if code and not new:
         new = [f"exit code {code}, see {work / 'log.txt'}"]
+    for path in [*found.iterdir(), *(work / name for name in new)] if only else ():
+        if content := path.read_bytes() if path.is_file() else b"":
+            path.write_bytes(module.of_kind(content, only))
     merged = work / "merged"
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir()
@@ -147,6 +155,7 @@ def run(target: str, minutes: float, runs: int, keep: bool) -> int:
     result = {
         "executions": _number(log, r"stat::number_of_executed_units:\s+(\d+)"),
         "minutes": round(spent, 1),
+        "cpu_minutes": round((used.ru_utime + used.ru_stime) / 60, 1),
         "slowest_s": _number(log, r"stat::slowest_unit_time_sec:\s+(\d+)"),
         "peak_rss_mb": _number(log, r"stat::peak_rss_mb:\s+(\d+)"),
         "edges": _number(log, r"cov: (\d+)"),
@@ -156,10 +165,10 @@ def run(target: str, minutes: float, runs: int, keep: bool) -> int:
         "coverage_percent": _coverage(target, merged) if not new else {},
         "python": sys.version.split()[0],
         "machine": _machine(),
-        "command": f"python test/fuzz/run.py {target} --minutes {minutes:g}",
+        "command": f"python test/fuzz/run.py {target}{f' --only {only}' if only else ''} --minutes {minutes:g}",
         "date": time.strftime("%Y-%m-%d"),
     }
-    _write(target, result)
+    _write(f"{target} {only}".strip(), result)
     print(json.dumps(result, indent=1))
     return 1 if new else 0
 

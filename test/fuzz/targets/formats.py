@@ -39,8 +39,27 @@ MODULES = (
 )
 _FOLDER = Folder("formats")
 _COUNT = 12  # events of a file
-NAMES = ("evt2", "evt21", "evt3", "dat", "aedat4", "aedat4-zstd", "aedat2", "dvs128", "aedat3", "npy", "npz", "ecf")
+NAMES = (
+    "evt2",
+    "evt21",
+    "evt3",
+    "dat",
+    "aedat4",
+    "aedat4-zstd",
+    "aedat2",
+    "aedat2-dvs128",
+    "aedat3",
+    "npy",
+    "npz",
+    "ecf",
+)
 SEEDS = [bytes([kind]) + b"\x02\x00\x30\x00\x00\x07" * n for kind in range(3 * len(NAMES)) for n in (0, 1)]
+
+
+def of_kind(data: bytes, prefix: str) -> bytes:
+    """Return the same input for the formats whose names begin so; `data` has at least a byte."""
+    kinds = [kind for kind in range(3 * len(NAMES)) if NAMES[kind % len(NAMES)].startswith(prefix)]
+    return bytes([kinds[data[0] % len(kinds)]]) + data[1:]
 
 
 @cache
@@ -71,7 +90,7 @@ def _file(name: str) -> bytes:
         path.write_bytes(
             test_aedat.HEAD_2 + test_aedat.DAVIS346 + test_aedat.records(test_aedat.davis(events, 346, 260), us)
         )
-    elif name == "dvs128":
+    elif name == "aedat2-dvs128":
         path.write_bytes(test_aedat.HEAD_2 + test_aedat.records(test_aedat.dvs128(events), us))
     elif name == "aedat3":
         special = struct.pack("<II", 2 << 1 | 1, int(us[3]))
