@@ -4,8 +4,8 @@
 
 writes recordings of generated events (rows of 1 to 8 neighbouring pixels on 640x480, 10 million events per second),
 reads each in a process of its own through `open_recording`, and writes a json file. Speed is in events per second of
-CPU time (opening included, imports not), the best of three. Memory is the peak of the resident set, for a file of
-G/8 and one of G gigabytes.
+CPU time (opening included, imports not), the best of three; `--events 0` keeps those of an earlier run. Memory is the
+peak of the resident set, for a file of G/10 and one of G gigabytes.
 """
 
 from __future__ import annotations
@@ -251,20 +251,23 @@ def main() -> None:
         return
     results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for name in arguments.names or FORMATS:
-        speed = measure(name, max(1, arguments.events // BLOCK), arguments.folder, 3)
-        row: dict[str, Any] = {
-            "million_events_per_cpu_second": round(speed["events"] / speed["cpu_s"] / 1e6, 1),
-            "megabytes_per_cpu_second": round(speed["bytes"] / speed["cpu_s"] / 1e6),
-            "events": speed["events"],
-            "bytes_per_event": round(speed["bytes"] / speed["events"], 2),
-        }
+        row: dict[str, Any] = dict(results.get(name, {}))
+        if arguments.events:
+            speed = measure(name, max(1, arguments.events // BLOCK), arguments.folder, 3)
+            row |= {
+                "million_events_per_cpu_second": round(speed["events"] / speed["cpu_s"] / 1e6, 1),
+                "megabytes_per_cpu_second": round(speed["bytes"] / speed["cpu_s"] / 1e6),
+                "events": speed["events"],
+                "bytes_per_event": round(speed["bytes"] / speed["events"], 2),
+            }
         if arguments.gigabytes:
-            per_block = speed["bytes"] / (arguments.events // BLOCK)
-            short = max(1, round(arguments.gigabytes * 1e9 / 8 / per_block))
-            for count in (short, 8 * short):
+            short = max(1, round(arguments.gigabytes * 1e9 / 10 / row["bytes_per_event"] / len(first_block())))
+            for count, which in ((short, "short"), (10 * short, "long")):
                 run = measure(name, count, arguments.folder, 1)
-                row[f"peak_mb_of_{'short' if count == short else 'long'}"] = round(run["peak_mb"])
-                row["long_gigabytes"] = round(run["bytes"] / 1e9, 2)
+                row |= {
+                    f"{which}_gigabytes": round(run["bytes"] / 1e9, 2),
+                    f"peak_mb_of_{which}": round(run["peak_mb"]),
+                }
         options = (
             f" --gigabytes {arguments.gigabytes:g}" if arguments.gigabytes != parser.get_default("gigabytes") else ""
         )

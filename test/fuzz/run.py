@@ -5,7 +5,8 @@
 needs INSTALL below. `formats --only evt3` spends the time on files of one format. It starts from the committed corpus
 and what earlier runs found (build/fuzz/TARGET). An input that breaks a rule is kept there as crash-*, and ends the run.
 Otherwise the corpus is minimised (--save writes it to corpus.zip), its coverage of the target's modules is measured,
-and a line is written to benchmarks/soak/fuzz.json.
+and a line is written to benchmarks/soak/fuzz.json. A target is a module in targets/: SEEDS are inputs to begin with,
+MODULES what is aimed at, and `check` one execution.
 """
 
 from __future__ import annotations
