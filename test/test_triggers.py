@@ -101,6 +101,20 @@ def test_commands_compare_frames_with_the_events_of_their_exposure(tmp_path):
     cista("convert", path, tmp_path / "out.bag", "--events", "dvs_msgs", "--frame-times", "rising")
     with open_recording(tmp_path / "out.bag") as converted:
         assert converted.frame_stamps().tolist() == list(truth)
+    images = cista(
+        "reconstruct",
+        path,
+        "-o",
+        tmp_path / "images",
+        "--weights=cista-tc-small",
+        "--end=0.3",
+        "--frame-times",
+        "rising",
+        "--json",
+    )
+    assert json.loads(images)["windows"] == "frames"
+    rows = (tmp_path / "images" / "frames.csv").read_text().splitlines()[1:]
+    assert len(rows) > 3 and {int(row.split(",")[1]) for row in rows} <= set(truth)
     options = ["evaluate", path, "-o", tmp_path / "scores", "--weights=cista-tc-small", "--no-figures"]
     assert "none of its frames lies within the time of its events" in cista(*options, code=1)
     scores = json.loads(cista(*options, "--frame-times", "rising", "--json"))

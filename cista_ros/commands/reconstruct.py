@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, Edge, JsonOption, ToneMapName, TriggerInputOption, WeightsOption, reads_recordings
+from .options import (
+    DeviceOption,
+    Edge,
+    FrameTimes,
+    JsonOption,
+    ToneMapName,
+    TriggerInputOption,
+    WeightsOption,
+    reads_recordings,
+)
 from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
@@ -72,6 +81,7 @@ def reconstruct(
     ] = 0.2,
     edge: Annotated[Edge, typer.Option(help="Edge of the pulses (--windows trigger).")] = "rising",
     trigger_input: TriggerInputOption = None,
+    frame_times: FrameTimes = "stamps",
     stamps: Annotated[
         Path | None,
         typer.Option(
@@ -154,7 +164,7 @@ def reconstruct(
         "weights": chosen,
     }
     cut, network = ({name: given[name] for name in names} for names in (WINDOWS, NETWORK))
-    job = Job(recordings[0], output, read, cut, network, npz, video)
+    job = Job(recordings[0], output, {**read, "frame_times": frame_times}, cut, network, npz, video)
     console = Console(stderr=True)
     say(console, note)
     if not several(recordings):
