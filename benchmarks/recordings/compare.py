@@ -99,12 +99,14 @@ def contents(path: Path) -> dict[str, np.ndarray]:
     """What this package reads, in the same form."""
     from cista_ros.events import concatenate
     from cista_ros.recordings import open_recording
+    from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
     with open_recording(path) as recording:
         messages = [recorded.message for recorded in recording.read()]
-    events = concatenate([message.events for message in messages if hasattr(message, "events")])
-    triggers = np.concatenate([message.triggers for message in messages if hasattr(message, "events")])
-    frames = [message for message in messages if hasattr(message, "image")]
+    event_messages = [message for message in messages if isinstance(message, EventMessage)]
+    events = concatenate([message.events for message in event_messages])
+    triggers = np.concatenate([message.triggers for message in event_messages])
+    frames = [message for message in messages if isinstance(message, ImageMessage)]
     return {
         **{name: events[name] for name in "xytp"},
         "trigger_t": triggers["t"],
@@ -156,7 +158,7 @@ def compare(path: Path, python: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         reader, wanted = read_elsewhere(python, path, folder)
-        result = {"reader": reader, "as it is": difference(contents(path), wanted)}
+        result: dict[str, Any] = {"reader": reader, "as it is": difference(contents(path), wanted)}
         with open_recording(path) as recording:
             convert(recording, folder / "mcap", "ros2-mcap")
         result["as MCAP"] = difference(contents(folder / "mcap"), wanted)
@@ -183,7 +185,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         name, found = public_reader(arguments.child[0])
-        np.savez(arguments.child[1], **found)
+        np.savez(arguments.child[1], **found)  # type: ignore[arg-type]
         print(name)
         return
     sys.path[:0] = [str(Path(__file__).parents[2])]

@@ -4,8 +4,8 @@
 
 needs INSTALL below. `formats --only evt3` spends the time on files of one format. It starts from the committed corpus
 and what earlier runs found (build/fuzz/TARGET). An input that breaks a rule is kept there as crash-*, and ends the run.
-Otherwise the corpus is minimised (--save writes it to corpus.zip), its coverage of the target's modules is measured,
-and a line is written to benchmarks/soak/fuzz.json. A target is a module in targets/: SEEDS are inputs to begin with,
+Otherwise its coverage of the target's modules is measured, and a line is written to benchmarks/soak/fuzz.json; --save
+also minimises the corpus and writes it to corpus.zip. A target is a module in targets/: SEEDS are inputs to begin with,
 MODULES what is aimed at, and `check` one execution.
 """
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--runs", type=int, default=-1, help="end after this many executions, if that is earlier")
-    parser.add_argument("--save", action="store_true", help="write the minimised corpus to corpus.zip")
+    parser.add_argument("--save", action="store_true", help="minimise the corpus and write it to corpus.zip")
     parser.add_argument("--only", default="", help="of formats: those whose names in targets/formats.py begin so")
     parser.add_argument("--child", choices=MODES, help=argparse.SUPPRESS)
     arguments, rest = parser.parse_known_args()
@@ -126,7 +126,7 @@ def run(target: str, only: str, minutes: float, runs: int, keep: bool) -> int:
     committed.mkdir(exist_ok=True)
     for name, content in inputs(target).items():
         (committed / name).write_bytes(content)
-    crashes = set(work.glob("crash-*"))
+    crashes, known = set(work.glob("crash-*")), set(found.iterdir())
     began = time.time()
     log, code = _libfuzzer(
         f"{target} --only={only}",
@@ -143,16 +143,15 @@ def run(target: str, only: str, minutes: float, runs: int, keep: bool) -> int:
     new = [path.name for path in sorted(set(work.glob("[clot]*-[0-9a-f]*")) - crashes)]
     if code and not new:
         new = [f"exit code {code}, see {work / 'log.txt'}"]
-    for path in [*found.iterdir(), *(work / name for name in new)] if only else ():
+    for path in {*found.iterdir(), *(work / name for name in new)} - known if only else ():
         if content := path.read_bytes() if path.is_file() else b"":
             path.write_bytes(module.of_kind(content, only))
     merged = work / "merged"
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir()
-    if not new:
+    if keep and not new:
         _libfuzzer(target, work, "-merge=1", str(merged), str(found), str(committed))
-        if keep:
-            save(target, merged)
+        save(target, merged)
     result = {
         "executions": _number(log, r"stat::number_of_executed_units:\s+(\d+)"),
         "minutes": round(spent, 1),
@@ -161,9 +160,9 @@ def run(target: str, only: str, minutes: float, runs: int, keep: bool) -> int:
         "peak_rss_mb": _number(log, r"stat::peak_rss_mb:\s+(\d+)"),
         "edges": _number(log, r"cov: (\d+)"),
         "features": _number(log, r"ft: (\d+)"),
-        "corpus": len(list(merged.iterdir())),
+        "corpus": len(list((merged if keep else found).iterdir())),
         "found": new,
-        "coverage_percent": _coverage(target, merged) if not new else {},
+        "coverage_percent": _coverage(target, merged if keep else found) if not new else {},
         "python": sys.version.split()[0],
         "machine": _machine(),
         "command": f"python test/fuzz/run.py {target}{f' --only {only}' if only else ''} --minutes {minutes:g}",
