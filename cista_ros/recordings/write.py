@@ -25,6 +25,7 @@ from ..wire import Codec, cdr, ros1
 from ..wire.ros_types import (
     EVENT_ARRAY,
     EVENT_PACKET,
+    FIELDS,
     KINDS,
     CameraInfoMessage,
     EventMessage,
@@ -47,12 +48,6 @@ ECD_TOPICS: Mapping[type, str] = {
 }
 _BLOCK = 1 << 14  # events formatted at once
 _THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
-_EVENT_MSGS = {
-    "dvs_msgs/msg/Event": "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity",
-    EVENT_ARRAY: "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events",
-    EVENT_PACKET: "std_msgs/Header header\nuint32 height\nuint32 width\nuint64 seq\nuint64 time_base\n"
-    "string encoding\nbool is_bigendian\nuint8[] events",
-}
 
 
 @contextmanager
@@ -124,8 +119,11 @@ class _Bag(RecordingWriter):
         self._topics = topics
         self._wire: Codec = ros1 if is_ros1 else cdr
         self._store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
-        for name, text in _EVENT_MSGS.items():
-            self._store.register(get_types_from_msg(text, name))
+        event = "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity"
+        self._store.register(get_types_from_msg(event, "dvs_msgs/msg/Event"))
+        for name in (EVENT_ARRAY, EVENT_PACKET):
+            fields = [["std_msgs/Header", "header"], *FIELDS[name]]
+            self._store.register(get_types_from_msg("\n".join(map(" ".join, fields)), name))
         self._connections: dict[type, object] = {}
 
     def write(self, received: int, message: Message) -> None:

@@ -15,16 +15,19 @@ from ..events import EVENT_DTYPE, NS
 _BLOCK = 8192  # events processed at once, so that the temporary columns stay in the CPU cache
 
 
-def record_dtype(offsets: Sequence[int], itemsize: int, seconds: str) -> np.dtype:
+def _record_dtype(offsets: Sequence[int], itemsize: int, seconds: str) -> np.dtype:
     """Return the dtype of a serialized event: offsets of x, y, sec, nsec and p in a record of `itemsize` bytes."""
-    return np.dtype(
-        {
-            "names": ["x", "y", "sec", "nsec", "p"],
-            "formats": ["<u2", "<u2", seconds, "<u4", "u1"],
-            "offsets": list(offsets),
-            "itemsize": itemsize,
-        }
-    )
+    formats = ["<u2", "<u2", seconds, "<u4", "u1"]
+    names = ["x", "y", "sec", "nsec", "p"]
+    return np.dtype({"names": names, "formats": formats, "offsets": list(offsets), "itemsize": itemsize})
+
+
+# Records of the first event of an array, and of all others. In CDR an event takes 13 bytes; it starts at an even byte
+# and its time at a multiple of four. The first event is 4-aligned. The second starts 14 bytes on, so its time needs two
+# bytes of padding, and all further events are 16 bytes apart. A view of 16-byte records that begins one byte before the
+# second event ends with the polarity of the last one.
+CDR_RECORDS = _record_dtype((0, 2, 4, 8, 12), 13, "<i4"), _record_dtype((1, 3, 7, 11, 15), 16, "<i4")
+ROS1_RECORDS = (_record_dtype((0, 2, 4, 8, 12), 13, "<u4"),) * 2
 
 
 def unpack_events(*parts: np.ndarray) -> np.ndarray:

@@ -138,6 +138,19 @@ KINDS: dict[type, str] = {
     CameraInfoMessage: CAMERA_INFO,
 }
 
+# The fields of each type after its std_msgs/Header, in order. Those of a RegionOfInterest are written out.
+_DEFINITIONS = {
+    EVENT_ARRAY: "uint32 height, uint32 width, dvs_msgs/Event[] events",
+    EVENT_PACKET: "uint32 height, uint32 width, uint64 seq, uint64 time_base, string encoding, bool is_bigendian,"
+    " uint8[] events",
+    IMAGE: "uint32 height, uint32 width, string encoding, uint8 is_bigendian, uint32 step, uint8[] data",
+    COMPRESSED_IMAGE: "string format, uint8[] data",
+    CAMERA_INFO: "uint32 height, uint32 width, string distortion_model, float64[] d, float64[9] k, float64[9] r,"
+    " float64[12] p, uint32 binning_x, uint32 binning_y, uint32 x_offset, uint32 y_offset, uint32 height, uint32 width,"
+    " bool do_rectify",
+}
+FIELDS = {name: [field.split() for field in text.split(",")] for name, text in _DEFINITIONS.items()}
+
 _NAMED = re.compile(r"(?P<name>mono|bayer_(?:rggb|bggr|gbrg|grbg)|rgba|bgra|rgb|bgr)(?P<bits>8|16)")
 _NUMBERED = re.compile(r"(?P<bits>8|16|32|64)(?P<kind>[USF])C(?P<channels>[1-9]\d?)?")
 _CHANNELS = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
