@@ -17,7 +17,8 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, make_events, no_events
-from .event_file import FRAMES_TOPIC, Block, EventFile, RollOver, choose_stream
+from ..wire.word_stream import RollOver
+from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
 from .image_file import MAX_PIXELS
 from .recording import Item, ReadOptions
 
@@ -118,7 +119,7 @@ class Aedat2Recording(EventFile):
             self.width = self.height = 128
 
     def _blocks(self) -> Iterator[Block]:
-        unroll = RollOver()
+        unroll = RollOver(32)
         for data in self._words(self._data_at, _RECORD_BYTES):
             address, us = np.frombuffer(data, ">u4").astype(np.uint32).reshape(-1, 2).T
             t = unroll(us.astype(np.int64)) * 1000

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import CistaError, MissingPackageError, RecordingError, SeveralTopicsError
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
@@ -31,7 +30,6 @@ CHUNK_EVENTS = 200_000
 DISORDER_NS = 10_000_000  # events that are late by less than this are sorted into their place
 _MOST_BLOCKS = 1000  # joined before they are sorted and cut
 _READ_BYTES = 1 << 20
-_ROLL = 1 << 32
 _MOST_NS = (1 << 63) - 1
 # Sensors of the cameras on the market, as (width, height).
 SENSORS = ((128, 128), (240, 180), (304, 240), (320, 240), (320, 320), (346, 260), (640, 480), (1280, 720))
@@ -193,28 +191,6 @@ class EventFile(Recording):
             raise RecordingError(f"{self.path}: {error}") from None
         except OSError as error:
             raise RecordingError(f"{self.path}: cannot be read: {error}") from error
-
-
-class RollOver:
-    """Counts on the times of one stream over the roll-overs of their 32 bits."""
-
-    def __init__(self) -> None:
-        self._last: int | None = None  # without roll-overs
-        self._rolls = 0
-
-    def __call__(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the times (N,), which are changed in place."""
-        if not len(t):
-            return t
-        steps = np.diff(t, prepend=t[0] if self._last is None else self._last)
-        self._last = int(t[-1])
-        if (abs(steps) > _ROLL // 2).any():
-            rolled = self._rolls + np.cumsum((steps < -_ROLL // 2).astype(np.int64) - (steps > _ROLL // 2))
-            t += rolled * _ROLL
-            self._rolls = int(rolled[-1])
-        elif self._rolls:
-            t += self._rolls * _ROLL
-        return t
 
 
 K = TypeVar("K")

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..events import EVENT_DTYPE
-from .event_file import Block, EventFile, RollOver
+from ..wire.word_stream import RollOver
+from .event_file import Block, EventFile
 from .prophesee_header import read_header, sensor_size
 
 _RECORD_BYTES = 8
@@ -34,7 +35,7 @@ class DatRecording(EventFile):
         self.width, self.height = sensor_size(fields)
 
     def _blocks(self) -> Iterator[Block]:
-        unroll = RollOver()
+        unroll = RollOver(32)
         for data in self._words(self._data_at, _RECORD_BYTES):
             us, words = np.frombuffer(data, "<u4").reshape(-1, 2).T
             events = np.empty(len(us), EVENT_DTYPE)

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import RecordingError
 from ..wire.evt2 import Evt2Decoder
-from ..wire.evt3 import TIME_HIGH, Evt3Decoder, Evt3Encoder
+from ..wire.evt3 import LAYOUT, TIME_HIGH, Evt3Encoder
 from ..wire.ros_types import EVENT_PACKET, EventMessage, Message, PacketMessage
-from ..wire.word_stream import PAYLOAD
+from ..wire.word_stream import PAYLOAD, WordDecoder
 from .event_file import Block, EventFile
 from .prophesee_header import read_header, sensor_size
 from .recording import RecordingWriter
@@ -55,7 +55,7 @@ class RawRecording(EventFile):
             self.width, self.height = 1280, 720
 
     def _blocks(self) -> Iterator[Block]:
-        evt2, evt3 = Evt2Decoder(), Evt3Decoder()
+        evt2, evt3 = Evt2Decoder(), WordDecoder(LAYOUT)
         decoder = evt3 if self._format == "EVT3" else evt2
         for data in self._words(self._data_at, _WORD_BYTES[self._format]):
             if self._format == "EVT3":
@@ -70,7 +70,7 @@ class RawRecording(EventFile):
             counts.unplaced_events, counts.unknown_words = decoder.unplaced_events, decoder.unknown_words
 
 
-def _packets(decoder: Evt3Decoder, words: np.ndarray) -> Iterator[Block]:
+def _packets(decoder: WordDecoder, words: np.ndarray) -> Iterator[Block]:
     """Decode words in packets that begin where the upper part of the time passes a multiple of 33 ms."""
     high_at = np.flatnonzero(words >> 12 == TIME_HIGH)
     steps = (words[high_at] & PAYLOAD) // _PACKET_HIGHS

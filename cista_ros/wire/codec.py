@@ -44,12 +44,13 @@ def _event_array(stamp: int, frame_id: str, height: int, width: int, events: np.
     return EventMessage(stamp, frame_id, height, width, events)
 
 
-def _packet(stamp: int, frame_id: str, *fields: Any) -> PacketMessage:
-    *head, is_bigendian, data = fields
-    if is_bigendian:
+def _packet(
+    stamp: int, frame_id: str, height: int, width: int, seq: int, time_base: int, encoding: str, big: int, data: Any
+) -> PacketMessage:
+    if big:
         raise DecodeError("the packet is big-endian; only little-endian packets are supported")
-    _check_size(*head[:2], empty=not len(data))
-    return PacketMessage(stamp, frame_id, *head, data)
+    _check_size(height, width, empty=not len(data))
+    return PacketMessage(stamp, frame_id, height, width, seq, time_base, encoding, data)
 
 
 def _image(
@@ -120,7 +121,8 @@ class Codec:
         """
         kind = EVENT_TYPES.get(kind, kind)
         cursor = Cursor(data, self._ros1)
-        message = _CONVERSIONS[kind][0](*cursor.header(), *(cursor.field(*field) for field in FIELDS[kind]))
+        header = cursor.header()
+        message = _CONVERSIONS[kind][0](*header, *(cursor.field(of, name) for of, name in FIELDS[kind]))
         cursor.finish()
         return message
 
@@ -129,8 +131,8 @@ class Codec:
         kind = KINDS[type(message)]
         builder = Builder(self._ros1)
         builder.header(message.stamp, message.frame_id)
-        for field, value in zip(FIELDS[kind], _CONVERSIONS[kind][1](message), strict=True):
-            builder.field(*field, value)
+        for (of, name), value in zip(FIELDS[kind], _CONVERSIONS[kind][1](message), strict=True):
+            builder.field(of, name, value)
         return builder.bytes()
 
     def decode_stamp(self, data: Bytes) -> int:

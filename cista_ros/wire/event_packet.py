@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from ..errors import DecodeError
 from ..events import NO_TRIGGERS, NS
+from . import evt3, stateless
 from .codec import Codec
-from .evt3 import Evt3Decoder, Evt3Encoder
 from .ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage, PacketMessage
 from .serialization import Bytes
-from .stateless import (
-    LibcaerCmpDecoder,
-    LibcaerCmpEncoder,
-    LibcaerDecoder,
-    LibcaerEncoder,
-    MonoDecoder,
-    MonoEncoder,
-)
+from .stateless import StatelessDecoder
+from .word_stream import WordDecoder
 
 EVENT_TIMES = "sensor", "host"
 _LAST_TIME_BASE = 1 << 62  # ns, 146 years; a time added to it still fits int64
@@ -30,24 +23,13 @@ _MAX_DRIFT = 1e-4  # of the sensor's clock; slow enough to average the jitter of
 _CLOCK_JUMP_NS = NS  # an offset that changes by more than this was set again
 
 
-class _Decoder(Protocol):
-    unplaced_events: int
-    unknown_words: int
-
-    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray: ...
-    def take_triggers(self) -> np.ndarray: ...
-    def lose(self) -> None: ...
-
-
-class _Encoder(Protocol):
-    def encode_packet(self, events: np.ndarray, triggers: np.ndarray) -> tuple[bytes, int]: ...
-
-
-_CODECS: dict[str, tuple[Callable[[], _Decoder], Callable[[], _Encoder]]] = {
-    "evt3": (Evt3Decoder, Evt3Encoder),
-    "libcaer": (LibcaerDecoder, LibcaerEncoder),
-    "libcaer_cmp": (LibcaerCmpDecoder, LibcaerCmpEncoder),
-    "mono": (MonoDecoder, MonoEncoder),
+_Encode = Callable[[np.ndarray, np.ndarray], tuple[bytes, int]]
+# For each encoding, what makes a decoder of a stream, and a function that encodes one.
+_CODECS: dict[str, tuple[Callable[[], WordDecoder | StatelessDecoder], Callable[[], _Encode]]] = {
+    "evt3": (lambda: WordDecoder(evt3.LAYOUT), lambda: evt3.Evt3Encoder().encode_packet),
+    "libcaer": (lambda: StatelessDecoder(stateless.decode_libcaer), lambda: stateless.encode_libcaer),
+    "libcaer_cmp": (lambda: WordDecoder(stateless.LAYOUT), lambda: stateless.encode_libcaer_cmp),
+    "mono": (lambda: StatelessDecoder(stateless.decode_mono), lambda: stateless.encode_mono),
 }
 ENCODINGS = tuple(_CODECS)
 
@@ -93,7 +75,7 @@ class PacketDecoder:
         self._event_time = event_time
         self._host_clock = HostClock()
         self._encoding: str | None = None
-        self._decoder: _Decoder
+        self._decoder: WordDecoder | StatelessDecoder
         self._seq = 0
 
     def decode(self, packet: PacketMessage) -> EventMessage:
@@ -226,11 +208,11 @@ class PacketEncoder:
 
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
-        self._encoder = _CODECS[encoding][1]()
+        self._encode = _CODECS[encoding][1]()
 
     def encode(self, message: EventMessage, seq: int) -> PacketMessage:
         """Return a packet of the message's events; raises ValueError if the encoding cannot hold them exactly."""
-        data, time_base = self._encoder.encode_packet(message.events, message.triggers)
+        data, time_base = self._encode(message.events, message.triggers)
         raw = np.frombuffer(data, np.uint8)
         head = message.stamp, message.frame_id, message.height, message.width
         return PacketMessage(*head, seq, time_base, self.encoding, raw)

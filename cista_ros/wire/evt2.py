@@ -10,42 +10,34 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, concatenate
+from ..events import EVENT_DTYPE, TRIGGER_DTYPE, concatenate
+from .word_stream import Decoder, RollOver
 
 _ON, _TIME_HIGH, _TRIGGER, _OTHERS = 1, 0x8, 0xA, 0xE  # types; 0 is a darker event, 0xF continues others
 _BLOCK = 1 << 16  # words worked on at once, so that intermediate arrays stay in the processor's cache
 _HIGH_BITS, _LOW_BITS, _LOW = 28, 6, 0x3F
 
 
-class Evt2Decoder:
-    """Decodes one stream of words, cut anywhere between words.
-
-    Attributes:
-        unplaced_events: events left out because no word had given the upper part of their time yet.
-        unknown_words: words skipped because of their type.
-    """
+class Evt2Decoder(Decoder):
+    """Decodes one stream of words, cut anywhere between words."""
 
     def __init__(self) -> None:
-        self.unplaced_events = self.unknown_words = 0
-        self._high: int | None = None  # with roll-overs
-        self._triggers: list[np.ndarray] = []
+        super().__init__()
+        self._highs = RollOver(_HIGH_BITS)
 
     def decode(self, words: npt.NDArray[np.uint32], masks: npt.NDArray[np.uint32] | None = None) -> np.ndarray:
         """Return the events (N,) of words (W,); of EVT2.1 with `masks` (W,), the lower halves of its words."""
         blocks = range(0, len(words), _BLOCK)
         return concatenate([self._decode(words[i : i + _BLOCK], masks, i) for i in blocks])
 
-    def take_triggers(self) -> np.ndarray:
-        """Return the triggers (N,) of TRIGGER_DTYPE decoded since the last call."""
-        triggers, self._triggers = self._triggers, []
-        return np.concatenate(triggers) if triggers else NO_TRIGGERS
-
     def _decode(self, words: np.ndarray, masks: np.ndarray | None, offset: int) -> np.ndarray:
         kinds = words >> 28
         at = np.flatnonzero(kinds <= _ON)
         high_at = np.flatnonzero(kinds == _TIME_HIGH)
-        placed_from = 0 if self._high is not None else int(high_at[0]) if len(high_at) else len(words)
-        highs = self._unwrap(words[high_at] & ((1 << _HIGH_BITS) - 1))
+        before = self._highs.last
+        placed_from = 0 if before is not None else int(high_at[0]) if len(high_at) else len(words)
+        highs = self._highs((words[high_at] & ((1 << _HIGH_BITS) - 1)).astype(np.int64))
+        highs = np.concatenate(([before or 0], highs))  # the upper part before the first of these words, and after each
         if len(at) + len(high_at) < len(words):
             self._take_others(words, kinds, high_at, highs, placed_from)
         cd = words[at]
@@ -62,20 +54,6 @@ class Evt2Decoder:
         unplaced = int(np.searchsorted(at, placed_from))
         self.unplaced_events += unplaced
         return events[unplaced:]
-
-    def _unwrap(self, high: np.ndarray) -> npt.NDArray[np.int64]:
-        """The upper part of the time before the first of the words (n,) that set it and after each, (n + 1,).
-
-        It is counted on over its roll-over, every 4.8 hours.
-        """
-        known = self._high if self._high is not None else int(high[0]) if len(high) else 0
-        values = np.concatenate(([known & ((1 << _HIGH_BITS) - 1)], high)).astype(np.int64)
-        steps, half = np.diff(values), 1 << (_HIGH_BITS - 1)
-        values[1:] += np.cumsum((steps < -half).astype(np.int64) - (steps > half)) << _HIGH_BITS
-        values += known >> _HIGH_BITS << _HIGH_BITS
-        if len(high):
-            self._high = int(values[-1])
-        return values
 
     def _take_others(
         self, words: np.ndarray, kinds: np.ndarray, high_at: np.ndarray, highs: np.ndarray, placed_from: int

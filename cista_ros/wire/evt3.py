@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..events import NO_TRIGGERS
-from .word_stream import PAYLOAD, STEP_BACK, Layout, WordDecoder, as_words, encode_words, whole_microseconds
+from .word_stream import PAYLOAD, STEP_BACK, Layout, encode_words, whole_microseconds
 
 TIME_HIGH = 0x8
 LAYOUT = Layout(
@@ -26,17 +26,6 @@ LAYOUT = Layout(
 )
 PERIOD_NS = (1 << 24) * 1000
 _FILLER = (PAYLOAD + 1) // 2  # steps of the time's upper half that cannot be taken for a step back
-
-
-class Evt3Decoder(WordDecoder):
-    """Decodes the packets of one camera in turn."""
-
-    def __init__(self) -> None:
-        super().__init__(LAYOUT)
-
-    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
-        """Return the events (N,) of a packet's bytes (uint8), in sensor time. `time_base` is not used."""
-        return self.decode(as_words(data, np.uint16))
 
 
 class Evt3Encoder:

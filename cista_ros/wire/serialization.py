@@ -60,7 +60,9 @@ class Cursor(_Fields):
             return self._text(name)
         element, _, length = kind.removesuffix("]").partition("[")
         count = int(length) if length else self.number("uint32", f"the length of {name}")
-        return self._events(count) if element == EVENT else self._array(np.dtype(element).newbyteorder("<"), count, name)
+        return (
+            self._events(count) if element == EVENT else self._array(np.dtype(element).newbyteorder("<"), count, name)
+        )
 
     def number(self, kind: str, name: str) -> int:
         """Read a number of one of ROS's integer types; `name` is for errors."""

@@ -13,10 +13,12 @@ github.com/ros-event-camera.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..events import EVENT_DTYPE, NO_TRIGGERS, NS
-from .word_stream import Layout, WordDecoder, as_words, encode_words, whole_microseconds
+from .word_stream import Decoder, Layout, as_words, encode_words, whole_microseconds
 
 _US_BITS, _US_MASK = 31, (1 << 31) - 1
 LAYOUT = Layout(
@@ -33,124 +35,86 @@ LAYOUT = Layout(
 _LONGEST_US = 1 << 24
 
 
-class StatelessDecoder:
-    """Base of decoders of self-contained packets without triggers."""
+class StatelessDecoder(Decoder):
+    """Decodes self-contained packets without triggers by a function of their bytes (uint8) and time_base (ns)."""
 
-    unplaced_events = unknown_words = 0
-
-    def lose(self) -> None:
-        """Do nothing: a lost packet does not affect the next."""
-
-    def take_triggers(self) -> np.ndarray:
-        """Return no triggers."""
-        return NO_TRIGGERS
+    def __init__(self, decode: Callable[[np.ndarray, int], np.ndarray]) -> None:
+        super().__init__()
+        self.decode_packet = decode
 
 
-class LibcaerDecoder(StatelessDecoder):
-    """Decodes `libcaer`."""
-
-    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
-        """Return the events (N,) of a packet's bytes (uint8), in sensor time."""
-        pairs = as_words(data, np.uint64)
-        events = np.empty(len(pairs), EVENT_DTYPE)
-        events["x"] = (pairs >> 17) & 0x7FFF
-        events["y"] = (pairs >> 2) & 0x7FFF
-        events["p"] = (pairs & 2) != 0
-        us = ((pairs >> 32) & _US_MASK).view(np.int64)
-        half, steps = 1 << (_US_BITS - 1), np.diff(us)
-        if (steps < -half).any():
-            # A late event from before the roll-over steps back over it, but no further: a long step up is else time.
-            rolls = np.cumsum((steps < -half).astype(np.int64) - (steps > half))
-            us[1:] += (rolls - np.minimum(np.minimum.accumulate(rolls), 0)) << _US_BITS
-        us *= 1000
-        us += time_base
-        events["t"] = us
-        return events
+def decode_libcaer(data: np.ndarray, time_base: int) -> np.ndarray:
+    """Return the events (N,) of a packet, in sensor time."""
+    pairs = as_words(data, np.uint64)
+    events = np.empty(len(pairs), EVENT_DTYPE)
+    events["x"] = (pairs >> 17) & 0x7FFF
+    events["y"] = (pairs >> 2) & 0x7FFF
+    events["p"] = (pairs & 2) != 0
+    us = ((pairs >> 32) & _US_MASK).view(np.int64)
+    half, steps = 1 << (_US_BITS - 1), np.diff(us)
+    if (steps < -half).any():
+        # A late event from before the roll-over steps back over it, but no further: a long step up is else time.
+        rolls = np.cumsum((steps < -half).astype(np.int64) - (steps > half))
+        us[1:] += (rolls - np.minimum(np.minimum.accumulate(rolls), 0)) << _US_BITS
+    us *= 1000
+    us += time_base
+    events["t"] = us
+    return events
 
 
-class LibcaerEncoder:
-    """Encodes `libcaer`."""
+def encode_libcaer(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
+    """Return (bytes, time_base) of events (N,).
 
-    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-        """Return (bytes, time_base) of events (N,).
-
-        Raises:
-            ValueError: times differ by a fraction of a microsecond or by more than 36 minutes, or a coordinate has more
-                than 15 bits.
-        """
-        time_base, dt = _since_first(events, _US_MASK * 1000, "libcaer")
-        us = dt // 1000
-        if (us * 1000 != dt).any():
-            raise ValueError("times that differ by a fraction of a microsecond, which libcaer cannot hold")
-        if len(events) and max(events["x"].max(), events["y"].max()) > 0x7FFF:
-            raise ValueError("a coordinate of more than 15 bits, which libcaer cannot hold")
-        x, y, p = (events[name].astype(np.uint64) for name in "xyp")
-        pairs = (us.view(np.uint64) << np.uint64(32)) | (x << np.uint64(17)) | (y << np.uint64(2)) | (p << np.uint64(1))
-        return (pairs | np.uint64(1)).astype("<u8").tobytes(), time_base
+    Raises:
+        ValueError: times differ by a fraction of a microsecond or by more than 36 minutes, or a coordinate has more
+            than 15 bits.
+    """
+    time_base, dt = _since_first(events, _US_MASK * 1000, "libcaer")
+    us = dt // 1000
+    if (us * 1000 != dt).any():
+        raise ValueError("times that differ by a fraction of a microsecond, which libcaer cannot hold")
+    if len(events) and max(events["x"].max(), events["y"].max()) > 0x7FFF:
+        raise ValueError("a coordinate of more than 15 bits, which libcaer cannot hold")
+    x, y, p = (events[name].astype(np.uint64) for name in "xyp")
+    pairs = (us.view(np.uint64) << np.uint64(32)) | (x << np.uint64(17)) | (y << np.uint64(2)) | (p << np.uint64(1))
+    return (pairs | np.uint64(1)).astype("<u8").tobytes(), time_base
 
 
-class LibcaerCmpDecoder(StatelessDecoder):
-    """Decodes `libcaer_cmp`, and counts as WordDecoder does."""
+def encode_libcaer_cmp(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
+    """Return (bytes, time_base) of events (N,).
 
-    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
-        """Return the events (N,) of a packet's bytes (uint8), in sensor time."""
-        decoder = WordDecoder(LAYOUT)
-        events = decoder.decode(as_words(data, np.uint16), time_base // 1000 * 1000)
-        self.unplaced_events += decoder.unplaced_events
-        self.unknown_words += decoder.unknown_words
-        return events
-
-
-class LibcaerCmpEncoder:
-    """Encodes `libcaer_cmp`."""
-
-    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-        """Return (bytes, time_base) of events (N,).
-
-        Raises:
-            ValueError: a time is not a whole number of microseconds, they span more than 16.8 s, or a coordinate has
-                more than 11 bits.
-        """
-        if not len(events):
-            return b"", 0
-        us = whole_microseconds(events["t"])
-        first = int(us.min())
-        if int(us.max()) - first >= _LONGEST_US:
-            raise ValueError("a packet of more than 16.8 s, which libcaer_cmp cannot hold")
-        return encode_words(LAYOUT, events, us - first).astype("<u2").tobytes(), first * 1000
+    Raises:
+        ValueError: a time is not a whole number of microseconds, they span more than 16.8 s, or a coordinate has more
+            than 11 bits.
+    """
+    if not len(events):
+        return b"", 0
+    us = whole_microseconds(events["t"])
+    first = int(us.min())
+    if int(us.max()) - first >= _LONGEST_US:
+        raise ValueError("a packet of more than 16.8 s, which libcaer_cmp cannot hold")
+    return encode_words(LAYOUT, events, us - first).astype("<u2").tobytes(), first * 1000
 
 
-class MonoDecoder(StatelessDecoder):
-    """Decodes `mono`."""
-
-    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
-        """Return the events (N,) of a packet's bytes (uint8), in sensor time."""
-        pairs = as_words(data, np.uint64)
-        events = np.empty(len(pairs), EVENT_DTYPE)
-        events["x"] = (pairs >> 32) & 0xFFFF
-        events["y"] = (pairs >> 48) & 0x7FFF
-        events["p"] = pairs >> 63
-        t = (pairs & 0xFFFFFFFF).view(np.int64)
-        t += time_base
-        events["t"] = t
-        return events
+def decode_mono(data: np.ndarray, time_base: int) -> np.ndarray:
+    """Return the events (N,) of a packet, in sensor time."""
+    pairs = as_words(data, np.uint64)
+    events = np.empty(len(pairs), EVENT_DTYPE)
+    events["x"] = (pairs >> 32) & 0xFFFF
+    events["y"] = (pairs >> 48) & 0x7FFF
+    events["p"] = pairs >> 63
+    events["t"] = (pairs & 0xFFFFFFFF).view(np.int64) + time_base
+    return events
 
 
-class MonoEncoder:
-    """Encodes `mono`."""
-
-    def encode_packet(self, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-        """Return (bytes, time_base) of events (N,).
-
-        Raises:
-            ValueError: they span more than 4.2 s, or y has more than 15 bits.
-        """
-        time_base, dt = _since_first(events, 0xFFFFFFFF, "mono")
-        if len(events) and events["y"].max() > 0x7FFF:
-            raise ValueError("a row of more than 15 bits, which mono cannot hold")
-        x, y, p = (events[name].astype(np.uint64) for name in "xyp")
-        pairs = dt.view(np.uint64) | (x << np.uint64(32)) | (y << np.uint64(48)) | (p << np.uint64(63))
-        return pairs.astype("<u8").tobytes(), time_base
+def encode_mono(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
+    """Return (bytes, time_base) of events (N,); raises ValueError if they span more than 4.2 s or y exceeds 15 bits."""
+    time_base, dt = _since_first(events, 0xFFFFFFFF, "mono")
+    if len(events) and events["y"].max() > 0x7FFF:
+        raise ValueError("a row of more than 15 bits, which mono cannot hold")
+    x, y, p = (events[name].astype(np.uint64) for name in "xyp")
+    pairs = dt.view(np.uint64) | (x << np.uint64(32)) | (y << np.uint64(48)) | (p << np.uint64(63))
+    return pairs.astype("<u8").tobytes(), time_base
 
 
 def _since_first(events: np.ndarray, longest: int, encoding: str) -> tuple[int, np.ndarray]:

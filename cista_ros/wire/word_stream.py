@@ -23,8 +23,62 @@ US = 1000  # nanoseconds in a step of the lower half of the time
 _BLOCK = 1 << 15  # words decoded at once, so that temporary arrays stay in the CPU cache
 # The upper half of the time may step back by this much (bit errors make it do so); a larger step is a roll-over.
 STEP_BACK = 10
+_HALF_BITS = 12  # of each half of the time
 _FARTHEST = 0xFFF0  # limit for vectors that continue without a new base: outside every sensor, and still a uint16
 _ONES = np.array([bin(n).count("1") for n in range(PAYLOAD + 1)], np.int64)
+
+
+class RollOver:
+    """Extends the times of one stream, which have a few bits, beyond their roll-overs.
+
+    Args:
+        bits: of a time.
+        step_back: the most by which times go back without a roll-over; by default up to half their range.
+
+    Attributes:
+        last: the last time, with its roll-overs; None at the start.
+    """
+
+    def __init__(self, bits: int, step_back: int | None = None) -> None:
+        self._period = 1 << bits
+        self._back = self._period // 2 - 1 if step_back is None else step_back
+        self.last: int | None = None
+
+    def __call__(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the next times (N,) of the stream with their roll-overs; they are changed in place."""
+        if not len(t):
+            return t
+        last = int(t[0]) if self.last is None else self.last
+        before = last % self._period
+        steps = np.diff(t, prepend=before)
+        if steps.min() < -self._back or steps.max() >= self._period - self._back:
+            rolls = (steps < -self._back).astype(np.int64) - (steps >= self._period - self._back)
+            t += np.cumsum(rolls) * self._period
+        if last != before:
+            t += last - before
+        self.last = int(t[-1])
+        return t
+
+
+class Decoder:
+    """Base of the decoders of packets.
+
+    Attributes:
+        unplaced_events: number of events dropped because no word had set their coordinate or time yet.
+        unknown_words: number of words skipped because their code is unknown.
+    """
+
+    def __init__(self) -> None:
+        self.unplaced_events = self.unknown_words = 0
+        self._triggers: list[np.ndarray] = []
+
+    def lose(self) -> None:
+        """Forget what missing words may have set. Counting of roll-overs continues."""
+
+    def take_triggers(self) -> np.ndarray:
+        """Return the triggers (N,) of TRIGGER_DTYPE decoded since the last call."""
+        triggers, self._triggers = self._triggers, []
+        return np.concatenate(triggers) if triggers else NO_TRIGGERS
 
 
 @dataclass(frozen=True)
@@ -41,57 +95,51 @@ class Layout:
     vectors: Mapping[int, int]  # code -> pixels: emits an event for each bit set, and advances the base by the pixels
     trigger: int = 16  # an edge on an external input: bits 8-11 are its number, bit 0 the level after it; 16: none
     ignored: tuple[int, ...] = ()  # known codes that concern no pixel
-    from_zero: bool = False  # time starts at zero and never rolls over; else it is unknown until both halves were read
+    from_zero: bool = False  # time starts at zero in each packet and never rolls over; else it is unknown until set
 
     @cached_property
     def widths(self) -> npt.NDArray[np.int64]:
         """Pixels of a vector by code (16,); 0 for all other words."""
-        widths = np.zeros(16, np.int64)
-        widths[list(self.vectors)] = list(self.vectors.values())
-        return widths
+        return np.array([self.vectors.get(code, 0) for code in range(16)])
 
     @cached_property
     def unknown(self) -> npt.NDArray[np.bool_]:
         """Whether a code is unknown (16,)."""
-        unknown = np.ones(16, np.bool_)
-        addresses = self.address_held, self.address_own, self.vector_base
-        unknown[[self.time_high, self.time_low, *addresses, *self.vectors, *self.ignored]] = False
-        unknown[self.trigger : self.trigger + 1] = False
-        return unknown
+        known = {self.time_high, self.time_low, self.address_held, self.address_own, self.vector_base, self.trigger}
+        return np.array([code not in known | {*self.vectors, *self.ignored} for code in range(16)])
 
 
-class WordDecoder:
-    """Decodes one stream of words, in pieces that end anywhere.
-
-    Attributes:
-        unplaced_events: number of events dropped because no word had set their coordinate or time yet.
-        unknown_words: number of words skipped because their code is unknown.
-    """
+class WordDecoder(Decoder):
+    """Decodes one stream of words, in pieces that end anywhere."""
 
     def __init__(self, layout: Layout) -> None:
-        self.unplaced_events = self.unknown_words = 0
+        super().__init__()
         self._layout = layout
-        self._has_high = self._timed = layout.from_zero
-        self._high: int | None = None  # with all roll-overs
+        self._highs = RollOver(_HALF_BITS, STEP_BACK)
+        self._base_p = False
+        self.lose()
+
+    def lose(self) -> None:
+        self._has_high = self._timed = self._layout.from_zero
         self._low = 0
         self._held: int | None = None
         self._base: int | None = None
-        self._base_p = False
-        self._triggers: list[np.ndarray] = []
 
-    def lose(self) -> None:
-        """Forget what missing words may have set. Counting of roll-overs continues."""
-        self._has_high = self._timed = False
-        self._held = self._base = None
+    def decode_packet(self, data: npt.NDArray[np.uint8], time_base: int) -> np.ndarray:
+        """Return the events (N,) of a packet's bytes, in sensor time.
+
+        `time_base` (ns), of which whole microseconds count, is used only if time starts at zero in each packet.
+        """
+        words = as_words(data, np.uint16)
+        if not self._layout.from_zero:
+            return self.decode(words)
+        self.lose()
+        self._highs.last = None
+        return self.decode(words, time_base // US * US)
 
     def decode(self, words: npt.NDArray[np.uint16], origin: int = 0) -> np.ndarray:
         """Return events (N,) of EVENT_DTYPE; `origin` is the time (ns) from which roll-overs are counted."""
         return concatenate([self._decode(words[at : at + _BLOCK], origin) for at in range(0, len(words), _BLOCK)])
-
-    def take_triggers(self) -> np.ndarray:
-        """Return the triggers (N,) of TRIGGER_DTYPE decoded since the last call."""
-        triggers, self._triggers = self._triggers, []
-        return np.concatenate(triggers) if triggers else NO_TRIGGERS
 
     def _decode(self, words: npt.NDArray[np.uint16], origin: int) -> np.ndarray:
         layout = self._layout
@@ -124,9 +172,10 @@ class WordDecoder:
             vectors.write(so_far, events[layout.own], events["p"])
         timed_from = self._timed_from(low, high, len(others))
         known_time = 0 if timed_from < 0 else int(so_far[timed_from]) if timed_from < len(others) else total
-        known = max(self._known_place(held, so_far, total), known_time)
+        known_place = 0 if self._held is not None else int(so_far[held[0]]) if len(held) else total
+        known = max(known_place, known_time)
         events[layout.held] = self._held_values(payloads[held], so_far[held], total)
-        highs, changes = self._unwrap(payloads[high])
+        highs, changes = self._high_times(payloads[high])
         lows = np.concatenate(([self._low], payloads[low]))
         self._low = int(lows[-1])
         t = _spread(highs * (US << 12) + origin, so_far[high[changes]], total)
@@ -141,12 +190,6 @@ class WordDecoder:
             self._triggers.append(triggers)
         self.unplaced_events += known
         return events[known:]
-
-    def _known_place(self, held: np.ndarray, so_far: np.ndarray, total: int) -> int:
-        """Return the first event whose held coordinate is known."""
-        if self._held is not None:
-            return 0
-        return int(so_far[held[0]]) if len(held) else total
 
     def _timed_from(self, low: np.ndarray, high: np.ndarray, words: int) -> int:
         """Return the first word from which the time is known: the first lower half that follows an upper half.
@@ -168,25 +211,22 @@ class WordDecoder:
             self._held = int(values[-1])
         return _spread(values, so_far, total)
 
-    def _unwrap(self, payloads: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _high_times(self, payloads: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the upper half of the time with roll-overs (n + 1,), and the words that change it (n,).
 
         The first value is the one before all words. Sensors repeat the upper half far more often than it changes.
         """
-        before = self._high or 0
-        previous = before & PAYLOAD
-        if self._high is None and not self._layout.from_zero and len(payloads):
-            before = previous = int(payloads[0])
-        payloads = np.concatenate((np.array([previous], np.int16), payloads.view(np.int16)))
-        changes = np.flatnonzero(payloads[1:] != payloads[:-1])
-        values = payloads[np.concatenate(([0], changes + 1))].astype(np.int64)
-        steps = np.diff(values)
-        values += before - previous
+        highs = self._highs
+        if highs.last is None and len(payloads):
+            highs.last = 0 if self._layout.from_zero else int(payloads[0])
+        before = highs.last or 0
+        changes = np.flatnonzero(np.diff(payloads, prepend=np.uint16(before & PAYLOAD)))
+        values = payloads[changes].astype(np.int64)
         if not self._layout.from_zero:
-            values[1:] += np.cumsum((steps < -STEP_BACK).astype(np.int64) - (steps > PAYLOAD - STEP_BACK)) << 12
-        if self._high is not None or len(payloads) > 1:
-            self._high = int(values[-1])
-        return values, changes
+            values = highs(values)
+        elif len(values):
+            highs.last = int(values[-1])
+        return np.concatenate(([before], values)), changes
 
     def _vectors(self, codes: np.ndarray, payloads: np.ndarray) -> Vectors | None:
         """Return the words that concern vectors, if there are any, and count unknown words."""
