@@ -24,19 +24,16 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from ..errors import CistaError, RecordingError, reason_of
-from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, guess_unit, to_nanoseconds
+from .columns import columns_of, to_nanoseconds
 from .decompression import names_in_zip
-from .event_file import FRAMES_TOPIC, Block, EventFile
 from .image_file import MAX_PIXELS
-from .recording import Item
+from .table import Place, TableFile, is_image
 
 MAGIC = b"\x93NUMPY"
 _SPLIT = ({"t": "events_ts", "xy": "events_xy", "p": "events_p"}, {"t": "t", "xy": "xy", "p": "p"})
 _IMAGES = (("images", "images_ts"), ("images", "timestamps"))
 _STEP = 1 << 17  # events read at once
-_SAMPLE = 10_000  # events by which columns and unit are detected
 _MOST_FRAMES = 1 << 20
-_LARGEST_ROW = 256  # bytes of an event
 _LARGEST_METADATA = 1 << 20
 
 
@@ -79,12 +76,17 @@ class _Array(NamedTuple):
         """The rows that the file holds, which may end before the last one."""
         return max(0, min(self.shape[0], (self.size - self.at) // max(1, self.row_bytes)))
 
-    def column(self, i: int) -> _Array:
-        """A column of an array (N, M) in column-major order."""
-        at = self.at + i * self.shape[0] * self.dtype.itemsize
-        return self._replace(shape=self.shape[:1], column_major=False, at=at)
-
-    def read(self, start: int, stop: int, step: int) -> Iterator[np.ndarray]:
+    def read(self, start: int, stop: int, step: int = _STEP) -> Iterator[np.ndarray]:
+        """Read rows from `start` to before `stop`, `step` at a time."""
+        if self.column_major:  # (N, M): each column lies in one piece
+            column_bytes = self.shape[0] * self.dtype.itemsize
+            columns = [
+                self._replace(shape=self.shape[:1], column_major=False, at=self.at + i * column_bytes)
+                for i in range(self.shape[1])
+            ]
+            for parts in zip(*(column.read(start, stop, step) for column in columns), strict=True):
+                yield np.stack(parts, 1)
+            return
         with self.open() as file:
             file.seek(self.at + start * self.row_bytes)
             for at in range(start, stop, step):
@@ -95,27 +97,26 @@ class _Array(NamedTuple):
                 yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
 
 
-_Place = tuple[_Array, str | int | None]  # an array, and the field or column of it
-
-
-class ArrayRecording(EventFile):
+class ArrayRecording(TableFile):
     """Events in NumPy files, described above."""
 
     def _open(self) -> None:
         self._zip: zipfile.ZipFile | None = None
         arrays = self._arrays()
-        self._places = self._find_events(arrays)
-        self._unit = "s"
-        self._length = self._find_length()
-        if self._length:
-            self._detect()
-        self._images, self._stamps = self._find_images(arrays)
-        self.frames_topic = None if self._images is None else FRAMES_TOPIC
+        self._set_events(self._find_events(arrays))
+        self._images: _Array | None = None
+        self._set_frames(self._find_images(arrays))
         self.height, self.width = self._find_size()
+
+    def _pieces(self, array: _Array, start: int, stop: int) -> Iterator[np.ndarray]:
+        return array.read(start, stop)
+
+    def _rows(self, array: _Array) -> int:
+        return array.rows
 
     def _last_event(self) -> int | None:
         # Reaching the end of a compressed array takes as long as reading all of it.
-        return None if self._zip else int(next(self._read(self._length - 1)).events["t"][-1])
+        return None if self._zip else super()._last_event()
 
     def _arrays(self) -> dict[str, _Array]:
         if self.path.is_dir():
@@ -135,11 +136,10 @@ class ArrayRecording(EventFile):
             for info in infos
         }
 
-    def _find_events(self, arrays: Mapping[str, _Array]) -> dict[str, _Place]:
+    def _find_events(self, arrays: Mapping[str, _Array]) -> dict[str, Place]:
         for split in _SPLIT:
             if set(split.values()) <= arrays.keys() and (xy := arrays[split["xy"]]).shape[1:] == (2,):
-                x, y = _columns(xy)
-                return {"x": x, "y": y, "t": (arrays[split["t"]], None), "p": (arrays[split["p"]], None)}
+                return {"x": (xy, 0), "y": (xy, 1), "t": (arrays[split["t"]], None), "p": (arrays[split["p"]], None)}
         if names := columns_of(arrays):
             return {key: (arrays[name], None) for key, name in names.items()}
         tables = {name: array for name, array in arrays.items() if _is_table(array)}
@@ -152,61 +152,28 @@ class ArrayRecording(EventFile):
                 " numbers (N, 4)"
             )
         (array,) = tables.values()
-        if fields := columns_of(array.dtype.names or ()):
-            return {key: (array, field) for key, field in fields.items()}
-        if array.shape[0] == 4 != array.shape[1]:  # (4, N)
+        if len(array.shape) == 2 and array.shape[0] == 4 != array.shape[1]:  # (4, N)
             array = array._replace(shape=array.shape[::-1], column_major=not array.column_major)
-        places = _columns(array)
-        sample = [_column_of(next(a.read(0, min(a.rows, _SAMPLE), _SAMPLE), np.empty((0, 4))), key)
-                  for a, key in places[:4]]  # fmt: skip
-        stated = self.options.columns
-        order = check_columns(stated) if stated else guess_columns(np.stack(sample, 1)) if len(sample[0]) else "txyp"
-        if len(order) > len(places):
-            raise RecordingError(f"columns {order!r}; {array.name} has {len(places)}")
-        if not stated:
-            self._note(f"{array.name} is read as columns {' '.join(order)} (--columns states them)")
-        return {key: places[order.index(key)] for key in "xytp"}
+        return self._find_columns(array)
 
-    def _find_length(self) -> int:
-        lengths = {key: array.shape[0] if array.shape else 0 for key, (array, _) in self._places.items()}
-        if len(set(lengths.values())) > 1:
-            raise RecordingError(f"x, y, t, p have {list(lengths.values())} elements; expected equal lengths")
-        for key, (array, field) in self._places.items():
-            kind = array.dtype[field] if isinstance(field, str) else array.dtype
-            one = field is not None or array.row_bytes == kind.itemsize
-            if kind.kind not in "biuf" or array.row_bytes > _LARGEST_ROW or not one:
-                raise RecordingError(
-                    f"{key} in {array.name} has the type {kind} and shape {array.shape}; expected numbers (N,)"
-                )
-        length = min(array.rows for array, _ in self._places.values())
-        if length < lengths["t"]:
-            self._note(f"cut: {length} of {lengths['t']} events are there")
-        return length
-
-    def _detect(self) -> None:
-        array, field = self._places["t"]
-        t = _column_of(next(array.read(0, min(self._length, _SAMPLE), _SAMPLE)), field)
-        stated = check_unit(self.options.time_unit)
-        self._unit = stated or guess_unit(t)
-        if not stated and self._unit != "s":
-            self._note(f"time unit not stated: assuming {self._unit} (--time-unit states it)")
-
-    def _find_images(self, arrays: Mapping[str, _Array]) -> tuple[_Array | None, np.ndarray]:
+    def _find_images(self, arrays: Mapping[str, _Array]) -> np.ndarray:
+        """Set the images, and return their times (N,) in ns."""
         for images_name, stamps_name in _IMAGES:
             images, stamps = arrays.get(images_name), arrays.get(stamps_name)
             if images is None or stamps is None or not images.shape or not stamps.shape:
                 continue
-            count, shape = min(images.rows, stamps.rows), images.shape[1:]
-            is_image = len(shape) in (2, 3) and shape[2:] in ((), (1,), (3,))
-            if images.dtype != np.uint8 or images.column_major or not is_image or not 0 < images.row_bytes < MAX_PIXELS:
+            count = min(images.rows, stamps.rows)
+            is_small = 0 < images.row_bytes < MAX_PIXELS
+            if not is_image(images.dtype, images.shape[1:]) or images.column_major or not is_small:
                 raise RecordingError(
                     f"{images_name} is {images.shape} {images.dtype}; expected uint8 (N, H, W), 1 or 3 channels"
                 )
             if stamps.dtype.kind not in "iuf" or stamps.row_bytes != stamps.dtype.itemsize or count > _MOST_FRAMES:
                 raise RecordingError(f"{stamps_name} is {stamps.shape} {stamps.dtype}; expected a time per image")
+            self._images = images
             t = next(stamps.read(0, count, count), np.empty(0)).reshape(-1)
-            return images, to_nanoseconds(t, "s" if t.dtype.kind == "f" else self._unit)
-        return None, np.empty(0, np.int64)
+            return to_nanoseconds(t, "s" if t.dtype.kind == "f" else self._unit)
+        return np.empty(0, np.int64)
 
     def _find_size(self) -> tuple[int, int]:
         metadata = self.path / "metadata.json"
@@ -220,21 +187,6 @@ class ArrayRecording(EventFile):
                 raise RecordingError(f"metadata.json states a sensor of {width}x{height} pixels")
             return height, width
         return (0, 0) if self._images is None else (self._images.shape[1], self._images.shape[2])
-
-    def _blocks(self) -> Iterator[Block]:
-        return self._read(0)
-
-    def _read(self, start: int) -> Iterator[Block]:
-        arrays = list(dict.fromkeys(array for array, _ in self._places.values()))
-        with self._reading():
-            for pieces in zip(*(array.read(start, self._length, _STEP) for array in arrays), strict=True):
-                found = dict(zip(arrays, pieces, strict=True))
-                columns = {key: _column_of(found[array], field) for key, (array, field) in self._places.items()}
-                yield Block(events_of(columns["x"], columns["y"], columns["t"], columns["p"], self._unit))
-
-    def _frames(self) -> Iterator[Item]:
-        for i in np.argsort(self._stamps, kind="stable").tolist():
-            yield self._frame(int(self._stamps[i]), partial(self._image, i))
 
     def _image(self, i: int) -> np.ndarray:
         assert self._images is not None
@@ -283,15 +235,3 @@ def _is_table(array: _Array) -> bool:
         return len(array.shape) == 1
     shape = array.shape
     return array.dtype.kind in "biuf" and len(shape) == 2 and (4 <= shape[1] <= 8 or shape[0] == 4)
-
-
-def _columns(array: _Array) -> list[_Place]:
-    if array.column_major:
-        return [(array.column(i), None) for i in range(array.shape[1])]
-    return [(array, i) for i in range(array.shape[1])]
-
-
-def _column_of(rows: np.ndarray, key: str | int | None) -> np.ndarray:
-    """A field or column (N,) of rows, or the rows themselves (N,) or (N, 1)."""
-    column: np.ndarray = rows.reshape(-1) if key is None else rows[key] if isinstance(key, str) else rows[:, key]
-    return column

@@ -83,8 +83,8 @@ FORMATS = (
         (".bag", ".mcap", ".db3"),
         _is_rosbag,
     ),
-    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee_raw.RawRecording", (".raw",), _is_raw),
-    Format("Prophesee DAT (.dat)", "prophesee_dat.DatRecording", (".dat",), _is_dat),
+    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee.RawRecording", (".raw",), _is_raw),
+    Format("Prophesee DAT (.dat)", "prophesee.DatRecording", (".dat",), _is_dat),
     Format("AEDAT4 (.aedat4)", "aedat4.Aedat4Recording", (".aedat4",), _begins(b"#!AER-DAT4")),
     Format("AEDAT 2.0 and 3.1 (.aedat)", "aedat.open_file", (".aedat",), _begins(b"#!AER-DAT")),
     Format(

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +24,12 @@ from ..errors import MissingPackageError, RecordingError, reason_of
 from ..events import NO_TRIGGERS, TRIGGER_DTYPE
 from ..wire.ros_types import EventMessage, Message
 from . import ecf
-from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, to_nanoseconds
-from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
-from .recording import Item, RecordingWriter
+from .columns import columns_of, events_of, to_nanoseconds
+from .event_file import Block, choose_stream
+from .recording import RecordingWriter
+from .table import TableFile, is_image
 
 _STEP = 1 << 18  # events read at once
-_SAMPLE = 10_000  # by which the columns of rows are detected
 _MICROSECOND_INDEXES = ("ms_to_idx", "ms_map_idx")
 
 
@@ -43,68 +42,66 @@ def import_h5py(path: Path) -> Any:
     return h5py
 
 
-class _Source(NamedTuple):
-    """Where events are: columns by "x", "y", "t", "p", or one dataset of records or of rows."""
-
-    name: str  # of the topic
-    group: Any
-    columns: dict[str, Any] | None
-    dataset: Any = None
-
-
-class Hdf5Recording(EventFile):
+class Hdf5Recording(TableFile):
     """An HDF5 file. If several groups hold events, the topics are their paths."""
+
+    _usual_columns = "xytp"
 
     def _open(self) -> None:
         self._h5py = import_h5py(self.path)
         self._file = self._held.enter_context(self._h5py.File(self.path, "r"))
-        self._source = self._choose()
-        self._offset_us = self._find_offset()
-        self._unit = self._find_unit()
-        self._order = self._find_order()
-        self.width, self.height = self._find_size()
-        self._images = self._find_images()
-        self.frames_topic = FRAMES_TOPIC if self._images else None
+        place, columns = self._choose()
+        group = place if columns else place.parent
+        arrays = list(columns.values()) if columns else [place]
+        for array in arrays:
+            self._check_filters(array)
+        self._dataset = None if columns else place
+        for parent in (group, group.parent):
+            if isinstance(parent.get("t_offset"), self._h5py.Dataset):
+                self._offset = int(np.ravel(parent["t_offset"][()])[0]) * 1000
+                break
+        has_index = any(name in parent for parent in (group, group.parent) for name in _MICROSECOND_INDEXES)
+        places = {key: (column, None) for key, column in columns.items()} or self._find_columns(place)
+        array, field = places["t"]
+        is_float = (array.dtype[field] if isinstance(field, str) else array.dtype).kind == "f"
+        self._likely = "s" if is_float else "us"
+        self._set_events(places, self._likely if has_index or array.dtype.names else "")
+        self.width, self.height = self._find_size(group)
+        self._set_frames(self._find_images(group))
 
-    def _last_event(self) -> int:
-        return int(next(self._read(self._length - 1)).events["t"][-1])
+    def _likely_unit(self) -> str:
+        return self._likely
 
-    def _choose(self) -> _Source:
-        sources: list[_Source] = []
+    def _pieces(self, array: Any, start: int, stop: int) -> Iterator[np.ndarray]:
+        return (array[at : min(at + _STEP, stop)] for at in range(start, stop, _STEP))
+
+    def _choose(self) -> tuple[Any, dict[str, Any]]:
+        """Return the group of events and its columns by "x", "y", "t", "p"; or a dataset of records or rows, and {}."""
+        sources: dict[str, tuple[Any, dict[str, Any]]] = {}
 
         def visit(name: str, item: Any) -> None:
             if isinstance(item, self._h5py.Group):
                 datasets = {key: value for key, value in item.items() if isinstance(value, self._h5py.Dataset)}
                 if found := columns_of(datasets):
-                    columns = {key: datasets[column] for key, column in found.items()}
-                    sources.append(_Source(f"/{name}", item, columns))
+                    sources[f"/{name}"] = item, {key: datasets[column] for key, column in found.items()}
                 return
             are_records = item.ndim == 1 and bool(columns_of(item.dtype.names or ()))
             if are_records or (name.split("/")[-1] == "events" and item.ndim == 2 and item.shape[1] == 4):
-                sources.append(_Source(f"/{name}", item.parent, None, item))
+                sources[f"/{name}"] = item, {}
 
         visit("", self._file)
         self._file.visititems(visit)
-        if len(sources) > 1:
-            topics = {i: source.name for i, source in enumerate(sources)}
-            chosen = choose_stream(self.path, topics, self.options.events_topic, "--events-topic")
-            self.other_topics = tuple(name for i, name in topics.items() if i != chosen)
-            sources = [sources[chosen]]
-            self.events_topic = sources[0].name
         if not sources:
-            names = list(self._file)[:8]
             raise RecordingError(
-                f"holds {', '.join(names) or 'nothing'}; expected datasets x, y, t, p in a group, records with these"
-                " fields, or events (N, 4)"
+                f"holds {', '.join(list(self._file)[:8]) or 'nothing'}; expected datasets x, y, t, p in a group,"
+                " records with these fields, or events (N, 4)"
             )
-        source = sources[0]
-        lengths = [len(column) for column in source.columns.values()] if source.columns else [len(source.dataset)]
-        if len(set(lengths)) > 1:
-            raise RecordingError(f"x, y, t, p in {source.name} have {lengths} elements; expected equal lengths")
-        self._length = lengths[0]
-        for dataset in source.columns.values() if source.columns else [source.dataset]:
-            self._check_filters(dataset)
-        return source
+        if len(sources) > 1:
+            names = {name: name for name in sources}
+            self.events_topic = choose_stream(self.path, names, self.options.events_topic, "--events-topic")
+            self.other_topics = tuple(name for name in sources if name != self.events_topic)
+            return sources[self.events_topic]
+        return next(iter(sources.values()))
 
     def _check_filters(self, dataset: Any) -> None:
         """Raise MissingPackageError if a dataset has a filter that is neither ECF nor installed."""
@@ -118,44 +115,8 @@ class Hdf5Recording(EventFile):
                     f"{self.path}: {dataset.name} is compressed by HDF5 filter {number}: pip install hdf5plugin"
                 )
 
-    def _find_offset(self) -> int:
-        """The microseconds at which the events' time begins."""
-        for place in (self._source.group, self._source.group.parent):
-            if "t_offset" in place and isinstance(place["t_offset"], self._h5py.Dataset):
-                return int(np.ravel(place["t_offset"][()])[0])
-        return 0
-
-    def _find_unit(self) -> str:
-        if stated := check_unit(self.options.time_unit):
-            return stated
-        times = self._source.columns["t"] if self._source.columns else self._source.dataset
-        is_float = times.dtype.kind == "f"
-        if not is_float and not (
-            times.dtype.names
-            or any(name in place for place in (self._source.group, self._source.group.parent)
-                   for name in _MICROSECOND_INDEXES)
-        ):  # fmt: skip
-            self._note("time unit not stated: assuming microseconds (--time-unit)")
-        return "s" if is_float else "us"
-
-    def _find_order(self) -> str:
-        """The columns of a dataset of rows."""
-        dataset = self._source.dataset
-        if dataset is None or dataset.dtype.names or not self._length:
-            return ""
-        if self.options.columns:
-            order = check_columns(self.options.columns)
-            if len(order) != 4:
-                raise RecordingError(f"columns {order!r}; {dataset.name} has 4 columns")
-            return order
-        order = guess_columns(dataset[:_SAMPLE])
-        if order != "xytp":
-            self._note(f"{dataset.name} is read as columns {' '.join(order)} (--columns states them)")
-        return order
-
-    def _find_size(self) -> tuple[int, int]:
+    def _find_size(self, group: Any) -> tuple[int, int]:
         """Return the sensor's (width, height), (0, 0) if the file does not state it; sensors are wider than high."""
-        group = self._source.group
         stated = [self._file.attrs.get("geometry"), self._file.attrs.get("sensor_resolution")]
         stated.append(group["calib/resolution"][()] if "calib/resolution" in group else None)
         if "image_raw" in group:
@@ -171,23 +132,23 @@ class Hdf5Recording(EventFile):
             raise RecordingError(f"states a sensor of {text!r}; expected two numbers of pixels")
         return 0, 0
 
-    def _find_images(self) -> list[tuple[int, Any, int | None]]:
-        """(stamp in ns, dataset, index in it or None) of each frame."""
-        group = self._source.group
+    def _find_images(self, group: Any) -> np.ndarray:
+        """Set the images, and return their times (N,) in ns."""
+        self._images: Any = []  # (H, W) or (H, W, C) each
         if "image_raw" in group and "image_raw_ts" in group:
-            stamps = to_nanoseconds(group["image_raw_ts"][()], "s")
-            count = min(len(stamps), len(group["image_raw"]))
-            return [(int(stamps[i]), group["image_raw"], i) for i in range(count)]
+            self._images, seconds = group["image_raw"], group["image_raw_ts"][()]
+            return to_nanoseconds(seconds[: len(self._images)], "s")
         images = self._file.get("images")
         if not isinstance(images, self._h5py.Group):
-            return []
-        found = [image for image in images.values() if "timestamp" in image.attrs]
-        stamps = to_nanoseconds(np.array([float(np.ravel(image.attrs["timestamp"])[0]) for image in found]), "s")
-        return [(int(stamp), image, None) for stamp, image in zip(stamps, found, strict=True)]
+            return np.empty(0, np.int64)
+        self._images = [image for image in images.values() if "timestamp" in image.attrs]
+        return to_nanoseconds(np.array([float(np.ravel(i.attrs["timestamp"])[0]) for i in self._images]), "s")
 
-    def _frames(self) -> Iterator[Item]:
-        for stamp, dataset, index in sorted(self._images, key=lambda image: image[0]):
-            yield self._frame(stamp, partial(_image_of, dataset, index))
+    def _image(self, i: int) -> np.ndarray:
+        image = np.asarray(self._images[i])
+        if not is_image(image.dtype, image.shape):
+            raise RecordingError(f"image {i} is {image.shape} {image.dtype}; expected uint8, 1 or 3 channels")
+        return image
 
     def _blocks(self) -> Iterator[Block]:
         triggers = self._read_triggers()
@@ -205,38 +166,23 @@ class Hdf5Recording(EventFile):
         return triggers
 
     def _read(self, start: int) -> Iterator[Block]:
-        """The events from an index on."""
-        columns, dataset = self._source.columns, self._source.dataset
+        if self._dataset is None or ecf.FILTER_ID not in _filters(self._dataset):
+            yield from super()._read(start)
+            return
         with self._reading():
-            if columns is None and ecf.FILTER_ID in _filters(dataset):
-                yield from self._read_ecf(start)
-                return
-            for at in range(start, self._length, _STEP):
-                part = slice(at, at + _STEP)
-                if columns is not None:
-                    x, y, t, p = (columns[name][part] for name in "xytp")
-                elif dataset.dtype.names:
-                    rows, names = dataset[part], columns_of(dataset.dtype.names)
-                    x, y, t, p = (rows[names[name]] for name in "xytp")
-                else:
-                    rows = dataset[part]
-                    x, y, t, p = (rows[:, self._order.index(name)] for name in "xytp")
-                yield Block(self._events(x, y, t, p))
+            yield from self._read_ecf(self._dataset, start)
 
-    def _read_ecf(self, start: int) -> Iterator[Block]:
-        dataset = self._source.dataset
+    def _read_ecf(self, dataset: Any, start: int) -> Iterator[Block]:
         size = dataset.chunks[0]
         for at in range(start // size * size, self._length, size):
             mask, data = dataset.id.read_direct_chunk((at,))
             if mask & 1:  # the filter was left out
                 rows = np.frombuffer(data, dataset.dtype, min(size, len(data) // dataset.dtype.itemsize))
-                events = self._events(*(rows[name] for name in "xytp"))
+                x, y, t, p = (rows[self._places[key][1]] for key in "xytp")
+                events = events_of(x, y, t, p, self._unit, self._offset)
             else:
                 events = ecf.decode_chunk(data)
             yield Block(events[max(0, start - at) : self._length - at])
-
-    def _events(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> np.ndarray:
-        return events_of(x, y, t, p, self._unit, self._offset_us * 1000)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -246,15 +192,6 @@ class Hdf5Recording(EventFile):
                 yield
             except (RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
                 raise RecordingError(f"cannot be read as HDF5: {reason_of(error)}") from error
-
-
-def _image_of(dataset: Any, index: int | None) -> np.ndarray:
-    image = np.asarray(dataset[()] if index is None else dataset[index])
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (1,), (3,)):
-        raise RecordingError(
-            f"{dataset.name}: an image {image.shape} of {image.dtype}; expected uint8, 1 or 3 channels"
-        )
-    return image
 
 
 def _filters(dataset: Any) -> list[int]:

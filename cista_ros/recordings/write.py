@@ -84,7 +84,7 @@ def write_recording(
             with _zipped(part) if path.suffix == ".zip" else _EcdText(part) as writer:
                 yield writer
         elif format == "raw":
-            from .prophesee_raw import RawWriter
+            from .prophesee import RawWriter
 
             with RawWriter(part) as writer:
                 yield writer

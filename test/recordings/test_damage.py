@@ -14,8 +14,7 @@ import pytest
 import test_aedat
 import test_aedat4
 import test_hdf5
-import test_prophesee_dat
-import test_prophesee_raw
+import test_prophesee
 from recordings.makers import event_messages, with_topics, write_bag, write_text, write_zip
 from typer.testing import CliRunner
 
@@ -85,10 +84,10 @@ def aedat(head, addresses):
 
 # How to write EVENTS in each format, and bytes of the file that state a size, with others that contradict the rest.
 FORMATS = {
-    "evt2": (lambda folder: test_prophesee_raw.write(folder / "a.raw", "EVT2", EVENTS), b"640x480", b"0x48000"),
-    "evt21": (lambda folder: test_prophesee_raw.write(folder / "a.raw", "EVT21", EVENTS), b"=640", b"=-64"),
+    "evt2": (lambda folder: test_prophesee.write(folder / "a.raw", "EVT2", EVENTS), b"640x480", b"0x48000"),
+    "evt21": (lambda folder: test_prophesee.write(folder / "a.raw", "EVT21", EVENTS), b"=640", b"=-64"),
     "evt3": (ours("raw", "a.raw"), b"height=18", b"height=99999"),
-    "dat": (lambda folder: test_prophesee_dat.write(folder / "a.dat", EVENTS), b"\x0c\x08", b"\x0c\x09"),
+    "dat": (lambda folder: test_prophesee.write_dat(folder / "a.dat", EVENTS), b"\x0c\x08", b"\x0c\x09"),
     "aedat4": (aedat4(0), b"EVTS", b"EVTX"),
     "aedat4 lz4": (aedat4(1), b"\x04\x22\x4d\x18", b"\x04\x22\x4d\xff"),
     "aedat2": (

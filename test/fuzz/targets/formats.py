@@ -13,8 +13,7 @@ import numpy as np
 import test_aedat
 import test_aedat4
 import test_hdf5
-import test_prophesee_dat
-import test_prophesee_raw
+import test_prophesee
 from bounds import Folder, expect
 from source import Source, patched
 
@@ -32,9 +31,8 @@ MODULES = (
     "cista_ros.recordings.ecf",
     "cista_ros.recordings.event_file",
     "cista_ros.recordings.flatbuffer",
-    "cista_ros.recordings.prophesee_dat",
-    "cista_ros.recordings.prophesee_header",
-    "cista_ros.recordings.prophesee_raw",
+    "cista_ros.recordings.prophesee",
+    "cista_ros.recordings.table",
     "cista_ros.wire.evt2",
 )
 _FOLDER = Folder("formats")
@@ -76,12 +74,12 @@ def _file(name: str) -> bytes:
     us = events["t"] // 1000
     image = np.zeros((48, 64), np.uint8)
     if name in ("evt2", "evt21"):
-        test_prophesee_raw.write(path, name.upper(), events, triggers)
+        test_prophesee.write(path, name.upper(), events, triggers)
     elif name == "evt3":
-        head = test_prophesee_raw.HEADERS["EVT3"]
+        head = test_prophesee.HEADERS["EVT3"]
         path.write_bytes(head + Evt3Encoder().encode_packet(events, triggers)[0])
     elif name == "dat":
-        test_prophesee_dat.write(path, events)
+        test_prophesee.write_dat(path, events)
     elif name.startswith("aedat4"):
         packets = [(0, test_aedat4.events_packet(events)), (1, test_aedat4.frame_packet(int(us[2]), image))]
         packets.append((2, test_aedat4.triggers_packet((int(us[3]), 2))))
@@ -135,7 +133,7 @@ def _read(path: object, name: str, content: bytes) -> None:
             else:
                 assert message.image.size
         assert total, "opened without an event"
-        if name == "dat" and content.startswith(whole := test_prophesee_dat.HEADER + b"\x0c\x08"):
+        if name == "dat" and content.startswith(whole := test_prophesee.DAT + b"\x0c\x08"):
             assert total == (len(content) - len(whole)) // 8
         stamps = recording.frame_stamps()
         assert stamps.dtype == np.int64

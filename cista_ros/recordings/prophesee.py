@@ -1,30 +1,78 @@
-"""Prophesee RAW files of EVT2, EVT2.1 or EVT3: a text header, then the words as they come from the sensor.
+"""Prophesee's files: RAW (EVT2, EVT2.1 or EVT3, the words as they come from the sensor) and DAT (pixel events).
 
-https://docs.prophesee.ai/stable/data/file_formats/raw.html. Times are the sensor's own: microseconds since it was
-switched on, of which EVT3 knows 24 bits, so that there time begins somewhere in the first 16.8 s.
+https://docs.prophesee.ai/stable/data/file_formats/raw.html and dat.html. Both begin with lines of "% name value".
+
+Times of RAW are the sensor's own, in microseconds since it was switched on. EVT3 has 24 bits of them, so its times
+begin somewhere in the first 16.8 s. A record of DAT has 32 bits of microseconds since the recording began, which roll
+over after 71 minutes, then x (14 bits), y (14 bits) and the polarity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ..errors import RecordingError
+from ..events import EVENT_DTYPE
 from ..wire.evt2 import Evt2Decoder
 from ..wire.evt3 import LAYOUT, TIME_HIGH, Evt3Encoder
 from ..wire.ros_types import EVENT_PACKET, EventMessage, Message, PacketMessage
-from ..wire.word_stream import PAYLOAD, WordDecoder
+from ..wire.word_stream import PAYLOAD, RollOver, WordDecoder
 from .event_file import Block, EventFile
-from .prophesee_header import read_header, sensor_size
 from .recording import RecordingWriter
 
+_LONGEST_HEADER = 1 << 16
 _FORMATS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}  # as older headers give them
 _WORD_BYTES = {"EVT2": 4, "EVT21": 8, "EVT3": 2}
 # system_ID of cameras with a Gen 3 sensor, whose older headers state no size.
 _GEN3 = frozenset({0x15, 0x17, 0x18, 0x19, 0x1B, 0x1C, 0x1D, 0x21, 0x22, 0x23, 0x24, 0x28, 0x29})
 _PACKET_HIGHS = 8  # steps of EVT3's upper time, of 4.1 ms each, in one packet
+_RECORD_BYTES = 8  # of DAT
+_CD_TYPES = (0x00, 0x0C)  # of pixel events in DAT
+
+
+def _read_header(file: IO[bytes]) -> dict[str, str]:
+    """Return the values of a file's header by name, in lower case, and leave the file at the data behind it.
+
+    Raises RecordingError if there is no header, or if it does not end.
+    """
+    head = file.read(_LONGEST_HEADER)
+    if not head:
+        raise RecordingError("the file is empty")
+    fields: dict[str, str] = {}
+    at = 0
+    while head[at : at + 2] == b"% ":
+        end = head.find(b"\n", at)
+        if end < 0:
+            if len(head) == _LONGEST_HEADER or head[at:].isascii():
+                raise RecordingError("the header does not end; expected lines of '% name value'")
+            break
+        line = head[at + 2 : end].strip()
+        if not (line.isascii() and line.decode().isprintable()):
+            break  # data that begin like a line
+        at = end + 1
+        name, _, value = line.decode().partition(" ")
+        if name == "end":
+            break
+        fields.setdefault(name.lower(), value.strip())
+    if not at:
+        raise RecordingError("no header; expected lines of '% name value' (Prophesee RAW or DAT)")
+    file.seek(at)
+    return fields
+
+
+def _sensor_size(fields: Mapping[str, str]) -> tuple[int, int]:
+    """Return the (width, height) of a header, (0, 0) if it has none; raise RecordingError unless they are pixels."""
+    width, _, height = fields.get("geometry", "").partition("x")
+    width, height = fields.get("width", width), fields.get("height", height)
+    if not width and not height:
+        return 0, 0
+    if not all(text.isascii() and text.isdigit() and 0 < len(text) < 5 and int(text) for text in (width, height)):
+        raise RecordingError(f"the header states a size of {width!r} x {height!r}; expected pixels")
+    return int(width), int(height)
 
 
 class RawRecording(EventFile):
@@ -32,7 +80,7 @@ class RawRecording(EventFile):
 
     def _open(self) -> None:
         with self.path.open("rb") as file:
-            fields = read_header(file)
+            fields = _read_header(file)
             self._data_at = file.tell()
         name, *options = fields.get("format", "").split(";")
         self._format = name or _FORMATS.get(fields.get("evt", ""), "")
@@ -43,7 +91,7 @@ class RawRecording(EventFile):
         self._swapped = fields.get("endianness") == "legacy"
         if self._format == "EVT3":
             self.events_type = EVENT_PACKET
-        self.width, self.height = sensor_size(fields)
+        self.width, self.height = _sensor_size(fields)
         plugin, system = fields.get("plugin_name", ""), fields.get("system_id", "")
         if self.width:
             return
@@ -77,6 +125,30 @@ def _packets(decoder: WordDecoder, words: np.ndarray) -> Iterator[Block]:
     for part in np.split(words, high_at[1:][steps[1:] != steps[:-1]]):
         events = decoder.decode(part)
         yield Block(events, decoder.take_triggers(), part)
+
+
+class DatRecording(EventFile):
+    """A DAT file."""
+
+    def _open(self) -> None:
+        with self.path.open("rb") as file:
+            fields = _read_header(file)
+            kind = file.read(2)
+            self._data_at = file.tell()
+        if fields.get("version", "2") != "2":
+            raise RecordingError(f"DAT version {fields['version']}; expected 2")
+        if len(kind) < 2 or kind[0] not in _CD_TYPES or kind[1] != _RECORD_BYTES:
+            raise RecordingError(f"records of type and size {list(kind)}; expected pixel events: type 0 or 12, size 8")
+        self.width, self.height = _sensor_size(fields)
+
+    def _blocks(self) -> Iterator[Block]:
+        unroll = RollOver(32)
+        for data in self._words(self._data_at, _RECORD_BYTES):
+            us, words = np.frombuffer(data, "<u4").reshape(-1, 2).T
+            events = np.empty(len(us), EVENT_DTYPE)
+            events["t"] = unroll(us.astype(np.int64)) * 1000
+            events["x"], events["y"], events["p"] = words & 0x3FFF, words >> 14 & 0x3FFF, words >> 28 & 1
+            yield Block(events)
 
 
 class RawWriter(RecordingWriter):

@@ -1,9 +1,11 @@
-"""Prophesee RAW: every encoding against files built word by word here, real files, and what is wrong with others."""
+"""Prophesee RAW and DAT: files built here word by word in every encoding, real files, and damaged ones."""
+
+import struct
 
 import numpy as np
 import pytest
+from makers import error_of
 
-from cista_ros.errors import RecordingError
 from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.convert import convert
@@ -11,6 +13,7 @@ from cista_ros.recordings.write import write_recording
 from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 US = 1000
+DAT = b"% Data file containing CD events.\n% Version 2\n% Width 640\n% Height 480\n"
 HEADERS = {
     "EVT2": b"% evt 2.0\n% geometry 640x480\n",
     "EVT21": b"% format EVT21;height=480;width=640\n% end\n",
@@ -19,9 +22,9 @@ HEADERS = {
 }
 
 
-def sample(n=3000, seed=0, longest_step=300):
+def sample(n=3000, seed=0, longest_step=300, start=5_000_000):
     rng = np.random.default_rng(seed)
-    t = 5_000_000 + np.cumsum(rng.integers(0, longest_step, n))
+    t = start + np.cumsum(rng.integers(0, longest_step, n))
     return make_events(rng.integers(0, 640, n), rng.integers(0, 480, n), t * US, rng.random(n) < 0.5)
 
 
@@ -52,6 +55,15 @@ def write(path, kind, events, triggers=()):
         pairs = [(1 << s, w - (s << 11)) for s, w in zip(shift, words, strict=True)]
         data = np.array(pairs, "<u4")[:, :: -1 if "legacy" in kind else 1]
     path.write_bytes(HEADERS[kind] + data.tobytes())
+    return path
+
+
+def write_dat(path, events, extra=b""):
+    rows = [
+        struct.pack("<II", int(e["t"]) // US % 2**32, int(e["p"]) << 28 | int(e["y"]) << 14 | int(e["x"]))
+        for e in events
+    ]
+    path.write_bytes(DAT + b"\x0c\x08" + b"".join(rows) + extra)
     return path
 
 
@@ -140,15 +152,28 @@ def test_late_events_are_sorted_into_their_place_and_counted(tmp_path):
     assert recording.reordered >= len(at)
 
 
-@pytest.mark.parametrize(("extra", "size"), [(1, "EVT3"), (3, "EVT2"), (7, "EVT21")])
-def test_reads_a_file_truncated_within_a_word(tmp_path, extra, size):
-    if size == "EVT3":
-        data = np.array([0x8001, 0x6001, 0x0001, 0x2001], "<u2").tobytes()
+@pytest.mark.parametrize("start", [0, 2**32 - 100_000])
+def test_events_of_dat_come_out_also_across_the_roll_over_of_time(tmp_path, start):
+    recording, found, _ = contents(write_dat(tmp_path / "a.dat", events := sample(start=start)))
+    assert (recording.width, recording.height, recording.notes) == (640, 480, ())
+    np.testing.assert_array_equal(found, events)
+
+
+def test_a_long_dat_file_rolls_over_between_blocks(tmp_path):
+    events = sample(300_000, longest_step=60_000)  # 2.5 hours
+    np.testing.assert_array_equal(contents(write_dat(tmp_path / "a.dat", events))[1], events)
+
+
+@pytest.mark.parametrize(("extra", "kind"), [(1, "EVT3"), (3, "EVT2"), (7, "EVT21"), (3, "DAT")])
+def test_reads_a_file_truncated_within_a_word(tmp_path, extra, kind):
+    path = tmp_path / "a.raw"
+    if kind == "EVT3":
+        path.write_bytes(HEADERS[kind] + np.array([0x8001, 0x6001, 0x0001, 0x2001], "<u2").tobytes())
     else:
-        data = write(tmp_path / "whole.raw", size, sample(10)).read_bytes().removeprefix(HEADERS[size])
-    (tmp_path / "a.raw").write_bytes(HEADERS[size] + data + bytes(extra))
-    recording, events, _ = contents(tmp_path / "a.raw")
-    assert len(events) == (1 if size == "EVT3" else 10)
+        write_dat(path, sample(10)) if kind == "DAT" else write(path, kind, sample(10))
+    path.write_bytes(path.read_bytes() + bytes(extra))
+    recording, events, _ = contents(path)
+    assert len(events) == (1 if kind == "EVT3" else 10)
     assert recording.notes == [f"the file ends within a record: its last {extra} bytes are ignored"]
 
 
@@ -183,13 +208,20 @@ def test_the_size_of_the_sensor_is_that_of_the_camera(tmp_path, header, size):
         (b"% evt 2.0\n% geometry 99999x1\n% end\n", "a size of '99999' x '1'"),
         (b"% evt 3.0\n% end\n" + bytes(1000), "holds no event"),
         (b"% " + b"a" * 70_000, "the header does not end"),
+        (DAT, "type and size"),
+        (DAT + b"\x0e\x08" + bytes(80), "type and size"),
+        (DAT + b"\x0c\x10" + bytes(80), "type and size"),
+        (DAT + b"\x0c\x08", "holds no event"),
+        (DAT + b"\x0c\x08" + bytes(7), "holds no event"),
+        (DAT.replace(b"Version 2", b"Version 1") + b"\0\x08" + bytes(80), "DAT version 1; expected 2"),
+        (DAT.replace(b"640", b"-1") + b"\0\x08" + bytes(80), "states a size"),
     ],
 )
-def test_what_is_no_raw_file_is_named(tmp_path, content, expected):
-    (tmp_path / "a.raw").write_bytes(content)
-    with pytest.raises(RecordingError, match=expected) as caught:
-        open_recording(tmp_path / "a.raw")
-    assert str(tmp_path / "a.raw") in str(caught.value)
+@pytest.mark.parametrize("suffix", [".raw", ".dat"])
+def test_files_without_events_are_named(tmp_path, suffix, content, expected):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    assert expected in error_of(path)
 
 
 def test_data_that_begin_like_a_header_line_are_data(tmp_path):
@@ -217,3 +249,7 @@ def test_real_files_have_the_events_of_public_readers(shared_file):
         events = contents(shared_file(f"formats/{name}"))[1]
         assert (len(events), events["t"][-1] // US) == (count, last)
         assert tuple(int((events[field].astype(np.int64) * np.arange(count) % 1009).sum()) for field in "xyp") == sums
+    recording, events, _ = contents(shared_file("formats/ncars_sample.dat"))  # as expelliarmus 1.1.12 reads it
+    assert (recording.width, recording.height) == (128, 128)  # not stated; x reaches 77, y 41
+    assert (len(events), int(events["x"].max()), int(events["y"].max())) == (2009, 77, 41)
+    assert [events[i].tolist() for i in (1, -1)] == [(35_000, 67, 35, False), (99_952_000, 75, 28, True)]
