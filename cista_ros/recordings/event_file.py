@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,6 +80,10 @@ class EventFile(Recording):
         """All frames, in time order."""
         return iter(())
 
+    def _camera_infos(self) -> Iterator[Item]:
+        """All camera infos, in time order."""
+        return iter(())
+
     def _frame(self, stamp: int, read: Callable[[], np.ndarray], encoding: str = "") -> Item:
         """Return a frame; `read` returns its image, of this encoding or else as OpenCV decodes it, or raises."""
         return Item(stamp, self.frames_topic or "", stamp, partial(self._image_message, stamp, read, encoding))
@@ -128,9 +132,11 @@ class EventFile(Recording):
         self._held.close()
 
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
-        streams: list[Iterable[Item]] = [self._messages()]  # first among those of equal time
+        streams = [self._messages()]  # first among those of equal time
         if frames and self.frames_topic:
             streams.append(self._frames())
+        if camera_info and self.camera_info_topic:
+            streams.append(self._camera_infos())
         with self._reading():
             yield from heapq.merge(*streams, key=lambda item: item.received)
 
@@ -160,7 +166,7 @@ class EventFile(Recording):
                 raw = np.frombuffer(block.words.astype("<u2").tobytes(), np.uint8)
                 packet = PacketMessage(stamp, "", self.height, self.width, seq, 0, "evt3", raw)
             message = EventMessage(stamp, "", self.height, self.width, block.events, packet, block.triggers)
-            yield Item(newest + self._shift, self.events_topic, 0, partial(_given, message))
+            yield Item(newest + self._shift, self.events_topic, 0, partial(lambda given: given, message))
 
     def _chunks(self) -> Iterator[Block]:
         """The events in time order, as far as they are late by less than DISORDER_NS, cut to short chunks."""
@@ -219,10 +225,6 @@ def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:
             group, count = [], 0
     if group:
         yield group
-
-
-def _given(message: EventMessage) -> EventMessage:
-    return message
 
 
 def _cut(events: np.ndarray, triggers: np.ndarray, start: int, last: bool = False) -> Iterator[Block]:

@@ -219,10 +219,7 @@ class Hdf5Writer(RecordingWriter):
         self._offset: int | None = None
         self._last = 0
 
-    def __enter__(self) -> Hdf5Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._offset is not None:
             end = self._last // 1000 + 1  # of the millisecond after the last event
             self._indexes.append(np.full(end + 1 - self._milliseconds, self._count))

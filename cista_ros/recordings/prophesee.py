@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -159,10 +159,7 @@ class RawWriter(RecordingWriter):
         self._encoder = Evt3Encoder()
         self._size: tuple[int, int] | None = None
 
-    def __enter__(self) -> RawWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._file.close()
 
     def write(self, received: int, message: Message) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,9 +167,7 @@ class Recording(ABC):
                     stamp = item.stamp
                 if stamp is not None and first <= stamp < past:
                     message = item.decode()
-                    if stamp != item.stamp:
-                        message = replace(message, stamp=stamp)
-                    yield Recorded(item.received, item.topic, message)
+                    yield Recorded(item.received, item.topic, replace(message, stamp=stamp))
                 continue
             try:
                 message = item.decode()
@@ -177,8 +175,11 @@ class Recording(ABC):
                 continue
             if not isinstance(message, EventMessage):
                 raise TypeError(f"{self.path}: {item.topic} has a {type(message).__name__} among its events")
-            if self._shift:
-                message = self._shifted(message)
+            if self._shift:  # the packet has other times
+                events, triggers = message.events.copy(), message.triggers.copy()
+                events["t"] += self._shift
+                triggers["t"] += self._shift
+                message = replace(message, events=events, triggers=triggers, packet=None)
             t = message.events["t"]
             if len(t):
                 # A chunk from before the end shows that one after it was out of order.
@@ -230,13 +231,6 @@ class Recording(ABC):
             self._note(f"left out {left_out} of {len(stamps)} frames, which have no {edge} trigger")
         self._set_start(self.first_event, int(best.triggers[0]))
 
-    def _shifted(self, message: EventMessage) -> EventMessage:
-        """The message at its shifted times, without its packet, whose times are others."""
-        events, triggers = message.events.copy(), message.triggers.copy()
-        events["t"] += self._shift
-        triggers["t"] += self._shift
-        return replace(message, events=events, triggers=triggers, packet=None)
-
     def span(self, start: float | None, end: float | None) -> tuple[int, int]:
         """Return the times (ns) that `read` covers: from the first to before the second."""
         limits = np.iinfo(np.int64)
@@ -251,14 +245,12 @@ class Recording(ABC):
     def __enter__(self) -> Recording:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class RecordingWriter(ABC):
-    """Writes messages in the given order."""
+    """Writes messages in the given order; a context manager."""
 
     @abstractmethod
     def write(self, received: int, message: Message) -> None:
@@ -266,3 +258,10 @@ class RecordingWriter(ABC):
 
         Raises ValueError if the format cannot hold it.
         """
+
+    def __enter__(self) -> RecordingWriter:
+        return self
+
+    @abstractmethod
+    def __exit__(self, *error: Any) -> None:
+        """Complete the recording, or close its files after an error."""

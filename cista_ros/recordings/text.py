@@ -8,7 +8,6 @@ seconds. A single file of any name holds events alone; a zip may hold such a fil
 from __future__ import annotations
 
 import gzip
-import heapq
 import re
 import zipfile
 import zlib
@@ -36,7 +35,7 @@ MAX_FRAMES = 1 << 20
 _LONGEST = {"images.txt": 64 * MAX_FRAMES}
 _LONGEST_OTHER = 4096
 _SAMPLE = 1 << 18  # bytes by which the layout is detected
-_STAMP = re.compile(r"([0-9]{1,10})(?:\.([0-9]*))?")
+_FRAME = re.compile(r"\s*([0-9]{1,10})(?:\.([0-9]*))?\s+(\S.*?)\s*")  # seconds, decimals, name
 _OTHER_FILES = {"images.txt", "calib.txt", SIZE_FILE}
 
 
@@ -54,9 +53,7 @@ def detect(path: Path, head: bytes) -> bool:
         return (path / "events.txt").exists()
     if head.startswith(b"PK\x03\x04"):
         files = names_in_zip(path)
-        return files is None or any(
-            name.endswith((".txt", ".csv")) for name in files
-        )  # the reader says what is damaged
+        return files is None or any(map(_is_text, files))  # the reader says what is damaged
     if head.startswith(b"\x1f\x8b"):
         try:
             with gzip.open(path, "rb") as file:
@@ -93,9 +90,13 @@ class TextRecording(EventFile):
         self._layout = self._detect_layout()
         self._images = self._read_frames()
         self.frames_topic = FRAMES_TOPIC if self._images else None
-        self._calibration = self._read_calibration()
-        self.camera_info_topic = None if self._calibration is None else CAMERA_INFO_TOPIC
-        size = self._read_size() or self._layout.size
+        self._calibration = self._numbers("calib.txt", 9, "fx fy cx cy k1 k2 p1 p2 k3")
+        self.camera_info_topic = CAMERA_INFO_TOPIC if self._calibration else None
+        expected = "'width height' in pixels"
+        stated = self._numbers(SIZE_FILE, 2, expected)
+        if not all(n.is_integer() and 0 < n < 100_000 for n in stated):
+            raise RecordingError(f"{SIZE_FILE} states {stated}; expected {expected}")
+        size = tuple(map(int, stated[::-1])) or self._layout.size
         if not size and self._images:
             size = self._image(self._images[0]).shape[:2]
         self.height, self.width = size or (0, 0)
@@ -112,20 +113,12 @@ class TextRecording(EventFile):
             self._note(f"{self._events.name} is read as {layout.guessed} (--columns and --time-unit state it)")
         return layout
 
-    def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
-        streams = [self._messages()]  # first among those of equal time
-        if frames:
-            streams.append(self._frames())
-        if camera_info and self._calibration is not None:
-            stamps = [frame.stamp for frame in self._images] or [self.start]
-            streams.append(
-                Item(t, CAMERA_INFO_TOPIC, t, partial(self._camera_info, t, self._calibration)) for t in stamps
-            )
-        with self._reading():
-            yield from heapq.merge(*streams, key=lambda item: item.received)
-
     def _frames(self) -> Iterator[Item]:
         return (self._frame(frame.stamp, partial(self._image, frame)) for frame in self._images)
+
+    def _camera_infos(self) -> Iterator[Item]:
+        for t in [frame.stamp for frame in self._images] or [self.start]:
+            yield Item(t, CAMERA_INFO_TOPIC, t, partial(self._camera_info, t))
 
     def _open_events(self) -> IO[bytes]:
         if isinstance(self._events, Path):
@@ -158,28 +151,32 @@ class TextRecording(EventFile):
     def _read_frames(self) -> list[Frame]:
         frames: list[Frame] = []
         for number, line in enumerate(self._lines("images.txt"), 1):
-            fields = line.split(maxsplit=1)
-            if not fields:
+            where = f"images.txt, line {number}"
+            if not line.strip():
                 continue
-            stamp = _nanoseconds(fields[0])
-            if stamp is None or len(fields) < 2:
-                raise RecordingError(f"images.txt, line {number}: {line[:60]!r}; expected 't name': seconds and a file")
-            name = fields[1].strip()
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise RecordingError(f"images.txt, line {number}: {name} is outside the recording")
+            match = _FRAME.fullmatch(line)
+            if not match or int(match[1]) > MAX_SECONDS:
+                raise RecordingError(f"{where}: {line[:60]!r}; expected 't name': seconds and a file")
+            name = PurePosixPath(match[3])
+            if name.is_absolute() or ".." in name.parts:
+                raise RecordingError(f"{where}: {name} is outside the recording")
             if len(frames) == MAX_FRAMES:
                 raise RecordingError(f"images.txt names more than {MAX_FRAMES} images")
-            frames.append(Frame(stamp, name, number))
+            stamp = int(match[1]) * NS + int((match[2] or "")[:9].ljust(9, "0"))
+            frames.append(Frame(stamp, match[3], number))
         return frames
 
-    def _read_size(self) -> tuple[int, int] | None:
-        lines = self._lines(SIZE_FILE)
-        if not lines:
-            return None
-        numbers = lines[0].split()
-        if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and 0 < len(n) < 6 and int(n) for n in numbers):
-            raise RecordingError(f"{SIZE_FILE}: {lines[0][:60]!r}; expected 'width height' in pixels")
-        return int(numbers[1]), int(numbers[0])
+    def _numbers(self, name: str, count: int, expected: str) -> list[float]:
+        """Return the numbers in a file; empty if there is none."""
+        if not (lines := self._lines(name)):
+            return []
+        try:
+            numbers = [float(n) for n in " ".join(lines).split()]
+        except ValueError:
+            numbers = []
+        if len(numbers) != count:
+            raise RecordingError(f"{name}: {lines[0][:60]!r}; expected {expected}")
+        return numbers
 
     def _image(self, frame: Frame) -> np.ndarray:
         where = f"{frame.name} (images.txt, line {frame.line})"
@@ -197,24 +194,12 @@ class TextRecording(EventFile):
         except DecodeError as error:
             raise RecordingError(f"{where} {error}") from None
 
-    def _read_calibration(self) -> np.ndarray | None:
-        lines = self._lines("calib.txt")
-        if not lines:
-            return None
-        try:
-            numbers = np.array(" ".join(lines).split(), np.float64)
-        except ValueError:
-            numbers = np.empty(0)
-        if len(numbers) != 9:
-            raise RecordingError(f"calib.txt: {lines[0][:60]!r}; expected fx fy cx cy k1 k2 p1 p2 k3")
-        return numbers
-
-    def _camera_info(self, stamp: int, calibration: np.ndarray) -> CameraInfoMessage:
-        fx, fy, cx, cy = calibration[:4]
+    def _camera_info(self, stamp: int) -> CameraInfoMessage:
+        fx, fy, cx, cy, *d = self._calibration
         k = np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1])
         p = np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0])
-        d, r = calibration[4:], np.eye(3).reshape(-1)
-        return CameraInfoMessage(stamp, "", self.height, self.width, "plumb_bob", d, k, r, p)
+        r = np.eye(3).reshape(-1)
+        return CameraInfoMessage(stamp, "", self.height, self.width, "plumb_bob", np.array(d), k, r, p)
 
     def _lines(self, name: str) -> list[str]:
         if self._root is None or not (file := self._root / name).is_file():
@@ -244,17 +229,13 @@ class TextRecording(EventFile):
             raise RecordingError(f"{name} cannot be unpacked: {reason_of(error)}") from error
 
 
-def _nanoseconds(text: str) -> int | None:
-    """Return seconds with any number of decimals as nanoseconds; None if it is no such number, or too large."""
-    match = _STAMP.fullmatch(text)
-    if not match or int(match[1]) > MAX_SECONDS:
-        return None
-    return int(match[1]) * NS + int((match[2] or "")[:9].ljust(9, "0"))
+def _is_text(name: str) -> bool:
+    return name.endswith((".txt", ".csv"))
 
 
 def _find_events(archive: zipfile.ZipFile) -> tuple[zipfile.Path | None, zipfile.Path]:
     """Return the folder of a recording in an archive (None if it is a file alone), and the file of its events."""
-    texts = [name for name in archive.namelist() if name.endswith((".txt", ".csv"))]
+    texts = [name for name in archive.namelist() if _is_text(name)]
     found = [name for name in texts if PurePosixPath(name).name == "events.txt"]
     if len(found) == 1:
         return zipfile.Path(archive, found[0].removesuffix("events.txt")), zipfile.Path(archive, found[0])

@@ -8,7 +8,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -47,7 +47,6 @@ ECD_TOPICS: Mapping[type, str] = {
     CameraInfoMessage: CAMERA_INFO_TOPIC,
 }
 _BLOCK = 1 << 14  # events formatted at once
-_THREE_DIGITS = np.frombuffer(b"".join(b"%03d" % n for n in range(1000)), np.uint8).reshape(1000, 3)
 
 
 @contextmanager
@@ -80,22 +79,8 @@ def write_recording(
     part = folder / path.name
     try:
         folder.mkdir()
-        if format == "ecd-text":
-            with _zipped(part) if path.suffix == ".zip" else _EcdText(part) as writer:
-                yield writer
-        elif format == "raw":
-            from .prophesee import RawWriter
-
-            with RawWriter(part) as writer:
-                yield writer
-        elif format == "hdf5":
-            from .hdf5 import Hdf5Writer
-
-            with Hdf5Writer(part) as writer:
-                yield writer
-        else:
-            with _open_bag(part, format, metadata_version, compression) as bag:
-                yield _Bag(bag, topics)
+        with _open(part, format, topics, metadata_version, compression) as writer:
+            yield writer
         part.rename(path)
     except (OSError, sqlite3.Error, rosbag1.WriterError, rosbag2.WriterError) as error:
         raise RecordingError(f"{path}: could not be written ({error})") from None
@@ -103,28 +88,44 @@ def write_recording(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _open_bag(path: Path, format: str, version: int, compression: str) -> rosbag1.Writer | rosbag2.Writer:
-    if format == "ros1":
-        bag = rosbag1.Writer(path)
-        bag.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
-        return bag
-    plugin = rosbag2.StoragePlugin.MCAP if format == "ros2-mcap" else rosbag2.StoragePlugin.SQLITE3
-    return rosbag2.Writer(path, version=cast(Literal[8, 9], version), storage_plugin=plugin)
+def _open(
+    path: Path, format: str, topics: Mapping[type, str], version: int, compression: str
+) -> AbstractContextManager[RecordingWriter]:
+    if format == "ecd-text":
+        return _zipped(path) if path.suffix == ".zip" else _EcdText(path)
+    if format == "raw":
+        from .prophesee import RawWriter
+
+        return RawWriter(path)
+    if format == "hdf5":
+        from .hdf5 import Hdf5Writer
+
+        return Hdf5Writer(path)
+    return _Bag(path, format, topics, version, compression)
 
 
 class _Bag(RecordingWriter):
-    def __init__(self, bag: rosbag1.Writer | rosbag2.Writer, topics: Mapping[type, str]) -> None:
-        is_ros1 = isinstance(bag, rosbag1.Writer)
-        self._bag: Any = bag  # the writers of both packages have the same methods
+    def __init__(self, path: Path, format: str, topics: Mapping[type, str], version: int, compression: str) -> None:
+        self._bag: Any  # the writers of both packages have the same methods
+        if format == "ros1":
+            self._bag = rosbag1.Writer(path)
+            self._bag.set_compression(rosbag1.Writer.CompressionFormat[compression.upper()])
+        else:
+            plugin = rosbag2.StoragePlugin.MCAP if format == "ros2-mcap" else rosbag2.StoragePlugin.SQLITE3
+            self._bag = rosbag2.Writer(path, version=cast(Literal[8, 9], version), storage_plugin=plugin)
         self._topics = topics
-        self._wire: Codec = ros1 if is_ros1 else cdr
-        self._store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_HUMBLE)
+        self._wire: Codec = ros1 if format == "ros1" else cdr
+        self._store = get_typestore(Stores.ROS1_NOETIC if format == "ros1" else Stores.ROS2_HUMBLE)
         event = "uint16 x\nuint16 y\nbuiltin_interfaces/Time ts\nbool polarity"
         self._store.register(get_types_from_msg(event, "dvs_msgs/msg/Event"))
         for name in (EVENT_ARRAY, EVENT_PACKET):
             fields = [["std_msgs/Header", "header"], *FIELDS[name]]
             self._store.register(get_types_from_msg("\n".join(map(" ".join, fields)), name))
         self._connections: dict[type, object] = {}
+        self._bag.open()
+
+    def __exit__(self, *error: Any) -> None:
+        self._bag.__exit__(*error)
 
     def write(self, received: int, message: Message) -> None:
         kind = type(message)
@@ -146,14 +147,11 @@ class _EcdText(RecordingWriter):
         self._images_written = 0
         self._size: tuple[int, int] | None = None
         self._image_size: tuple[int, int] | None = None  # of the first image
+        (folder / "images").mkdir(parents=True)
+        self._events = (folder / "events.txt").open("wb")
+        self._images = (folder / "images.txt").open("w")
 
-    def __enter__(self) -> _EcdText:
-        (self._folder / "images").mkdir(parents=True)
-        self._events = open(self._folder / "events.txt", "wb")
-        self._images = open(self._folder / "images.txt", "w")
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._events.close()
         self._images.close()
         if self._size and self._size != self._image_size:
@@ -191,7 +189,7 @@ def _bgr(message: ImageMessage) -> np.ndarray:
 
 
 @contextmanager
-def _zipped(path: Path) -> Iterator[_EcdText]:
+def _zipped(path: Path) -> Iterator[RecordingWriter]:
     """Write ECD text to a folder and zip that: several files of a zip cannot be written at once."""
     with tempfile.TemporaryDirectory(prefix=f"{path.stem}-", dir=path.parent) as folder:
         with _EcdText(Path(folder) / path.stem) as writer:
@@ -208,40 +206,23 @@ def format_events(events: np.ndarray) -> Iterator[bytes]:
     """
     for at in range(0, len(events), _BLOCK):
         block = events[at : at + _BLOCK]
-        t = block["t"]
-        if t.min() < 0:
+        seconds, ns = np.divmod(block["t"], NS)
+        if seconds.min() < 0:
             raise ValueError("a time before 0, which text cannot hold")
-        columns = [_seconds(t // NS), _fixed(b".", len(t)), *_three_digit_groups(t % NS)]
-        for name in "xy":
-            columns += [_fixed(b" ", len(t)), _coordinates()[block[name]]]
-        columns += [_fixed(b" ", len(t)), (block["p"] + np.uint8(ord("0")))[:, None], _fixed(b"\n", len(t))]
-        text = np.concatenate(columns, 1)
+        values, which = np.unique(seconds, return_inverse=True)  # few differ in a block
+        millions, rest = np.divmod(ns.astype(np.uint32), np.uint32(1_000_000))
+        three, groups = _table(range(1000), b"0"), (millions, *np.divmod(rest, np.uint32(1000)))
+        whole, coordinates = _digits(values.tolist())[which], _table(range(1 << 16))
+        blank, dot, end = (np.full((len(block), 1), ord(c), np.uint8) for c in " .\n")
+        x, y, p = coordinates[block["x"]], coordinates[block["y"]], (block["p"] + np.uint8(ord("0")))[:, None]
+        text = np.concatenate([whole, dot, *(three[group] for group in groups), blank, x, blank, y, blank, p, end], 1)
         yield text[text != 0].tobytes()
 
 
-def _fixed(char: bytes, count: int) -> np.ndarray:
-    return np.full((count, 1), ord(char), np.uint8)
+def _digits(numbers: Sequence[int], fill: bytes = b"\0") -> npt.NDArray[np.uint8]:
+    """Return the digits of ascending numbers (N,) as characters (N, digits of the last), after `fill`."""
+    width = len(str(numbers[-1]))
+    return np.frombuffer(b"".join((b"%d" % n).rjust(width, fill) for n in numbers), np.uint8).reshape(-1, width)
 
 
-def _seconds(seconds: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Return their digits, after zero bytes; few differ in a block."""
-    values, which = np.unique(seconds, return_inverse=True)
-    return _right_aligned(values.tolist())[which]
-
-
-def _three_digit_groups(numbers: npt.NDArray[np.int64]) -> list[np.ndarray]:
-    """Return the nine digits of numbers below 1e9."""
-    millions, rest = np.divmod(numbers.astype(np.uint32), np.uint32(1_000_000))
-    return [_THREE_DIGITS[group] for group in (millions, *np.divmod(rest, np.uint32(1000)))]
-
-
-@cache
-def _coordinates() -> npt.NDArray[np.uint8]:
-    """Return the digits of each uint16 (65536, 5), after zero bytes."""
-    return _right_aligned(range(1 << 16))
-
-
-def _right_aligned(numbers: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Return the digits of ascending numbers (N,) as (N, digits of the last), after zero bytes."""
-    digits = len(str(numbers[-1]))
-    return np.frombuffer(b"".join((b"%d" % n).rjust(digits, b"\0") for n in numbers), np.uint8).reshape(-1, digits)
+_table = cache(_digits)  # of a range
