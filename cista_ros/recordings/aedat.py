@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import RecordingError
-from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, make_events, no_events
+from ..events import TRIGGER_DTYPE, make_events, no_events
 from ..wire.word_stream import RollOver
 from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
 from .image_file import MAX_PIXELS
@@ -25,24 +24,15 @@ from .recording import Item, ReadOptions
 _LONGEST_HEADER = 1 << 22  # jAER writes all preferences into it
 _RECORD_BYTES = 8
 # Sensors as (width, height), by a part of the camera's name in lower case.
-_CAMERAS = {
-    "dvs128": (128, 128),
-    "tmpdiff128": (128, 128),
-    "davis128": (128, 128),
-    "davis208": (208, 192),
-    "davis240": (240, 180),
-    "sbret10": (240, 180),
-    "davis346": (346, 260),
-    "davis640": (640, 480),
-    "dvxplorer": (640, 480),
-}
+_CAMERAS = dict.fromkeys(("dvs128", "tmpdiff128", "davis128"), (128, 128))
+_CAMERAS |= {"davis208": (208, 192), "davis240": (240, 180), "sbret10": (240, 180), "davis346": (346, 260)}
+_CAMERAS |= dict.fromkeys(("davis640", "dvxplorer"), (640, 480))
 _DVS128 = ("dvs128", "tmpdiff128")
 # Of AEDAT 3.1: kinds of packets, the layout of their header, and special events as (input, rising edge). A pulse has no
 # falling edge.
 _SPECIAL, _POLARITY, _FRAME = 0, 1, 2
-_FIELDS = {"kind": "<i2", "source": "<i2", "size": "<i4", "t_at": "<i4"}
-_FIELDS |= dict.fromkeys(("overflow", "capacity", "count", "valid"), "<i4")
-_PACKET = np.dtype(list(_FIELDS.items()))
+_FIELDS = ("size", "t_at", "overflow", "capacity", "count", "valid")
+_PACKET = np.dtype([("kind", "<i2"), ("source", "<i2"), *((name, "<i4") for name in _FIELDS)])
 _EDGES = {2: (0, True), 3: (0, False), 4: (0, True), 6: (1, True), 7: (1, False), 8: (1, True)}
 _EDGES |= {9: (2, True), 10: (2, False), 11: (2, True)}
 _MOST_OVERFLOWS = 1 << 20  # each of 36 minutes
@@ -50,28 +40,16 @@ _FRAME_BYTES = 36  # before its pixels
 _ENCODINGS = {1: "mono16", 3: "rgb16", 4: "rgba16"}  # by the number of channels
 
 
-class _Header(NamedTuple):
-    version: str
-    lines: list[str]
-    size: int
-
-    def value(self, name: str) -> str:
-        """Return what follows a name at the start of a line, or an empty text."""
-        return next((line.removeprefix(name).strip() for line in self.lines if line.startswith(name)), "")
-
-
 def open_file(path: Path, options: ReadOptions) -> EventFile:
     """Open an AEDAT 2.0 or 3.1 file; raises RecordingError."""
-    header = _read_header(path)
-    if header.version == "2.0":
-        return Aedat2Recording(path, options)
-    if header.version == "3.1":
-        return Aedat3Recording(path, options)
-    raise RecordingError(f"{path}: AEDAT version {header.version}; expected 2.0, 3.1 or 4.0 (DV converts others)")
+    version, *_ = _read_header(path)
+    if version not in _READERS:
+        raise RecordingError(f"{path}: AEDAT version {version}; expected 2.0, 3.1 or 4.0 (DV converts others)")
+    return _READERS[version](path, options)
 
 
-def _read_header(path: Path) -> _Header:
-    """Read the lines that begin with #."""
+def _read_header(path: Path) -> tuple[str, list[str], int]:
+    """Return the version, the other lines that begin with #, and the byte where the data begin."""
     try:
         with path.open("rb") as file:
             head = file.read(_LONGEST_HEADER)
@@ -89,10 +67,10 @@ def _read_header(path: Path) -> _Header:
         lines.append(line.decode()[1:].strip())
         at = end
         if lines[-1] == "!END-HEADER" or lines[-1].lower() == "end of ascii header":
-            return _Header(version, lines, at)
+            return version, lines, at
     if version == "3.1":
         raise RecordingError(f"{path}: its header does not end with #!END-HEADER")
-    return _Header(version, lines, at)
+    return version, lines, at
 
 
 def _size_of(camera: str) -> tuple[int, int]:
@@ -100,14 +78,17 @@ def _size_of(camera: str) -> tuple[int, int]:
     return next((size for name, size in _CAMERAS.items() if name in camera.lower()), (0, 0))
 
 
+def _value(lines: list[str], name: str) -> str:
+    """Return what follows a name at the start of a line, or an empty text."""
+    return next((line.removeprefix(name).strip() for line in lines if line.startswith(name)), "")
+
+
 class Aedat2Recording(EventFile):
     """An AEDAT 2.0 file of a DVS128 or DAVIS. Samples of the DAVIS's frames are skipped."""
 
     def _open(self) -> None:
-        header = _read_header(self.path)
-        self._data_at = header.size
-        chip = header.value("AEChip:")
-        if chip:
+        _, lines, self._data_at = _read_header(self.path)
+        if chip := _value(lines, "AEChip:"):
             self._is_dvs128 = any(name in chip.lower() for name in _DVS128)
             self.width, self.height = _size_of(chip)
             if not self.width:
@@ -129,7 +110,7 @@ class Aedat2Recording(EventFile):
         pixel, external = address < 1 << 15, (address >> 15) == 1
         a = address[pixel]
         events = self._events(a >> 1 & 0x7F, a >> 8 & 0x7F, t[pixel], a & 1 == 0)
-        return Block(events, _triggers(t[external], np.ones(np.count_nonzero(external), np.bool_)))
+        return Block(events, _triggers(t[external], True))
 
     def _davis(self, address: np.ndarray, t: np.ndarray) -> Block:
         of_frame = address >> 31 == 1
@@ -148,7 +129,7 @@ class Aedat2Recording(EventFile):
         return make_events(x.astype(np.uint16), y.astype(np.uint16), t, p)
 
 
-def _triggers(t: np.ndarray, rising: np.ndarray) -> np.ndarray:
+def _triggers(t: np.ndarray, rising: np.ndarray | bool) -> np.ndarray:
     triggers = np.zeros(len(t), TRIGGER_DTYPE)
     triggers["t"], triggers["p"] = t, rising
     return triggers
@@ -158,11 +139,10 @@ class Aedat3Recording(EventFile):
     """An AEDAT 3.1 file. With several cameras, the topic of each is its name and number."""
 
     def _open(self) -> None:
-        header = _read_header(self.path)
-        self._data_at = header.size
-        if (stated := header.value("Format:")) not in ("", "RAW"):
+        _, lines, self._data_at = _read_header(self.path)
+        if (stated := _value(lines, "Format:")) not in ("", "RAW"):
             raise RecordingError(f"format {stated}; expected RAW (without compression)")
-        matches = [re.fullmatch(r"Source (\d{1,5}): *(.*)", line) for line in header.lines]
+        matches = [re.fullmatch(r"Source (\d{1,5}): *(.*)", line) for line in lines]
         cameras = {int(match[1]): match[2] for match in matches if match}
         names = {number: f"/{re.sub(r'[^A-Za-z0-9]+', '_', name)}_{number}" for number, name in cameras.items()}
         camera, self._source = next(iter(cameras.values()), ""), None
@@ -204,14 +184,11 @@ class Aedat3Recording(EventFile):
             words = words[words[:, 0] & 1 == 1]  # the others are invalid
             word, t = words[:, 0], _times(words[:, 1], packet)
             if packet["kind"] == _POLARITY:
-                events = np.empty(len(t), EVENT_DTYPE)
-                events["t"], events["x"], events["y"] = t, word >> 17, word >> 2 & 0x7FFF
-                events["p"] = word >> 1 & 1
-                yield Block(events)
+                yield Block(make_events(word >> 17, word >> 2 & 0x7FFF, t, word >> 1 & 1))
             else:
                 kinds = (word >> 1 & 0x7F).tolist()
                 edges = [(t[i], *_EDGES[kind]) for i, kind in enumerate(kinds) if kind in _EDGES]
-                yield Block(no_events(), np.array(edges, TRIGGER_DTYPE) if edges else NO_TRIGGERS)
+                yield Block(no_events(), np.array(edges, TRIGGER_DTYPE))
 
     def _frames(self) -> Iterator[Item]:
         for packet, data in self._packets(_FRAME):
@@ -241,3 +218,6 @@ def _image_of(channels: int, data: bytes) -> np.ndarray:
 def _times(us: np.ndarray, packet: np.void) -> np.ndarray:
     """Nanoseconds, of 31 bits of microseconds and their roll-overs."""
     return ((us & 0x7FFFFFFF).astype(np.int64) + (int(packet["overflow"]) << 31)) * 1000
+
+
+_READERS: dict[str, type[EventFile]] = {"2.0": Aedat2Recording, "3.1": Aedat3Recording}

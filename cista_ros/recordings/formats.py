@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,98 +17,75 @@ from typing import Any
 from ..errors import RecordingError
 from .recording import ReadOptions, Recording
 
-_HEAD = 4096  # bytes of a file that `detect` sees
+_HEAD = 4096  # bytes of a file by which its format is detected
+_ROSBAG = b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
 class Format:
-    """A readable format.
+    """A readable format, which a file has if it begins with one of `magic`.
 
     Attributes:
         name: as errors list it.
-        reader: the function or class that opens it, as "module.name" in this package.
+        reader: the function or class that opens it, as "module.name" in this package. Without `magic`, the function
+            `detect` of the module decides, by the path and the first bytes of a file (b"" for a folder).
         suffixes: of its files, lower case. They decide only where no content does, so that the reader of an empty or
             damaged file explains what is wrong with it.
-        detect: whether a path has this format, by the first bytes of a file (b"" for a folder).
+        lines: the beginnings of text lines, at least one of which a file must have too.
     """
 
     name: str
     reader: str
     suffixes: tuple[str, ...]
-    detect: Callable[[Path, bytes], bool]
+    magic: tuple[bytes, ...] = ()
+    lines: tuple[bytes, ...] = (b"",)
 
     def open(self, path: Path, options: ReadOptions) -> Recording:
         """Open a recording of this format; raises RecordingError."""
-        recording: Recording = _import(self.reader)(path, options)
+        recording: Recording = self._import(self.reader.partition(".")[2])(path, options)
         return recording
 
+    def detect(self, path: Path, head: bytes) -> bool:
+        """Return whether a path has this format, by the first bytes of a file (b"" for a folder)."""
+        if not self.magic:
+            return bool(self._import("detect")(path, head))
+        if self.magic == _ROSBAG and (path / "metadata.yaml").exists():
+            return True
+        return head.startswith(self.magic) and any(line.startswith(self.lines) for line in head.split(b"\n"))
 
-def _import(name: str) -> Any:
-    """Return what has the name "module.name" in this package."""
-    module, _, name = name.partition(".")
-    return getattr(importlib.import_module(f"{__package__}.{module}"), name)
-
-
-def _is_rosbag(path: Path, head: bytes) -> bool:
-    return head.startswith((b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0")) or (path / "metadata.yaml").exists()
-
-
-def _is_prophesee(head: bytes, names: tuple[bytes, ...]) -> bool:
-    return head.startswith(b"% ") and any(line.startswith(names) for line in head.split(b"\n"))
+    def _import(self, name: str) -> Any:
+        return getattr(importlib.import_module(f"{__package__}.{self.reader.partition('.')[0]}"), name)
 
 
-def _is_raw(path: Path, head: bytes) -> bool:
-    return _is_prophesee(head, (b"% evt ", b"% format ", b"% system_ID ", b"% plugin_name ", b"% geometry "))
-
-
-def _is_dat(path: Path, head: bytes) -> bool:
-    return _is_prophesee(head, (b"% Data file", b"% Version ", b"% Width ", b"% Height "))
-
-
-def _by(module: str) -> Callable[[Path, bytes], bool]:
-    """Return the function `detect` of a module."""
-    return lambda path, head: _import(f"{module}.detect")(path, head)
-
-
-def _begins(magic: bytes) -> Callable[[Path, bytes], bool]:
-    return lambda path, head: head.startswith(magic)
-
-
-_TEXT = (".txt", ".csv", ".zip", ".gz")
+_RAW_LINES = b"% evt ", b"% format ", b"% system_ID ", b"% plugin_name ", b"% geometry "
+_DAT_LINES = b"% Data file", b"% Version ", b"% Width ", b"% Height "
+_HDF5 = "HDF5 (DSEC, M3ED, MVSEC, TUM-VIE, event_utils, Prophesee)"
+_TEXT = "text (.txt, .csv, their .gz or .zip, or a folder with events.txt)"
 # Asked in this order.
 FORMATS = (
     Format(
         "ROS bag (.bag, .mcap, .db3, or a rosbag2 folder)",
         "rosbag.RosbagRecording",
         (".bag", ".mcap", ".db3"),
-        _is_rosbag,
+        _ROSBAG,
     ),
-    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee.RawRecording", (".raw",), _is_raw),
-    Format("Prophesee DAT (.dat)", "prophesee.DatRecording", (".dat",), _is_dat),
-    Format("AEDAT4 (.aedat4)", "aedat4.Aedat4Recording", (".aedat4",), _begins(b"#!AER-DAT4")),
-    Format("AEDAT 2.0 and 3.1 (.aedat)", "aedat.open_file", (".aedat",), _begins(b"#!AER-DAT")),
-    Format(
-        "HDF5 (DSEC, M3ED, MVSEC, TUM-VIE, event_utils, Prophesee)",
-        "hdf5.Hdf5Recording",
-        (".h5", ".hdf5"),
-        _begins(b"\x89HDF\r\n\x1a\n"),
-    ),
-    Format("NumPy (.npy, .npz, or a folder of EVREAL)", "arrays.ArrayRecording", (".npy", ".npz"), _by("arrays")),
-    Format(
-        "text (.txt, .csv, their .gz or .zip, or a folder with events.txt)", "text.TextRecording", _TEXT, _by("text")
-    ),
+    Format("Prophesee RAW (.raw: EVT2, EVT2.1, EVT3)", "prophesee.RawRecording", (".raw",), (b"% ",), _RAW_LINES),
+    Format("Prophesee DAT (.dat)", "prophesee.DatRecording", (".dat",), (b"% ",), _DAT_LINES),
+    Format("AEDAT4 (.aedat4)", "aedat4.Aedat4Recording", (".aedat4",), (b"#!AER-DAT4",)),
+    Format("AEDAT 2.0 and 3.1 (.aedat)", "aedat.open_file", (".aedat",), (b"#!AER-DAT",)),
+    Format(_HDF5, "hdf5.Hdf5Recording", (".h5", ".hdf5"), (b"\x89HDF\r\n\x1a\n",)),
+    Format("NumPy (.npy, .npz, or a folder of EVREAL)", "arrays.ArrayRecording", (".npy", ".npz")),
+    Format(_TEXT, "text.TextRecording", (".txt", ".csv", ".zip", ".gz")),
 )
 
 
 def find_format(path: Path) -> Format:
     """Return the format of an existing path; raises RecordingError if it has none of FORMATS."""
     head = _head(path)
-    for format in FORMATS:
-        if format.detect(path, head):
-            return format
-    for format in FORMATS:
-        if path.is_file() and path.suffix.lower() in format.suffixes:
-            return format
+    by_content = (format for format in FORMATS if format.detect(path, head))
+    by_suffix = (format for format in FORMATS if path.is_file() and path.suffix.lower() in format.suffixes)
+    if found := next(by_content, None) or next(by_suffix, None):
+        return found
     names = ", ".join(format.name for format in FORMATS)
     raise RecordingError(f"{path}: {_describe(path, head)}; expected {names}")
 
@@ -164,13 +141,11 @@ def _inside(folder: Path, leave_out: Path | None) -> Iterator[Path]:
 
 def is_recording(path: Path) -> bool:
     """Return whether a path in a folder is a recording, damaged or not; text and arrays only if they are events."""
-    known = path.is_dir() or any(path.suffix.lower() in format.suffixes for format in FORMATS)
-    head = _head(path) if known else b""
-    by_name = (
-        f for f in FORMATS if not f.reader.startswith(("text.", "arrays.")) and path.suffix.lower() in f.suffixes
-    )
-    named = by_name if path.is_file() else ()
-    return known and (any(format.detect(path, head) for format in FORMATS) or any(named))
+    named = [format for format in FORMATS if path.is_file() and path.suffix.lower() in format.suffixes]
+    if not named and not path.is_dir():
+        return False
+    head = _head(path)
+    return any(format.magic for format in named) or any(format.detect(path, head) for format in FORMATS)
 
 
 def _head(path: Path) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -15,6 +16,7 @@ from .decompression import LZ4FrameDecompressor, zstd
 
 MAGIC = b"\x89MCAP0\r\n"
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x03, 0x04, 0x05, 0x06, 0x0F
+_HEAD = struct.Struct("<BQ")  # of a record: kind and size
 _LARGEST_RECORD = 1 << 30  # bytes, also of a chunk that is decompressed
 _DECOMPRESSORS = {"lz4": LZ4FrameDecompressor, "zstd": zstd.ZstdDecompressor}
 
@@ -40,12 +42,9 @@ def is_cut(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             return False
-        return file.seek(0, 2) < 2 * len(MAGIC) or _last(file) != MAGIC
-
-
-def _last(file: BinaryIO) -> bytes:
-    file.seek(-len(MAGIC), 2)
-    return file.read()
+        size = file.seek(0, 2)
+        file.seek(max(0, size - len(MAGIC)))
+        return size < 2 * len(MAGIC) or file.read() != MAGIC
 
 
 class McapScan:
@@ -53,7 +52,7 @@ class McapScan:
 
     Attributes:
         connections: the topics.
-        start_time, end_time: receive times (ns) of the first and last message.
+        start_time, duration: receive time of the first message, and the time to the last one (ns).
         read_to: the byte up to which records can be read.
 
     Raises:
@@ -65,37 +64,28 @@ class McapScan:
         self.connections: list[Channel] = []
         self._schemas: dict[int, str] = {}
         self.read_to = len(MAGIC)
-        self.start_time, self.end_time = (1 << 63) - 1, -1
+        first, last = 1 << 64, -1
         for _, received, _ in self.messages():
-            self.start_time, self.end_time = min(self.start_time, received), max(self.end_time, received)
-        if self.end_time < 0:
+            first, last = min(first, received), max(last, received)
+        if last < 0:
             raise RecordingError(f"{path}: cut before the first message, at byte {path.stat().st_size}")
-
-    @property
-    def duration(self) -> int:
-        """Nanoseconds from the first to the last message."""
-        return self.end_time - self.start_time
-
-    def close(self) -> None:
-        """No-op: the file is open only while it is read."""
+        self.start_time, self.duration = first, last - first
 
     def messages(self, connections: Collection[Channel] = ()) -> Iterator[tuple[Channel, int, bytes]]:
         """Yield (channel, receive time in ns, bytes) of these channels; of all if there are none."""
         with self._path.open("rb") as file:
             file.seek(len(MAGIC))
-            while record := _read_record(file):
+            for record in _records(file):
                 whole = len(record.data) == record.size
                 if record.kind == _DATA_END:
                     return
                 if record.kind == _CHUNK:
-                    inner = [message for part in _unpack(record.data) for message in self._take(part)]
+                    inner = [m for part in _records(BytesIO(_unpack(record.data))) for m in self._take(part)]
                     inner.sort(key=lambda message: message[1])
-                elif whole:
-                    inner = list(self._take(record))
                 else:
-                    inner = []
+                    inner = list(self._take(record))
                 if whole or inner:
-                    self.read_to = max(self.read_to, record.start + 9 + len(record.data))
+                    self.read_to = max(self.read_to, record.start + _HEAD.size + len(record.data))
                 yield from (message for message in inner if not connections or message[0] in connections)
 
     def _take(self, record: _Record) -> Iterator[tuple[Channel, int, bytes]]:
@@ -108,52 +98,48 @@ class McapScan:
                 self._schemas[struct.unpack_from("<H", data)[0]] = _string(data, 2)[0]
             elif record.kind == _CHANNEL:
                 number, schema = struct.unpack_from("<HH", data)
-                topic, _ = _string(data, 4)
                 if all(channel.id != number for channel in self.connections):
-                    self.connections.append(Channel(number, topic, self._schemas.get(schema, "")))
+                    self.connections.append(Channel(number, _string(data, 4)[0], self._schemas.get(schema, "")))
             elif record.kind == _MESSAGE:
                 number, _, received, _ = struct.unpack_from("<HIQQ", data)
-                for channel in self.connections:
-                    if channel.id == number:
-                        yield channel, received, data[22:]
+                yield from ((channel, received, data[22:]) for channel in self.connections if channel.id == number)
         except (struct.error, UnicodeDecodeError):
             raise RecordingError(f"{self._path}: damaged record at byte {record.start}") from None
 
 
 def _string(data: bytes, at: int) -> tuple[str, int]:
+    """Return a text and the byte behind it."""
     (length,) = struct.unpack_from("<I", data, at)
     return data[at + 4 : at + 4 + length].decode(), at + 4 + length
 
 
-def _read_record(file: BinaryIO) -> _Record | None:
-    start = file.tell()
-    head = file.read(9)
-    if len(head) < 9:
-        return None
-    kind, size = head[0], int.from_bytes(head[1:], "little")
-    if kind == 0 or size > _LARGEST_RECORD:
-        return None  # not a record: blocks of zeros follow the data where a file system lost its last writes
-    return _Record(kind, start, size, file.read(size))
+def _records(file: BinaryIO) -> Iterator[_Record]:
+    """Yield the records from here on, up to the end or to what is no record.
+
+    Blocks of zeros follow the data where a file system lost its last writes.
+    """
+    while len(head := file.read(_HEAD.size)) == _HEAD.size:
+        kind, size = _HEAD.unpack(head)
+        if kind == 0 or size > _LARGEST_RECORD:
+            return
+        start = file.tell() - _HEAD.size
+        yield _Record(kind, start, size, file.read(size))
 
 
-def _unpack(chunk: bytes) -> Iterator[_Record]:
-    """Yield the records in a chunk, as far as they can be decompressed."""
+def _unpack(chunk: bytes) -> bytes:
+    """Return the records in a chunk, as far as they can be decompressed."""
     try:
         (declared,) = struct.unpack_from("<Q", chunk, 16)
         compression, at = _string(chunk, 28)
     except (struct.error, UnicodeDecodeError):
-        return
+        return b""
     data = chunk[at + 8 :]
-    if compression:
-        try:
-            start = _DECOMPRESSORS[compression]
-            data = start().decompress(data, max_length=min(declared, _LARGEST_RECORD))
-        except KeyError:
-            raise RecordingError(f"a chunk has unknown compression {compression!r}") from None
-        except (RuntimeError, zstd.ZstdError, EOFError):
-            return
-    at = 0
-    while at + 9 <= len(data):
-        size = int.from_bytes(data[at + 1 : at + 9], "little")
-        yield _Record(data[at], at, size, data[at + 9 : at + 9 + size])
-        at += 9 + size
+    if not compression:
+        return data
+    if compression not in _DECOMPRESSORS:
+        raise RecordingError(f"a chunk has unknown compression {compression!r}")
+    try:
+        unpacked: bytes = _DECOMPRESSORS[compression]().decompress(data, max_length=min(declared, _LARGEST_RECORD))
+    except (RuntimeError, zstd.ZstdError, EOFError):
+        return b""
+    return unpacked

@@ -36,6 +36,7 @@ from .recording import Item, ReadOptions, Recording
 from .topics import find_topics
 
 T = TypeVar("T")
+_NOT_UTF8 = re.compile("[\ufffd\udc80-\udcff]")  # what the codecs decode bytes to that are not UTF-8
 _SUFFIXES = {b"#ROSBAG ": ".bag", b"\x89MCAP0\r\n": ".mcap", b"SQLite f": ".db3"}
 
 
@@ -76,7 +77,7 @@ class RosbagRecording(Recording):
                 self._open_file(file)
             return None
         for file in files:
-            _check_complete(file)
+            _check_complete(file, file.suffix)
         return self._add(rosbag2.Reader(self.path))
 
     def _open_file(self, file: Path) -> None:
@@ -84,23 +85,19 @@ class RosbagRecording(Recording):
         if suffix == ".mcap" and is_cut(file):
             scan = McapScan(file)
             self._readers.append(scan)
-            self._note(
+            return self._note(
                 f"{file.name} is cut at byte {scan.read_to}; the {scan.duration / NS:.3f} s before that are read"
                 f" (`mcap recover {file.name} -o OUT.mcap` writes a complete file)"
             )
-            return
-        if suffix == ".db3":
-            _check_complete(file)
+        _check_complete(file, suffix)
         if file.suffix != suffix:  # rosbags goes by the suffix
             link = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="cista-"))) / f"recording{suffix}"
             link.symlink_to(file.resolve())
             file = link
-        self._add(rosbag1.Reader(file) if suffix == ".bag" else rosbag2.Reader(file))
+        return self._add(rosbag1.Reader(file) if suffix == ".bag" else rosbag2.Reader(file))
 
     def _add(self, reader: rosbag1.Reader | rosbag2.Reader) -> None:
-        reader.open()
-        self._held.callback(reader.close)
-        self._readers.append(reader)
+        self._readers.append(self._held.enter_context(reader))
 
     def _find(self, options: ReadOptions) -> None:
         connections = [connection for reader in self._readers for connection in reader.connections]
@@ -116,9 +113,8 @@ class RosbagRecording(Recording):
         first = self._first_events()
         self.height, self.width = first.height, first.width
         self._set_start(int(first.events["t"][0]), next((i.stamp for i in self._topics(self.frames_topic)), None))
-        self._begin = min(reader.start_time for reader in self._readers)
         end = max(reader.start_time + reader.duration for reader in self._readers)
-        self.duration = (end - self._begin) / NS
+        self.duration = (end - min(reader.start_time for reader in self._readers)) / NS
 
     def _first_events(self) -> EventMessage:
         for item in self._topics(self.events_topic):
@@ -150,27 +146,24 @@ class RosbagRecording(Recording):
         return (item.stamp for item in self._topics(self.frames_topic))
 
     def _topics(self, *wanted: str | None) -> Iterator[Item]:
-        kinds = {topic: kind for topic, kind in self._types.items() if topic in wanted and kind in DECODED}
-        seen = dict.fromkeys(kinds, 0)
-        streams = {
-            topic: EventStream(kind, self._wire, self._event_time, self.packet_counts)
-            for topic, kind in kinds.items()
-            if kind in EVENT_TYPES
-        }
+        decoders: dict[str, Callable[[bytes], Message]] = {}
+        for topic, kind in self._types.items():
+            if topic in wanted and kind in EVENT_TYPES:
+                decoders[topic] = EventStream(kind, self._wire, self._event_time, self.packet_counts).decode
+            elif topic in wanted and kind in DECODED:
+                decoders[topic] = partial(self._decode, kind)
+        seen = dict.fromkeys(decoders, 0)
         with self._reading():
             for reader in self._readers:
-                connections = [c for c in reader.connections if c.topic in kinds]
+                connections = [c for c in reader.connections if c.topic in decoders]
                 if not connections:  # for rosbags, an empty list means all
                     continue
                 for connection, received, raw in reader.messages(connections):
                     topic = connection.topic
                     apply = partial(self._apply, topic, seen[topic], received, raw)
                     seen[topic] += 1
-                    if topic in streams:
-                        yield Item(received, topic, 0, partial(apply, streams[topic].decode))
-                    else:
-                        decode = partial(self._decode, kinds[topic])
-                        yield Item(received, topic, apply(self._wire.decode_stamp), partial(apply, decode))
+                    stamp = 0 if self._types[topic] in EVENT_TYPES else apply(self._wire.decode_stamp)
+                    yield Item(received, topic, stamp, partial(apply, decoders[topic]))
 
     def _decode(self, kind: str, raw: bytes) -> Message:
         message: Any = self._wire.decode(kind, raw)
@@ -188,14 +181,9 @@ class RosbagRecording(Recording):
             raise RecordingError(
                 f"{self.path}: message {index} of {topic} ({after:.3f} s after the bag's start): {error}"
             ) from None
-        if isinstance(message, EventMessage | ImageMessage) and not message.frame_id.isascii():
-            self._check_frame_id(topic, message.frame_id)
-        return message
-
-    def _check_frame_id(self, topic: str, frame_id: str) -> None:
-        # What the codecs decode bytes to that are not UTF-8.
-        if any(c == "\ufffd" or "\udc80" <= c <= "\udcff" for c in frame_id):
+        if isinstance(message, EventMessage | ImageMessage) and _NOT_UTF8.search(message.frame_id):
             self._note(f"the frame_id of messages on {topic} is not UTF-8")
+        return message
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -266,13 +254,13 @@ def _type_of(connection: Any) -> str:
     return EVENT_ARRAY if digest == EVENT_ARRAY_MD5 else name
 
 
-def _check_complete(path: Path) -> None:
+def _check_complete(path: Path, suffix: str) -> None:
     """Raise RecordingError if a .db3 file is shorter than its header says, or has unmerged messages beside it.
 
     rosbags opens it as immutable. Without an error, the missing part of the last page then reads as zeros, and messages
     in the write-ahead log are left out. Header fields: https://www.sqlite.org/fileformat2.html, section 1.3.
     """
-    if path.suffix != ".db3":
+    if suffix != ".db3":
         return
     with path.open("rb") as file:
         header = file.read(100)
