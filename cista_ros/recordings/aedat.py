@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import RecordingError
 from ..events import TRIGGER_DTYPE, make_events, no_events
 from ..wire.word_stream import RollOver
-from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
+from .event_file import FRAMES_TOPIC, Block, EventFile
 from .image_file import MAX_PIXELS
 from .recording import Item, ReadOptions
 
@@ -145,11 +145,9 @@ class Aedat3Recording(EventFile):
         matches = [re.fullmatch(r"Source (\d{1,5}): *(.*)", line) for line in lines]
         cameras = {int(match[1]): match[2] for match in matches if match}
         names = {number: f"/{re.sub(r'[^A-Za-z0-9]+', '_', name)}_{number}" for number, name in cameras.items()}
-        camera, self._source = next(iter(cameras.values()), ""), None
-        if len(names) > 1:
-            self._source = choose_stream(self.path, names, self.options.events_topic, "--events-topic")
-            self.events_topic, camera = names[self._source], cameras[self._source]
-        self.width, self.height = _size_of(camera)
+        chosen = self._choose_stream(names)
+        self._source = chosen if len(names) > 1 else None  # None: any
+        self.width, self.height = _size_of("" if chosen is None else cameras[chosen])
         self.frames_topic = FRAMES_TOPIC if next(self._packets(_FRAME), None) else None
 
     def _packets(self, *kinds: int) -> Iterator[tuple[np.void, bytes]]:

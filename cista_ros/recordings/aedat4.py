@@ -17,7 +17,7 @@ from ..errors import CistaError, RecordingError
 from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
 from .columns import to_nanoseconds
 from .decompression import LZ4FrameDecompressor, unpack, zstd
-from .event_file import FRAMES_TOPIC, Block, EventFile, choose_stream
+from .event_file import FRAMES_TOPIC, Block, EventFile
 from .flatbuffer import Table, read_root
 from .recording import Item
 
@@ -49,23 +49,22 @@ class Aedat4Recording(EventFile):
 
     def _open(self) -> None:
         self._read_header()
-        self._events_id = self._choose(_EVENTS, self.options.events_topic, "--events-topic")
+        self._events_id = self._choose_stream(self._names(_EVENTS))
         if self._events_id is None:
             kinds = ", ".join(f"{s.name} ({s.kind})" for s in self._streams.values()) or "no stream"
             raise RecordingError(f"no stream of events; the file has {kinds}")
-        self._frames_id = self._choose(_FRAMES, self.options.frames_topic, "--frames-topic")
+        frames = self._names(_FRAMES)
+        self.frames_topic = FRAMES_TOPIC if frames else None
+        self._frames_id = self._choose_stream(frames, "frames_topic")
         chosen = self._streams[self._events_id]
         if chosen.width and chosen.height:
             self.width, self.height = chosen.width, chosen.height
-        if self._count(_EVENTS) > 1:
-            self.events_topic = chosen.name
-        if self._frames_id is not None:
-            several = self._count(_FRAMES) > 1
-            self.frames_topic = self._streams[self._frames_id].name if several else FRAMES_TOPIC
-        read = {self._events_id, self._frames_id}
-        self.other_topics = tuple(
-            stream.name for i, stream in self._streams.items() if i not in read and stream.kind != _TRIGGERS
-        )
+        read = {self._events_id, self._frames_id, *self._names(_TRIGGERS)}
+        self.other_topics = tuple(stream.name for i, stream in self._streams.items() if i not in read)
+
+    def _names(self, kind: str) -> dict[int, str]:
+        """Return the names of the streams of a kind by their number."""
+        return {i: stream.name for i, stream in self._streams.items() if stream.kind == kind}
 
     def _read_header(self) -> None:
         with self.path.open("rb") as file:
@@ -88,21 +87,9 @@ class Aedat4Recording(EventFile):
         self._data_end = end if end > 0 else self.path.stat().st_size
         self._streams = _streams_of(header.text(2))
 
-    def _count(self, kind: str) -> int:
-        return sum(stream.kind == kind for stream in self._streams.values())
-
-    def _choose(self, kind: str, name: str | None, option: str) -> int | None:
-        """The stream of a kind, by name if there are several; None if there is none."""
-        found = {i: stream.name for i, stream in self._streams.items() if stream.kind == kind}
-        if len(found) < 2:
-            return next(iter(found), None)
-        return choose_stream(self.path, found, name, option)
-
     def _blocks(self) -> Iterator[Block]:
-        decoders: dict[int | None, Callable[[bytes], Block]] = {
-            i: _triggers_of for i, stream in self._streams.items() if stream.kind == _TRIGGERS
-        }
-        decoders[self._events_id] = _events_of
+        decoders: dict[int | None, Callable[[bytes], Block]] = {self._events_id: _events_of}
+        decoders.update(dict.fromkeys(self._names(_TRIGGERS), _triggers_of))
         return self._packets(decoders)
 
     def _frames(self) -> Iterator[Item]:

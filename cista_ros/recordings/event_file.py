@@ -24,6 +24,7 @@ from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, ImageMessa
 from .image_file import encoding_of
 from .recording import Item, ReadOptions, Recording
 
+K = TypeVar("K")
 EVENTS_TOPIC, FRAMES_TOPIC = "/dvs/events", "/dvs/image_raw"
 CHUNK_NS = NS // 30  # what a driver sends in one message
 CHUNK_EVENTS = 200_000
@@ -128,6 +129,23 @@ class EventFile(Recording):
             f" for coordinates up to x={x}, y={y}"
         )
 
+    def _choose_stream(self, names: Mapping[K, str], topic: str = "events_topic") -> K | None:
+        """Return the only key of `names` (key -> topic), or that of the topic chosen by an option; None without any.
+
+        If there are several, the attribute `topic` becomes the name of the chosen one.
+        """
+        if len(names) < 2:
+            return next(iter(names), None)
+        wanted, option = getattr(self.options, topic), f"--{topic.replace('_', '-')}"
+        chosen = [key for key, name in names.items() if name == wanted]
+        if len(chosen) == 1:
+            setattr(self, topic, wanted)
+            return chosen[0]
+        text = f"{self.path}: several streams: {', '.join(names.values())}; choose one with {option}"
+        if topic == "events_topic" and wanted is None:
+            raise SeveralTopicsError(text, names.values())
+        raise RecordingError(text)
+
     def close(self) -> None:
         self._held.close()
 
@@ -197,20 +215,6 @@ class EventFile(Recording):
             raise RecordingError(f"{self.path}: {error}") from None
         except OSError as error:
             raise RecordingError(f"{self.path}: cannot be read: {error}") from error
-
-
-K = TypeVar("K")
-
-
-def choose_stream(path: Path, names: Mapping[K, str], wanted: str | None, option: str) -> K:
-    """Return the key of the stream of this name among several; raises SeveralTopicsError if none has it."""
-    chosen = [key for key, name in names.items() if name == wanted]
-    if len(chosen) == 1:
-        return chosen[0]
-    text = f"{path}: several streams: {', '.join(names.values())}; choose one with {option}"
-    if option == "--events-topic" and wanted is None:
-        raise SeveralTopicsError(text, names.values())
-    raise RecordingError(text)
 
 
 def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:

@@ -25,7 +25,7 @@ from ..events import NO_TRIGGERS, TRIGGER_DTYPE
 from ..wire.ros_types import EventMessage, Message
 from . import ecf
 from .columns import columns_of, events_of, to_nanoseconds
-from .event_file import Block, choose_stream
+from .event_file import Block
 from .recording import RecordingWriter
 from .table import TableFile, is_image
 
@@ -96,12 +96,9 @@ class Hdf5Recording(TableFile):
                 f"holds {', '.join(list(self._file)[:8]) or 'nothing'}; expected datasets x, y, t, p in a group,"
                 " records with these fields, or events (N, 4)"
             )
-        if len(sources) > 1:
-            names = {name: name for name in sources}
-            self.events_topic = choose_stream(self.path, names, self.options.events_topic, "--events-topic")
-            self.other_topics = tuple(name for name in sources if name != self.events_topic)
-            return sources[self.events_topic]
-        return next(iter(sources.values()))
+        chosen = self._choose_stream({name: name for name in sources})
+        self.other_topics = tuple(name for name in sources if name != chosen)
+        return sources[chosen or ""]
 
     def _check_filters(self, dataset: Any) -> None:
         """Raise MissingPackageError if a dataset has a filter that is neither ECF nor installed."""
