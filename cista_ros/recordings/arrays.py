@@ -72,19 +72,23 @@ class _Array(NamedTuple):
         return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=object))
 
     @property
+    def _columns(self) -> list[_Array]:
+        """The columns of an array (N, M) in column-major order, each of which lies in one piece."""
+        size = self.shape[0] * self.dtype.itemsize
+        starts = (self.at + i * size for i in range(self.shape[1]))
+        return [self._replace(shape=self.shape[:1], column_major=False, at=start) for start in starts]
+
+    @property
     def rows(self) -> int:
         """The rows that the file holds, which may end before the last one."""
+        if self.column_major:
+            return self._columns[-1].rows
         return max(0, min(self.shape[0], (self.size - self.at) // max(1, self.row_bytes)))
 
     def read(self, start: int, stop: int, step: int = _STEP) -> Iterator[np.ndarray]:
         """Read rows from `start` to before `stop`, `step` at a time."""
-        if self.column_major:  # (N, M): each column lies in one piece
-            column_bytes = self.shape[0] * self.dtype.itemsize
-            columns = [
-                self._replace(shape=self.shape[:1], column_major=False, at=self.at + i * column_bytes)
-                for i in range(self.shape[1])
-            ]
-            for parts in zip(*(column.read(start, stop, step) for column in columns), strict=True):
+        if self.column_major:
+            for parts in zip(*(column.read(start, stop, step) for column in self._columns), strict=True):
                 yield np.stack(parts, 1)
             return
         with self.open() as file:
@@ -119,22 +123,17 @@ class ArrayRecording(TableFile):
         return None if self._zip else super()._last_event()
 
     def _arrays(self) -> dict[str, _Array]:
-        if self.path.is_dir():
-            files = sorted(self.path.glob("*.npy"))
-            return {f.stem: _open_array(f.stem, partial(_open_path, f), f.stat().st_size) for f in files}
-        with self.path.open("rb") as file:
-            packed = file.read(2) == b"PK" or self.path.suffix.lower() == ".npz"
-        if not packed:
-            open_it = partial(_open_path, self.path)
-            return {self.path.stem: _open_array("the array", open_it, self.path.stat().st_size)}
-        self._zip = self._held.enter_context(zipfile.ZipFile(self.path))
-        infos = [info for info in self._zip.infolist() if info.filename.endswith(".npy")]
-        return {
-            (name := info.filename.removesuffix(".npy")): _open_array(
-                name, partial(self._zip.open, info), info.file_size
-            )
-            for info in infos
-        }
+        files = {file.stem: file for file in sorted(self.path.glob("*.npy"))}
+        if not self.path.is_dir():
+            with self.path.open("rb") as file:
+                packed = file.read(2) == b"PK" or self.path.suffix.lower() == ".npz"
+            if packed:
+                self._zip = self._held.enter_context(zipfile.ZipFile(self.path))
+                infos = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
+                infos = {name: info for name, info in infos.items() if info.filename != name}
+                return {n: _open_array(n, partial(self._zip.open, i), i.file_size) for n, i in infos.items()}
+            files = {"the array": self.path}
+        return {name: _open_array(name, partial(_open_path, f), f.stat().st_size) for name, f in files.items()}
 
     def _find_events(self, arrays: Mapping[str, _Array]) -> dict[str, Place]:
         for split in _SPLIT:
@@ -226,7 +225,8 @@ def _open_array(name: str, open_it: Callable[[], IO[bytes]], size: int) -> _Arra
             raise RecordingError(f"{name} holds Python objects, which are not read; expected numbers")
         if min(shape, default=0) < 0 or any(n >= 1 << 48 for n in shape):
             raise RecordingError(f"{name} has the shape {shape}")
-        return _Array(name, open_it, dtype, shape, bool(column_major) and len(shape) > 1, file.tell(), size)
+        column_major = bool(column_major) and len(shape) > 1 and 0 not in shape
+        return _Array(name, open_it, dtype, shape, column_major, file.tell(), size)
 
 
 def _is_table(array: _Array) -> bool:

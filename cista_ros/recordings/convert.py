@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,7 +63,8 @@ def convert(
     others = frames and format not in EVENTS_ONLY
     if not others:
         done.left_out_topics += [name for name in (source.frames_topic, source.camera_info_topic) if name]
-    encoding = "evt3" if format == "raw" else events_as if format not in ("ecd-text", "hdf5") else ""
+    has_packets = format not in ("ecd-text", "hdf5")
+    encoding = "evt3" if format == "raw" else events_as if has_packets else ""
     encode = Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
     frames_topic = (source.frames_topic or "").removesuffix("/compressed")  # images are written uncompressed
@@ -76,11 +77,15 @@ def convert(
                     done.events += len(message.events)
                     if format == "hdf5" and lossy:
                         message = replace(message, events=_in_microseconds(message.events, 0, done))
-                    same = _same(message, events_as, format)
-                    for written in encode(message) if encode and same is message else [same]:
-                        writer.write(recorded.received, written)
+                    packet = message.packet if has_packets and events_as == "keep" else None
+                    if packet and (format != "raw" or packet.encoding == "evt3"):
+                        parts: Iterable[Message] = [packet]
+                    else:
+                        parts = encode(message) if encode else [message]
+                    for part in parts:
+                        writer.write(recorded.received, part)
                         done.messages += 1
-                    holds = isinstance(written, PacketMessage) and written.encoding == "evt3"
+                    holds = isinstance(part, PacketMessage) and part.encoding == "evt3"
                     done.left_out_triggers += 0 if holds else len(message.triggers)
                 else:
                     writer.write(recorded.received, message)
@@ -95,12 +100,6 @@ def convert(
                 done.left_out_camera_infos += 1
             on_message(recorded.received, done.events)
     return done
-
-
-def _same(message: EventMessage, events_as: str, format: str) -> Message:
-    """The packet of a message where it is kept, else the message."""
-    packet = message.packet if events_as == "keep" and format not in ("ecd-text", "hdf5") else None
-    return message if packet is None or (format == "raw" and packet.encoding != "evt3") else packet
 
 
 class Encode:

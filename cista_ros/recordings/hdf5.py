@@ -27,7 +27,7 @@ from . import ecf
 from .columns import columns_of, events_of, to_nanoseconds
 from .event_file import Block
 from .recording import RecordingWriter
-from .table import TableFile, is_image
+from .table import Place, TableFile, is_image
 
 _STEP = 1 << 18  # events read at once
 _MICROSECOND_INDEXES = ("ms_to_idx", "ms_map_idx")
@@ -50,18 +50,18 @@ class Hdf5Recording(TableFile):
     def _open(self) -> None:
         self._h5py = import_h5py(self.path)
         self._file = self._held.enter_context(self._h5py.File(self.path, "r"))
-        place, columns = self._choose()
-        group = place if columns else place.parent
-        arrays = list(columns.values()) if columns else [place]
-        for array in arrays:
-            self._check_filters(array)
-        self._dataset = None if columns else place
+        group, datasets = self._choose()
+        for dataset in datasets.values():
+            self._check_filters(dataset)
+        if len(datasets) > 1:
+            places: dict[str, Place] = {key: (column, None) for key, column in datasets.items()}
+        else:
+            places = self._find_columns(datasets["all"])
         for parent in (group, group.parent):
             if isinstance(parent.get("t_offset"), self._h5py.Dataset):
                 self._offset = int(np.ravel(parent["t_offset"][()])[0]) * 1000
                 break
         has_index = any(name in parent for parent in (group, group.parent) for name in _MICROSECOND_INDEXES)
-        places = {key: (column, None) for key, column in columns.items()} or self._find_columns(place)
         array, field = places["t"]
         is_float = (array.dtype[field] if isinstance(field, str) else array.dtype).kind == "f"
         self._likely = "s" if is_float else "us"
@@ -76,7 +76,7 @@ class Hdf5Recording(TableFile):
         return (array[at : min(at + _STEP, stop)] for at in range(start, stop, _STEP))
 
     def _choose(self) -> tuple[Any, dict[str, Any]]:
-        """Return the group of events and its columns by "x", "y", "t", "p"; or a dataset of records or rows, and {}."""
+        """Return the group of events and its datasets: "x", "y", "t" and "p", or "all", of records or rows."""
         sources: dict[str, tuple[Any, dict[str, Any]]] = {}
 
         def visit(name: str, item: Any) -> None:
@@ -87,7 +87,7 @@ class Hdf5Recording(TableFile):
                 return
             are_records = item.ndim == 1 and bool(columns_of(item.dtype.names or ()))
             if are_records or (name.split("/")[-1] == "events" and item.ndim == 2 and item.shape[1] == 4):
-                sources[f"/{name}"] = item, {}
+                sources[f"/{name}"] = item.parent, {"all": item}
 
         visit("", self._file)
         self._file.visititems(visit)
@@ -163,23 +163,21 @@ class Hdf5Recording(TableFile):
         return triggers
 
     def _read(self, start: int) -> Iterator[Block]:
-        if self._dataset is None or ecf.FILTER_ID not in _filters(self._dataset):
+        dataset, _ = self._places["t"]
+        if ecf.FILTER_ID not in _filters(dataset):
             yield from super()._read(start)
             return
-        with self._reading():
-            yield from self._read_ecf(self._dataset, start)
-
-    def _read_ecf(self, dataset: Any, start: int) -> Iterator[Block]:
         size = dataset.chunks[0]
-        for at in range(start // size * size, self._length, size):
-            mask, data = dataset.id.read_direct_chunk((at,))
-            if mask & 1:  # the filter was left out
-                rows = np.frombuffer(data, dataset.dtype, min(size, len(data) // dataset.dtype.itemsize))
-                x, y, t, p = (rows[self._places[key][1]] for key in "xytp")
-                events = events_of(x, y, t, p, self._unit, self._offset)
-            else:
-                events = ecf.decode_chunk(data)
-            yield Block(events[max(0, start - at) : self._length - at])
+        with self._reading():
+            for at in range(start // size * size, self._length, size):
+                mask, data = dataset.id.read_direct_chunk((at,))
+                if mask & 1:  # the filter was left out
+                    rows = np.frombuffer(data, dataset.dtype, min(size, len(data) // dataset.dtype.itemsize))
+                    x, y, t, p = (rows[self._places[key][1]] for key in "xytp")
+                    events = events_of(x, y, t, p, self._unit, self._offset)
+                else:
+                    events = ecf.decode_chunk(data)
+                yield Block(events[max(0, start - at) : self._length - at])
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

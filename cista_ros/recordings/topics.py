@@ -36,8 +36,17 @@ def find_topics(types: Mapping[str, str], events_topic: str | None = None, frame
     Raises:
         RecordingError: a topic is missing, has another type, or several topics have events. It lists the topics.
     """
-    events = _named(types, events_topic, tuple(EVENT_TYPES), "--events-topic") or _only_events(types)
-    others = {_namespace(topic) for topic in _of_type(types, EVENT_TYPES)} - {_namespace(events)}
+    candidates = _of_type(types, EVENT_TYPES)
+    events = _named(types, events_topic, tuple(EVENT_TYPES), "--events-topic")
+    if not events:
+        if len(candidates) > 1:
+            text = f"several topics have events: {', '.join(candidates)}; choose one with --events-topic"
+            raise SeveralTopicsError(text, candidates)
+        if not candidates:
+            expected = f"{EVENT_ARRAY} or {EVENT_PACKET}"
+            raise RecordingError(f"no topic has events ({expected}); the recording has {_listed(types)}")
+        events = candidates[0]
+    others = {_namespace(topic) for topic in candidates} - {_namespace(events)}
     own = {topic: kind for topic, kind in types.items() if _namespace(topic) not in others}
     frames = _named(types, frames_topic, IMAGES, "--frames-topic")
     unclear = note = ""
@@ -71,16 +80,6 @@ def _named(types: Mapping[str, str], topic: str | None, wanted: Sequence[str], o
     if types[topic] not in wanted:
         raise RecordingError(f"topic {topic} ({option}) has type {types[topic]}; expected {' or '.join(wanted)}")
     return topic
-
-
-def _only_events(types: Mapping[str, str]) -> str:
-    topics = _of_type(types, EVENT_TYPES)
-    if len(topics) > 1:
-        text = f"several topics have events: {', '.join(topics)}; choose one with --events-topic"
-        raise SeveralTopicsError(text, topics)
-    if topics:
-        return topics[0]
-    raise RecordingError(f"no topic has events ({EVENT_ARRAY} or {EVENT_PACKET}); the recording has {_listed(types)}")
 
 
 def _matching(types: Mapping[str, str], of: str, wanted: str, usual_name: str) -> str | None:

@@ -84,7 +84,11 @@ class PacketDecoder:
         Raises:
             DecodeError: they cannot be decoded. For the next packet, this is a gap.
         """
-        refusal = _refusal(packet)
+        refusal = ""
+        if packet.encoding not in _CODECS:
+            refusal = f"unknown encoding {packet.encoding!r}; expected {', '.join(_CODECS)}"
+        elif packet.time_base > _LAST_TIME_BASE:
+            refusal = f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}"
         self._advance(packet, bool(refusal))
         if refusal:
             raise DecodeError(refusal)
@@ -119,15 +123,6 @@ class PacketDecoder:
             self._encoding, self._decoder = packet.encoding, _CODECS[packet.encoding][0]()
             self._host_clock = HostClock()
         self._seq = packet.seq
-
-
-def _refusal(packet: PacketMessage) -> str:
-    """Return why the fields of a packet make it undecodable; empty if they do not."""
-    if packet.encoding not in _CODECS:
-        return f"unknown encoding {packet.encoding!r}; expected {', '.join(_CODECS)}"
-    if packet.time_base > _LAST_TIME_BASE:
-        return f"time_base is {packet.time_base} ns; expected at most {_LAST_TIME_BASE}"
-    return ""
 
 
 class HostClock:

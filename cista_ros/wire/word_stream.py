@@ -174,7 +174,9 @@ class WordDecoder(Decoder):
         known_time = 0 if timed_from < 0 else int(so_far[timed_from]) if timed_from < len(others) else total
         known_place = 0 if self._held is not None else int(so_far[held[0]]) if len(held) else total
         known = max(known_place, known_time)
-        events[layout.held] = self._held_values(payloads[held], so_far[held], total)
+        places = np.concatenate((np.array([self._held or 0], np.uint16), payloads[held] & ADDRESS))
+        self._held = int(places[-1]) if len(held) else self._held
+        events[layout.held] = _spread(places, so_far[held], total)
         highs, changes = self._high_times(payloads[high])
         lows = np.concatenate(([self._low], payloads[low]))
         self._low = int(lows[-1])
@@ -202,14 +204,6 @@ class WordDecoder(Decoder):
         self._has_high |= len(high) > 0
         self._timed = self._has_high and len(completing) > 0
         return int(completing[0]) if self._timed else words
-
-    def _held_values(self, payloads: np.ndarray, so_far: np.ndarray, total: int) -> npt.NDArray[np.uint16]:
-        values = np.empty(len(payloads) + 1, np.uint16)
-        values[0] = self._held or 0
-        values[1:] = payloads & ADDRESS
-        if len(payloads):
-            self._held = int(values[-1])
-        return _spread(values, so_far, total)
 
     def _high_times(self, payloads: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the upper half of the time with roll-overs (n + 1,), and the words that change it (n,).
@@ -250,14 +244,12 @@ class WordDecoder(Decoder):
         polarities = np.concatenate(([self._base_p], (starts & POLARITY) != 0))
         first = np.minimum(bases[latest] + passed[:-1], _FARTHEST)
         masks = payloads[vector_at] & ((1 << widths) - 1)
-        vectors = Vectors(at[vector_at], first, polarities[latest], masks)
-        if self._base is None:
-            baseless = int(np.searchsorted(latest, 1))
-            self.unplaced_events += int(_ONES[masks[:baseless]].sum())
-            vectors = Vectors(vectors.at[baseless:], first[baseless:], vectors.p[baseless:], masks[baseless:])
+        baseless = 0 if self._base is not None else int(np.searchsorted(latest, 1))
+        self.unplaced_events += int(_ONES[masks[:baseless]].sum())
         if self._base is not None or len(base_at):
             self._base, self._base_p = min(int(bases[-1] + passed[-1]), _FARTHEST), bool(polarities[-1])
-        return vectors
+        based = slice(baseless, None)
+        return Vectors(at[vector_at][based], first[based], polarities[latest][based], masks[based])
 
 
 @dataclass(frozen=True)
@@ -286,11 +278,7 @@ def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
 
     `so_far` (n,) is the number of events up to each of these words.
     """
-    repeats = np.empty(len(values), np.int64)
-    repeats[:-1] = so_far
-    repeats[-1] = total
-    repeats[1:] -= so_far
-    return np.repeat(values, repeats)
+    return np.repeat(values, np.diff(so_far, prepend=0, append=total))
 
 
 def encode_words(layout: Layout, events: np.ndarray, us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:

@@ -106,10 +106,11 @@ def test_metadata_state_the_size_of_the_sensor(tmp_path):
         assert error_of(folder).startswith("metadata.json")
 
 
-def test_cut_files_are_read_up_to_there(tmp_path):
-    np.save(tmp_path / "a.npy", TABLE)
+@pytest.mark.parametrize(("table", "row_bytes"), [(TABLE, 32), (np.asfortranarray(TABLE), 8)])
+def test_cut_files_are_read_up_to_there(tmp_path, table, row_bytes):
+    np.save(tmp_path / "a.npy", table)
     data = (tmp_path / "a.npy").read_bytes()
-    (tmp_path / "a.npy").write_bytes(data[: -10 * 32 + 5])
+    (tmp_path / "a.npy").write_bytes(data[: -10 * row_bytes + 5])
     recording, found, _ = read(tmp_path / "a.npy")
     np.testing.assert_array_equal(found, EVENTS[:-10])
     assert f"cut: {N - 10} of {N} events are there" in recording.notes
