@@ -29,6 +29,13 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
     return events
 
 
+def make_triggers(t: npt.ArrayLike, id: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
+    """Make a trigger array from columns (N,): t in nanoseconds, id of the input, p true for a rising edge."""
+    triggers = np.zeros(len(np.asarray(t)), TRIGGER_DTYPE)
+    triggers["t"], triggers["id"], triggers["p"] = t, id, p
+    return triggers
+
+
 def trigger_times(triggers: np.ndarray, edge: str = "rising", input: int | None = None) -> npt.NDArray[np.int64]:
     """Return the times (M,) in ns of the triggers (N,) with an edge of EDGES, on one input or on all (None)."""
     wanted = np.full(len(triggers), True) if edge == "both" else triggers["p"] == (edge == "rising")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import RecordingError
-from ..events import TRIGGER_DTYPE, make_events, no_events
+from ..events import TRIGGER_DTYPE, make_events, make_triggers, no_events
 from ..wire.word_stream import RollOver
 from .event_file import FRAMES_TOPIC, Block, EventFile
 from .image_file import MAX_PIXELS
@@ -110,7 +110,7 @@ class Aedat2Recording(EventFile):
         pixel, external = address < 1 << 15, (address >> 15) == 1
         a = address[pixel]
         events = self._events(a >> 1 & 0x7F, a >> 8 & 0x7F, t[pixel], a & 1 == 0)
-        return Block(events, _triggers(t[external], True))
+        return Block(events, make_triggers(t[external], 0, True))
 
     def _davis(self, address: np.ndarray, t: np.ndarray) -> Block:
         of_frame = address >> 31 == 1
@@ -121,18 +121,12 @@ class Aedat2Recording(EventFile):
         pixel = ~(of_frame | external)
         a = address[pixel]
         events = self._events(a >> 12 & 0x3FF, a >> 22 & 0x1FF, t[pixel], a >> 11 & 1 == 1)
-        return Block(events, _triggers(t[external], address[external] & 7 != 2))
+        return Block(events, make_triggers(t[external], 0, address[external] & 7 != 2))
 
     def _events(self, x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> np.ndarray:
         if self.width:  # the origin is the lower right corner; what lies outside the sensor stays there
             x, y = (self.width - 1 - x.astype(np.int32)), (self.height - 1 - y.astype(np.int32))
         return make_events(x.astype(np.uint16), y.astype(np.uint16), t, p)
-
-
-def _triggers(t: np.ndarray, rising: np.ndarray | bool) -> np.ndarray:
-    triggers = np.zeros(len(t), TRIGGER_DTYPE)
-    triggers["t"], triggers["p"] = t, rising
-    return triggers
 
 
 class Aedat3Recording(EventFile):

@@ -16,7 +16,6 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -103,6 +102,9 @@ class _Array(NamedTuple):
 
 class ArrayRecording(TableFile):
     """Events in NumPy files, described above."""
+
+    _damage = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError
+    _kind = "an archive of arrays"
 
     def _open(self) -> None:
         self._zip: zipfile.ZipFile | None = None
@@ -191,15 +193,6 @@ class ArrayRecording(TableFile):
         assert self._images is not None
         image: np.ndarray = next(self._images.read(i, i + 1, 1))[0]
         return image
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn the errors of damaged archives, too, into a RecordingError."""
-        with super()._reading():
-            try:
-                yield
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
-                raise RecordingError(f"cannot be read as an archive of arrays: {reason_of(error)}") from error
 
 
 def _open_path(path: Path) -> IO[bytes]:

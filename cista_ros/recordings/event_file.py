@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import CistaError, MissingPackageError, RecordingError, SeveralTopicsError
+from ..errors import CistaError, MissingPackageError, RecordingError, SeveralTopicsError, reason_of
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, ImageMessage, PacketMessage
@@ -68,6 +68,10 @@ class EventFile(Recording):
 
     # For `_measure_sensor`: the events to look at, the least width to assume, and an addition to the note.
     _measured, _narrowest, _hint = 5_000_000, 0, ""
+
+    # What the format's library raises on damaged files, and the name of the format for the error.
+    _damage: tuple[type[Exception], ...] = ()
+    _kind = ""
 
     @abstractmethod
     def _open(self) -> None:
@@ -215,6 +219,8 @@ class EventFile(Recording):
             raise RecordingError(f"{self.path}: {error}") from None
         except OSError as error:
             raise RecordingError(f"{self.path}: cannot be read: {error}") from error
+        except self._damage as error:
+            raise RecordingError(f"{self.path}: cannot be read as {self._kind}: {reason_of(error)}") from error
 
 
 def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:

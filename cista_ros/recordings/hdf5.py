@@ -14,14 +14,14 @@ Frames are those of event_utils (images/image000000000 …) and MVSEC (image_raw
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import MissingPackageError, RecordingError, reason_of
-from ..events import NO_TRIGGERS, TRIGGER_DTYPE
+from ..errors import MissingPackageError, RecordingError
+from ..events import NO_TRIGGERS, make_triggers
 from ..wire.ros_types import EventMessage, Message
 from . import ecf
 from .columns import columns_of, events_of, to_nanoseconds
@@ -46,6 +46,7 @@ class Hdf5Recording(TableFile):
     """An HDF5 file. If several groups hold events, the topics are their paths."""
 
     _usual_columns = "xytp"
+    _damage, _kind = (RuntimeError, KeyError, ValueError, TypeError, OverflowError), "HDF5"
 
     def _open(self) -> None:
         self._h5py = import_h5py(self.path)
@@ -158,9 +159,7 @@ class Hdf5Recording(TableFile):
         if table is None or not {"p", "t", "id"} <= set(table.dtype.names or ()):
             return NO_TRIGGERS
         rows = table[()]
-        triggers = np.empty(len(rows), TRIGGER_DTYPE)
-        triggers["t"], triggers["id"], triggers["p"] = to_nanoseconds(rows["t"], "us"), rows["id"], rows["p"] > 0
-        return triggers
+        return make_triggers(to_nanoseconds(rows["t"], "us"), rows["id"], rows["p"] > 0)
 
     def _read(self, start: int) -> Iterator[Block]:
         dataset, _ = self._places["t"]
@@ -178,15 +177,6 @@ class Hdf5Recording(TableFile):
                 else:
                     events = ecf.decode_chunk(data)
                 yield Block(events[max(0, start - at) : self._length - at])
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn what h5py raises on damaged files, too, into a RecordingError."""
-        with super()._reading():
-            try:
-                yield
-            except (RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-                raise RecordingError(f"cannot be read as HDF5: {reason_of(error)}") from error
 
 
 def _filters(dataset: Any) -> list[int]:

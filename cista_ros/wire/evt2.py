@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..events import EVENT_DTYPE, TRIGGER_DTYPE, concatenate
+from ..events import EVENT_DTYPE, concatenate, make_triggers
 from .word_stream import Decoder, RollOver
 
 _ON, _TIME_HIGH, _TRIGGER, _OTHERS = 1, 0x8, 0xA, 0xE  # types; 0 is a darker event, 0xF continues others
@@ -63,8 +63,5 @@ class Evt2Decoder(Decoder):
         self.unknown_words += int(np.count_nonzero(~known))
         at = np.flatnonzero(kinds == _TRIGGER)
         if len(at := at[at >= placed_from]):
-            triggers = np.empty(len(at), TRIGGER_DTYPE)
-            triggers["t"] = (highs[np.searchsorted(high_at, at)] << _LOW_BITS) + ((words[at] >> 22) & _LOW)
-            triggers["t"] *= 1000
-            triggers["id"], triggers["p"] = (words[at] >> 8) & 0x1F, words[at] & 1
-            self._triggers.append(triggers)
+            us = (highs[np.searchsorted(high_at, at)] << _LOW_BITS) + ((words[at] >> 22) & _LOW)
+            self._triggers.append(make_triggers(us * 1000, (words[at] >> 8) & 0x1F, words[at] & 1))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DecodeError
-from ..events import EVENT_DTYPE, NO_TRIGGERS, TRIGGER_DTYPE, concatenate
+from ..events import EVENT_DTYPE, NO_TRIGGERS, concatenate, make_triggers
 
 ADDRESS, POLARITY, PAYLOAD = 0x7FF, 0x800, 0xFFF
 US = 1000  # nanoseconds in a step of the lower half of the time
@@ -185,11 +185,9 @@ class WordDecoder(Decoder):
         events["t"] = t
         at_trigger = np.flatnonzero(codes == layout.trigger)
         if len(at_trigger := at_trigger[at_trigger > timed_from]):
-            triggers = np.empty(len(at_trigger), TRIGGER_DTYPE)
-            triggers["t"] = highs[np.searchsorted(high[changes], at_trigger)] * (US << 12) + origin
-            triggers["t"] += lows[np.searchsorted(low, at_trigger)] * np.int64(US)
-            triggers["id"], triggers["p"] = payloads[at_trigger] >> 8, payloads[at_trigger] & 1
-            self._triggers.append(triggers)
+            times = highs[np.searchsorted(high[changes], at_trigger)] * (US << 12) + origin
+            times += lows[np.searchsorted(low, at_trigger)] * np.int64(US)
+            self._triggers.append(make_triggers(times, payloads[at_trigger] >> 8, payloads[at_trigger] & 1))
         self.unplaced_events += known
         return events[known:]
 
