@@ -155,23 +155,6 @@ def test_wherever_it_is_cut_a_file_is_read_or_refused_in_words(tmp_path):
             assert str(tmp_path / "a.aedat4") in str(error)
 
 
-@pytest.mark.parametrize("compression", PACK)
-def test_damaged_bytes_are_read_or_refused_in_words(tmp_path, compression):
-    rng = np.random.default_rng(compression)
-    packets = [(0, events_packet(sample(20))), (1, frame_packet(START, np.zeros((48, 64), np.uint8)))]
-    data = write(tmp_path / "a.aedat4", [*packets, (2, triggers_packet((START, 1)))], compression=compression)
-    whole = bytearray(data.read_bytes())
-    for _ in range(300):
-        damaged = whole.copy()
-        for at in rng.integers(0, len(whole), 2):
-            damaged[at] = rng.integers(0, 256)
-        (tmp_path / "b.aedat4").write_bytes(damaged)
-        try:
-            messages_of(tmp_path / "b.aedat4")
-        except RecordingError as error:
-            assert str(tmp_path / "b.aedat4") in str(error)
-
-
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

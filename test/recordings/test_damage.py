@@ -19,7 +19,9 @@ from recordings.makers import event_messages, with_topics, write_bag, write_text
 from typer.testing import CliRunner
 
 from cista_ros.commands.main import app
+from cista_ros.errors import RecordingError
 from cista_ros.events import make_events
+from cista_ros.recordings import open_recording
 from cista_ros.recordings.write import write_recording
 from cista_ros.wire.ros_types import EventMessage
 
@@ -204,6 +206,27 @@ def test_survives_large_numbers_anywhere(tmp_path, name):
             assert_is_one_line(code, error, path)
         else:
             assert json.loads(found)[0]["events"]["count"]
+
+
+@ALL
+def test_damage_anywhere_gives_an_error_or_a_reading(tmp_path, name):
+    """Whatever the libraries raise on files with a few wrong bytes, a RecordingError comes out of it."""
+    path, whole = make(name, tmp_path)
+    rng = np.random.default_rng(3)
+    refused = 0
+    for i in range(40):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 3):
+            size = min(len(whole) - at, 8 if i % 2 else 1)
+            damaged[at : at + size] = rng.bytes(size)
+        path.write_bytes(damaged)
+        try:
+            with open_recording(path) as recording:
+                list(recording.read())
+        except RecordingError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+    assert refused or name in RECOVERED
 
 
 @pytest.mark.parametrize("name", ["hdf5", "hdf5 ecf"])

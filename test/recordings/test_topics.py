@@ -21,49 +21,54 @@ STEREO = {
 }
 
 
-def test_the_only_topics_of_their_types_are_taken_whatever_their_names():
-    topics = find_topics({"/a": EVENT_ARRAY, "/b/c": IMAGE, "/d": CAMERA_INFO, "/e": "std_msgs/msg/String"})
-    assert (topics.events, topics.frames, topics.camera_info) == ("/a", "/b/c", "/d")
+MONO = {name: kind for name, kind in STEREO.items() if name not in ("/right/image_raw", "/right/camera_info")}
+COMPRESSED = {"/dvs/events": EVENT_ARRAY, "/dvs/image_raw/compressed": COMPRESSED_IMAGE}
 
 
-@pytest.mark.parametrize("kind", [EVENT_PACKET, "event_array_msgs/msg/EventArray"])
-def test_packets_are_events_too(kind):
-    assert find_topics({"/a": kind, "/b": IMAGE}).events == "/a"
-    assert find_topics({**DVS, "/a": kind}, events_topic="/a").events == "/a"
+@pytest.mark.parametrize(
+    ("types", "names", "events", "frames", "camera_info"),
+    [
+        # The only topics of their types, whatever their names.
+        ({"/a": EVENT_ARRAY, "/b/c": IMAGE, "/d": CAMERA_INFO, "/e": "std_msgs/msg/String"}, {}, "/a", "/b/c", "/d"),
+        ({"/a": EVENT_PACKET, "/b": IMAGE}, {}, "/a", "/b", None),
+        ({**DVS, "/a": "event_array_msgs/msg/EventArray"}, {"events_topic": "/a"}, "/a", None, None),
+        *(({"/a": f"{package}/msg/EventArray", "/b": IMAGE}, {}, "/a", "/b", None)
+          for package in ("prophesee_event_msgs", "dv_ros_msgs", "dv_ros2_msgs")),
+        # Siblings of the events, and among them the one of the usual name.
+        (STEREO, {"events_topic": "/right/events"}, "/right/events", "/right/image_raw", "/right/camera_info"),
+        ({**DVS, "/dvs/accumulated": IMAGE, "/other/image_raw": IMAGE}, {},
+         "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"),
+        ({"/dvs/events": EVENT_ARRAY, "/dvs/frame": IMAGE, "/other": IMAGE}, {}, "/dvs/events", "/dvs/frame", None),
+        ({"/dvs/events": EVENT_ARRAY}, {}, "/dvs/events", None, None),
+        # Frames that are named have their own camera info.
+        (STEREO, {"events_topic": "/right/events", "frames_topic": "/left/image_raw"},
+         "/right/events", "/left/image_raw", "/left/camera_info"),
+        # Nothing of another event camera: in MVSEC's outdoor recordings only the left camera has images.
+        (MONO, {"events_topic": "/right/events"}, "/right/events", None, None),
+        ({**MONO, "/right/camera_info": CAMERA_INFO}, {"events_topic": "/right/events"},
+         "/right/events", None, "/right/camera_info"),
+        # Compressed images, unless there are raw ones.
+        ({**COMPRESSED, "/dvs/camera_info": CAMERA_INFO}, {},
+         "/dvs/events", "/dvs/image_raw/compressed", "/dvs/camera_info"),
+        ({**DVS, **COMPRESSED}, {}, "/dvs/events", "/dvs/image_raw", "/dvs/camera_info"),
+    ],
+)  # fmt: skip
+def test_chooses_topics_by_type_and_namespace(types, names, events, frames, camera_info):
+    topics = find_topics(types, **names)
+    assert (topics.events, topics.frames, topics.camera_info) == (events, frames, camera_info)
+    assert not topics.unclear_frames
 
 
-def test_the_events_topic_brings_its_siblings():
-    topics = find_topics(STEREO, events_topic="/right/events")
-    assert (topics.events, topics.frames, topics.camera_info) == (
-        "/right/events",
-        "/right/image_raw",
-        "/right/camera_info",
-    )
-
-
-def test_named_frames_bring_their_own_camera_info():
-    topics = find_topics(STEREO, events_topic="/right/events", frames_topic="/left/image_raw")
-    assert (topics.frames, topics.camera_info) == ("/left/image_raw", "/left/camera_info")
-
-
-def test_the_usual_name_is_preferred_among_siblings():
-    topics = find_topics({**DVS, "/dvs/accumulated": IMAGE, "/other/image_raw": IMAGE})
-    assert topics.frames == "/dvs/image_raw"
-
-
-def test_the_only_sibling_is_preferred():
-    assert find_topics({"/dvs/events": EVENT_ARRAY, "/dvs/frame": IMAGE, "/other": IMAGE}).frames == "/dvs/frame"
-
-
-def test_unclear_frames_are_no_error_yet_but_say_why():
+def test_says_why_it_is_unclear_which_topic_has_the_frames():
     topics = find_topics({"/events": EVENT_ARRAY, "/b/image": IMAGE, "/a/image": IMAGE})
     assert topics.frames is None
     assert topics.unclear_frames == "several topics have images: /a/image, /b/image; choose one with --frames-topic"
 
 
-def test_no_frames_and_no_camera_info_are_no_error():
-    topics = find_topics({"/dvs/events": EVENT_ARRAY})
-    assert (topics.frames, topics.camera_info, topics.unclear_frames) == (None, None, "")
+def test_notes_frames_of_another_namespace():
+    topics = find_topics({"/event_camera/events": EVENT_PACKET, "/cam0/image_raw": IMAGE})
+    assert topics.frames == "/cam0/image_raw" and "another namespace" in topics.note
+    assert not find_topics(DVS).note
 
 
 @pytest.mark.parametrize(
@@ -83,30 +88,3 @@ def test_errors_list_what_there_is(types, names, expected):
     with pytest.raises(RecordingError) as caught:
         find_topics(types, **names)
     assert expected in str(caught.value)
-
-
-def test_frames_and_camera_info_of_another_event_camera_are_never_used():
-    """As in MVSEC's outdoor recordings, where only the left camera has images."""
-    types = {name: kind for name, kind in STEREO.items() if name not in ("/right/image_raw", "/right/camera_info")}
-    topics = find_topics(types, events_topic="/right/events")
-    assert (topics.frames, topics.camera_info, topics.unclear_frames) == (None, None, "")
-    with_info = find_topics({**types, "/right/camera_info": CAMERA_INFO}, events_topic="/right/events")
-    assert (with_info.frames, with_info.camera_info) == (None, "/right/camera_info")
-
-
-def test_frames_of_another_namespace_are_noted():
-    topics = find_topics({"/event_camera/events": EVENT_PACKET, "/cam0/image_raw": IMAGE})
-    assert topics.frames == "/cam0/image_raw" and "another namespace" in topics.note
-    assert not find_topics(DVS).note
-
-
-def test_compressed_images_are_frames_unless_there_are_raw_ones():
-    compressed = {"/dvs/events": EVENT_ARRAY, "/dvs/image_raw/compressed": COMPRESSED_IMAGE}
-    assert find_topics(compressed).frames == "/dvs/image_raw/compressed"
-    assert find_topics({**DVS, **compressed}).frames == "/dvs/image_raw"
-    assert find_topics({**compressed, "/dvs/camera_info": CAMERA_INFO}).camera_info == "/dvs/camera_info"
-
-
-@pytest.mark.parametrize("package", ["prophesee_event_msgs", "dv_ros_msgs", "dv_ros2_msgs"])
-def test_event_arrays_of_other_packages_are_events(package):
-    assert find_topics({"/a": f"{package}/msg/EventArray", "/b": IMAGE}).events == "/a"
