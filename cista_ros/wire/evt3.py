@@ -42,7 +42,8 @@ class Evt3Encoder:
                 more than 11 bits, or the number of a trigger more than 4.
         """
         words: list[np.ndarray] = []
-        cuts = np.searchsorted(events["t"], triggers["t"])
+        # Times may go back a little: cut where the latest time so far passes a trigger, so that no event comes twice.
+        cuts = np.searchsorted(np.maximum.accumulate(events["t"]), np.maximum.accumulate(triggers["t"]))
         for part, trigger in zip(np.split(events, cuts), [*triggers, None], strict=True):
             words += self._events(part)
             if trigger is not None:

@@ -10,7 +10,7 @@ from rosbags import rosbag2
 from state_machines import Evt3, LibcaerCmp, decode_libcaer, decode_mono
 
 from cista_ros.errors import DecodeError
-from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
+from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events, make_triggers
 from cista_ros.wire import cdr, word_stream
 from cista_ros.wire.event_packet import ENCODINGS, PacketDecoder, PacketEncoder
 from cista_ros.wire.ros_types import EVENT_PACKET, EventMessage, PacketMessage
@@ -206,6 +206,15 @@ def test_evt3_triggers_come_back_between_the_events(steps):
     decoded = PacketDecoder().decode(PacketEncoder("evt3").encode(message, 0))
     np.testing.assert_array_equal(decoded.events, events)
     np.testing.assert_array_equal(decoded.triggers, message.triggers)
+
+
+def test_evt3_events_come_once_if_times_go_back_between_triggers():
+    t = np.array([0, 30, 10, 20, 5, 40]) * 1_000_000
+    triggers = make_triggers(np.array([8, 15, 25]) * 1_000_000, 1, [1, 0, 1])
+    message = EventMessage(5, "a", 480, 640, make_events(range(6), 0, t, True), triggers=triggers)
+    decoded = PacketDecoder().decode(PacketEncoder("evt3").encode(message, 0))
+    np.testing.assert_array_equal(decoded.events, message.events)
+    np.testing.assert_array_equal(decoded.triggers, triggers)
 
 
 def test_triggers_of_a_real_camera_are_those_of_an_independent_decoder(shared_file):
