@@ -103,7 +103,7 @@ class _Array(NamedTuple):
 class ArrayRecording(TableFile):
     """Events in NumPy files, described above."""
 
-    _damage = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError
+    _damage = OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError
     _kind = "an archive of arrays"
 
     def _open(self) -> None:

@@ -9,20 +9,17 @@ from __future__ import annotations
 import heapq
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from ..errors import CistaError, MissingPackageError, RecordingError, SeveralTopicsError, reason_of
+from ..errors import RecordingError, SeveralTopicsError
 from ..events import NO_TRIGGERS, NS, concatenate, in_order, no_events
-from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, EventMessage, ImageMessage, PacketMessage
 from .image_file import encoding_of
-from .recording import Item, ReadOptions, Recording
+from .recording import Item, Recording
 
 K = TypeVar("K")
 EVENTS_TOPIC, FRAMES_TOPIC = "/dvs/events", "/dvs/image_raw"
@@ -46,36 +43,17 @@ class Block:
 
 
 class EventFile(Recording):
-    """A recording of one of the formats above. The file is opened by `_open`, which a reader implements."""
+    """A recording of one of the formats above.
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        self.path, self.options = path, options
-        self.packet_counts = PacketCounts()
-        self.events_topic, self.events_type = EVENTS_TOPIC, EVENT_ARRAY
-        self.frames_topic = self.camera_info_topic = None
-        self.duration = None
-        self.width = self.height = 0  # until they are known
-        self._held = ExitStack()  # what `close` closes
-        try:
-            with self._reading():
-                self._open()
-                if not self.width:
-                    self._measure_sensor()
-                self._find_start()
-        except BaseException:
-            self.close()
-            raise
+    `_open` sets `width` and `height` if they are stated, and topics other than the usual ones.
+    """
+
+    events_topic, events_type = EVENTS_TOPIC, EVENT_ARRAY
+    width = height = 0  # until they are known
+    duration = None
 
     # For `_measure_sensor`: the events to look at, the least width to assume, and an addition to the note.
     _measured, _narrowest, _hint = 5_000_000, 0, ""
-
-    # What the format's library raises on damaged files, and the name of the format for the error.
-    _damage: tuple[type[Exception], ...] = ()
-    _kind = ""
-
-    @abstractmethod
-    def _open(self) -> None:
-        """Read what describes the events. Set `width` and `height` if stated, and topics other than the usual ones."""
 
     @abstractmethod
     def _blocks(self) -> Iterator[Block]:
@@ -104,7 +82,9 @@ class EventFile(Recording):
         return None
 
     def _find_start(self) -> None:
-        """Find where the recording starts and how long it lasts; raise RecordingError without events or topic."""
+        """Raises RecordingError if there is no event, or none of the chosen topics."""
+        if not self.width:
+            self._measure_sensor()
         first = next((block.events["t"] for block in self._blocks() if len(block.events)), None)
         if first is None:
             raise RecordingError("holds no event")
@@ -149,9 +129,6 @@ class EventFile(Recording):
         if topic == "events_topic" and wanted is None:
             raise SeveralTopicsError(text, names.values())
         raise RecordingError(text)
-
-    def close(self) -> None:
-        self._held.close()
 
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
         streams = [self._messages()]  # first among those of equal time
@@ -207,20 +184,6 @@ class EventFile(Recording):
                 triggers = triggers[triggers["t"] > pending["t"][ready - 1]]
             pending = pending[ready:]
         yield from _cut(pending, triggers, self.first_event, last=True)
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn what reading raises into a RecordingError that names the file."""
-        try:
-            yield
-        except CistaError as error:
-            if isinstance(error, RecordingError | MissingPackageError) and str(error).startswith(str(self.path)):
-                raise
-            raise RecordingError(f"{self.path}: {error}") from None
-        except OSError as error:
-            raise RecordingError(f"{self.path}: cannot be read: {error}") from error
-        except self._damage as error:
-            raise RecordingError(f"{self.path}: cannot be read as {self._kind}: {reason_of(error)}") from error
 
 
 def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:

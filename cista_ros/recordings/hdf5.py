@@ -46,7 +46,7 @@ class Hdf5Recording(TableFile):
     """An HDF5 file. If several groups hold events, the topics are their paths."""
 
     _usual_columns = "xytp"
-    _damage, _kind = (RuntimeError, KeyError, ValueError, TypeError, OverflowError), "HDF5"
+    _damage, _kind = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError), "HDF5"
 
     def _open(self) -> None:
         self._h5py = import_h5py(self.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import RecordingError
+from ..errors import CistaError, RecordingError, SeveralTopicsError, reason_of
 from ..events import NO_TRIGGERS, NS, trigger_times
 from ..trigger_pairs import pair
 from ..wire.event_packet import PacketCounts, part_of
@@ -63,7 +64,6 @@ class Recording(ABC):
     (165 MB per million messages). Only one `read` or `frame_stamps` may be in progress at a time.
     """
 
-    path: Path
     height: int  # of the sensor, in pixels
     width: int
     first_event: int  # ns
@@ -71,18 +71,35 @@ class Recording(ABC):
     duration: float | None  # s, approximate, for progress bars; None if it would take reading everything
     events_topic: str
     events_type: str  # EVENT_ARRAY or EVENT_PACKET
-    frames_topic: str | None  # None if there are no frames, or several topics may have them
-    camera_info_topic: str | None
+    frames_topic: str | None = None  # None if there are no frames, or several topics may have them
+    camera_info_topic: str | None = None
     other_topics: tuple[str, ...] = ()  # topics that are not read
     notes: Sequence[str] = ()  # what was assumed or could not be read so far, for the user
-
     packet_counts: PacketCounts  # of the event packets of the last `read` so far
-
     reordered = 0  # events that the last `read` sorted into their place so far
 
     _shift = 0  # ns added to the times of events
     _frame_times: dict[int, int] | None = None  # of their triggers, by stamp, where these replace the stamps
     _no_frames: str | None = None  # why it is not clear which topic has the frames
+    # What is raised on damaged files, by the format's library too, and the name of the format for the error.
+    _damage: tuple[type[Exception], ...] = (OSError,)
+    _kind = ""
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.path, self.options = path, options
+        self.packet_counts = PacketCounts()
+        self._held = ExitStack()  # what `close` closes
+        try:
+            with self._reading():
+                self._open()
+                self._find_start()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files."""
+        self._held.close()
 
     def read(
         self,
@@ -133,8 +150,12 @@ class Recording(ABC):
         return triggers[np.argsort(triggers["t"], kind="stable")]
 
     @abstractmethod
-    def close(self) -> None:
-        """Close the files."""
+    def _open(self) -> None:
+        """Open the files, and set what they state."""
+
+    @abstractmethod
+    def _find_start(self) -> None:
+        """Find where the recording starts and how long it lasts."""
 
     @abstractmethod
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
@@ -154,6 +175,24 @@ class Recording(ABC):
         """Add a note for the user, once."""
         if text not in self.notes:
             self.notes = [*self.notes, text]
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turn what reading raises into a RecordingError that names the file."""
+        try:
+            yield
+        except CistaError as error:
+            if isinstance(error, EmptyMessageError) or str(error).startswith(str(self.path)):
+                raise
+            if isinstance(error, SeveralTopicsError):
+                raise SeveralTopicsError(f"{self.path}: {error}", error.topics) from None
+            raise RecordingError(f"{self.path}: {error}") from None
+        except self._damage as error:
+            kind = "" if isinstance(error, OSError) and error.errno else f" as {self._kind}"
+            raise RecordingError(f"{self.path}: cannot be read{kind}: {self._explain(error)}") from error
+
+    def _explain(self, error: Exception) -> str:
+        return reason_of(error)
 
     def _cut(self, items: Iterator[Item], first: int, past: int) -> Iterator[Recorded]:
         last_received = float("inf")

@@ -6,7 +6,6 @@ import re
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +14,11 @@ import yaml
 from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from ..errors import CistaError, DecodeError, RecordingError, SeveralTopicsError
+from ..errors import DecodeError, RecordingError
 from ..events import NS
 from ..wire import cdr, ros1
 from ..wire.codec import DECODED
-from ..wire.event_packet import EventStream, PacketCounts
+from ..wire.event_packet import EventStream
 from ..wire.ros_types import (
     COMPRESSED_IMAGE,
     EVENT_ARRAY,
@@ -32,7 +31,7 @@ from ..wire.ros_types import (
 )
 from .image_file import decode_image_message
 from .mcap_scan import McapScan, is_cut
-from .recording import Item, ReadOptions, Recording
+from .recording import Item, Recording
 from .topics import find_topics
 
 T = TypeVar("T")
@@ -47,25 +46,14 @@ class RosbagRecording(Recording):
     and parses those of all topics.
     """
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        self.path = path
-        self._event_time = options.event_time
-        self.packet_counts = PacketCounts()
-        self._held = ExitStack()
-        self._readers: list[Any] = []  # rosbag1.Reader, rosbag2.Reader or McapScan, in time order
-        try:
-            with self._reading():
-                is_ros1 = not path.is_dir() and _suffix(path) == ".bag"
-                self._wire = ros1 if is_ros1 else cdr
-                self._open()
-                self._find(options)
-        except BaseException:
-            self.close()
-            raise
+    _damage, _kind = (Exception,), "a bag"  # rosbags' parsers let many types of errors through
 
     def _open(self) -> None:
+        self._readers: list[Any] = []  # rosbag1.Reader, rosbag2.Reader or McapScan, in time order
         if self.path.is_file():
+            self._wire = ros1 if _suffix(self.path) == ".bag" else cdr
             return self._open_file(self.path)
+        self._wire = cdr
         for file in self.path.iterdir():
             if not file.resolve().is_relative_to(self.path.resolve()):
                 raise RecordingError(f"{file.name} is a link to {file.resolve()}, outside the recording")
@@ -99,10 +87,10 @@ class RosbagRecording(Recording):
     def _add(self, reader: rosbag1.Reader | rosbag2.Reader) -> None:
         self._readers.append(self._held.enter_context(reader))
 
-    def _find(self, options: ReadOptions) -> None:
+    def _find_start(self) -> None:
         connections = [connection for reader in self._readers for connection in reader.connections]
         self._types = {connection.topic: _type_of(connection) for connection in connections}
-        topics = find_topics(self._types, options.events_topic, options.frames_topic)
+        topics = find_topics(self._types, self.options.events_topic, self.options.frames_topic)
         self.events_topic, self.frames_topic, self.camera_info_topic = topics.events, topics.frames, topics.camera_info
         self.events_type = EVENT_TYPES[self._types[topics.events]]
         read = self.events_topic, self.frames_topic, self.camera_info_topic
@@ -135,9 +123,6 @@ class RosbagRecording(Recording):
                 f" {self.events_topic}, but inside {message.height}x{message.width}: width and height may be swapped"
             )
 
-    def close(self) -> None:
-        self._held.close()
-
     def _items(self, frames: bool, camera_info: bool) -> Iterator[Item]:
         optional = (self.frames_topic, frames), (self.camera_info_topic, camera_info)
         return self._topics(self.events_topic, *(topic for topic, wanted in optional if wanted))
@@ -149,7 +134,7 @@ class RosbagRecording(Recording):
         decoders: dict[str, Callable[[bytes], Message]] = {}
         for topic, kind in self._types.items():
             if topic in wanted and kind in EVENT_TYPES:
-                decoders[topic] = EventStream(kind, self._wire, self._event_time, self.packet_counts).decode
+                decoders[topic] = EventStream(kind, self._wire, self.options.event_time, self.packet_counts).decode
             elif topic in wanted and kind in DECODED:
                 decoders[topic] = partial(self._decode, kind)
         seen = dict.fromkeys(decoders, 0)
@@ -184,23 +169,6 @@ class RosbagRecording(Recording):
         if isinstance(message, EventMessage | ImageMessage) and _NOT_UTF8.search(message.frame_id):
             self._note(f"the frame_id of messages on {topic} is not UTF-8")
         return message
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn what rosbags raises into a RecordingError.
-
-        On damaged files, its parsers let many types of errors through (struct, yaml, sqlite, lz4, zstd, assertions).
-        """
-        try:
-            yield
-        except SeveralTopicsError as error:
-            raise SeveralTopicsError(f"{self.path}: {error}", error.topics) from None
-        except CistaError as error:
-            if isinstance(error, EmptyMessageError) or str(error).startswith(f"{self.path}"):
-                raise
-            raise RecordingError(f"{self.path}: {error}") from None
-        except Exception as error:
-            raise RecordingError(f"{self.path}: cannot be read as a bag: {self._explain(error)}") from error
 
     def _explain(self, error: Exception) -> str:
         reason = " ".join((str(error) or type(error).__name__).split()).removesuffix(".")
