@@ -1,8 +1,8 @@
 """AEDAT 2.0 of jAER and v2e, and AEDAT 3.1 of cAER: a text header, then records or packets of records.
 
-https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html and aedat-3.1.html. What these
-pages leave open (mirrored axes, the polarity of a DVS128) is as in jAER, which defines the first, and libcaer. The
-permissively licensed readers on PyPI lack triggers, frames and AEDAT 3, so that the few records are decoded here.
+https://docs.inivation.com/software/software-advanced-usage/file-formats/aedat-2.0.html and aedat-3.1.html. These pages
+leave open mirrored axes and the polarity of a DVS128; both are as in jAER, which defines AEDAT 2.0, and libcaer. The
+permissively licensed readers on PyPI lack triggers, frames and AEDAT 3.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Aedat3Recording(EventFile):
         self.frames_topic = FRAMES_TOPIC if next(self._packets(_FRAME), None) else None
 
     def _packets(self, *kinds: int) -> Iterator[tuple[np.void, bytes]]:
-        """The headers and contents of packets, up to where the file ends or is cut."""
+        """Yield the header and content of each packet of these kinds, up to where the file ends or is cut."""
         with self.path.open("rb") as file:
             length = file.seek(0, 2)
             at = file.seek(self._data_at)
@@ -208,7 +208,7 @@ def _image_of(channels: int, data: bytes) -> np.ndarray:
 
 
 def _times(us: np.ndarray, packet: np.void) -> np.ndarray:
-    """Nanoseconds, of 31 bits of microseconds and their roll-overs."""
+    """Return times in nanoseconds from 31 bits of microseconds and the packet's number of roll-overs."""
     return ((us & 0x7FFFFFFF).astype(np.int64) + (int(packet["overflow"]) << 31)) * 1000
 
 

@@ -97,7 +97,7 @@ class Aedat4Recording(EventFile):
             yield self._frame(stamp, partial(_image_of, frame))
 
     def _packets(self, decoders: Mapping[int | None, Callable[[bytes], T]]) -> Iterator[T]:
-        """What the packets of some streams, by number, are decoded to, up to where the file ends or is cut."""
+        """Yield the decoded packets of the streams in `decoders` (by number), up to where the file ends or is cut."""
         with self.path.open("rb") as file:
             length = file.seek(0, 2)
             file.seek(at := self._data_at)
@@ -122,7 +122,7 @@ class Aedat4Recording(EventFile):
 
 
 def _streams_of(text: str) -> dict[int, _Stream]:
-    """The streams by their number, from the XML of the header."""
+    """Return the streams by their number, from the XML of the header."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise RecordingError("its header declares XML entities, which AEDAT4 does not use")
     try:
@@ -165,7 +165,7 @@ def _events_of(data: bytes) -> Block:
 
 
 def _frame_of(data: bytes) -> tuple[Table, int]:
-    """A frame and its time in nanoseconds."""
+    """Return a frame and its time in nanoseconds."""
     frame = read_root(data, b"FRME")
     return frame, _nanoseconds(frame.number(0, "q"))
 

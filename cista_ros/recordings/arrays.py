@@ -1,4 +1,4 @@
-"""NumPy files of events: .npy, .npz, and EVREAL's folders of .npy files. Objects in them are never unpickled.
+"""Read events from NumPy files: .npy, .npz, and folders of .npy files. Objects in them are never unpickled.
 
 | layout | events | frames |
 |---|---|---|
@@ -56,7 +56,7 @@ def detect(path: Path, head: bytes) -> bool:
 
 
 class _Array(NamedTuple):
-    """An array in a file, along whose first axis it is read in pieces."""
+    """An array in a file, read in pieces along its first axis."""
 
     name: str
     open: Callable[[], IO[bytes]]
@@ -72,14 +72,14 @@ class _Array(NamedTuple):
 
     @property
     def _columns(self) -> list[_Array]:
-        """The columns of an array (N, M) in column-major order, each of which lies in one piece."""
+        """The columns of an array (N, M) in column-major order; each is contiguous."""
         size = self.shape[0] * self.dtype.itemsize
         starts = (self.at + i * size for i in range(self.shape[1]))
         return [self._replace(shape=self.shape[:1], column_major=False, at=start) for start in starts]
 
     @property
     def rows(self) -> int:
-        """The rows that the file holds, which may end before the last one."""
+        """The number of complete rows in the file, which may be truncated."""
         if self.column_major:
             return self._columns[-1].rows
         return max(0, min(self.shape[0], (self.size - self.at) // max(1, self.row_bytes)))
@@ -101,7 +101,7 @@ class _Array(NamedTuple):
 
 
 class ArrayRecording(TableFile):
-    """Events in NumPy files, described above."""
+    """A NumPy file or folder in one of the layouts above."""
 
     _damage = OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError
     _kind = "an archive of arrays"
@@ -158,7 +158,7 @@ class ArrayRecording(TableFile):
         return self._find_columns(array)
 
     def _find_images(self, arrays: Mapping[str, _Array]) -> np.ndarray:
-        """Set the images, and return their times (N,) in ns."""
+        """Set `_images` and return their times (N,) in ns."""
         for images_name, stamps_name in _IMAGES:
             images, stamps = arrays.get(images_name), arrays.get(stamps_name)
             if images is None or stamps is None or not images.shape or not stamps.shape:

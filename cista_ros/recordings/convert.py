@@ -1,4 +1,4 @@
-"""Convert a recording to another format or another type of event messages, streamed, with the same events."""
+"""Convert a recording to another format or type of event messages. The events stay the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONGEST_NS = 4 * NS  # what every encoding holds in one packet
 
 @dataclass
 class Converted:
-    """What was written and left out, and how times were changed if that was allowed."""
+    """What was written and left out, and which times were changed."""
 
     messages: int = 0
     events: int = 0
@@ -150,7 +150,7 @@ class Encode:
 
 
 def _in_microseconds(events: np.ndarray, shift: int, done: Converted) -> np.ndarray:
-    """The events at times moved by `shift` ns and cut to whole microseconds; counts those that this changes."""
+    """Return the events at times moved by `shift` ns and cut to whole microseconds; count those whose time is cut."""
     fitted = events.copy()
     t = events["t"] + shift
     fitted["t"] = t // 1000 * 1000

@@ -1,7 +1,8 @@
-"""ECF, the compression of events in Prophesee's HDF5 files: the times, rows, columns and polarities of a chunk in turn.
+"""Decode ECF, the compression of events in Prophesee's HDF5 files.
 
-The format is that of github.com/prophesee-ai/hdf5_ecf (Apache-2.0). Each part is a sequence of codes: a value and how
-many events have it. There is no loop over events.
+The format is that of github.com/prophesee-ai/hdf5_ecf (Apache-2.0). A chunk holds the
+times, rows, columns and polarities of its events in turn. Each part is a sequence of codes: a value and how many events
+have it. There is no loop over events.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def decode_chunk(data: bytes) -> np.ndarray:
 
 
 def _part(decode: Callable[..., Any], data: bytes, at: int, n: int, size: int, *format: Any) -> tuple[np.ndarray, int]:
-    """Decode the part of n events that begins at byte `at`: its values (n,), and where the next part begins.
+    """Return the values (n,) of the part that begins at byte `at`, and where the next part begins.
 
-    How long a part is follows from its codes. Most have few: look at `size` bytes, then at four times as many.
+    The length of a part follows from its codes. Most have few: `size` bytes are tried first, then four times as many.
     """
     rest = memoryview(data)[at:]
     while size < len(rest):
@@ -67,7 +68,7 @@ def _part(decode: Callable[..., Any], data: bytes, at: int, n: int, size: int, *
 
 
 def _times(data: memoryview, n: int, start: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Times in nanoseconds (n,), and how many bytes they take.
+    """Return times in nanoseconds (n,), and how many bytes they take.
 
     A code adds its upper four bits to the time, and has as many events as its lower four bits say, or, if those are 15,
     the next two bytes. Codes whose upper four bits are 15 have none: the lower four bits of successive ones, the lowest
@@ -90,7 +91,10 @@ def _times(data: memoryview, n: int, start: int) -> tuple[npt.NDArray[np.int64],
 
 
 def _runs(data: memoryview, n: int, dtype: str, count_bits: int) -> tuple[np.ndarray, int]:
-    """Values (n,) by codes of a value above a count; the largest count says that the next 16 bits are the count."""
+    """Return values (n,) from codes of a value above a count, and how many bytes they take.
+
+    The largest count means that the next 16 bits are the count.
+    """
     size = np.dtype(dtype).itemsize
     codes = np.frombuffer(data, dtype, len(data) // size)[: n + 2]  # each has an event or more
     most = (1 << count_bits) - 1
@@ -102,7 +106,10 @@ def _runs(data: memoryview, n: int, dtype: str, count_bits: int) -> tuple[np.nda
 
 
 def _masked(data: memoryview, n: int) -> tuple[np.ndarray, int]:
-    """Columns (n,) by words of a column and five bits, the highest first, for those that follow it."""
+    """Return columns (n,), and how many bytes they take.
+
+    A word is a column and a bit for each of the five columns that follow it, the highest bit first.
+    """
     words = np.frombuffer(data, "<u2", len(data) // 2)[:n]
     fired = np.unpackbits((words << 2 | 0x80).astype(np.uint8))  # a bit for the column, five for those behind it
     flat = np.flatnonzero(fired.view(np.bool_))[:n]
@@ -113,9 +120,9 @@ def _masked(data: memoryview, n: int) -> tuple[np.ndarray, int]:
 
 
 def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tuple[npt.NDArray[np.int64], int]:
-    """Where the codes begin that have n events together, and where the last of them ends.
+    """Return where the codes begin that have n events together, and where the last of them ends.
 
-    Behind a long code lie `payload` items that are its count; what looks like a long code there is none.
+    The `payload` items after a long code are its count, even if they look like a long code.
     """
     long_at = np.flatnonzero(is_long)
     free = np.ones(len(long_at) + 1, np.bool_)  # of the count of a long code before it
@@ -143,7 +150,7 @@ def _codes(is_long: np.ndarray, payload: int, counts: np.ndarray, n: int) -> tup
 
 
 def _pairs(codes: npt.NDArray[np.uint8], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """The 16-bit number in the two bytes behind each wanted byte; those of the last two bytes have no meaning."""
+    """Return the 16-bit number in the two bytes after each wanted byte; for the last two bytes it has no meaning."""
     at = np.flatnonzero(wanted)
     behind = np.append(codes, np.zeros(2, np.uint8))
     return behind[at + 1].astype(np.int64) | behind[at + 2].astype(np.int64) << 8

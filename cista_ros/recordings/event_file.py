@@ -1,7 +1,7 @@
-"""Recordings that are one stream of events in a file, with frames and triggers beside it, rather than messages.
+"""The common part of formats that hold one stream of events, with frames and triggers beside it, not messages.
 
-A reader of such a format yields blocks of events as they lie in the file. They are sorted and cut here into messages
-such as a driver sends.
+A reader yields blocks of events in the order of the file. Here they are sorted and cut into messages like those of a
+driver.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Block:
 
 
 class EventFile(Recording):
-    """A recording of one of the formats above.
+    """A recording in such a format.
 
     `_open` sets `width` and `height` if they are stated, and topics other than the usual ones.
     """
@@ -57,14 +57,14 @@ class EventFile(Recording):
 
     @abstractmethod
     def _blocks(self) -> Iterator[Block]:
-        """All events, in the order of the file."""
+        """Iterate over all events, in the order of the file."""
 
     def _frames(self) -> Iterator[Item]:
-        """All frames, in time order."""
+        """Iterate over all frames, in time order."""
         return iter(())
 
     def _camera_infos(self) -> Iterator[Item]:
-        """All camera infos, in time order."""
+        """Iterate over all camera infos, in time order."""
         return iter(())
 
     def _frame(self, stamp: int, read: Callable[[], np.ndarray], encoding: str = "") -> Item:
@@ -100,7 +100,7 @@ class EventFile(Recording):
                 raise RecordingError(f"no topic {wanted} ({option}); the recording has {topics}")
 
     def _measure_sensor(self) -> None:
-        """Set the sensor's size by the largest coordinates of the first events, and say so in the notes."""
+        """Set the sensor's size to the smallest usual one that the first events fit on, and note it."""
         x = y = total = 0
         for events in (block.events for block in self._blocks()):
             x, y = max(x, int(events["x"].max(initial=0))), max(y, int(events["y"].max(initial=0)))
@@ -152,7 +152,7 @@ class EventFile(Recording):
         return (item.stamp for item in self._frames())
 
     def _messages(self) -> Iterator[Item]:
-        """The events as messages, each received with its last event."""
+        """Yield the events as messages; the receive time of each is that of its last event."""
         self.reordered = 0
         newest = 0  # the time at which a message without events is received
         blocks = self._blocks() if self.events_type == EVENT_PACKET else self._chunks()
@@ -168,7 +168,7 @@ class EventFile(Recording):
             yield Item(newest + self._shift, self.events_topic, 0, partial(lambda given: given, message))
 
     def _chunks(self) -> Iterator[Block]:
-        """The events in time order, as far as they are late by less than DISORDER_NS, cut to short chunks."""
+        """Yield the events in short chunks, those that are late by less than DISORDER_NS sorted into their place."""
         pending, triggers = no_events(), NO_TRIGGERS
         for blocks in _grouped(self._blocks()):
             pending = concatenate([pending, *(block.events for block in blocks)])
@@ -187,7 +187,7 @@ class EventFile(Recording):
 
 
 def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:
-    """Group blocks to some that are long enough to work on."""
+    """Group short blocks, for speed."""
     group: list[Block] = []
     count = 0
     for block in blocks:
@@ -201,7 +201,7 @@ def _grouped(blocks: Iterator[Block]) -> Iterator[list[Block]]:
 
 
 def _cut(events: np.ndarray, triggers: np.ndarray, start: int, last: bool = False) -> Iterator[Block]:
-    """Cut at every 1/30 s and after CHUNK_EVENTS; triggers go with the first events that are not before them."""
+    """Cut at every 1/30 s and after CHUNK_EVENTS; a trigger goes with the first part that ends at or after it."""
     t = np.ascontiguousarray(events["t"])
     at = 0
     while at < len(t):

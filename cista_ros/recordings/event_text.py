@@ -1,4 +1,4 @@
-"""Events as text, one a line, in any order of columns and unit of time; without a Python loop over lines.
+"""Parse events in text, one per line, in any order of columns and unit of time, without a Python loop over lines.
 
 Layouts seen in the field: "t x y p" in seconds (Event Camera Dataset, E2VID, v2e) and "x,y,p,t" in microseconds
 (Prophesee). Delimiters are blanks, tabs, commas and semicolons. Lines that begin with # or % are comments.
@@ -33,7 +33,7 @@ _POWERS_OF_TEN = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a text file are.
+    """The columns of a text file.
 
     Attributes:
         columns: "t", "x", "y" and "p" in the order of the file; "-" is a column to skip. Further columns are ignored.
@@ -288,24 +288,20 @@ class _Fields:
     def decimals(self, at: _Index, unit: int) -> npt.NDArray[np.int64]:
         """Return the times in fields (N,) of this unit (ns) as whole nanoseconds."""
         odd = self._odd[at]
-        plain = at
-        if has_odd := bool(odd.any()):
-            at = np.arange(len(self._odd))[at]
-            plain = at[~odd]
-            values = np.empty(len(at), np.int64)
+        values = np.empty(len(odd), np.int64)
+        plain: _Index = slice(None)
+        if odd.any():
+            at, plain = np.arange(len(self._odd))[at], ~odd
             floats = self._floats(at[odd]) * unit
             if (floats < 0).any() or (floats >= MAX_SECONDS * NS).any():
                 raise DecodeError("a time is out of range")
             values[odd] = np.rint(floats)
-        whole = self._whole(plain)
+            at = at[plain]
+        whole = self._whole(at)
         if (whole > MAX_SECONDS * (NS // unit)).any():
             raise DecodeError("a time is out of range")
-        places = len(str(unit)) - 1
-        plain_values = whole * unit + self._fraction(plain, places)
-        if has_odd:
-            values[~odd] = plain_values
-            return values
-        return plain_values
+        values[plain] = whole * unit + self._fraction(at, len(str(unit)) - 1)
+        return values
 
     def _whole(self, at: _Index) -> npt.NDArray[np.int64]:
         """Return the digits before the dot as a number; at least one digit must be there."""

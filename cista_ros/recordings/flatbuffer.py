@@ -1,4 +1,4 @@
-"""Reading FlatBuffers without a schema compiler: tables, vectors and text, all bounds checked.
+"""Read FlatBuffers without a schema compiler: tables, vectors and text, all bounds checked.
 
 https://flatbuffers.dev/internals. Whatever the bytes say, nothing but DecodeError is raised and nothing is allocated.
 """

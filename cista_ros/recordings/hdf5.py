@@ -1,14 +1,15 @@
-"""HDF5 files of events, whatever their layout: it is found by the names and shapes of what a file holds.
+"""Read events from HDF5 files. The names and shapes of the datasets tell the layout.
 
 | layout | events | time |
 |---|---|---|
 | DSEC, TUM-VIE, M3ED | x, y, t, p in a group, beside ms_to_idx or ms_map_idx | microseconds since t_offset |
 | event_utils, E2VID | xs, ys, ts, ps in a group | seconds |
 | raw_events and others | x, y, t, p in a group | seconds if floating-point, else microseconds |
-| MVSEC, v2e | events (N, 4), in an order that is detected | seconds (MVSEC: since 1970), or microseconds if whole |
+| MVSEC, v2e | events (N, 4), columns detected | seconds (MVSEC: since 1970) if floating-point, else microseconds |
 | Prophesee | records of x, y, p, t, compressed by ECF | microseconds |
 
-Frames are those of event_utils (images/image000000000 …) and MVSEC (image_raw, image_raw_ts), triggers Prophesee's.
+Frames are read from the layouts of event_utils (images/image000000000 …) and MVSEC (image_raw, image_raw_ts), triggers
+from that of Prophesee.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def import_h5py(path: Path) -> Any:
 
 
 class Hdf5Recording(TableFile):
-    """An HDF5 file. If several groups hold events, the topics are their paths."""
+    """An HDF5 file. If several groups hold events, their paths are the topics."""
 
     _usual_columns = "xytp"
     _damage, _kind = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError), "HDF5"
@@ -114,7 +115,7 @@ class Hdf5Recording(TableFile):
                 )
 
     def _find_size(self, group: Any) -> tuple[int, int]:
-        """Return the sensor's (width, height), (0, 0) if the file does not state it; sensors are wider than high."""
+        """Return the sensor's (width, height), the larger number first; (0, 0) if the file does not state it."""
         stated = [self._file.attrs.get("geometry"), self._file.attrs.get("sensor_resolution")]
         stated.append(group["calib/resolution"][()] if "calib/resolution" in group else None)
         if "image_raw" in group:
@@ -131,7 +132,7 @@ class Hdf5Recording(TableFile):
         return 0, 0
 
     def _find_images(self, group: Any) -> np.ndarray:
-        """Set the images, and return their times (N,) in ns."""
+        """Set `_images` and return their times (N,) in ns."""
         self._images: Any = []  # (H, W) or (H, W, C) each
         if "image_raw" in group and "image_raw_ts" in group:
             self._images, seconds = group["image_raw"], group["image_raw_ts"][()]

@@ -48,7 +48,7 @@ def is_cut(path: Path) -> bool:
 
 
 class McapScan:
-    """The messages of an MCAP file, as far as they are in the file. Messages of a chunk come in time order.
+    """The messages of an MCAP file up to where it is cut. Messages of a chunk come in time order.
 
     Attributes:
         connections: the topics.

@@ -1,4 +1,4 @@
-"""Prophesee's files: RAW (EVT2, EVT2.1 or EVT3, the words as they come from the sensor) and DAT (pixel events).
+"""Read Prophesee's files: RAW (EVT2, EVT2.1 or EVT3, the words of the sensor) and DAT (pixel events).
 
 https://docs.prophesee.ai/stable/data/file_formats/raw.html and dat.html. Both begin with lines of "% name value".
 
@@ -76,7 +76,7 @@ def _sensor_size(fields: Mapping[str, str]) -> tuple[int, int]:
 
 
 class RawRecording(EventFile):
-    """A RAW file. EVT3 comes as EventPackets of about 33 ms that hold the words of the file."""
+    """A RAW file. EVT3 is read as EventPackets of about 33 ms with the words of the file."""
 
     def _open(self) -> None:
         with self.path.open("rb") as file:
@@ -119,7 +119,7 @@ class RawRecording(EventFile):
 
 
 def _packets(decoder: WordDecoder, words: np.ndarray) -> Iterator[Block]:
-    """Decode words in packets that begin where the upper part of the time passes a multiple of 33 ms."""
+    """Decode words in packets of 33 ms, which begin at a word with the upper part of the time."""
     high_at = np.flatnonzero(words >> 12 == TIME_HIGH)
     steps = (words[high_at] & PAYLOAD) // _PACKET_HIGHS
     for part in np.split(words, high_at[1:][steps[1:] != steps[:-1]]):

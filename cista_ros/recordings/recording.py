@@ -1,4 +1,4 @@
-"""The interface of all recordings: events and frames as a stream, cut to a span of time."""
+"""The interface of all recordings: events and frames as a stream, for a span of time."""
 
 from __future__ import annotations
 

@@ -116,6 +116,6 @@ def is_image(dtype: np.dtype, shape: tuple[int, ...]) -> bool:
 
 
 def _column_of(rows: np.ndarray, key: str | int | None) -> np.ndarray:
-    """A field or column (N,) of rows, or the rows themselves (N,) or (N, 1)."""
+    """Return a field or column (N,) of rows, or the rows themselves, (N,) or (N, 1)."""
     column: np.ndarray = rows.reshape(-1) if key is None else rows[key] if isinstance(key, str) else rows[:, key]
     return column

@@ -1,4 +1,4 @@
-"""Events as text: the Event Camera Dataset's layout (Mueggler et al. 2017), E2VID's and v2e's, and csv.
+"""Read text recordings: the layouts of the Event Camera Dataset (Mueggler et al. 2017), E2VID and v2e, and csv.
 
 A folder or zip holds events.txt, and optionally images.txt "t images/frame_00000000.png" with those images, calib.txt
 "fx fy cx cy k1 k2 p1 p2 k3", and size.txt "width height" of the sensor where nothing else states it. Their times are in

@@ -1,4 +1,4 @@
-"""Events and frames of one event camera -> a recording: ROS 1 bag, rosbag2 (sqlite3 or mcap) or ECD text."""
+"""Write events and frames of one event camera to a recording in one of FORMATS."""
 
 from __future__ import annotations
 

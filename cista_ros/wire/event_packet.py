@@ -1,4 +1,4 @@
-"""event_camera_msgs/EventPacket <-> events: the encodings, and the state that a stream of packets has."""
+"""event_camera_msgs/EventPacket <-> events: the encodings, and the state of a stream of packets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENCODINGS = tuple(_CODECS)
 
 @dataclass
 class PacketCounts:
-    """What a stream of packets lacks.
+    """Counts of what could not be decoded in a stream of packets.
 
     Attributes:
         missing_packets: packets that did not arrive, by the gaps in `seq`.
@@ -110,7 +110,7 @@ class PacketDecoder:
         return EventMessage(*head, events, packet, triggers)
 
     def _advance(self, packet: PacketMessage, refused: bool) -> None:
-        """Move to a packet's place in its stream. A packet that is refused did arrive, and is not missing."""
+        """Update the place in the stream and the counts. A packet that is refused did arrive, so it is not missing."""
         gap = packet.seq - self._seq - 1
         follows = self._encoding is not None and -1 <= gap <= _LARGEST_GAP
         if follows and (refused or packet.encoding == self._encoding):
@@ -126,7 +126,7 @@ class PacketDecoder:
 
 
 class HostClock:
-    """Moves a stream from the sensor's clock to the host's, by the stamps that the host gave to packets.
+    """Moves a stream from the sensor's clock to the host's, by the packets' stamps.
 
     The first events of packets then lie around the packets' stamps. The offset between the clocks changes by at most
     100 us a second, so that time never goes back because of it. If it is off by more than a second, it changes at once.

@@ -1,4 +1,4 @@
-"""Prophesee's EVT 2.0 and 2.1, as RAW files hold them: decoded without a loop over words.
+"""Decode Prophesee's EVT 2.0 and 2.1 from RAW files, without a loop over words.
 
 https://docs.prophesee.ai/stable/data/encoding_formats/evt2.html and evt21.html. A word of EVT2 has 32 bits: bits 28-31
 type, 22-27 the lower 6 bits of the time in microseconds, 11-21 x, 0-10 y; the upper 28 bits of the time come in words
@@ -14,12 +14,12 @@ from ..events import EVENT_DTYPE, concatenate, make_triggers
 from .word_stream import Decoder, RollOver
 
 _ON, _TIME_HIGH, _TRIGGER, _OTHERS = 1, 0x8, 0xA, 0xE  # types; 0 is a darker event, 0xF continues others
-_BLOCK = 1 << 16  # words worked on at once, so that intermediate arrays stay in the processor's cache
+_BLOCK = 1 << 16  # words decoded at once, so that temporary arrays stay in the CPU cache
 _HIGH_BITS, _LOW_BITS, _LOW = 28, 6, 0x3F
 
 
 class Evt2Decoder(Decoder):
-    """Decodes one stream of words, cut anywhere between words."""
+    """Decodes one stream of words, in pieces of any length."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Prophesee's EVT 3.0 as event_camera_msgs carries it: the sensor's own 16-bit words, little-endian.
+"""Prophesee's EVT 3.0 in event_camera_msgs: the sensor's own 16-bit words, little-endian.
 
 https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html. The time has 24 bits of microseconds and rolls over
 every 16.8 s. Roll-overs are counted from the first packet, so that a stream begins somewhere in its first 16.8 s.

@@ -1,4 +1,4 @@
-"""The messages that are read and written, free of ROS: plain values and numpy arrays, and the names of their types."""
+"""The messages that are read and written, as plain values and numpy arrays, and the names of their types in ROS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVENT_ARRAY, EVENT_PACKET = "dvs_msgs/msg/EventArray", "event_camera_msgs/msg/Ev
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-# Names of the event types that are accepted, and the type of ours that has the same fields in the same order.
+# Names of the event types that are accepted, and our type with the same fields in the same order.
 EVENT_TYPES = {
     EVENT_ARRAY: EVENT_ARRAY,
     "prophesee_event_msgs/msg/EventArray": EVENT_ARRAY,
@@ -29,7 +29,7 @@ EVENT_ARRAY_MD5 = "5e8beee5a6c107e504c2e78903c224b8"
 
 
 class EmptyMessageError(DecodeError):
-    """A message of events that has none, and a sensor of no pixels: drivers send one before the camera is ready."""
+    """A message without events, of a sensor without pixels: drivers send one before the camera is ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ _LONGEST_US = 1 << 24
 
 
 class StatelessDecoder(Decoder):
-    """Decodes self-contained packets without triggers by a function of their bytes (uint8) and time_base (ns)."""
+    """Decodes self-contained packets by a function of their bytes (uint8) and time_base (ns)."""
 
     def __init__(self, decode: Callable[[np.ndarray, int], np.ndarray]) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""Streams of 16-bit words, as EVT3 and libcaer_cmp use them, decoded without a loop over words.
+"""Decode streams of 16-bit words, the form of EVT3 and libcaer_cmp, without a loop over words.
 
-A word is a 4-bit code and 12 bits of payload. Most words only set a part of the next events: the upper or lower half of
-the time, the held coordinate, the base of a vector. Events come from address words (one pixel each) and from vector
-words (one for each bit that is set). Every event takes each of its parts from the last word before it that set that
-part. So the number of events between two such words is the number of times to repeat the value of the first.
+A word is a 4-bit code and 12 bits of payload. Most words set one part of the events that follow: the upper or lower
+half of the time, the held coordinate, or the base of a vector. An address word is one event. A vector word is one event
+for each bit that is set. Each part of an event has the value of the last word that set it, so that a value is repeated
+as often as there are events before the next word that sets the same part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..events import EVENT_DTYPE, NO_TRIGGERS, concatenate, make_triggers
 ADDRESS, POLARITY, PAYLOAD = 0x7FF, 0x800, 0xFFF
 US = 1000  # nanoseconds in a step of the lower half of the time
 _BLOCK = 1 << 15  # words decoded at once, so that temporary arrays stay in the CPU cache
-# The upper half of the time may step back by this much (bit errors make it do so); a larger step is a roll-over.
+# The upper half of the time may step back by this much, because of bit errors; a larger step is a roll-over.
 STEP_BACK = 10
 _HALF_BITS = 12  # of each half of the time
 _FARTHEST = 0xFFF0  # limit for vectors that continue without a new base: outside every sensor, and still a uint16
@@ -29,7 +29,7 @@ _ONES = np.array([bin(n).count("1") for n in range(PAYLOAD + 1)], np.int64)
 
 
 class RollOver:
-    """Extends the times of one stream, which have a few bits, beyond their roll-overs.
+    """Counts the roll-overs of the times of one stream, which have few bits.
 
     Args:
         bits: of a time.
@@ -83,7 +83,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Layout:
-    """The codes of an encoding. One coordinate is held until it is set again; the other comes with each event."""
+    """The codes of an encoding. One coordinate is held until it is set again; the other is in each address word."""
 
     time_high: int
     time_low: int
@@ -110,7 +110,7 @@ class Layout:
 
 
 class WordDecoder(Decoder):
-    """Decodes one stream of words, in pieces that end anywhere."""
+    """Decodes one stream of words, in pieces of any length."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -192,9 +192,9 @@ class WordDecoder(Decoder):
         return events[known:]
 
     def _timed_from(self, low: np.ndarray, high: np.ndarray, words: int) -> int:
-        """Return the first word from which the time is known: the first lower half that follows an upper half.
+        """Return the index of the word from which the time is known: the first lower half after an upper half.
 
-        It is -1 if the time was known before, and `words`, their number, if it is not known after the last.
+        It is -1 if the time was known before, and `words` (their number) if it is still unknown after the last.
         """
         if self._timed:
             return -1
@@ -252,7 +252,7 @@ class WordDecoder(Decoder):
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vector words (M,): their indices, coordinate and polarity of their first bit, and the bits that are set."""
+    """Vector words (M,): their indices, the coordinate of the first bit, the polarity, and the bits that are set."""
 
     at: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
@@ -272,7 +272,7 @@ class Vectors:
 
 
 def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
-    """Return the value of each event (total,): values[0] before the first of n words, values[i] after the i-th.
+    """Repeat values (n + 1,) to one for each event (total,): the first before n words, the others after each of them.
 
     `so_far` (n,) is the number of events up to each of these words.
     """
