@@ -103,8 +103,7 @@ class RawRecording(EventFile):
             self.width, self.height = 1280, 720
 
     def _blocks(self) -> Iterator[Block]:
-        evt2, evt3 = Evt2Decoder(), WordDecoder(LAYOUT)
-        decoder = evt3 if self._format == "EVT3" else evt2
+        evt2, evt3 = Evt2Decoder(self.packet_counts), WordDecoder(LAYOUT, self.packet_counts)
         for data in self._words(self._data_at, _WORD_BYTES[self._format]):
             if self._format == "EVT3":
                 yield from _packets(evt3, np.frombuffer(data, "<u2"))
@@ -114,8 +113,6 @@ class RawRecording(EventFile):
                 halves = np.frombuffer(data, "<u4").reshape(-1, 2)[:, :: -1 if self._swapped else 1]
                 masks, words = np.ascontiguousarray(halves.T)
                 yield Block(evt2.decode(words, masks), evt2.take_triggers())
-            counts = self.packet_counts
-            counts.unplaced_events, counts.unknown_words = decoder.unplaced_events, decoder.unknown_words
 
 
 def _packets(decoder: WordDecoder, words: np.ndarray) -> Iterator[Block]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .codec import Codec
 from .ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage, PacketMessage
 from .serialization import Bytes
 from .stateless import StatelessDecoder
-from .word_stream import WordDecoder
+from .word_stream import PacketCounts, WordDecoder
 
 EVENT_TIMES = "sensor", "host"
 _LAST_TIME_BASE = 1 << 62  # ns, 146 years; a time added to it still fits int64
@@ -25,38 +26,13 @@ _CLOCK_JUMP_NS = NS  # an offset that changes by more than this was set again
 
 _Encode = Callable[[np.ndarray, np.ndarray], tuple[bytes, int]]
 # For each encoding, what makes a decoder of a stream, and a function that encodes one.
-_CODECS: dict[str, tuple[Callable[[], WordDecoder | StatelessDecoder], Callable[[], _Encode]]] = {
-    "evt3": (lambda: WordDecoder(evt3.LAYOUT), lambda: evt3.Evt3Encoder().encode_packet),
-    "libcaer": (lambda: StatelessDecoder(stateless.decode_libcaer), lambda: stateless.encode_libcaer),
-    "libcaer_cmp": (lambda: WordDecoder(stateless.LAYOUT), lambda: stateless.encode_libcaer_cmp),
-    "mono": (lambda: StatelessDecoder(stateless.decode_mono), lambda: stateless.encode_mono),
+_CODECS: dict[str, tuple[Callable[[PacketCounts], WordDecoder | StatelessDecoder], Callable[[], _Encode]]] = {
+    "evt3": (partial(WordDecoder, evt3.LAYOUT), lambda: evt3.Evt3Encoder().encode_packet),
+    "libcaer": (partial(StatelessDecoder, stateless.decode_libcaer), lambda: stateless.encode_libcaer),
+    "libcaer_cmp": (partial(WordDecoder, stateless.LAYOUT), lambda: stateless.encode_libcaer_cmp),
+    "mono": (partial(StatelessDecoder, stateless.decode_mono), lambda: stateless.encode_mono),
 }
 ENCODINGS = tuple(_CODECS)
-
-
-@dataclass
-class PacketCounts:
-    """Counts of what could not be decoded in a stream of packets.
-
-    Attributes:
-        missing_packets: packets that did not arrive, by the gaps in `seq`.
-        unplaced_events: events dropped because their coordinate or time was not known yet, at the beginning and after
-            a gap.
-        unknown_words: words skipped because their code is unknown.
-    """
-
-    missing_packets: int = 0
-    unplaced_events: int = 0
-    unknown_words: int = 0
-
-    def __str__(self) -> str:
-        """Return the counts above 0 in words; empty if there are none."""
-        names = {
-            "packets missing": self.missing_packets,
-            "events dropped whose place or time was not known yet": self.unplaced_events,
-            "words of unknown code": self.unknown_words,
-        }
-        return ", ".join(f"{n} {what}" for what, n in names.items() if n)
 
 
 class PacketDecoder:
@@ -92,16 +68,12 @@ class PacketDecoder:
         self._advance(packet, bool(refusal))
         if refusal:
             raise DecodeError(refusal)
-        decoder = self._decoder
-        unplaced, unknown = decoder.unplaced_events, decoder.unknown_words
         try:
-            events = decoder.decode_packet(packet.data, packet.time_base)
+            events = self._decoder.decode_packet(packet.data, packet.time_base)
         except DecodeError:
-            decoder.lose()
+            self._decoder.lose()
             raise
-        self.counts.unplaced_events += decoder.unplaced_events - unplaced
-        self.counts.unknown_words += decoder.unknown_words - unknown
-        triggers = decoder.take_triggers()
+        triggers = self._decoder.take_triggers()
         head = packet.stamp, packet.frame_id, packet.height, packet.width
         if self._event_time == "host":
             self._host_clock.to_host(events["t"], packet.stamp)
@@ -120,7 +92,7 @@ class PacketDecoder:
         elif refused:
             return  # of a stream of which nothing else is known
         else:
-            self._encoding, self._decoder = packet.encoding, _CODECS[packet.encoding][0]()
+            self._encoding, self._decoder = packet.encoding, _CODECS[packet.encoding][0](self.counts)
             self._host_clock = HostClock()
         self._seq = packet.seq
 

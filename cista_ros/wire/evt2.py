@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..events import EVENT_DTYPE, concatenate, make_triggers
-from .word_stream import Decoder, RollOver
+from .word_stream import Decoder, PacketCounts, RollOver
 
 _ON, _TIME_HIGH, _TRIGGER, _OTHERS = 1, 0x8, 0xA, 0xE  # types; 0 is a darker event, 0xF continues others
 _BLOCK = 1 << 16  # words decoded at once, so that temporary arrays stay in the CPU cache
@@ -21,8 +21,8 @@ _HIGH_BITS, _LOW_BITS, _LOW = 28, 6, 0x3F
 class Evt2Decoder(Decoder):
     """Decodes one stream of words, in pieces of any length."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, counts: PacketCounts) -> None:
+        super().__init__(counts)
         self._highs = RollOver(_HIGH_BITS)
 
     def decode(self, words: npt.NDArray[np.uint32], masks: npt.NDArray[np.uint32] | None = None) -> np.ndarray:
@@ -52,7 +52,7 @@ class Evt2Decoder(Decoder):
         events = np.empty(len(at), EVENT_DTYPE)
         events["t"], events["x"], events["y"], events["p"] = t, x, cd & 0x7FF, (cd >> 28) == _ON
         unplaced = int(np.searchsorted(at, placed_from))
-        self.unplaced_events += unplaced
+        self._counts.unplaced_events += unplaced
         return events[unplaced:]
 
     def _take_others(
@@ -60,7 +60,7 @@ class Evt2Decoder(Decoder):
     ) -> None:
         """Keep the triggers, and count the words of unknown types."""
         known = (kinds <= _ON) | (kinds == _TIME_HIGH) | (kinds == _TRIGGER) | (kinds >= _OTHERS)
-        self.unknown_words += int(np.count_nonzero(~known))
+        self._counts.unknown_words += int(np.count_nonzero(~known))
         at = np.flatnonzero(kinds == _TRIGGER)
         if len(at := at[at >= placed_from]):
             us = (highs[np.searchsorted(high_at, at)] << _LOW_BITS) + ((words[at] >> 22) & _LOW)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..events import EVENT_DTYPE, NO_TRIGGERS, NS
-from .word_stream import Decoder, Layout, as_words, encode_words, whole_microseconds
+from .word_stream import Decoder, Layout, PacketCounts, as_words, encode_words, whole_microseconds
 
 _US_BITS, _US_MASK = 31, (1 << 31) - 1
 LAYOUT = Layout(
@@ -38,8 +38,8 @@ _LONGEST_US = 1 << 24
 class StatelessDecoder(Decoder):
     """Decodes self-contained packets by a function of their bytes (uint8) and time_base (ns)."""
 
-    def __init__(self, decode: Callable[[np.ndarray, int], np.ndarray]) -> None:
-        super().__init__()
+    def __init__(self, decode: Callable[[np.ndarray, int], np.ndarray], counts: PacketCounts) -> None:
+        super().__init__(counts)
         self.decode_packet = decode
 
 

@@ -60,16 +60,40 @@ class RollOver:
         return t
 
 
+@dataclass
+class PacketCounts:
+    """Counts of what could not be decoded in a stream of packets.
+
+    Attributes:
+        missing_packets: packets that did not arrive, by the gaps in `seq`.
+        unplaced_events: events dropped because their coordinate or time was not known yet, at the beginning and after
+            a gap.
+        unknown_words: words skipped because their code is unknown.
+    """
+
+    missing_packets: int = 0
+    unplaced_events: int = 0
+    unknown_words: int = 0
+
+    def __str__(self) -> str:
+        """Return the counts above 0 in words; empty if there are none."""
+        names = {
+            "packets missing": self.missing_packets,
+            "events dropped whose place or time was not known yet": self.unplaced_events,
+            "words of unknown code": self.unknown_words,
+        }
+        return ", ".join(f"{n} {what}" for what, n in names.items() if n)
+
+
 class Decoder:
     """Base of the decoders of packets.
 
-    Attributes:
-        unplaced_events: number of events dropped because no word had set their coordinate or time yet.
-        unknown_words: number of words skipped because their code is unknown.
+    Args:
+        counts: where to count what cannot be decoded.
     """
 
-    def __init__(self) -> None:
-        self.unplaced_events = self.unknown_words = 0
+    def __init__(self, counts: PacketCounts) -> None:
+        self._counts = counts
         self._triggers: list[np.ndarray] = []
 
     def lose(self) -> None:
@@ -112,8 +136,8 @@ class Layout:
 class WordDecoder(Decoder):
     """Decodes one stream of words, in pieces of any length."""
 
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
+    def __init__(self, layout: Layout, counts: PacketCounts) -> None:
+        super().__init__(counts)
         self._layout = layout
         self._highs = RollOver(_HALF_BITS, STEP_BACK)
         self._base_p = False
@@ -188,7 +212,7 @@ class WordDecoder(Decoder):
             times = highs[np.searchsorted(high[changes], at_trigger)] * (US << 12) + origin
             times += lows[np.searchsorted(low, at_trigger)] * np.int64(US)
             self._triggers.append(make_triggers(times, payloads[at_trigger] >> 8, payloads[at_trigger] & 1))
-        self.unplaced_events += known
+        self._counts.unplaced_events += known
         return events[known:]
 
     def _timed_from(self, low: np.ndarray, high: np.ndarray, words: int) -> int:
@@ -228,7 +252,7 @@ class WordDecoder(Decoder):
         widths = layout.widths[codes]
         is_base = codes == layout.vector_base
         if not (wanted := is_base | (widths > 0)).all():
-            self.unknown_words += int(np.count_nonzero(layout.unknown[codes]))
+            self._counts.unknown_words += int(np.count_nonzero(layout.unknown[codes]))
             at, widths, is_base = at[wanted], widths[wanted], is_base[wanted]
         if not len(at):
             return None
@@ -243,7 +267,7 @@ class WordDecoder(Decoder):
         first = np.minimum(bases[latest] + passed[:-1], _FARTHEST)
         masks = payloads[vector_at] & ((1 << widths) - 1)
         baseless = 0 if self._base is not None else int(np.searchsorted(latest, 1))
-        self.unplaced_events += int(_ONES[masks[:baseless]].sum())
+        self._counts.unplaced_events += int(_ONES[masks[:baseless]].sum())
         if self._base is not None or len(base_at):
             self._base, self._base_p = min(int(bases[-1] + passed[-1]), _FARTHEST), bool(polarities[-1])
         based = slice(baseless, None)
