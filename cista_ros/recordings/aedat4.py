@@ -6,19 +6,19 @@ microseconds since 1970. The format is read here, not by PyPI's `aedat`, which e
 
 from __future__ import annotations
 
+import struct
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..errors import CistaError, RecordingError
+from ..errors import CistaError, DecodeError, RecordingError
 from ..events import EVENT_BYTES, EVENT_DTYPE, TRIGGER_DTYPE, no_events
 from .columns import to_nanoseconds
 from .decompression import LZ4FrameDecompressor, unpack, zstd
 from .event_file import FRAMES_TOPIC, Block, EventFile
-from .flatbuffer import Table, read_root
 from .recording import Item
 
 T = TypeVar("T")
@@ -176,3 +176,64 @@ def _triggers_of(data: bytes) -> Block:
     ]
     edges = [(t, *_EDGES[kind]) for t, kind in triggers if kind in _EDGES]
     return Block(no_events(), np.array(edges, TRIGGER_DTYPE))
+
+
+class Table:
+    """A table of a FlatBuffer (https://flatbuffers.dev/internals); its fields are numbered from 0, as in the schema.
+
+    Everything is bounds-checked: whatever the bytes say, only DecodeError is raised and nothing is allocated.
+    """
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data, self._at = data, at
+        self._vtable = at - _number(data, "i", at)
+        self._vtable_size = _number(data, "H", self._vtable)
+
+    def number(self, field: int, format: str, default: int = 0) -> int:
+        """Return a number, by its struct format."""
+        at = self._place(field)
+        return _number(self._data, format, at) if at else default
+
+    def text(self, field: int) -> str:
+        """Return a text; bytes that are not UTF-8 are replaced."""
+        return self.vector(field, np.uint8).tobytes().decode(errors="replace")
+
+    def vector(self, field: int, dtype: np.dtype | type) -> np.ndarray:
+        """Return a vector (N,) of numbers or structs as a view; empty if there is none."""
+        at, count = self._vector(field)
+        dtype = np.dtype(dtype)
+        if at + count * dtype.itemsize > len(self._data):
+            raise DecodeError(f"a vector of {count} elements ends beyond the {len(self._data)} bytes of its buffer")
+        return np.frombuffer(self._data, dtype, count, at)
+
+    def tables(self, field: int) -> Sequence[Table]:
+        """Return a vector of tables."""
+        offsets = self.vector(field, np.dtype("<u4"))
+        at = self._vector(field)[0]
+        return [Table(self._data, at + 4 * i + int(offset)) for i, offset in enumerate(offsets)]
+
+    def _vector(self, field: int) -> tuple[int, int]:
+        at = self._place(field)
+        if not at:
+            return 0, 0
+        at += _number(self._data, "I", at)
+        return at + 4, _number(self._data, "I", at)
+
+    def _place(self, field: int) -> int:
+        at = 4 + 2 * field
+        offset = _number(self._data, "H", self._vtable + at) if at < self._vtable_size else 0
+        return self._at + offset if offset else 0
+
+
+def read_root(data: bytes, identifier: bytes) -> Table:
+    """Return the root table of a buffer with this identifier of four bytes, after its size of four bytes."""
+    if data[8:12] != identifier:
+        raise DecodeError(f"a buffer of {data[8:12]!r}; expected {identifier!r}")
+    return Table(data, 4 + _number(data, "I", 4))
+
+
+def _number(data: bytes, format: str, at: int) -> int:
+    if at < 0 or at + struct.calcsize(format) > len(data):
+        raise DecodeError(f"an offset leads to byte {at} of a buffer of {len(data)} bytes")
+    value: int = struct.unpack_from("<" + format, data, at)[0]
+    return value

@@ -20,7 +20,7 @@ from source import Source, patched
 from cista_ros.errors import DecodeError, RecordingError
 from cista_ros.events import TRIGGER_DTYPE, make_events
 from cista_ros.recordings import ecf, open_recording
-from cista_ros.recordings.flatbuffer import read_root
+from cista_ros.recordings.aedat4 import read_root
 from cista_ros.wire.evt3 import Evt3Encoder
 from cista_ros.wire.ros_types import EventMessage
 
@@ -30,7 +30,6 @@ MODULES = (
     "cista_ros.recordings.arrays",
     "cista_ros.recordings.ecf",
     "cista_ros.recordings.event_file",
-    "cista_ros.recordings.flatbuffer",
     "cista_ros.recordings.prophesee",
     "cista_ros.recordings.table",
     "cista_ros.wire.evt2",
