@@ -14,7 +14,7 @@ from . import evt3, stateless
 from .codec import Codec
 from .ros_types import EVENT_ARRAY, EVENT_TYPES, EventMessage, PacketMessage
 from .serialization import Bytes
-from .stateless import StatelessDecoder
+from .stateless import LIBCAER, MONO, PairDecoder, encode_pairs
 from .word_stream import PacketCounts, WordDecoder
 
 EVENT_TIMES = "sensor", "host"
@@ -26,11 +26,11 @@ _CLOCK_JUMP_NS = NS  # an offset that changes by more than this was set again
 
 _Encode = Callable[[np.ndarray, np.ndarray], tuple[bytes, int]]
 # For each encoding, what makes a decoder of a stream, and a function that encodes one.
-_CODECS: dict[str, tuple[Callable[[PacketCounts], WordDecoder | StatelessDecoder], Callable[[], _Encode]]] = {
+_CODECS: dict[str, tuple[Callable[[PacketCounts], WordDecoder | PairDecoder], Callable[[], _Encode]]] = {
     "evt3": (partial(WordDecoder, evt3.LAYOUT), lambda: evt3.Evt3Encoder().encode_packet),
-    "libcaer": (partial(StatelessDecoder, stateless.decode_libcaer), lambda: stateless.encode_libcaer),
+    "libcaer": (partial(PairDecoder, LIBCAER), lambda: partial(encode_pairs, LIBCAER)),
     "libcaer_cmp": (partial(WordDecoder, stateless.LAYOUT), lambda: stateless.encode_libcaer_cmp),
-    "mono": (partial(StatelessDecoder, stateless.decode_mono), lambda: stateless.encode_mono),
+    "mono": (partial(PairDecoder, MONO), lambda: partial(encode_pairs, MONO)),
 }
 ENCODINGS = tuple(_CODECS)
 
@@ -51,7 +51,7 @@ class PacketDecoder:
         self._event_time = event_time
         self._host_clock = HostClock()
         self._encoding: str | None = None
-        self._decoder: WordDecoder | StatelessDecoder
+        self._decoder: WordDecoder | PairDecoder
         self._seq = 0
 
     def decode(self, packet: PacketMessage) -> EventMessage:

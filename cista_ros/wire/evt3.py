@@ -43,7 +43,8 @@ class Evt3Encoder:
         """
         words: list[np.ndarray] = []
         # Times may go back a little: cut where the latest time so far passes a trigger, so that no event comes twice.
-        cuts = np.searchsorted(np.maximum.accumulate(events["t"]), np.maximum.accumulate(triggers["t"]))
+        latest = np.maximum.accumulate(events["t"]) if len(triggers) else events["t"]
+        cuts = np.searchsorted(latest, np.maximum.accumulate(triggers["t"]))
         for part, trigger in zip(np.split(events, cuts), [*triggers, None], strict=True):
             words += self._events(part)
             if trigger is not None:

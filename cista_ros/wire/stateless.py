@@ -13,14 +13,14 @@ github.com/ros-event-camera.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..events import EVENT_DTYPE, NO_TRIGGERS, NS
 from .word_stream import Decoder, Layout, PacketCounts, as_words, encode_words, whole_microseconds
 
-_US_BITS, _US_MASK = 31, (1 << 31) - 1
 LAYOUT = Layout(
     time_high=0,
     time_low=1,
@@ -35,53 +35,93 @@ LAYOUT = Layout(
 _LONGEST_US = 1 << 24
 
 
-class StatelessDecoder(Decoder):
-    """Decodes self-contained packets by a function of their bytes (uint8) and time_base (ns)."""
+@dataclass(frozen=True)
+class PairLayout:
+    """The bits of an event of 64 bits: for "t", "x", "y" and "p" the lowest bit and the number of bits.
 
-    def __init__(self, decode: Callable[[np.ndarray, int], np.ndarray], counts: PacketCounts) -> None:
+    Attributes:
+        unit: of the time since time_base, in ns.
+        rolls_over: whether the time may begin anew within a packet.
+        flags: bits that are set in each event.
+    """
+
+    name: str
+    fields: Mapping[str, tuple[int, int]]
+    unit: int = 1
+    rolls_over: bool = False
+    flags: int = 0
+
+
+LIBCAER = PairLayout("libcaer", {"t": (32, 31), "x": (17, 15), "y": (2, 15), "p": (1, 1)}, 1000, True, flags=1)
+MONO = PairLayout("mono", {"t": (0, 32), "x": (32, 16), "y": (48, 15), "p": (63, 1)})
+
+
+class PairDecoder(Decoder):
+    """Decodes self-contained packets of pairs of 32-bit words."""
+
+    def __init__(self, layout: PairLayout, counts: PacketCounts) -> None:
         super().__init__(counts)
-        self.decode_packet = decode
+        self._layout = layout
+
+    def decode_packet(self, data: np.ndarray, time_base: int) -> np.ndarray:
+        """Return the events (N,) of a packet's bytes (uint8), in sensor time; `time_base` is in ns."""
+        pairs = as_words(data, np.uint64)
+        events = np.empty(len(pairs), EVENT_DTYPE)
+        for name, (at, bits) in self._layout.fields.items():
+            values = (pairs >> at & ((1 << bits) - 1)).view(np.int64)
+            if name == "t":
+                if self._layout.rolls_over:
+                    _unroll(values, 1 << (bits - 1))
+                values *= self._layout.unit
+                values += time_base
+            events[name] = values
+        return events
 
 
-def decode_libcaer(data: np.ndarray, time_base: int) -> np.ndarray:
-    """Return the events (N,) of a packet, in sensor time."""
-    pairs = as_words(data, np.uint64)
-    events = np.empty(len(pairs), EVENT_DTYPE)
-    events["x"] = (pairs >> 17) & 0x7FFF
-    events["y"] = (pairs >> 2) & 0x7FFF
-    events["p"] = (pairs & 2) != 0
-    us = ((pairs >> 32) & _US_MASK).view(np.int64)
-    half, steps = 1 << (_US_BITS - 1), np.diff(us)
+def _unroll(t: np.ndarray, half: int) -> None:
+    """Add the roll-overs of a packet to its times (N,), in place; `half` is half of their range.
+
+    A late event from before a roll-over steps back over it, but no further: a long step up is else time.
+    """
+    steps = np.diff(t)
     if (steps < -half).any():
-        # A late event from before the roll-over steps back over it, but no further: a long step up is else time.
         rolls = np.cumsum((steps < -half).astype(np.int64) - (steps > half))
-        us[1:] += (rolls - np.minimum(np.minimum.accumulate(rolls), 0)) << _US_BITS
-    us *= 1000
-    us += time_base
-    events["t"] = us
-    return events
+        t[1:] += (rolls - np.minimum(np.minimum.accumulate(rolls), 0)) * 2 * half
 
 
-def encode_libcaer(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-    """Return (bytes, time_base) of events (N,).
+def encode_pairs(layout: PairLayout, events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
+    """Return (bytes, time_base in ns) of events (N,).
 
     Raises:
-        ValueError: times differ by a fraction of a microsecond or by more than 36 minutes, or a coordinate has more
-            than 15 bits.
+        ValueError: a time before 1970, times that differ by a fraction of the unit or by too much, or a coordinate with
+            too many bits.
     """
-    time_base, dt = _since_first(events, _US_MASK * 1000, "libcaer")
-    us = dt // 1000
-    if (us * 1000 != dt).any():
-        raise ValueError("times that differ by a fraction of a microsecond, which libcaer cannot hold")
-    if len(events) and max(events["x"].max(), events["y"].max()) > 0x7FFF:
-        raise ValueError("a coordinate of more than 15 bits, which libcaer cannot hold")
-    x, y, p = (events[name].astype(np.uint64) for name in "xyp")
-    pairs = (us.view(np.uint64) << np.uint64(32)) | (x << np.uint64(17)) | (y << np.uint64(2)) | (p << np.uint64(1))
-    return (pairs | np.uint64(1)).astype("<u8").tobytes(), time_base
+    if not len(events):
+        return b"", 0
+    time_base = int(events["t"].min())
+    dt = events["t"] - time_base
+    longest = ((1 << layout.fields["t"][1]) - 1) * layout.unit
+    if time_base < 0:
+        raise ValueError("a time before 1970, which no packet can hold")
+    if int(dt.max()) > longest:
+        raise ValueError(f"a packet of more than {longest / NS:.1f} s, which {layout.name} cannot hold")
+    t = dt if layout.unit == 1 else dt // layout.unit
+    if layout.unit > 1 and (t * layout.unit != dt).any():
+        raise ValueError(f"times that differ by a fraction of a microsecond, which {layout.name} cannot hold")
+    pairs = np.left_shift(t, layout.fields["t"][0], dtype=np.int64).view(np.uint64)
+    pairs |= np.uint64(layout.flags)
+    for name in "xyp":
+        at, bits = layout.fields[name]
+        if name != "p" and int(events[name].max()) >= 1 << bits:
+            raise ValueError(f"{name} of more than {bits} bits, which {layout.name} cannot hold")
+        values = events[name].astype(np.uint64)
+        values <<= np.uint64(at)
+        pairs |= values
+    return pairs.astype("<u8").tobytes(), time_base
 
 
 def encode_libcaer_cmp(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-    """Return (bytes, time_base) of events (N,).
+    """Return (bytes, time_base in ns) of events (N,).
 
     Raises:
         ValueError: a time is not a whole number of microseconds, they span more than 16.8 s, or a coordinate has more
@@ -94,41 +134,3 @@ def encode_libcaer_cmp(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -
     if int(us.max()) - first >= _LONGEST_US:
         raise ValueError("a packet of more than 16.8 s, which libcaer_cmp cannot hold")
     return encode_words(LAYOUT, events, us - first).astype("<u2").tobytes(), first * 1000
-
-
-def decode_mono(data: np.ndarray, time_base: int) -> np.ndarray:
-    """Return the events (N,) of a packet, in sensor time."""
-    pairs = as_words(data, np.uint64)
-    events = np.empty(len(pairs), EVENT_DTYPE)
-    events["x"] = (pairs >> 32) & 0xFFFF
-    events["y"] = (pairs >> 48) & 0x7FFF
-    events["p"] = pairs >> 63
-    events["t"] = (pairs & 0xFFFFFFFF).view(np.int64) + time_base
-    return events
-
-
-def encode_mono(events: np.ndarray, triggers: np.ndarray = NO_TRIGGERS) -> tuple[bytes, int]:
-    """Return (bytes, time_base) of events (N,); raises ValueError if they span more than 4.2 s or y exceeds 15 bits."""
-    time_base, dt = _since_first(events, 0xFFFFFFFF, "mono")
-    if len(events) and events["y"].max() > 0x7FFF:
-        raise ValueError("a row of more than 15 bits, which mono cannot hold")
-    x, y, p = (events[name].astype(np.uint64) for name in "xyp")
-    pairs = dt.view(np.uint64) | (x << np.uint64(32)) | (y << np.uint64(48)) | (p << np.uint64(63))
-    return pairs.astype("<u8").tobytes(), time_base
-
-
-def _since_first(events: np.ndarray, longest: int, encoding: str) -> tuple[int, np.ndarray]:
-    """Return the earliest time (ns), and each event's distance (N,) from it.
-
-    Raises:
-        ValueError: it is negative, or the longest distance is more than `longest`, which `encoding` cannot hold.
-    """
-    if not len(events):
-        return 0, np.empty(0, np.int64)
-    t = events["t"]
-    first = int(t.min())
-    if first < 0:
-        raise ValueError("a time before 1970, which no packet can hold")
-    if int(t.max()) - first > longest:
-        raise ValueError(f"a packet of more than {longest / NS:.1f} s, which {encoding} cannot hold")
-    return first, t - first

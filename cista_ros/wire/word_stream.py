@@ -236,7 +236,8 @@ class WordDecoder(Decoder):
         if highs.last is None and len(payloads):
             highs.last = 0 if self._layout.from_zero else int(payloads[0])
         before = highs.last or 0
-        changes = np.flatnonzero(np.diff(payloads, prepend=np.uint16(before & PAYLOAD)))
+        previous = np.concatenate((np.array([before & PAYLOAD], np.uint16), payloads[:-1]))[: len(payloads)]
+        changes = np.flatnonzero(payloads != previous)
         values = payloads[changes].astype(np.int64)
         if not self._layout.from_zero:
             values = highs(values)
@@ -300,7 +301,11 @@ def _spread(values: np.ndarray, so_far: np.ndarray, total: int) -> np.ndarray:
 
     `so_far` (n,) is the number of events up to each of these words.
     """
-    return np.repeat(values, np.diff(so_far, prepend=0, append=total))
+    repeats = np.empty(len(values), np.int64)
+    repeats[:-1] = so_far
+    repeats[-1] = total
+    repeats[1:] -= so_far
+    return np.repeat(values, repeats)
 
 
 def encode_words(layout: Layout, events: np.ndarray, us: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
