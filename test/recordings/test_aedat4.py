@@ -145,16 +145,6 @@ def test_a_file_that_is_cut_is_read_up_to_there(tmp_path):
         assert recording.notes == [f"the file ends within a packet: its last {last - cut} bytes are ignored"]
 
 
-def test_wherever_it_is_cut_a_file_is_read_or_refused_in_words(tmp_path):
-    data = write(tmp_path / "a.aedat4", [(0, events_packet(sample(3))), (2, triggers_packet((START, 1)))]).read_bytes()
-    for cut in range(len(data)):
-        (tmp_path / "a.aedat4").write_bytes(data[:cut])
-        try:
-            messages_of(tmp_path / "a.aedat4")
-        except RecordingError as error:
-            assert str(tmp_path / "a.aedat4") in str(error)
-
-
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

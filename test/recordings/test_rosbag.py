@@ -83,12 +83,13 @@ def test_unclear_frames_are_an_error_when_asked_for(tmp_path):
             recording.frame_stamps()
 
 
-def test_empty_messages_are_passed_over(tmp_path):
-    empty = EventMessage(5, "", 1, 1, EVENTS[:0])
-    rows = [(T0 - 1, "/dvs/events", empty), *with_topics(MESSAGES), (T0 + NS, "/dvs/events", empty)]
+@pytest.mark.parametrize("size", [0, 1])
+def test_empty_messages_are_skipped(size, tmp_path):
+    rows = [(T0 - 1, "/dvs/events", EventMessage(5, "", size, size, EVENTS[:0])), *with_topics(MESSAGES)]
+    rows.append((T0 + NS, "/dvs/events", rows[0][2]))
     with open_recording(bag(tmp_path, rows)) as recording:
-        assert recording.start == EVENTS["t"][0] and recording.height == 18
-        assert [len(r.message.events) for r in recording.read()] == [len(m.events) for m in MESSAGES]
+        assert recording.start == EVENTS["t"][0] and (recording.height, recording.width) == (18, 24)
+        np.testing.assert_array_equal(events_of(recording), EVENTS)
 
 
 def test_reading_to_an_end_does_not_read_the_rest(tmp_path):
@@ -120,26 +121,27 @@ def test_a_bag_that_was_played_in_a_loop_comes_back_whole(tmp_path):
         np.testing.assert_array_equal(events_of(recording), concatenate([EVENTS, EVENTS]))
 
 
-@KINDS
-def test_a_bag_without_events_topic(kind, tmp_path):
-    message = error_of(bag(tmp_path, with_topics((), frames(1)), kind))
-    assert message.startswith("no topic has events")
-    assert "/dvs/camera_info (sensor_msgs/msg/CameraInfo), /dvs/image_raw (sensor_msgs/msg/Image)" in message
+THERE = "/dvs/events (dvs_msgs/msg/EventArray)"
 
 
 @KINDS
-def test_a_topic_that_is_named_but_missing_or_of_another_type(kind, tmp_path):
-    path = bag(tmp_path, with_topics(MESSAGES), kind)
-    there = "/dvs/events (dvs_msgs/msg/EventArray)"
-    assert error_of(path, events_topic="/events") == f"no topic /events (--events-topic); the recording has {there}"
-    expected = "topic /dvs/events (--frames-topic) has type dvs_msgs/msg/EventArray"
-    assert error_of(path, frames_topic="/dvs/events").startswith(expected)
-
-
-@KINDS
-def test_an_events_topic_without_any_event(kind, tmp_path):
-    rows = [(T0 + i, "/dvs/events", EventMessage(0, "", 18, 24, EVENTS[:0])) for i in range(3)]
-    assert error_of(bag(tmp_path, rows, kind)) == "topic /dvs/events has no events"
+@pytest.mark.parametrize(
+    ("rows", "options", "expected"),
+    [
+        (with_topics((), frames(1)), {}, "no topic has events"),
+        (with_topics(MESSAGES), {"events_topic": "/e"}, f"no topic /e (--events-topic); the recording has {THERE}"),
+        (with_topics(MESSAGES), {"frames_topic": "/dvs/events"},
+         "topic /dvs/events (--frames-topic) has type dvs_msgs/msg/EventArray"),
+        ([(T0 + i, "/dvs/events", EventMessage(0, "", 18, 24, EVENTS[:0])) for i in range(3)], {},
+         "topic /dvs/events has no events"),
+    ],
+    ids=["no-events-topic", "missing-topic", "other-type", "no-event"],
+)  # fmt: skip
+def test_bags_without_the_topics_are_named(kind, rows, options, expected, tmp_path):
+    message = error_of(bag(tmp_path, rows, kind), **options)
+    assert message.startswith(expected)
+    if expected == "no topic has events":
+        assert "/dvs/camera_info (sensor_msgs/msg/CameraInfo), /dvs/image_raw (sensor_msgs/msg/Image)" in message
 
 
 @KINDS
@@ -278,13 +280,6 @@ def test_event_arrays_of_other_packages_are_read(kind, package, tmp_path):
     with open_recording(path) as recording:
         np.testing.assert_array_equal(events_of(recording), EVENTS)
         assert recording.events_type == EVENT_ARRAY
-
-
-def test_a_first_message_without_a_sensor_size_is_skipped(tmp_path):
-    rows = [(T0 - 1, "/dvs/events", EventMessage(5, "", 0, 0, EVENTS[:0])), *with_topics(MESSAGES)]
-    with open_recording(bag(tmp_path, rows)) as recording:
-        assert (recording.height, recording.width) == (18, 24)
-        np.testing.assert_array_equal(events_of(recording), EVENTS)
 
 
 def test_swapped_width_and_height_are_noted(tmp_path):
