@@ -35,7 +35,7 @@ MAX_FRAMES = 1 << 20
 _LONGEST = {"images.txt": 64 * MAX_FRAMES}
 _LONGEST_OTHER = 4096
 _SAMPLE = 1 << 18  # bytes by which the layout is detected
-_FRAME = re.compile(r"\s*([0-9]{1,10})(?:\.([0-9]*))?\s+(\S.*?)\s*")  # seconds, decimals, name
+_FRAME = re.compile(r"([0-9]{1,10})(?:\.([0-9]*))?\s+(\S.*)")  # seconds, decimals, name
 _OTHER_FILES = {"images.txt", "calib.txt", SIZE_FILE}
 
 
@@ -152,9 +152,9 @@ class TextRecording(EventFile):
         frames: list[Frame] = []
         for number, line in enumerate(self._lines("images.txt"), 1):
             where = f"images.txt, line {number}"
-            if not line.strip():
+            if not (stripped := line.strip()):
                 continue
-            match = _FRAME.fullmatch(line)
+            match = _FRAME.fullmatch(stripped)
             if not match or int(match[1]) > MAX_SECONDS:
                 raise RecordingError(f"{where}: {line[:60]!r}; expected 't name': seconds and a file")
             name = PurePosixPath(match[3])

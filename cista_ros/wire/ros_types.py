@@ -33,15 +33,20 @@ class EmptyMessageError(DecodeError):
 
 
 @dataclass(frozen=True, slots=True)
-class PacketMessage:
-    """event_camera_msgs/EventPacket: data (N,) uint8 in one of several encodings.
-
-    `stamp` is nanoseconds of host time; `seq` counts packets; `time_base` is nanoseconds of sensor time, in the
-    encodings that use it.
-    """
+class Message:
+    """What all messages have in common: a std_msgs/Header, with the stamp in nanoseconds."""
 
     stamp: int
     frame_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PacketMessage(Message):
+    """event_camera_msgs/EventPacket: data (N,) uint8 in one of several encodings.
+
+    `stamp` is host time; `seq` counts packets; `time_base` is nanoseconds of sensor time, in the encodings that use it.
+    """
+
     height: int
     width: int
     seq: int
@@ -51,15 +56,13 @@ class PacketMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class EventMessage:
-    """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels; stamp in nanoseconds.
+class EventMessage(Message):
+    """dvs_msgs/EventArray: events (N,) of EVENT_DTYPE on a sensor of height x width pixels.
 
     `packet` is the packet that the events were decoded from, if there is one and their times are still its own.
     `triggers` (M,) of TRIGGER_DTYPE are the edges on external inputs between the events; dvs_msgs has none.
     """
 
-    stamp: int
-    frame_id: str
     height: int
     width: int
     events: np.ndarray
@@ -68,14 +71,12 @@ class EventMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageMessage:
-    """sensor_msgs/Image: image (H, W) or (H, W, C); `encoding` gives its dtype and C; stamp in nanoseconds.
+class ImageMessage(Message):
+    """sensor_msgs/Image: image (H, W) or (H, W, C); `encoding` gives its dtype and C.
 
     A decoded image is a read-only view of the message's bytes where possible.
     """
 
-    stamp: int
-    frame_id: str
     encoding: str
     image: np.ndarray
 
@@ -100,24 +101,20 @@ class ImageMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class CompressedImageMessage:
-    """sensor_msgs/CompressedImage: data (N,) uint8 of an image file; stamp in nanoseconds."""
+class CompressedImageMessage(Message):
+    """sensor_msgs/CompressedImage: data (N,) uint8 of an image file."""
 
-    stamp: int
-    frame_id: str
     format: str
     data: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class CameraInfoMessage:
-    """sensor_msgs/CameraInfo: d (N,), k (9,), r (9,), p (12,), all float64, row-major; stamp in nanoseconds.
+class CameraInfoMessage(Message):
+    """sensor_msgs/CameraInfo: d (N,), k (9,), r (9,), p (12,), all float64, row-major.
 
     binning is (x, y); roi is (x_offset, y_offset, height, width, do_rectify).
     """
 
-    stamp: int
-    frame_id: str
     height: int
     width: int
     distortion_model: str
@@ -129,8 +126,7 @@ class CameraInfoMessage:
     roi: tuple[int, int, int, int, bool] = field(default=(0, 0, 0, 0, False))
 
 
-Message = EventMessage | PacketMessage | ImageMessage | CompressedImageMessage | CameraInfoMessage
-KINDS: dict[type, str] = {
+KINDS: dict[type[Message], str] = {
     EventMessage: EVENT_ARRAY,
     PacketMessage: EVENT_PACKET,
     ImageMessage: IMAGE,

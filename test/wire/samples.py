@@ -3,6 +3,7 @@
 rosbags' typed serialization is an independent implementation of both formats; its types come from our .msg files.
 """
 
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def serialized_by_rosbags(message, ros1=False):
 def assert_same(one, other):
     """Two messages are equal in every field, arrays also in shape and dtype."""
     assert type(one) is type(other)
-    for name in type(one).__slots__:
+    for name in (field.name for field in fields(one)):
         a, b = getattr(one, name), getattr(other, name)
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype and a.shape == b.shape, name

@@ -5,6 +5,8 @@ A decoded message must survive encoding, and an encoded one decoding.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 from source import Source, patched
 
@@ -59,7 +61,7 @@ def check(data: bytes) -> None:
         assert "\n" not in str(error)
         return
     assert decoded.stamp == stamp
-    held = sum(getattr(decoded, name).nbytes for name in type(decoded).__slots__ if is_array(getattr(decoded, name)))
+    held = sum(value.nbytes for field in fields(decoded) if is_array(value := getattr(decoded, field.name)))
     assert held <= 2 * len(raw) + 64, f"{held} bytes out of {len(raw)}"
     assert_same(codec.decode(kind, codec.encode(decoded)), decoded)
 
@@ -102,7 +104,7 @@ def is_array(value: object) -> bool:
 def assert_same(one: Message, other: Message) -> None:
     """Assert that two messages are equal in every field; NaN equals itself."""
     assert type(one) is type(other)
-    for name in type(one).__slots__:
+    for name in (field.name for field in fields(one)):
         a, b = getattr(one, name), getattr(other, name)
         if is_array(a):
             assert a.dtype == b.dtype and a.shape == b.shape, name
