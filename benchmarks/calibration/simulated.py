@@ -138,6 +138,17 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
         print(f"| {' | '.join(map(str, (*first, *last)))} |")
 
 
+def print_live(rows: list[dict[str, Any]]) -> None:
+    """Print how far the intrinsics of each live calibration are from those of the command."""
+    found = {(row["recording"], row["method"]): row["found_intrinsics"] for row in rows if "error" not in row}
+    print("\n| recording | weights | live against command: largest difference of an intrinsic % |\n|" + "---|" * 3)
+    for (number, method), live_ones in found.items():
+        weights = method.removeprefix("live:")
+        if weights != method and (commands := found.get((number, weights))):
+            worst = max(abs(a / b - 1) for a, b in zip(live_ones, commands, strict=True))
+            print(f"| {number} | {weights} | {100 * worst:.1g} |")
+
+
 def main() -> None:
     """Run what is not yet in the file of rows, then print the tables."""
     output, folder, methods = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
@@ -156,6 +167,7 @@ def main() -> None:
     print(f"recordings: {len(SIZES)} planned, {len({row['recording'] for row in rows})} used, {SECONDS:g} s each")
     print(f"limits: {', '.join(f'{key} {limit:g}' for key, limit in LIMITS.items())}\n")
     print_tables(rows)
+    print_live(rows)
 
 
 if __name__ == "__main__":
