@@ -6,6 +6,7 @@ included. Pixel coordinates have integers at pixel centres, as in OpenCV.
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -60,14 +61,14 @@ class Target(ABC):
         """The points (N, 3) in metres, z = 0, in the order of the ids."""
 
     @property
-    @abstractmethod
-    def size(self) -> tuple[float, float]:
-        """Width and height of the board's image in metres, with its white margin."""
+    def plane(self) -> npt.NDArray[np.float32]:
+        """The points without z, float32 (N, 2)."""
+        return self.points[:, :2].astype(np.float32)
 
     @property
     @abstractmethod
-    def grid(self) -> tuple[int, int]:
-        """Columns and rows of points; point `row * columns + column` has the id of the same number."""
+    def size(self) -> tuple[float, float]:
+        """Width and height of the board's image in metres, with its white margin."""
 
     @property
     def _clear(self) -> float:
@@ -92,25 +93,20 @@ class Target(ABC):
         white = 255 * (1 - self._paint(x, y).astype(np.float32))
         return np.asarray(np.rint(white.reshape(height, samples, width, samples).mean((1, 3))), np.uint8)
 
-    def detect(self, image: np.ndarray, tries: int = len(_SIGMAS) * len(_SIDES)) -> Detection:
-        """Find the target in an image uint8 (H, W), with sub-pixel corners; no corners if it is not there.
-
-        Args:
-            tries: how many combinations of enlargement and blur to try until most points are found.
-        """
-        best = NOTHING
-        combinations = [(side, sigma) for sigma in _SIGMAS for side in _SIDES]
-        for side, sigma in combinations[:tries]:
+    def detect(self, image: np.ndarray) -> Detection:
+        """Find the target in an image uint8 (H, W), with sub-pixel corners; no corners if it is not there."""
+        best, plane = NOTHING, self.plane
+        for sigma, side in itertools.product(_SIGMAS, _SIDES):
             smooth = cv2.GaussianBlur(image, (0, 0), sigma) if sigma else image
             scale = max(1, math.ceil(side / max(image.shape)))
             large = cv2.resize(smooth, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
             found = self._search(large)
             if len(found.ids) < max(4, len(best.ids) + 1):
                 continue
-            found = refine(large, found, self.points[:, :2].astype(np.float32), self._clear, scale)
+            found = refine(large, found, plane, self._clear, scale)
             if len(found.ids) > len(best.ids):
                 best = Detection(found.ids, ((found.corners + 0.5) / scale - 0.5).astype(np.float32))
-            if 3 * len(best.ids) >= 2 * len(self.points):
+            if 3 * len(best.ids) >= 2 * len(plane):
                 break
         return best if len(best.ids) >= LEAST_CORNERS else NOTHING
 
@@ -121,10 +117,6 @@ class Checkerboard(Target):
 
     def __str__(self) -> str:
         return f"checkerboard:{self.columns}x{self.rows}:{self.square:g}"
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.columns, self.rows
 
     @property
     def points(self) -> np.ndarray:
@@ -141,7 +133,7 @@ class Checkerboard(Target):
 
     def _search(self, image: np.ndarray) -> Detection:
         # CALIB_CB_NORMALIZE_IMAGE equalises the histogram, which hides small boards on large flat walls.
-        ok, corners = cv2.findChessboardCornersSB(image, self.grid, flags=cv2.CALIB_CB_EXHAUSTIVE)
+        ok, corners = cv2.findChessboardCornersSB(image, (self.columns, self.rows), flags=cv2.CALIB_CB_EXHAUSTIVE)
         if not ok:
             return NOTHING
         lattice = corners.reshape(self.rows, self.columns, 2)
@@ -180,10 +172,6 @@ class AprilGrid(Target):
     @property
     def _dictionary(self) -> cv2.aruco.Dictionary:
         return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_APRILTAG_{self.family}"))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return 2 * self.columns, 2 * self.rows
 
     @property
     def _pitch(self) -> float:
@@ -244,7 +232,7 @@ class AprilGrid(Target):
         offsets = np.array([1, 0, 2 * self.columns, 2 * self.columns + 1])
         ids, where = np.unique((first[:, None] + offsets).ravel(), return_index=True)
         found = Detection(ids, quads[known].reshape(-1, 2)[where])
-        return complete(image, found, self.points[:, :2].astype(np.float32), 1.5 * self._pitch)
+        return complete(image, found, self.plane, 1.5 * self._pitch)
 
 
 @dataclass(frozen=True)
@@ -280,13 +268,8 @@ class Charuco(Target):
         return cv2.aruco.CharucoBoard((self.columns, self.rows), self.square, self.marker, dictionary)
 
     @property
-    def grid(self) -> tuple[int, int]:
-        return self.columns - 1, self.rows - 1
-
-    @property
     def points(self) -> np.ndarray:
-        columns, rows = self.grid
-        return _lattice(np.arange(columns) + 2.0, np.arange(rows) + 2.0) * self.square
+        return _lattice(np.arange(self.columns - 1) + 2.0, np.arange(self.rows - 1) + 2.0) * self.square
 
     @property
     def size(self) -> tuple[float, float]:
@@ -308,22 +291,16 @@ class Charuco(Target):
         return np.asarray(black)
 
     def _search(self, image: np.ndarray) -> Detection:
-        best = NOTHING
+        board, parameters = self._board(), cv2.aruco.CharucoParameters()
+        parameters.minMarkers, parameters.tryRefineMarkers = 1, True
         for legacy in (False, True) if self.rows % 2 == 0 else (False,):  # boards printed by OpenCV before 4.6
-            board = self._board()
             board.setLegacyPattern(legacy)
-            parameters = cv2.aruco.CharucoParameters()
-            parameters.minMarkers = 1
-            parameters.tryRefineMarkers = True
             detector = cv2.aruco.CharucoDetector(board, parameters, detector_parameters(image))
             corners, ids, _, _ = detector.detectBoard(image)
-            if ids is not None and len(ids) > len(best.ids):
-                best = Detection(ids.ravel().astype(np.int64), corners.reshape(-1, 2).astype(np.float32))
-            if len(best.ids):
-                break
-        if len(best.ids) < LEAST_CORNERS // 2:
-            return best
-        return complete(image, best, self.points[:, :2].astype(np.float32), 1.5 * self.square)
+            if ids is not None and len(ids) >= 4:
+                found = Detection(ids.ravel().astype(np.int64), corners.reshape(-1, 2).astype(np.float32))
+                return complete(image, found, self.plane, 1.5 * self.square)
+        return NOTHING
 
     def tags(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the markers in an image uint8 (H, W): corners (N, 4, 2) and ids (N,)."""

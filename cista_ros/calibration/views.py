@@ -166,7 +166,7 @@ def renditions(image: np.ndarray) -> Iterator[np.ndarray]:
 
 def outline_of(target: Target, ids: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Return where the four outermost points of a target are (4, 2), by a homography through those found."""
-    plane = target.points[:, :2].astype(np.float32)
+    plane = target.plane
     homography, _ = cv2.findHomography(plane[ids], corners.astype(np.float32))
     (left, top), (right, bottom) = plane.min(0), plane.max(0)
     outline = np.array([[(left, top), (right, top), (right, bottom), (left, bottom)]], np.float32)
