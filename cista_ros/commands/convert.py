@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -68,55 +67,52 @@ def convert(
     Several recordings, or a folder of them: outputs that exist are kept, so the same command continues an interrupted
     run. A recording that fails is named, the others continue; the exit code is then 1.
     """
-    from rich.console import Console
-
     from ..errors import RecordingError
-    from ..recordings import find_recordings
-    from .progress import run_recordings, say, several
+    from .progress import run_recordings, several
 
     read |= {"time_offset": time_offset, "frame_times": frame_times}
     options = {"events_as": events, "lossy": lossy, "metadata_version": metadata_version, "frames": frames}
-    console = Console(stderr=True)
-    if not several(sources):
-        format = format or _format_of(output)
-        _check_name(output, format)
-        summary = convert_one((sources[0], output), format, read, options, console)
-        if as_json:
-            typer.echo(json.dumps(summary))
-        else:
-            say(console, "\n".join(describe(summary)))
-        return
-    if output.suffix in [*_BY_SUFFIX][1:] or output.is_file():
-        raise RecordingError(f"{output}: several recordings need a folder; give their format by --format")
-    format = format or "ros2"
-    todo = {
-        name: (path, output.absolute() / (name + _SUFFIXES.get(format, "")))
-        for name, path in find_recordings(sources, leave_out=output).items()
-    }
-    output.mkdir(parents=True, exist_ok=True)
-    run = partial(convert_unless_done, format=format, read=read, options=options)
-    run_recordings(run, todo, describe, output, jobs, dask, console, as_json)
+    if several(sources):
+        if output.suffix in [*_BY_SUFFIX][1:] or output.is_file():
+            raise RecordingError(f"{output}: several recordings need a folder; give their format by --format")
+        made = format or "ros2"
+    else:
+        made = _format_of(output, format)
+
+    def job_of(name: str, path: Path) -> Job:
+        where = output.absolute() / (name + _SUFFIXES.get(made, "")) if name else output
+        return Job(path, where, made, read, options)
+
+    run_recordings(sources, output, job_of, convert_one, convert_unless_done, describe, jobs, dask, as_json)
 
 
-def convert_unless_done(paths: tuple[Path, Path], **options: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Job:
+    """One recording to convert; picklable.
+
+    Attributes:
+        read, options: of open_recording and recordings.convert.convert.
+    """
+
+    source: Path
+    output: Path
+    format: str
+    read: dict[str, Any]
+    options: dict[str, Any]
+
+
+def convert_unless_done(job: Job) -> dict[str, Any]:
     """Convert a recording as convert_one, unless the output exists."""
-    if paths[1].exists():
-        return {"source": str(paths[0]), "output": str(paths[1]), "finished_before": True}
-    return convert_one(paths, **options)
+    if job.output.exists():
+        return {"source": str(job.source), "output": str(job.output), "finished_before": True}
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    return convert_one(job)
 
 
-def convert_one(
-    paths: tuple[Path, Path],
-    format: str,
-    read: dict[str, Any],
-    options: dict[str, Any],
-    console: Console | None = None,
-) -> dict[str, Any]:
+def convert_one(job: Job, console: Console | None = None) -> dict[str, Any]:
     """Convert a recording and return a summary.
 
     Args:
-        paths: recording and output.
-        read, options: of open_recording and recordings.convert.convert.
         console: shows progress and warnings; without one the warnings are in the summary only.
     Raises:
         RecordingError: as for both functions.
@@ -127,29 +123,29 @@ def convert_one(
     from ..wire.ros_types import EventMessage
     from .progress import recording_bar, say
 
-    source, output = paths
     began = time.perf_counter()
-    with open_recording(source, **read) as recording:
+    with open_recording(job.source, **job.read) as recording, recording_bar("events", console) as show:
         messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
         arrays = (message.events for message in messages if isinstance(message, EventMessage))
         warnings = [*first_warnings(recording.height, recording.width, arrays)]
-        with recording_bar("events", console) as show:
-            for warning in warnings:
-                say(console, f"Warning: {warning}.")
-            first: int | None = None
+        for warning in warnings:
+            say(console, f"Warning: {warning}.")
+        first: int | None = None
 
-            def on_message(received: int, count: int) -> None:
-                nonlocal first
-                first = received if first is None else first
-                show((received - first) / 1e9, recording.duration, count)
+        def on_message(received: int, count: int) -> None:
+            nonlocal first
+            first = received if first is None else first
+            show((received - first) / 1e9, recording.duration, count)
 
-            done = convert(recording, output, format, **options, on_message=on_message)
+        done = convert(recording, job.output, job.format, **job.options, on_message=on_message)
     took = time.perf_counter() - began
-    summary = {"source": str(source), "output": str(output), "format": format, **asdict(done)}
     packets = str(recording.packet_counts)
     notes = [f"Of the packets read: {packets}."] if packets else []
     return {
-        **summary,
+        "source": str(job.source),
+        "output": str(job.output),
+        "format": job.format,
+        **asdict(done),
         "packets": asdict(recording.packet_counts),
         "warnings": warnings,
         "notes": [*notes, *recording.notes, *_changes(done)],
@@ -169,36 +165,34 @@ def describe(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _changes(done: Converted) -> list[str]:
-    """Return how the output differs from the source."""
-    texts = {
-        f"Left out: {', '.join(done.left_out_topics)}": bool(done.left_out_topics),
-        f"Left out: {done.left_out_camera_infos} camera infos that calib.txt cannot hold": done.left_out_camera_infos,
-        f"Left out: {done.left_out_triggers} triggers, which only evt3 holds": done.left_out_triggers,
-        f"Cut to whole microseconds: the times of {done.cut_times} events": done.cut_times,
-        f"All event times moved by {done.time_shift_ns / 1e9:.6f} s, the stamps of messages not: to read both on one"
-        " clock give --event-time host": done.time_shift_ns,
-    }
-    return [text for text, holds in texts.items() if holds]
+def _changes(done: Converted) -> Iterator[str]:
+    """Yield how the output differs from the source."""
+    if done.left_out_topics:
+        yield f"Left out: {', '.join(done.left_out_topics)}"
+    if done.left_out_camera_infos:
+        yield f"Left out: {done.left_out_camera_infos} camera infos that calib.txt cannot hold"
+    if done.left_out_triggers:
+        yield f"Left out: {done.left_out_triggers} triggers, which only evt3 holds"
+    if done.cut_times:
+        yield f"Cut to whole microseconds: the times of {done.cut_times} events"
+    if done.time_shift_ns:
+        yield (
+            f"All event times moved by {done.time_shift_ns / 1e9:.6f} s, the stamps of messages not: to read both on"
+            " one clock give --event-time host"
+        )
 
 
-def _format_of(output: Path) -> OutputFormat:
-    """Return the format that a suffix names; raises RecordingError for an unknown one."""
+def _format_of(output: Path, format: OutputFormat | None) -> OutputFormat:
+    """Return a format, by default that of the suffix. RecordingError if no format or another one has the suffix."""
     from ..errors import RecordingError
 
-    if (format := _BY_SUFFIX.get(output.suffix)) is None:
+    if (found := format or _BY_SUFFIX.get(output.suffix)) is None:
         known = ", ".join(f"{suffix} ({known})" for suffix, known in _BY_SUFFIX.items() if suffix)
         raise RecordingError(
             f"{output}: no format has the suffix {output.suffix}; expected {known}, or none (ros2); or give --format"
         )
-    return format
-
-
-def _check_name(output: Path, format: OutputFormat) -> None:
-    """Raise RecordingError if the suffix belongs to another format: the file could not be read back."""
-    from ..errors import RecordingError
-
-    if format == "ros1" and output.suffix != ".bag":
+    if found == "ros1" and output.suffix != ".bag":
         raise RecordingError(f"{output}: the name of a ROS 1 bag must end in .bag")
-    if format != "ecd-text" and output.suffix == ".zip":
-        raise RecordingError(f"{output}: *.zip is the name of ECD text, not of {format}")
+    if found != "ecd-text" and output.suffix == ".zip":
+        raise RecordingError(f"{output}: *.zip is the name of ECD text, not of {found}")
+    return found

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import shutil
 import zipfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import cv2
 import numpy as np
 
 from ..reconstructor import Frame
 from ..tone_map import to_mono8
-from ..util.atomic import write_whole
+from ..util.atomic import write_atomically, write_whole
 from ..util.video import VideoWriter
 
 
@@ -38,61 +40,51 @@ class FrameFolder:
         self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
         with ExitStack() as failing:
             failing.callback(self._open.close)
-            self._begin(npz)
+            files = (self.path / name for name in ("summary.json", "frames.csv", "frames.npz"))
+            for old in [*files, *self.frames.glob("[0-9]" * 8 + ".png")]:
+                old.unlink(missing_ok=True)
+            self._csv_file = self._open.enter_context((self.path / "frames.csv").open("w", newline=""))
+            self._csv = csv.writer(self._csv_file)
+            self._csv.writerow(["index", "stamp_ns", "events", "steps", "milliseconds"])
+            # The number of frames is unknown: they wait in a file, not in memory, until the array can be written.
+            self._waiting = self._open.enter_context(TemporaryFile(dir=self.path)) if npz else None
             failing.pop_all()
-
-    def _begin(self, npz: bool) -> None:
-        files = (self.path / name for name in ("summary.json", "frames.csv", "frames.npz"))
-        for old in [*files, *self.frames.glob("[0-9]" * 8 + ".png")]:
-            old.unlink(missing_ok=True)
-        self._csv_file = self._open.enter_context((self.path / "frames.csv").open("w", newline=""))
-        self._csv = csv.writer(self._csv_file)
-        self._csv.writerow(["index", "stamp_ns", "events", "steps", "milliseconds"])
-        # The number of frames is unknown: they wait in a file, not in memory, until the array can be written.
-        self._waiting = self._open.enter_context((self.path / "frames.npz.part").open("w+b")) if npz else None
 
     def __enter__(self) -> FrameFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        try:
-            with self._open:
-                if self._waiting:
-                    self._write_npz()
-        except OSError as failure:
-            (self.path / "frames.npz").unlink(missing_ok=True)
-            raise self._named(failure) from None
-        finally:
-            (self.path / "frames.npz.part").unlink(missing_ok=True)
+        with self._named_errors(), self._open:
+            if self._waiting:
+                write_atomically(self.path / "frames.npz", self._write_npz)
 
     def write(self, frame: Frame, milliseconds: float) -> None:
         """Append a frame and the time that it took. OSError names the file or folder."""
         shown = to_mono8(frame.shown)
         write_whole(self.frames / f"{self.count:08d}.png", cv2.imencode(".png", shown)[1].tobytes())
-        try:
-            self._append(frame, shown, milliseconds)
-        except OSError as failure:
-            raise self._named(failure) from None
-
-    def _append(self, frame: Frame, shown: np.ndarray, milliseconds: float) -> None:
-        self._csv.writerow([self.count, frame.stamp, len(frame.events), frame.steps, f"{milliseconds:.3f}"])
-        self._csv_file.flush()
-        if self._waiting:
-            self._waiting.write(np.ascontiguousarray(frame.image, "<f4").tobytes())
-        if self._video:
-            self._video.write(shown, frame.stamp)
+        with self._named_errors():
+            self._csv.writerow([self.count, frame.stamp, len(frame.events), frame.steps, f"{milliseconds:.3f}"])
+            self._csv_file.flush()
+            if self._waiting:
+                self._waiting.write(np.ascontiguousarray(frame.image, "<f4").tobytes())
+            if self._video:
+                self._video.write(shown, frame.stamp)
         self._stamps.append(frame.stamp)
         self.count += 1
 
-    def _named(self, failure: OSError) -> OSError:
-        """Add the folder's name to an error of writing, which names no file."""
-        return failure if failure.filename else OSError(failure.errno, failure.strerror, str(self.path))
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Add the folder's name to errors of writing that name no file."""
+        try:
+            yield
+        except OSError as failure:
+            raise failure if failure.filename else OSError(failure.errno, failure.strerror, str(self.path)) from None
 
-    def _write_npz(self) -> None:
+    def _write_npz(self, path: Path) -> None:
         assert self._waiting
         header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, *self._shape)}
         self._waiting.seek(0)
-        with zipfile.ZipFile(self.path / "frames.npz", "w") as archive:
+        with zipfile.ZipFile(path, "w") as archive:
             with archive.open("image.npy", "w", force_zip64=True) as image:
                 np.lib.format.write_array_header_1_0(image, header)
                 shutil.copyfileobj(self._waiting, image)

@@ -43,14 +43,24 @@ def download_bar(name: str) -> Iterator[Progress]:
 def recording_bar(unit: str, console: Console | None) -> Iterator[Callable[[float, float | None, int], None]]:
     """Show a progress bar; yield a function to call with (seconds so far, seconds in total or None, count of units).
 
-    Without a console nothing is shown.
+    The bar appears with the first call, so that an error before it stands alone. It needs a console on a terminal.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.completed:.2f} s of events"), BarColumn(), TextColumn(f"{{task.fields[n]}} {unit}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console) as bar:
-        task = bar.add_task(unit, total=None, n=0)
-        yield lambda done, total, count: bar.update(task, completed=done, total=total, n=count)
+    bar = Progress(*columns, TimeRemainingColumn(), console=console)
+    task = bar.add_task(unit, total=None, n=0)
+
+    def show(done: float, total: float | None, count: int) -> None:
+        if console and console.is_terminal:
+            bar.update(task, completed=done, total=total, n=count)
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def say(console: Console | None, text: str) -> None:
@@ -115,22 +125,45 @@ def several(recordings: Sequence[Path]) -> bool:
 
 
 def run_recordings(
-    run: Callable[[Job], dict[str, Any]],
-    jobs: Mapping[str, Job],
-    describe: Callable[[dict[str, Any]], list[str]],
+    recordings: Sequence[Path],
     output: Path,
+    job_of: Callable[[str, Path], Job],
+    run: Callable[[Job, Console], dict[str, Any]],
+    resume: Callable[[Job], dict[str, Any]],
+    describe: Callable[[dict[str, Any]], list[str]],
     processes: int,
     dask: str | None,
-    console: Console,
     as_json: bool,
 ) -> None:
-    """Run jobs whose outputs are summaries, and print these; exit with code 1 if a job fails."""
+    """Run a job for each recording and print the summaries; of several, exit with code 1 if a job fails.
+
+    Args:
+        output: folder of several outputs, left out of the search for recordings.
+        job_of: makes the job of a recording and its name; the name is empty if it is the only one.
+        run: returns the summary of a single recording; the console shows progress and warnings.
+        resume: the same for one of several, unless an earlier run has finished it.
+        describe: returns a summary in words.
+        processes, dask: as for run_jobs.
+    """
+    from rich.console import Console
+
+    from ..recordings import find_recordings
+
+    console = Console(stderr=True)
+    if not several(recordings):
+        summary = run(job_of("", recordings[0]), console)
+        if as_json:
+            typer.echo(json.dumps(summary))
+        else:
+            say(console, "\n".join(describe(summary)))
+        return
+    todo = {name: job_of(name, path) for name, path in find_recordings(recordings, leave_out=output).items()}
 
     def in_words(summary: dict[str, Any]) -> str:
         return "\n  ".join([*describe(summary), *(f"Warning: {text}." for text in summary.get("warnings", ()))])
 
     with full_disk_explained(output):
-        summaries, failures = run_all(run, jobs, in_words, processes, dask, console)
+        summaries, failures = run_all(resume, todo, in_words, processes, dask, console)
     if as_json:
         reasons = {name: failure.reason for name, failure in failures.items()}
         typer.echo(json.dumps({"recordings": summaries, "failures": reasons}))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,8 +26,6 @@ from .progress import DaskOption, JobsOption
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from ..recordings import Recording
 
 LONGEST_S = 1e9  # 32 years; nanoseconds hold such times
 # Options by the function that they are passed to: choose_windows, Reconstructor.from_weights.
@@ -146,46 +145,36 @@ def reconstruct(
     A recording that fails is named, the others continue; the exit code is then 1.
     """
     given = dict(locals())
-    from rich.console import Console
-
     from ..networks import choose_weights, load_network
     from ..reconstructor import choose_device
-    from ..recordings import find_recordings
-    from .progress import run_recordings, say, several
+    from .progress import run_recordings, several
 
     if not shortest < longest:
         raise typer.BadParameter(f"{shortest} s; expected less than --longest, {longest} s", param_hint="--shortest")
     if stamps and windows:
         raise typer.BadParameter("--stamps and --windows exclude each other", param_hint="--stamps")
     chosen, note = choose_weights(weights, choose_device(device))
+    if several(recordings):
+        if video and video.suffix:
+            raise typer.BadParameter(
+                f"{video}: expected a folder, in which each recording has its NAME.mp4", param_hint="--video"
+            )
+        load_network(chosen)  # an error in it would end each job
+        typer.echo(note, err=True)
     given |= {
         "kind": "stamps" if stamps else windows,
         "stamps": read_stamps(stamps) if stamps else [],
         "weights": chosen,
     }
     cut, network = ({name: given[name] for name in names} for names in (WINDOWS, NETWORK))
-    job = Job(recordings[0], output, {**read, "frame_times": frame_times}, cut, network, npz, video)
-    console = Console(stderr=True)
-    say(console, note)
-    if not several(recordings):
-        summary = reconstruct_one(job, console)
-        if as_json:
-            typer.echo(json.dumps(summary))
-        else:
-            say(console, "\n".join(describe(summary)))
-        return
-    if video and video.suffix:
-        raise typer.BadParameter(
-            f"{video}: expected a folder, in which each recording has its NAME.mp4", param_hint="--video"
-        )
-    load_network(chosen)  # an error in it would end each job
-    todo = {
-        name: replace(
-            job, recording=path, output=output.absolute() / name, video=video and video.absolute() / f"{name}.mp4"
-        )
-        for name, path in find_recordings(recordings, leave_out=output).items()
-    }
-    run_recordings(reconstruct_unless_done, todo, describe, output, jobs, dask, console, as_json)
+    read |= {"frame_times": frame_times}
+
+    def job_of(name: str, path: Path) -> Job:
+        where = output.absolute() / name if name else output
+        clip = video.absolute() / f"{name}.mp4" if name and video else video
+        return Job(path, where, read, cut, network, npz, clip, note)
+
+    run_recordings(recordings, output, job_of, reconstruct_one, reconstruct_unless_done, describe, jobs, dask, as_json)
 
 
 @dataclass(frozen=True)
@@ -196,6 +185,7 @@ class Job:
         read: options of open_recording.
         windows: arguments of choose_windows.
         options: arguments of Reconstructor.from_weights.
+        note: why these weights.
     """
 
     recording: Path
@@ -205,6 +195,7 @@ class Job:
     options: dict[str, Any]
     npz: bool
     video: Path | None
+    note: str
 
     def settings(self) -> dict[str, Any]:
         """Return all that the images depend on, as JSON. CistaError or OSError for missing files."""
@@ -216,6 +207,7 @@ class Job:
         content = {**asdict(self), "version": __version__, "recording": identify(self.recording)}
         content |= {
             "output": None,
+            "note": None,
             "video": self.video is not None,
             "weights": digest_of(find_weights(self.options["weights"])),
         }
@@ -262,12 +254,11 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
     start, end = job.windows["start"], job.windows["end"]
     with open_recording(job.recording, **job.read) as source:
         kind, make_windower, note = choose_windows(source, **job.windows)
-        if note:
-            warn(f"{note}: {kind} windows")
         made = Reconstructor.from_weights(
             height=source.height, width=source.width, windows=make_windower, **job.options
         )
-        say(console, made.runtime_note)
+        length = inf if source.duration is None else source.duration
+        length = min(length, inf if end is None else end) - (start or 0)
         used, first, last = 0, None, 0
         settings = job.settings()
         began = before = time.perf_counter()
@@ -275,6 +266,9 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
             recording_bar("images", console) as show,
             FrameFolder(job.output, made.image_height, made.image_width, npz=job.npz, video=job.video) as folder,
         ):
+            say(console, f"{job.note}\n{made.runtime_note}")
+            if note:
+                warn(f"{note}: {kind} windows")
             for frame in reconstruct_recording(source, made, start, end, warn):
                 now = time.perf_counter()
                 folder.write(frame, 1000 * (now - before))
@@ -282,7 +276,7 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
                 used += len(frame.events)
                 first = int(frame.events["t"][0]) if first is None else first
                 last = int(frame.events["t"][-1])
-                show((last - source.start) / NS - (start or 0), _seconds(source, start, end), folder.count)
+                show((last - source.start) / NS - (start or 0), length if length < inf else None, folder.count)
         took = time.perf_counter() - began
         counts, noise = made.windows.event_filter.counts, made.windows.event_filter.noise_filter
         if noise and isinstance(noise.hot_pixels, HotPixels):
@@ -302,10 +296,7 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
                 "received": counts.received,
                 "used": used,
                 "outside_sensor": counts.outside,
-                "late": counts.late,
-                "stray": counts.stray,
-                "hot": counts.hot,
-                "noise": counts.noise,
+                **{name: getattr(counts, name) for name in ("late", "stray", "hot", "noise")},
                 "in_no_window": counts.accepted - used,
             },
             "packets": asdict(source.packet_counts),
@@ -374,10 +365,3 @@ def read_stamps(path: Path) -> list[int]:
     if not found:
         raise RecordingError(f"{path}: no time stamps")
     return found
-
-
-def _seconds(source: Recording, start: float | None, end: float | None) -> float | None:
-    """Return the seconds of recording between start and end, if the recording knows its length."""
-    if source.duration is None:
-        return None if end is None else end - (start or 0)
-    return min(source.duration, source.duration if end is None else end) - (start or 0)
