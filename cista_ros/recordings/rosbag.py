@@ -176,15 +176,21 @@ class RosbagRecording(Recording):
             return reason
         if "not indexed" in reason:
             return f"it was not closed when it was recorded; run `rosbag reindex {self.path.name}`"
+        if self.path.is_file() and (head := _head(self.path)) not in _SUFFIXES:
+            return "its first bytes are not those of a bag" if head else "the file is empty"
         reindex = "rosbag reindex" if self.path.suffix == ".bag" else "ros2 bag reindex"
         recover = " or `mcap recover`" if self.path.suffix == ".mcap" else ""
         return f"{reason} (truncated or damaged? `{reindex} {self.path.name}`{recover} may save what is left)"
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
+
+
 def _suffix(path: Path) -> str:
     """Return the suffix of a file by its content, or its own."""
-    with path.open("rb") as file:
-        return _SUFFIXES.get(file.read(8), path.suffix)
+    return _SUFFIXES.get(_head(path), path.suffix)
 
 
 def _number(file: Path) -> tuple[int, str]:
