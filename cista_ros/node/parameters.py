@@ -1,12 +1,11 @@
 """The parameters of the reconstruction node.
 
-`Settings` is their only description: the node declares them from it, and `python -m cista_ros.node.parameters yaml` (or
-`table`) prints config/reconstruct.yaml (or the table of docs/reference/parameters.md).
+`Settings` is their only description: the node declares them from it, and `python docs/options.py` writes
+config/reconstruct.yaml and the table of docs/reference/parameters.md.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -20,7 +19,6 @@ from rclpy.parameter import Parameter
 from ..errors import CistaError
 from ..event_filter import MIN_SIDE
 from ..events import EDGES, NS
-from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
 from ..noise_filter import NOISE_FILTERS
 from ..runtime import PRECISIONS, RUNTIMES
 from ..sync_stamps import SyncStamps
@@ -207,20 +205,10 @@ class Settings:
         self, height: int, width: int, stamps: SyncStamps, image_stamps: Mapping[int, int] | None = None
     ) -> Callable[[], Windower]:
         """Return a factory of windowers for a sensor size; the stamps are for windows=sync and trigger."""
-        return partial(
-            make_windower,
-            self.windows,
-            height,
-            width,
-            period=1 / self.fps if self.fps else self.period,
-            count=self.count,
-            events_per_pixel=self.events_per_pixel,
-            shortest=self.shortest,
-            longest=self.longest,
-            stamps=stamps,
-            image_stamps=image_stamps,
-            sync_timeout=self.sync_timeout,
-        )
+        names = ("count", "events_per_pixel", "shortest", "longest", "sync_timeout")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        options |= {"period": 1 / self.fps if self.fps else self.period, "stamps": stamps, "image_stamps": image_stamps}
+        return partial(make_windower, self.windows, height, width, **options)
 
 
 def declare_settings(node: Node) -> Settings:
@@ -243,12 +231,10 @@ def declare_settings(node: Node) -> Settings:
             hint = f"did you mean {close[0]!r}?" if close else "see docs/reference/parameters.md"
             node.get_logger().warning(f"Unknown parameter {name!r}: {hint}")
     for item in fields(Settings):
-        descriptor = _descriptor(item)
-        integer = item.name in given and given[item.name].type_ == Parameter.Type.INTEGER
-        if isinstance(item.default, float) and integer:  # as in `period: 1`
-            node.declare_parameter(item.name, float(given[item.name].value), descriptor, ignore_override=True)
-        else:
-            node.declare_parameter(item.name, item.default, descriptor)
+        value, override = item.default, item.name in given
+        if override and isinstance(value, float) and given[item.name].type_ == Parameter.Type.INTEGER:
+            value, override = float(given[item.name].value), False  # as in `period: 1`
+        node.declare_parameter(item.name, value, _descriptor(item), ignore_override=not override)
     if hasattr(node, "add_pre_set_parameters_callback"):  # Iron and later
         node.add_pre_set_parameters_callback(_integers_to_floats)
     return Settings(**{name: node.get_parameter(name).value for name in names})
@@ -260,12 +246,6 @@ def changed_settings(settings: Settings, parameters: Iterable[Parameter]) -> Set
     return replace(settings, **{p.name: p.value for p in parameters if p.name in names})
 
 
-def faster_settings(settings: Settings, weights: str) -> str:
-    """Return what to set where the network of these weights is too slow."""
-    small = [f"weights to {SMALL_WEIGHTS}"] if weights == DEFAULT_WEIGHTS else []
-    return " or ".join([*small, f"downscale to {settings.downscale + 1}"])
-
-
 def _integers_to_floats(parameters: list[Parameter]) -> list[Parameter]:
     floats = {item.name for item in fields(Settings) if isinstance(item.default, float)}
     return [
@@ -275,54 +255,12 @@ def _integers_to_floats(parameters: list[Parameter]) -> list[Parameter]:
 
 
 def _descriptor(item: Field[Any]) -> ParameterDescriptor:
+    choices, limits = item.metadata["choices"], item.metadata["limits"]
     descriptor = ParameterDescriptor(description=item.metadata["description"], read_only=item.metadata["read_only"])
-    if item.metadata["choices"]:
-        descriptor.additional_constraints = f"one of {', '.join(item.metadata['choices'])}"
-    if item.metadata["limits"]:
-        low, high = item.metadata["limits"]
-        if isinstance(item.default, float):
-            limits = FloatingPointRange(from_value=float(low), to_value=float(high))
-            descriptor.floating_point_range = [limits]
-        else:
-            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    if choices:
+        descriptor.additional_constraints = f"one of {', '.join(choices)}"
+    if limits and isinstance(item.default, float):
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(limits[0]), to_value=float(limits[1]))]
+    elif limits:
+        descriptor.integer_range = [IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=1)]
     return descriptor
-
-
-def as_yaml() -> str:
-    """Return a params file with every parameter at its default."""
-    lines = [
-        "# Parameters of the node cista_reconstruct with their defaults, made by",
-        "# python -m cista_ros.node.parameters yaml",
-        "/**/cista_reconstruct:",
-        "  ros__parameters:",
-    ]
-    for item in fields(Settings):
-        choices = f" [{', '.join(item.metadata['choices'])}]" if item.metadata["choices"] else ""
-        lines += [f"    # {item.metadata['description']}{choices}", f"    {item.name}: {_yaml_value(item.default)}"]
-    return "\n".join(lines) + "\n"
-
-
-def as_table() -> str:
-    """Return a Markdown table of the parameters."""
-    kinds = {str: "string", bool: "bool", int: "int", float: "double"}
-    lines = ["| name | type | default | values | meaning |", "|---|---|---|---|---|"]
-    for item in fields(Settings):
-        choices, limits = item.metadata["choices"], item.metadata["limits"]
-        values = ", ".join(f"`{choice}`" for choice in choices) or (f"{limits[0]:g} to {limits[1]:g}" if limits else "")
-        default = _yaml_value(item.default)
-        lines.append(
-            f"| `{item.name}` | {kinds[type(item.default)]} | `{default}` | {values} | {item.metadata['description']} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _yaml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.10g}" if value % 1 else f"{value:.1f}"
-    return str(value) or '""'
-
-
-if __name__ == "__main__":
-    sys.stdout.write({"yaml": as_yaml, "table": as_table}[sys.argv[1]]())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -11,11 +10,10 @@ from rclpy.parameter import Parameter
 
 from cista_ros.commands.options import ToneMapName
 from cista_ros.errors import CistaError
-from cista_ros.node.parameters import Settings, SettingsError, as_table, as_yaml, changed_settings
+from cista_ros.node.parameters import Settings, SettingsError, changed_settings
 from cista_ros.sync_stamps import SyncStamps
 from cista_ros.windows import AdaptiveWindows, CountWindows, PeriodWindows, SyncWindows
 
-ROOT = Path(__file__).parents[2]
 STAMPS = SyncStamps()
 
 
@@ -34,11 +32,6 @@ def test_every_setting_is_described_and_defaults_lie_within_their_limits():
         if item.metadata["limits"]:
             low, high = item.metadata["limits"]
             assert low <= item.default <= high
-
-
-def test_the_shipped_params_file_and_the_documented_table_are_those_of_the_code():
-    assert (ROOT / "config" / "reconstruct.yaml").read_text() == as_yaml(), "python -m cista_ros.node.parameters yaml"
-    assert as_table() in (ROOT / "docs/reference/parameters.md").read_text(), "… parameters table"
 
 
 def test_tone_maps_are_those_of_the_command():
