@@ -12,7 +12,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -123,8 +123,7 @@ class Counts:
         )
 
 
-@dataclass(frozen=True)
-class Rates:
+class Rates(NamedTuple):
     """Events and images per second, and quantiles of the images' latency in ms (NaN without images)."""
 
     event_rate: float
@@ -200,12 +199,20 @@ class Warnings:
             self._log(text)
 
 
-class Health:
-    """Counts, speed and warnings of one node.
+class Growth:
+    """Tells by how much numbers have grown."""
 
-    Args:
-        log: writes a line to the log as a warning.
-    """
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def __call__(self, name: str, value: int) -> int:
+        """Return the difference of a number from the last call with this name, at first from 0."""
+        before, self._last[name] = self._last.get(name, 0), value
+        return value - before
+
+
+class Health:
+    """Counts, speed and warnings of one node; `log` writes a line to the log as a warning."""
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self.counts, self.speed, self.warnings = Counts(), Speed(), Warnings(log)
@@ -216,7 +223,7 @@ class Reporter:
 
     def __init__(self, node: Node, health: Health) -> None:
         self._node, self._health = node, health
-        self._problems = self._failed = 0
+        self._growth = Growth()
         self._trim = Trim()
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._statistics = node.create_publisher(Float64MultiArray, "~/statistics", 10)
@@ -240,7 +247,7 @@ class Reporter:
         rates = self._health.speed.rates(counts.event_filter.received)
         level, text = self._assess(state, error, inputs, rates.image_rate)
         last = {"last_error": warnings.last, "last_error_s_ago": warnings.age() if warnings.last else ""}
-        values = {"state": state, **counts.values(), **asdict(rates), "queued_windows": queued, **values, **last}
+        values = {"state": state, **counts.values(), **rates._asdict(), "queued_windows": queued, **values, **last}
         name = self._node.get_fully_qualified_name() + REPORT_SUFFIX
         status = DiagnosticStatus(level=level, name=name, message=text, hardware_id=camera)
         status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
@@ -251,18 +258,16 @@ class Reporter:
 
     def _assess(self, state: str, error: object, inputs: Status | None, image_rate: float) -> Status:
         counts, last = self._health.counts, self._health.warnings.last
-        problems, failed = counts.problems(), counts.failed_windows
-        more_problems, more_failed = problems > self._problems, failed > self._failed
-        self._problems, self._failed = problems, failed
+        problems, failed = self._growth("problems", counts.problems()), self._growth("failed", counts.failed_windows)
         if state != "active":
             return DiagnosticStatus.OK, state
         if error:
             return DiagnosticStatus.ERROR, str(error)
-        if more_failed and not image_rate:
+        if failed > 0 and not image_rate:
             return DiagnosticStatus.ERROR, last
         if inputs:
             return inputs
-        return (DiagnosticStatus.WARN, last) if more_problems else (DiagnosticStatus.OK, "reconstructing")
+        return (DiagnosticStatus.WARN, last) if problems > 0 else (DiagnosticStatus.OK, "reconstructing")
 
 
 def read_reports(data: bytes) -> dict[str, dict[str, str]]:
@@ -278,17 +283,16 @@ def read_reports(data: bytes) -> dict[str, dict[str, str]]:
 
 def statistics(rates: Rates, counts: Counts, queued: int) -> Float64MultiArray:
     """Return numbers to plot, in a fixed order; the label of the only dimension has their names."""
-    values = {
-        **asdict(rates),
+    values: dict[str, float] = {
+        **rates._asdict(),
         "queued_windows": queued,
         "dropped_events": counts.dropped_events(),
         "dropped_windows": counts.dropped_windows(),
         "merged_windows": counts.queue.merged_windows,
         "lost_messages": counts.lost_messages,
     }
-    message = Float64MultiArray(data=[float(value) for value in values.values()])
-    size = len(values)
-    message.layout.dim = [MultiArrayDimension(label=",".join(values), size=size, stride=size)]
+    message = Float64MultiArray(data=[*map(float, values.values())])
+    message.layout.dim = [MultiArrayDimension(label=",".join(values), size=len(values), stride=len(values))]
     return message
 
 
@@ -318,10 +322,7 @@ def memory(device: torch.device | None) -> dict[str, float]:
 
 
 class Trim:
-    """Gives memory back to the system that glibc's malloc keeps after a burst of events.
-
-    Without glibc (musl) it does nothing: that malloc keeps nothing.
-    """
+    """Gives memory back to the system that glibc's malloc keeps after a burst of events; a no-op without glibc."""
 
     def __init__(self) -> None:
         self._malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.callback_groups import CallbackGroup
@@ -15,7 +14,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from ..errors import CistaError, DecodeError, EventError
-from ..event_filter import EventFilter, FilterCounts
+from ..event_filter import EventFilter
 from ..events import NS, trigger_times
 from ..input_check import InputCheck, Pace
 from ..noise_filter import make_noise_filter
@@ -24,9 +23,8 @@ from ..trigger_pairs import TriggerPairs
 from ..window_maker import WindowMaker
 from ..windows import Window, Windower
 from ..wire import cdr
-from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import CAMERA_INFO, EVENT_ARRAY, EVENT_TYPES, CameraInfoMessage, EmptyMessageError, EventMessage
-from .diagnostics import Health, Status
+from .diagnostics import Growth, Health, Status
 from .images import load_camera_info
 from .parameters import INFO_TOPIC, Settings
 from .topics import LOOK_EVERY_S, EventTopic, SyncTopic
@@ -68,7 +66,7 @@ class Inputs:
         self._counts, self._warnings = health.counts, health.warnings
         self.topic_name = node.resolve_topic_name("events")
         self._calibration = calibration(settings)
-        self.camera_info = self._calibration[0] if self._calibration else None
+        self.camera_info = self._calibration and self._calibration[0]
         self._stamps = SyncStamps(self._counts.sync)
         self._pairs = TriggerPairs(settings.trigger_delay * NS)
         self._has_frames = False  # the frames on sync, which triggers wait for
@@ -80,7 +78,8 @@ class Inputs:
         self._refusal, self._clock_offset_s = "", 0.0
         self._last_message = time.monotonic()
         self._pace = Pace()
-        self._steps = self._idle_steps = self._seen = self._missed_stamps = self._lone_frames = 0
+        self._growth = Growth()
+        self._steps = self._idle_steps = 0
 
     @property
     def subscribed(self) -> bool:
@@ -161,7 +160,7 @@ class Inputs:
             if self._info:
                 self._node.destroy_subscription(self._info)
                 self._info = None
-            self.camera_info = self._calibration[0] if self._calibration else None
+            self.camera_info = self._calibration and self._calibration[0]
             self._follow_stamps()
 
     def _follow_stamps(self) -> None:
@@ -195,7 +194,7 @@ class Inputs:
             old = self._settings
             if settings.camera_info_url != old.camera_info_url:
                 self._calibration = calibration(settings)
-                self.camera_info = self._calibration[0] if self._calibration else None
+                self.camera_info = self._calibration and self._calibration[0]
             self._settings = settings
             if self._windows:
                 event_filter = self._windows.event_filter
@@ -219,8 +218,7 @@ class Inputs:
             self._steps += 1
             if self._steps % round(LOOK_EVERY_S / IDLE_STEP_S) == 0:
                 self._look()
-            idle = self._counts.messages == self._seen
-            self._seen = self._counts.messages
+            idle = not self._growth("messages", self._counts.messages)
             self._idle_steps = self._idle_steps + 1 if idle else 0
             timeout = self._idle_timeout
             if self._windows and timeout and self._idle_steps * IDLE_STEP_S >= timeout:
@@ -231,16 +229,11 @@ class Inputs:
             self._events.look()
         if not self._sync:
             return
-        if self._pairs.unpaired_frames > self._lone_frames:
-            self._lone_frames = self._pairs.unpaired_frames
-            self._warnings.add(
-                "pairs",
-                f"So far {self._lone_frames} frames on {self._sync.topic_name} belong to no trigger; `cista sync` tells"
-                " trigger_delay",
-            )
+        if self._growth("unpaired", lone := self._pairs.unpaired_frames) > 0:
+            text = f"So far {lone} frames on {self._sync.topic_name} belong to no trigger"
+            self._warnings.add("pairs", f"{text}; `cista sync` tells trigger_delay")
         counts = self._counts.sync
-        missed = counts.unsynced_windows + counts.late
-        if missed > self._missed_stamps:
+        if self._growth("missed", counts.unsynced_windows + counts.late) > 0:
             triggered = self._settings.windows == "trigger"
             end = f"trigger on {self.topic_name}" if triggered else f"stamp on {self._sync.topic_name}"
             self._warnings.add(
@@ -248,7 +241,6 @@ class Inputs:
                 f"So far {counts.unsynced_windows} windows ended without a {end}, and"
                 f" {counts.late} stamps arrived after their events had been used",
             )
-        self._missed_stamps = missed
         try:
             self._sync.look()
         except CistaError as error:
@@ -261,14 +253,13 @@ class Inputs:
                 return
             self._last_message = time.monotonic()
             self._counts.messages += 1
-            before = replace(self._counts.packets), replace(self._counts.event_filter)
             try:
                 self._take(self._events.decode(data))
             except EmptyMessageError:
                 pass
             except DecodeError as error:
                 self._skip(self.topic_name, error)
-            self._warn_of_losses(*before)
+            self._warn_of_losses()
 
     def _take(self, message: EventMessage) -> None:
         try:
@@ -321,22 +312,21 @@ class Inputs:
                 f" their messages: TF and message_filters cannot match the images.{advice}",
             )
 
-    def _warn_of_losses(self, packets: PacketCounts, filtered: FilterCounts) -> None:
-        """Warn of what was counted since these copies of the counts were made."""
-        now, topic, warnings = self._counts, self.topic_name, self._warnings
-        if missing := now.packets.missing_packets - packets.missing_packets:
-            warnings.add("packets", f"{missing} packets are missing before one on {topic}")
-        if unknown := now.packets.unknown_words - packets.unknown_words:
-            warnings.add("words", f"Skipped {unknown} words with unknown codes in a packet on {topic}")
-        if not self._windows or now.event_filter == filtered:
-            return
+    def _warn_of_losses(self) -> None:
+        topic, warnings, counted = self.topic_name, self._warnings, vars(self._counts.event_filter)
+        packets = self._counts.packets
+        missing = self._growth("missing_packets", packets.missing_packets)
+        unknown = self._growth("unknown_words", packets.unknown_words)
         outside, late, stray, back, gaps = (
-            getattr(now.event_filter, name) - getattr(filtered, name)
-            for name in ("outside", "late", "stray", "time_jumps", "gaps")
+            self._growth(name, counted[name]) for name in ("outside", "late", "stray", "time_jumps", "gaps")
         )
+        if missing:
+            warnings.add("packets", f"{missing} packets are missing before one on {topic}")
+        if unknown:
+            warnings.add("words", f"Skipped {unknown} words with unknown codes in a packet on {topic}")
         if back or gaps:
             warnings.log("jump", f"Time jumped {'back' if back else 'forward'}: a new stream begins.")
-        if outside or late:
+        if self._windows and (outside or late):
             sensor = f"{self._windows.event_filter.width}x{self._windows.event_filter.height} sensor"
             warnings.add(
                 "events",
@@ -373,9 +363,8 @@ class Inputs:
 
     def _add_triggers(self, message: EventMessage) -> None:
         number = self._settings.trigger_input
-        for time_ in trigger_times(
-            message.triggers, self._settings.trigger_edge, None if number < 0 else number
-        ).tolist():
+        times = trigger_times(message.triggers, self._settings.trigger_edge, None if number < 0 else number)
+        for time_ in times.tolist():
             paired = self._pairs.add_trigger(time_)
             for end in paired if self._has_frames else [time_]:
                 self._add_stamp(end)

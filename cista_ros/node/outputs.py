@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import InvalidQosOverridesError
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from ..reconstructor import Frame
@@ -18,9 +16,10 @@ from ..wire.ros_types import CameraInfoMessage, ImageMessage, Message
 from .diagnostics import Warnings
 from .images import ENCODERS, to_compressed
 from .parameters import INFO_TOPIC, Settings
-from .topics import PublisherEventCallbacks, QosError, UnsupportedEventTypeError, incompatible_qos, qos_overrides
+from .topics import create_publisher
 from .worker import Job
 
+DEPTH = 10
 IMAGES = {
     "image_raw": Image,
     "image_raw/compressed": CompressedImage,
@@ -43,7 +42,7 @@ class Outputs:
 
     def __init__(self, node: Node, warnings: Warnings) -> None:
         self._node, self._warnings = node, warnings
-        self._images = {topic: self._publisher(kind, topic) for topic, kind in IMAGES.items()}
+        self._images = {topic: create_publisher(node, kind, topic, DEPTH) for topic, kind in IMAGES.items()}
         self._info = self._info_publisher()
 
     @property
@@ -63,35 +62,33 @@ class Outputs:
             frame: the last frame of job.maker.
             job: its windows.
         """
-        window, encoding = job.windows[-1], settings.encoding
+        window, encoding, shown = job.windows[-1], settings.encoding, frame.shown
         header = frame.stamp, settings.frame_id or window.frame_id
-        if self._has_subscribers("image_raw"):
-            self._send("image_raw", ImageMessage(*header, encoding, ENCODERS[encoding](frame.shown)))
-        if self._has_subscribers("image_raw/compressed"):
-            compression = encoding, settings.compression, settings.jpeg_quality
-            self._send("image_raw/compressed", to_compressed(frame.shown, *compression, *header))
-        if self._has_subscribers("events_image"):
-            drawn = draw_events(frame.events, window.height, window.width)
-            self._send("events_image", ImageMessage(*header, "bgr8", drawn))
-        if self._has_subscribers("code_image"):
-            activity = job.maker.code_activity()
-            if activity is None:
-                reason = f"{job.maker.loaded.weights} is a network without a sparse code"
-                self._warnings.log("code", f"No images on {self._images['code_image'].topic_name}: {reason}")
-            else:
-                self._send("code_image", ImageMessage(*header, "mono8", draw_activity(activity)))
+        compression = encoding, settings.compression, settings.jpeg_quality
+        forms: dict[str, Callable[[], Message | None]] = {
+            "image_raw": lambda: ImageMessage(*header, encoding, ENCODERS[encoding](shown)),
+            "image_raw/compressed": lambda: to_compressed(shown, *compression, *header),
+            "events_image": lambda: ImageMessage(
+                *header, "bgr8", draw_events(frame.events, window.height, window.width)
+            ),
+            "code_image": lambda: self._code_image(job, *header),
+        }
+        for topic, make in forms.items():
+            if self._images[topic].get_subscription_count() and (message := make()):
+                self._images[topic].publish(cdr.encode(message))
         if info and self._info:
-            if (factor := job.maker.downscale) > 1:
+            if (factor := job.maker.settings.downscale) > 1:
                 # In a CameraInfo a binning of 0 means 1.
                 x, y = (max(1, binning) * factor for binning in info.binning)
                 info = replace(info, binning=(x, y))
             self._info.publish(cdr.encode(replace(info, stamp=header[0], frame_id=header[1])))
 
-    def _has_subscribers(self, topic: str) -> bool:
-        return bool(self._images[topic].get_subscription_count())
-
-    def _send(self, topic: str, message: Message) -> None:
-        self._images[topic].publish(cdr.encode(message))
+    def _code_image(self, job: Job, stamp: int, frame_id: str) -> ImageMessage | None:
+        if (activity := job.maker.code_activity()) is not None:
+            return ImageMessage(stamp, frame_id, "mono8", draw_activity(activity))
+        reason = f"{job.maker.loaded.weights} is a network without a sparse code"
+        self._warnings.log("code", f"No images on {self._images['code_image'].topic_name}: {reason}")
+        return None
 
     def destroy(self) -> None:
         """Remove the topics."""
@@ -102,32 +99,9 @@ class Outputs:
         """Create the publisher of camera_info, or return None where its topic is the camera's own."""
         name = self._node.resolve_topic_name("camera_info")
         if name != self._node.resolve_topic_name(INFO_TOPIC):
-            return self._publisher(CameraInfo, "camera_info")
+            return create_publisher(self._node, CameraInfo, "camera_info", DEPTH)
         self._node.get_logger().warning(
             f"No camera_info is published with the images: {name} is the camera's own topic. Remap camera_info, or"
             " run this node in another namespace than the camera."
         )
         return None
-
-    def _publisher(self, message_type: type, topic: str) -> Publisher:
-        qos = QoSProfile(depth=10)
-        name = self._node.resolve_topic_name(topic)
-
-        def on_incompatible(event: Any) -> None:
-            self._node.get_logger().warning(incompatible_qos(self._node, name, qos, event, publishing=True))
-
-        callbacks = PublisherEventCallbacks(incompatible_qos=on_incompatible)
-        try:
-            return self._create(message_type, topic, qos, callbacks)
-        except UnsupportedEventTypeError:
-            return self._create(message_type, topic, qos, None)
-
-    def _create(
-        self, message_type: type, topic: str, qos: QoSProfile, callbacks: PublisherEventCallbacks | None
-    ) -> Publisher:
-        try:
-            return self._node.create_publisher(
-                message_type, topic, qos, event_callbacks=callbacks, qos_overriding_options=qos_overrides()
-            )
-        except InvalidQosOverridesError as error:
-            raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -11,8 +12,7 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import TimeReference
 from std_srvs.srv import Trigger
@@ -26,10 +26,10 @@ from ..wire.ros_types import EVENT_ARRAY, EVENT_PACKET, IMAGE, KINDS, EventMessa
 from .diagnostics import read_reports
 from .images import time_message
 from .process import STEP_S, Stop
-from .topics import message_class
+from .topics import create_publisher, message_class
 
 # Reliable and deep: large messages, and bursts at high rates, must not be lost.
-QOS = QoSProfile(depth=100)
+DEPTH = 100
 CLOCK_STEP_S = 0.01
 ACKNOWLEDGED_S = 10.0
 # From when the publisher knows a subscription until the subscription knows the publisher.
@@ -44,72 +44,25 @@ STUCK_S = 120.0
 LOST_REPORTS = 5
 
 
+@dataclass
 class Report:
     """The last report of one reconstruction node on /diagnostics."""
 
-    def __init__(self) -> None:
-        self.state = ""
-        self.messages = 0  # received by the node
-        self.pending = self.open = self.queued = 0
-        self.unchanged = 0  # number of consecutive reports equal to the one before
-        self.changed = time.monotonic()
+    state: str = ""
+    messages: int = 0  # received by the node
+    pending: int = 0  # events
+    open: int = 0  # events of the open window
+    queued: int = 0  # windows
+    unchanged: int = field(default=0, compare=False)  # number of consecutive reports equal to the one before
+    changed: float = field(default_factory=time.monotonic, compare=False)
 
-    def update(self, values: dict[str, str]) -> None:
-        """Set the values from a new report."""
-        before = vars(self).copy()
-
-        def number(key: str) -> int:
-            return int(values[key]) if values.get(key, "").isdecimal() else 0
-
-        self.state = values.get("state", "")
-        self.messages, self.queued = number("messages"), number("queued_windows")
-        self.pending, self.open = number("pending_events"), number("open_events")
-        if vars(self) == before:
-            self.unchanged += 1
-        else:
-            self.unchanged, self.changed = 0, time.monotonic()
-
-
-class NodeWatch:
-    """Tracks the reconstruction nodes that subscribe to a topic, by the ROS graph and their reports on /diagnostics."""
-
-    def __init__(self, node: Node, publisher: Publisher) -> None:
-        self._node, self._publisher = node, publisher
-        self._malformed = 0
-        self.reports: dict[str, Report] = {}
-        self.received = 0  # reports
-        self._subscription = node.create_subscription(
-            DiagnosticArray, "/diagnostics", self._on_diagnostics, 100, raw=True
-        )
-
-    def subscribers(self) -> list[str]:
-        """Return the full names of all nodes that subscribe to the topic."""
-        infos = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
-        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
-
-    def nodes(self) -> dict[str, Report]:
-        """Return the reports of the active reconstruction nodes on the topic."""
-        found = self.subscribers()
-        return {name: report for name, report in self.reports.items() if report.state == "active" and name in found}
-
-    def matched(self) -> bool:
-        """Return whether the publisher is connected to every subscription that it can serve."""
-        infos = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
-        served = [i for i in infos if qos_check_compatible(QOS, i.qos_profile)[0] != QoSCompatibility.ERROR]
-        return self._publisher.get_subscription_count() >= len(served)
-
-    def _on_diagnostics(self, data: bytes) -> None:
-        try:
-            reports = read_reports(data)
-        except DecodeError as error:
-            self._malformed += 1
-            self._node.get_logger().warning(
-                f"Skipped {self._malformed} malformed diagnostics so far: {error}", throttle_duration_sec=LOG_EVERY_S
-            )
-            return
-        for name, values in reports.items():
-            self.reports.setdefault(name, Report()).update(values)
-            self.received += 1
+    def following(self, values: dict[str, str]) -> Report:
+        """Return the next report, from its values."""
+        texts = (values.get(key, "") for key in ("messages", "pending_events", "open_events", "queued_windows"))
+        report = Report(values.get("state", ""), *(int(text) if text.isdecimal() else 0 for text in texts))
+        if report == self:
+            report.unchanged, report.changed = self.unchanged + 1, self.changed
+        return report
 
 
 class Player(Node):
@@ -142,8 +95,10 @@ class Player(Node):
         self._events = self._publisher(recording.events_topic, kind)
         if recording.frames_topic:
             self._publisher(recording.frames_topic, IMAGE)
-        self._triggers = self.create_publisher(TimeReference, "~/triggers", QOS)
-        self._watch = NodeWatch(self, self._events)
+        self._triggers = self.create_publisher(TimeReference, "~/triggers", DEPTH)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100, raw=True)
+        self._reports: dict[str, Report] = {}  # by node
+        self._malformed = self._received = 0  # reports
         self.counts = {"messages": 0, "events": 0, "images": 0, "triggers": 0}
         self._event_messages = 0
         # By node: how many messages it had received, less those that were published, when it was first seen active.
@@ -161,41 +116,63 @@ class Player(Node):
         """
         logged = time.monotonic()
         while not self._stop.is_set():
-            found = self._watch.subscribers()
-            if (
-                len(self._watch.nodes()) >= nodes
-                and len(found) >= subscribers
-                and self._events.get_subscription_count() >= max(nodes, subscribers)
-                and self._watch.matched()
-            ):
+            missing = self._missing(nodes, subscribers)
+            if not missing:
                 break
             if time.monotonic() - logged > LOG_EVERY_S:
                 logged = time.monotonic()
-                self.get_logger().info(self._missing(nodes, subscribers, found))
+                self.get_logger().info(f"Waiting for {missing}")
             self._executor.spin_once(0.05)
         if nodes or subscribers:
             time.sleep(MATCHING_S)
         self._note_new_nodes()
 
-    def _missing(self, nodes: int, subscribers: int, found: list[str]) -> str:
-        """Describe what the player waits for, and the present subscribers."""
-        topic, reports = self._events.topic_name, self._watch.reports
-        if len(self._watch.nodes()) < nodes:
+    def _missing(self, nodes: int, subscribers: int) -> str:
+        """Return what the player waits for, and the present subscribers; empty if nothing is missing."""
+        topic, active, found = self._events.topic_name, self._active(), self._subscribers()
+        if len(active) < nodes:
             states = [
                 f"{name} is {report.state}" + ("" if name in found else f" and not subscribed to {topic}")
-                for name, report in reports.items()
+                for name, report in self._reports.items()
             ]
-            others = ", ".join(sorted(set(found) - set(reports)))
+            others = ", ".join(sorted(set(found) - set(self._reports)))
             states += [f"other subscribers: {others}"] if others else []
             wanted = "an active reconstruction node" if nodes == 1 else f"{nodes} active reconstruction nodes"
-            return f"Waiting for {wanted} on {topic} ({'; '.join(states) or 'no subscribers'})"
+            return f"{wanted} on {topic} ({'; '.join(states) or 'no subscribers'})"
         if len(found) < subscribers:
-            return f"Waiting for {subscribers} subscribers on {topic} ({', '.join(found) or 'none'})"
-        return f"Waiting for connections to the subscribers on {topic} ({', '.join(found)})"
+            return f"{subscribers} subscribers on {topic} ({', '.join(found) or 'none'})"
+        pairs = ((self._events.qos_profile, info.qos_profile) for info in self.get_subscriptions_info_by_topic(topic))
+        served = [pair for pair in pairs if qos_check_compatible(*pair)[0] != QoSCompatibility.ERROR]
+        if self._events.get_subscription_count() < max(nodes, subscribers, len(served)):
+            return f"connections to the subscribers on {topic} ({', '.join(found)})"
+        return ""
+
+    def _subscribers(self) -> list[str]:
+        """Return the full names of all nodes that subscribe to the events."""
+        infos = self.get_subscriptions_info_by_topic(self._events.topic_name)
+        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos]
+
+    def _active(self) -> dict[str, Report]:
+        """Return the reports of the active reconstruction nodes that subscribe to the events."""
+        found = self._subscribers()
+        return {name: report for name, report in self._reports.items() if report.state == "active" and name in found}
+
+    def _on_diagnostics(self, data: bytes) -> None:
+        try:
+            reports = read_reports(data)
+        except DecodeError as error:
+            self._malformed += 1
+            self.get_logger().warning(
+                f"Skipped {self._malformed} malformed diagnostics so far: {error}", throttle_duration_sec=LOG_EVERY_S
+            )
+            return
+        for name, values in reports.items():
+            self._reports[name] = self._reports.get(name, Report()).following(values)
+            self._received += 1
 
     def _note_new_nodes(self) -> None:
         """Store the message counts of newly active nodes, and warn of messages that they missed."""
-        for name, report in self._watch.nodes().items():
+        for name, report in self._active().items():
             if name not in self._offsets:
                 self._offsets[name] = report.messages - self._event_messages
                 if self._event_messages:
@@ -249,15 +226,20 @@ class Player(Node):
         done: set[str] = set()
         closed: set[str] = set()
         logged = time.monotonic()
-        for report in self._watch.reports.values():
+
+        def fail(name: str, text: str) -> None:
+            nonlocal complete
+            complete = False
+            done.add(name)
+            self.get_logger().error(f"{name} {text}")
+
+        for report in self._reports.values():
             report.unchanged = 0
         while not self._stop.is_set():
             self._note_new_nodes()
-            waiting = {name: report for name, report in self._watch.nodes().items() if name not in done}
+            waiting = {name: report for name, report in self._active().items() if name not in done}
             for name in self._offsets.keys() - waiting.keys() - done - self._nodes_in_graph():
-                done.add(name)
-                complete = False
-                self.get_logger().error(f"{name} ended before it made images of all events")
+                fail(name, "ended before it made images of all events")
             if not waiting:
                 break
             for name, report in waiting.items():
@@ -269,12 +251,9 @@ class Player(Node):
                 elif idle and not report.open:
                     done.add(name)
                     if missing > 0:
-                        complete = False
-                        self.get_logger().error(f"{name} did not receive {missing} of {self._event_messages} messages")
+                        fail(name, f"did not receive {missing} of {self._event_messages} messages")
                 elif time.monotonic() - report.changed > STUCK_S:
-                    done.add(name)
-                    complete = False
-                    self.get_logger().error(f"{name} makes no progress; {report.pending} events are pending")
+                    fail(name, f"makes no progress; {report.pending} events are pending")
             if time.monotonic() - logged > LOG_EVERY_S:
                 logged = time.monotonic()
                 left = [f"{name} has {r.queued} windows and {r.pending} events left" for name, r in waiting.items()]
@@ -288,7 +267,7 @@ class Player(Node):
     def _close_window(self, name: str) -> None:
         client: Any = self.create_client(Trigger, f"{name}/reset")
         if client.wait_for_service(STEP_S):
-            self._watch.reports[name].unchanged = 0
+            self._reports[name].unchanged = 0
             client.call_async(Trigger.Request())
 
     def _wait_until(self, due: float, stamp: int) -> None:
@@ -300,9 +279,9 @@ class Player(Node):
     def _pause_for_nodes(self) -> float:
         """Wait while a node is behind; return for how many seconds."""
         self._executor.spin_once(0.0)
-        if self._reports_seen == self._watch.received:
+        if self._reports_seen == self._received:
             return 0.0
-        self._reports_seen = self._watch.received
+        self._reports_seen = self._received
         self._note_new_nodes()
         began = time.monotonic()
         while self._keep_pace and not self._stop.is_set() and (behind := self._nodes_behind()):
@@ -316,7 +295,7 @@ class Player(Node):
     def _nodes_behind(self) -> list[str]:
         return [
             name
-            for name, report in self._watch.nodes().items()
+            for name, report in self._active().items()
             if report.queued > MAX_QUEUED_WINDOWS or report.pending - report.open > MAX_QUEUED_EVENTS
         ]
 
@@ -349,9 +328,5 @@ class Player(Node):
 
     def _publisher(self, topic: str, kind: str) -> Publisher:
         if topic not in self._topics:
-            overrides = QoSOverridingOptions.with_default_policies()
-            publisher: Publisher = self.create_publisher(
-                message_class(kind), topic, QOS, qos_overriding_options=overrides
-            )
-            self._topics[topic] = publisher
+            self._topics[topic] = create_publisher(self, message_class(kind), topic, DEPTH)
         return self._topics[topic]

@@ -55,7 +55,11 @@ def stop_on_signals() -> Stop:
         signal.signal(number, stop.set)
     if parent := os.environ.get(PARENT_VARIABLE):
         end_with_parent()
-        if not _is_alive(parent):
+        try:
+            os.kill(int(parent), 0)
+        except PermissionError:
+            pass  # it is alive
+        except (ValueError, OverflowError, ProcessLookupError):
             stop.set()
     return stop
 
@@ -64,16 +68,6 @@ def end_with_parent() -> None:
     """Send SIGTERM to this process when its parent ends, even by SIGKILL. No-op on other systems than Linux."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    return True
 
 
 def ignore_signals() -> None:
@@ -124,23 +118,18 @@ def free_domain() -> int:
     The last 16 are claimed by abstract Unix sockets, so that no two callers get the same one before its first
     participant exists. Raises CistaError if every domain is in use.
     """
-    for domain in (*_rotated(SAFE_DOMAINS), *_rotated(OTHER_DOMAINS)):
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            claim.bind(f"\0cista_ros-domain-{domain}")
-        except OSError:
+    for domains in SAFE_DOMAINS, OTHER_DOMAINS:
+        start = next(_starts)
+        for i in range(len(domains)):
+            domain = domains[(start + i) % len(domains)]
+            claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            with suppress(OSError):
+                claim.bind(f"\0cista_ros-domain-{domain}")
+                if not _has_participant(domain):
+                    _claims.append(claim)
+                    return domain
             claim.close()
-            continue
-        if not _has_participant(domain):
-            _claims.append(claim)
-            return domain
-        claim.close()
     raise CistaError("all ROS domains from 102 to 231 are in use")
-
-
-def _rotated(domains: range) -> list[int]:
-    start = next(_starts) % len(domains)
-    return [*domains[start:], *domains[:start]]
 
 
 def _has_participant(domain: int) -> bool:

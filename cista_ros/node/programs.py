@@ -11,8 +11,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from ..util.threads import wait_without_spinning
 from .process import STEP_S, Stop, exit_at_once, ignore_signals, ros_process, stop_on_signals
 
 if TYPE_CHECKING:
+    from rclpy.node import Node
+
     from ..recordings import Recording
 
 SELF_TEST_S = 20
@@ -39,15 +41,50 @@ LAUNCH_ARGUMENTS = {
 }
 
 
+@contextmanager
+def _program(
+    name: str,
+    description: str,
+    add_options: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+    epilog: str = "",
+) -> Iterator[tuple[argparse.Namespace, Stop]]:
+    """Parse this process's arguments, and run ROS 2 during the block. `epilog` goes with unexpected arguments, too."""
+    stop = stop_on_signals()
+    from rclpy.utilities import remove_ros_args
+
+    if stop.is_set():
+        ignore_signals()
+        sys.exit(0)
+    arguments: list[str] = []
+    with suppress(RuntimeError):  # a private type: arguments that cannot be parsed, which rclpy.init reports
+        arguments = remove_ros_args(sys.argv)[1:]
+    parser = argparse.ArgumentParser(name, description=description, epilog=epilog)
+    add_options(parser)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unexpected argument {unknown[0]}{epilog and '. '}{epilog}")
+    with ros_process(f"cista_{name}", None):
+        yield options, stop
+
+
+def _spin(node: Node, stop: Stop, done: Callable[[], object] = lambda: False) -> None:
+    from rclpy.executors import SingleThreadedExecutor
+
+    with SingleThreadedExecutor() as executor:
+        executor.add_node(node)
+        while not (stop.is_set() or done()):
+            executor.spin_once(STEP_S)
+
+
 def reconstruct() -> None:
     """Run the node `cista_reconstruct` until a signal."""
-    stop = stop_on_signals()
     wait_without_spinning()
-    arguments = _without_ros_arguments(stop)
-    if stop.is_set():
-        return ignore_signals()
-    _refuse_arguments(arguments)
-    with ros_process("cista_reconstruct", None):
+    description = "Run the node cista_reconstruct: events on the topic `events` in, images on `image_raw` out."
+    epilog = (
+        "Set parameters with --ros-args -p NAME:=VALUE and topics with --ros-args -r events:=TOPIC. To play a"
+        " recording: ros2 launch cista_ros reconstruct.launch.py bag:=FILE. Without ROS: cista reconstruct FILE."
+    )
+    with _program("reconstruct", description, epilog=epilog) as (_, stop):
         from .reconstruct_node import ReconstructNode
 
         if stop.is_set():
@@ -58,114 +95,63 @@ def reconstruct() -> None:
     exit_at_once(0)
 
 
-def _refuse_arguments(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        "reconstruct",
-        description="Run the node cista_reconstruct: events on the topic `events` in, images on `image_raw` out.",
-        epilog="Set parameters with --ros-args -p NAME:=VALUE and topics with --ros-args -r events:=TOPIC. To play a"
-        " recording: ros2 launch cista_ros reconstruct.launch.py bag:=FILE. Without ROS: cista reconstruct FILE.",
-    )
-    _, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.error(
-            f"unexpected argument {unknown[0]}; the node takes ROS arguments only, such as --ros-args -p period:=0.02."
-            f" To play a recording: ros2 launch cista_ros reconstruct.launch.py bag:=FILE"
-        )
-
-
 def play() -> None:
     """Run the node `cista_play`; exit with code 1 if a reconstruction node did not use all events."""
-    stop = stop_on_signals()
-    arguments = _without_ros_arguments(stop)
-    if stop.is_set():
-        return ignore_signals()
-    options = _play_options(arguments)
-    from ..recordings import open_recording
-    from .player import Player
-
-    topics = {"events_topic": options.events_topic, "frames_topic": options.frames_topic}
     complete = True
-    with ros_process("cista_play", None), open_recording(options.recording, **topics) as recording:
-        player = Player(recording, options.rate, options.clock, options.wait_for_images, stop, options.events)
-        player.wait_for_subscribers(options.wait_for_nodes, options.wait_for_subscribers)
-        player.play(options.start, options.end)
-        while options.loop and not stop.is_set():
+    description = "Publish a recording's events, frames, camera_info and triggers."
+    with _program("play", description, _add_play_options) as (options, stop):
+        from ..recordings import open_recording
+        from .player import Player
+
+        topics = {"events_topic": options.events_topic, "frames_topic": options.frames_topic}
+        with open_recording(options.recording, **topics) as recording:
+            player = Player(recording, options.rate, options.clock, options.wait_for_images, stop, options.events)
+            player.wait_for_subscribers(options.wait_for_nodes, options.wait_for_subscribers)
             player.play(options.start, options.end)
-        player.finish()
-        if options.wait_for_images:
-            complete = player.wait_for_images()
-        if options.json:
-            print(json.dumps(player.counts))
-        player.destroy_node()
+            while options.loop and not stop.is_set():
+                player.play(options.start, options.end)
+            player.finish()
+            if options.wait_for_images:
+                complete = player.wait_for_images()
+            if options.json:
+                print(json.dumps(player.counts))
+            player.destroy_node()
     if not complete:
         sys.exit(1)
 
 
-def _play_options(arguments: list[str]) -> argparse.Namespace:
+def _add_play_options(parser: argparse.ArgumentParser) -> None:
     from ..recordings.convert import EVENTS_AS
 
-    parser = argparse.ArgumentParser(
-        "play", description="Publish a recording's events, frames, camera_info and triggers."
-    )
-    parser.add_argument("recording", help="recording in any format that `cista reconstruct` reads")
-    parser.add_argument("--rate", type=_positive, default=1.0, help="times real time (default: 1)")
-    parser.add_argument("--loop", action="store_true", help="start again at the end, with the same stamps")
-    parser.add_argument("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
-    parser.add_argument("--start", type=_seconds, help="start this many seconds into the recording")
-    parser.add_argument("--end", type=_seconds, help="end this many seconds into the recording")
-    parser.add_argument(
-        "--events",
-        default="keep",
-        choices=EVENTS_AS,
-        help="event messages: unchanged, dvs_msgs/EventArray, or EventPacket in an encoding (default: keep)",
-    )
-    parser.add_argument("--events-topic", help="events topic, if the recording has more than one")
-    parser.add_argument("--frames-topic", help="image topic, if the recording has more than one")
-    parser.add_argument(
-        "--wait-for-nodes",
-        type=_count,
-        default=1,
-        metavar="N",
-        help="start when this many reconstruction nodes are active on the events topic (default: 1; 0: do not wait)",
-    )
-    parser.add_argument(
-        "--wait-for-subscribers",
-        type=_count,
-        default=0,
-        metavar="N",
-        help="start when the events topic has this many subscribers of any kind (default: 0)",
-    )
-    parser.add_argument(
-        "--wait-for-images",
-        action="store_true",
-        help="pause while reconstruction nodes fall behind, and end when they have made images of all events",
-    )
-    parser.add_argument("--json", action="store_true", help="print what was published as JSON at the end")
-    return parser.parse_args(arguments)
+    add = parser.add_argument
+    add("recording", help="recording in any format that `cista reconstruct` reads")
+    add("--rate", type=_positive, default=1.0, help="times real time (default: 1)")
+    add("--loop", action="store_true", help="start again at the end, with the same stamps")
+    add("--clock", action="store_true", help="publish /clock, for nodes with use_sim_time")
+    add("--start", type=_seconds, help="start this many seconds into the recording")
+    add("--end", type=_seconds, help="end this many seconds into the recording")
+    events = "event messages: unchanged, dvs_msgs/EventArray, or EventPacket in an encoding (default: keep)"
+    add("--events", default="keep", choices=EVENTS_AS, help=events)
+    add("--events-topic", help="events topic, if the recording has more than one")
+    add("--frames-topic", help="image topic, if the recording has more than one")
+    nodes = "start when this many reconstruction nodes are active on the events topic (default: 1; 0: do not wait)"
+    add("--wait-for-nodes", type=_count, default=1, metavar="N", help=nodes)
+    subscribers = "start when the events topic has this many subscribers of any kind (default: 0)"
+    add("--wait-for-subscribers", type=_count, default=0, metavar="N", help=subscribers)
+    images = "pause while reconstruction nodes fall behind, and end when they have made images of all events"
+    add("--wait-for-images", action="store_true", help=images)
+    add("--json", action="store_true", help="print what was published as JSON at the end")
 
 
 def record() -> None:
     """Run the node `cista_record` until idle."""
-    stop = stop_on_signals()
-    arguments = _without_ros_arguments(stop)
-    if stop.is_set():
-        return ignore_signals()
-    parser = argparse.ArgumentParser(
-        "record", description="Write the images of a topic, and their events, to a folder."
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="output folder")
-    parser.add_argument("--idle", type=_positive, help="end when nothing has arrived for this many seconds")
-    options = parser.parse_args(arguments)
-    from rclpy.executors import SingleThreadedExecutor
+    description = "Write the images of a topic, and their events, to a folder."
+    with _program("record", description, _add_record_options) as (options, stop):
+        from .recorder import Recorder
 
-    from .recorder import Recorder
-
-    with ros_process("cista_record", None), SingleThreadedExecutor() as executor:
         recorder = Recorder(options.output)
-        executor.add_node(recorder)
         try:
-            while not (stop.is_set() or (options.idle and recorder.done(options.idle))):
-                executor.spin_once(STEP_S)
+            _spin(recorder, stop, lambda: options.idle and recorder.done(options.idle))
         except OSError:  # such as a full disk: report this error, not the next one
             with suppress(OSError):
                 recorder.write_report()
@@ -174,23 +160,19 @@ def record() -> None:
         recorder.destroy_node()
 
 
+def _add_record_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, help="output folder")
+    parser.add_argument("--idle", type=_positive, help="end when nothing has arrived for this many seconds")
+
+
 def calibrate() -> None:
     """Run the node `cista_calibrate` until a signal."""
-    stop = stop_on_signals()
-    arguments = _without_ros_arguments(stop)
-    if stop.is_set():
-        return ignore_signals()
     description = "Run the node cista_calibrate: images on `image_raw` in, a calibration on a service call out."
-    argparse.ArgumentParser("calibrate", description=description).parse_args(arguments)
-    from rclpy.executors import SingleThreadedExecutor
-
-    with ros_process("cista_calibrate", None), SingleThreadedExecutor() as executor:
+    with _program("calibrate", description) as (_, stop):
         from .calibrator import Calibrator
 
         calibrator = Calibrator()
-        executor.add_node(calibrator)
-        while not stop.is_set():
-            executor.spin_once(STEP_S)
+        _spin(calibrator, stop)
         calibrator.close()
         calibrator.destroy_node()
 
@@ -231,16 +213,6 @@ def open_bag(bag: str, events_topic: str, bag_topic: str = "") -> Recording:
         return open_recording(bag, events_topic=bag_topic or None)
     except RecordingError as error:  # names the option of the programs
         raise RecordingError(str(error).replace("--events-topic", "bag_topic")) from None
-
-
-def _without_ros_arguments(stop: Stop) -> list[str]:
-    """Import rclpy and return this process's arguments without those that are for ROS."""
-    from rclpy.utilities import remove_ros_args
-
-    try:
-        return [] if stop.is_set() else list(remove_ros_args(sys.argv)[1:])
-    except RuntimeError:  # a private type: arguments that cannot be parsed, which rclpy.init reports in a moment
-        return []
 
 
 def _count(text: str) -> int:

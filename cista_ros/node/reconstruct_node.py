@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
@@ -21,12 +20,13 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ..errors import CistaError
+from ..networks import DEFAULT_WEIGHTS, SMALL_WEIGHTS
 from ..reconstructor import Frame, choose_device
 from ..windows import Window
 from .diagnostics import REPORT_S, Health, Reporter, memory
 from .inputs import IDLE_STEP_S, Inputs, calibration
 from .outputs import Outputs
-from .parameters import Settings, SettingsError, changed_settings, declare_settings, faster_settings
+from .parameters import Settings, SettingsError, changed_settings, declare_settings
 from .process import STEP_S, Stop
 from .worker import (
     FrameMaker,
@@ -247,11 +247,8 @@ class ReconstructNode(LifecycleNode):
     def _wait(self, future: Future[Result]) -> Result:
         """Return the result of a task in the worker thread. Raise SettingsError if the node stops meanwhile."""
         while not self._stop.is_set():
-            try:
-                return future.result(STEP_S)
-            except FutureTimeoutError:
-                if future.done():
-                    raise
+            if wait([future], STEP_S).done:
+                return future.result()
         raise SettingsError("the node is stopping")
 
     # --- windows ---
@@ -305,8 +302,9 @@ class ReconstructNode(LifecycleNode):
 
     def _advice(self) -> str:
         assert self._loaded
-        faster = faster_settings(self._settings, self._loaded.weights)
-        return f"Set {faster}, or max_latency above {self._settings.max_latency:g} s."
+        smaller = f"weights to {SMALL_WEIGHTS} or " if self._loaded.weights == DEFAULT_WEIGHTS else ""
+        downscale, latency = self._settings.downscale + 1, self._settings.max_latency
+        return f"Set {smaller}downscale to {downscale}, or max_latency above {latency:g} s."
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._state_lock:
@@ -344,7 +342,7 @@ class ReconstructNode(LifecycleNode):
             self._settings = new
             self._inputs.adjust(new)
             if self._maker:
-                self._maker.adjust(new)
+                self._maker.settings = new
 
     def _change_network(self, new: Settings) -> None:
         """Load the new network, try it out, and replace the old one if that succeeds."""

@@ -47,9 +47,9 @@ class WaitingEvents:
     def __len__(self) -> int:
         return self._events
 
-    def add(self, events: np.ndarray, arrival: float) -> None:
-        """Append the events of a message, at least one."""
-        messages = self._messages
+    def add(self, events: np.ndarray, arrival: float) -> bool:
+        """Append the events of a message, at least one; return whether others were dropped."""
+        messages, dropped = self._messages, self.dropped
         if not in_order(events):
             events = events[np.argsort(events["t"], kind="stable")]
         if messages and events["t"][0] < messages[-1][0]["t"][-1]:
@@ -64,6 +64,7 @@ class WaitingEvents:
             self._events -= len(oldest)
             self.dropped += len(oldest)
             self._dropped_until = int(oldest["t"][-1])
+        return self.dropped > dropped
 
     def take(self, stamp: int) -> tuple[np.ndarray, float | None]:
         """Remove and return the events up to a time, and the arrival time of the first message with a later event.
@@ -151,14 +152,11 @@ class Recorder(Node):
             return
         self.events += len(message.events)
         self._width = message.width
-        if len(message.events):
-            dropped = self._waiting.dropped
-            self._waiting.add(message.events, self.last_arrival)
-            if self._waiting.dropped > dropped:
-                self.get_logger().warning(
-                    f"No image came for {self._waiting.dropped} events so far; they are not drawn",
-                    throttle_duration_sec=LOG_EVERY_S,
-                )
+        if len(message.events) and self._waiting.add(message.events, self.last_arrival):
+            self.get_logger().warning(
+                f"No image came for {self._waiting.dropped} events so far; they are not drawn",
+                throttle_duration_sec=LOG_EVERY_S,
+            )
 
     def _on_image(self, data: bytes) -> None:
         now = self.last_arrival = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy, qos_check_compatible
 from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
 from rclpy.serialization import deserialize_message
@@ -29,18 +31,6 @@ try:
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks, UnsupportedEventTypeError
 
-__all__ = [
-    "EventTopic",
-    "PublisherEventCallbacks",
-    "QosError",
-    "SyncTopic",
-    "UnsupportedEventTypeError",
-    "deserialize",
-    "incompatible_qos",
-    "message_class",
-    "qos_overrides",
-]
-
 # Messages above half a megabyte arrive whole only if reliable, and bursts only if the queue is deep: a reliable queue
 # that overflows loses its oldest message, too. This is one second of the fastest drivers.
 EVENTS_DEPTH, SYNC_DEPTH = 1000, 100
@@ -55,6 +45,7 @@ _UNLIMITED_NS = 10**16
 _TYPE = re.compile(r"[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*")
 
 Message = TypeVar("Message")
+Endpoint = TypeVar("Endpoint")
 
 
 class QosError(CistaError):
@@ -108,7 +99,35 @@ def _check_depth(qos: QoSProfile) -> SetParametersResult:
     return SetParametersResult(successful=valid, reason="" if valid else f"depth {qos.depth}; expected 0 to 2^31-1")
 
 
-def incompatible_qos(node: Node, topic: str, qos: QoSProfile, event: Any, publishing: bool = False) -> str:
+def create_publisher(node: Node, message_type: type, topic: str, depth: int) -> Publisher:
+    """Create a publisher whose QoS parameters can override, and that warns of subscriptions that it does not match.
+
+    Raises:
+        QosError: QoS parameters that no topic can have.
+    """
+    qos = QoSProfile(depth=depth)  # one for each publisher: rclpy writes the parameters' values into it
+
+    def on_incompatible(event: Any) -> None:
+        name = node.resolve_topic_name(topic)
+        node.get_logger().warning(_incompatible_qos(node, name, qos, event, publishing=True))
+
+    callbacks = PublisherEventCallbacks(incompatible_qos=on_incompatible)
+    return _create(partial(node.create_publisher, message_type, topic, qos), callbacks, "incompatible_qos")
+
+
+def _create(create: Callable[..., Endpoint], callbacks: Any, optional: str) -> Endpoint:
+    """Create a publisher or subscription; without its `optional` callback if the middleware does not support that."""
+    try:
+        try:
+            return create(event_callbacks=callbacks, qos_overriding_options=qos_overrides())
+        except UnsupportedEventTypeError:
+            setattr(callbacks, optional, None)
+            return create(event_callbacks=callbacks, qos_overriding_options=qos_overrides())
+    except (InvalidQosOverridesError, RuntimeError, ParameterException) as error:
+        raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None
+
+
+def _incompatible_qos(node: Node, topic: str, qos: QoSProfile, event: Any, publishing: bool = False) -> str:
     """Describe why a publisher and a subscription of a topic do not match, for the event that reports it.
 
     Args:
@@ -116,27 +135,24 @@ def incompatible_qos(node: Node, topic: str, qos: QoSProfile, event: Any, publis
     """
     policy = QoSPolicyKind(event.last_policy_kind)
     if publishing:
-        found = node.get_subscriptions_info_by_topic(topic)
-        unmet = [info for info in found if _mismatch(qos, info.qos_profile, policy)]
-        other, verb, own = "subscription", "requests", "this node offers"
+        infos, other, verb, own = node.get_subscriptions_info_by_topic, "subscription", "requests", "offers"
     else:
-        found = node.get_publishers_info_by_topic(topic)
-        unmet = [info for info in found if _mismatch(info.qos_profile, qos, policy)]
-        other, verb, own = "publisher", "offers", "this node requests"
+        infos, other, verb, own = node.get_publishers_info_by_topic, "publisher", "offers", "requests"
     # A node that has just started has no name yet; the middleware gives it one with leading underscores.
     others = ", ".join(
         f"{other} {'' if info.node_name.startswith('_') else repr(info.node_name)} {verb}"
         f" {_policy_text(info.qos_profile, policy)}".replace("  ", " ")
-        for info in unmet
+        for info in infos(topic)
+        if _mismatch(policy, *((qos, info.qos_profile) if publishing else (info.qos_profile, qos)))
     )
     name = policy.name.lower().replace("_", " ")
-    return f"incompatible QoS on {topic} ({name}): {others or other}, {own} {_policy_text(qos, policy)}"
+    return f"incompatible QoS on {topic} ({name}): {others or other}, this node {own} {_policy_text(qos, policy)}"
 
 
-def _mismatch(publisher: QoSProfile, subscription: QoSProfile, policy: QoSPolicyKind) -> bool:
+def _mismatch(policy: QoSPolicyKind, *publisher_and_subscription: QoSProfile) -> bool:
     # Only this policy: unset ones of a local profile and what the graph reports of them do not compare.
     name = policy.name.lower()
-    pair = (QoSProfile(depth=1, **{name: getattr(qos, name)}) for qos in (publisher, subscription))
+    pair = (QoSProfile(depth=1, **{name: getattr(qos, name)}) for qos in publisher_and_subscription)
     return bool(qos_check_compatible(*pair)[0] == QoSCompatibility.ERROR)
 
 
@@ -281,40 +297,23 @@ class EventTopic(_Topic):
         return [kind for kind in self._wanted if kind in types]
 
     def _subscribe(self, kind: str) -> None:
+        callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
+        callback: Callable[..., None] = self._on_numbered if HAS_SEQUENCE else self._on_plain
         try:
             message_type = message_class(kind)
             self.destroy()
-            self._subscription = self._create(message_type)
+            self._qos = QoSProfile(depth=EVENTS_DEPTH, reliability=self._reliability)
+            arguments = message_type, self.topic_name, callback, self._qos
+            create = partial(self._node.create_subscription, *arguments, callback_group=self._group, raw=True)
+            self._subscription = _create(create, callbacks, "message_lost")
         except CistaError:
             self._wanted.remove(kind)  # try the others
             raise
         self.kind, self.refusal = kind, ""
         self.restart()
         reliability = "best-effort" if self._qos.reliability == BEST_EFFORT else "reliable"
-        self._node.get_logger().info(f"Subscribed to {self.topic_name} ({kind}, {reliability})")
-
-    def _create(self, message_type: type) -> Subscription:
-        callbacks = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible, message_lost=self._on_reported)
-        callback: Callable[..., None] = self._on_numbered if HAS_SEQUENCE else self._on_plain
-        self._qos = QoSProfile(depth=EVENTS_DEPTH, reliability=self._reliability)
-        for _ in range(2):
-            try:
-                return self._node.create_subscription(
-                    message_type,
-                    self.topic_name,
-                    callback,
-                    self._qos,
-                    callback_group=self._group,
-                    event_callbacks=callbacks,
-                    qos_overriding_options=qos_overrides(),
-                    raw=True,
-                )
-            except UnsupportedEventTypeError:
-                self._node.get_logger().info("This middleware does not report lost messages.")
-                callbacks.message_lost = None
-            except (InvalidQosOverridesError, RuntimeError, ParameterException) as error:
-                raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None
-        raise QosError("the middleware supports no event callbacks")
+        unreported = "" if callbacks.message_lost else "; this middleware does not report lost messages"
+        self._node.get_logger().info(f"Subscribed to {self.topic_name} ({kind}, {reliability}){unreported}")
 
     def _on_plain(self, data: bytes) -> None:
         self.joined_late = True
@@ -349,7 +348,7 @@ class EventTopic(_Topic):
     def _on_incompatible(self, event: Any) -> None:
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and self._reliability == RELIABLE:
             return  # the next look finds the best-effort publisher
-        self._unmet = incompatible_qos(self._node, self.topic_name, self._qos, event)
+        self._unmet = _incompatible_qos(self._node, self.topic_name, self._qos, event)
         self._node.get_logger().error(f"{self._unmet}. See qos_overrides in docs/reference/parameters.md.")
 
 

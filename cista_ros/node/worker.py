@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from ..reconstructor import Frame, Reconstructor, choose_device
 from ..runtime import make_runtime
 from ..tone_map import make_tone_map
 from ..windows import Window, merge
-from .diagnostics import MAX_WAITING_EVENTS, Health, QueueCounts
+from .diagnostics import MAX_WAITING_EVENTS, Growth, Health, QueueCounts
 from .parameters import Settings
 
 # Seconds until the next attempt to prepare a network that failed: another process may have freed memory by then.
@@ -41,8 +41,7 @@ class NotReadyError(CistaError):
     """The network cannot be run for this sensor size."""
 
 
-@dataclass(frozen=True)
-class LoadedNetwork:
+class LoadedNetwork(NamedTuple):
     """A network on its device."""
 
     network: Network
@@ -58,6 +57,7 @@ class FrameMaker:
     `on_ready` is called with a line about the runtime when that is ready.
 
     Attributes:
+        settings: may be replaced by others that need no new runtime, by any thread, from the next window on.
         error: why the network cannot be run; None if it can, or before the first attempt.
         ready_at: monotonic seconds when the runtime was made; None before that.
     """
@@ -68,19 +68,10 @@ class FrameMaker:
         self.loaded, self.height, self.width = loaded, height, width
         self.error: CistaError | None = None
         self.ready_at: float | None = None
-        self._settings, self._on_ready = settings, on_ready
+        self.settings, self._on_ready = settings, on_ready
         self._reconstructor: Reconstructor | None = None
         self._tone_map = ""
         self._retry_at = 0.0
-
-    @property
-    def downscale(self) -> int:
-        """Factor by which these frames are smaller than the sensor."""
-        return self._settings.downscale
-
-    def adjust(self, settings: Settings) -> None:
-        """Apply settings that need no new runtime, from the next window on. For any thread."""
-        self._settings = settings
 
     def prepare(self) -> None:
         """Create the runtime and run one step, so that a failure is known now.
@@ -88,13 +79,13 @@ class FrameMaker:
         Raises:
             EventError, DeviceError, RuntimeUnavailableError: the network cannot be run for this sensor size.
         """
-        settings, device = self._settings, self.loaded.device
+        settings, device = self.settings, self.loaded.device
         options = {name: getattr(settings, name) for name in ("tone_map", "runtime", "precision", "downscale")}
+        failure = ""
         try:
             reconstructor = Reconstructor(self.loaded.network, self.height, self.width, device, **options)
             reconstructor.reconstruct(no_events())
             reconstructor.reset()
-            failure = ""
         except (RuntimeError, MemoryError) as error:
             failure = str(error) or type(error).__name__
         if failure:  # outside of the handler: the error's traceback would keep the memory that was allocated
@@ -119,7 +110,7 @@ class FrameMaker:
             except CistaError as error:
                 self.error = error.with_traceback(None)
                 self._retry_at = time.monotonic() + RETRY_S
-        settings, reconstructor = self._settings, self._reconstructor
+        settings, reconstructor = self.settings, self._reconstructor
         if reconstructor is None:
             raise NotReadyError(f"{self.error}; the node retries every {RETRY_S:.0f} s")
         reconstructor.max_events = settings.max_events or None
@@ -312,7 +303,7 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, "reconstruct", _lower_priority)
         self._lock = threading.Lock()
         self._working = self._closed = False
-        self._reported = 0, 0  # merged and skipped windows
+        self._growth = Growth()
         self._interrupted_at = -float("inf")  # when the last submitted function ended
 
     def put(self, jobs: list[Job]) -> None:
@@ -382,11 +373,11 @@ class Worker:
 
     def _report_overload(self, job: Job) -> None:
         """Warn of windows merged or skipped since the last job, and name the cause."""
-        totals = self.queue.counts.merged_windows, self.queue.counts.skipped_windows
-        if totals == self._reported:
+        counts = self.queue.counts
+        merged, skipped = (self._growth(n, getattr(counts, n)) for n in ("merged_windows", "skipped_windows"))
+        if not merged and not skipped:
             return
-        text = "{} windows merged, {} skipped".format(*np.subtract(totals, self._reported))
-        self._reported = totals
+        text = f"{merged} windows merged, {skipped} skipped"
         if job.maker.ready_at is None or job.since < max(job.maker.ready_at, self._interrupted_at):
             self._warnings.add("preparing", f"While the network was loaded or prepared: {text}")
         else:

@@ -120,7 +120,7 @@ def test_the_camera_info_beside_an_image_has_the_binning_of_that_image(context):
     original = CameraInfoMessage(0, "", 20, 24, "", k[:0], k, k, np.zeros(12), binning=(2, 0))
     for downscale in (1, 3):
         window = Window(np.empty(0), 5, frame_id="dvs", height=20, width=24)
-        job = Job((window,), SimpleNamespace(downscale=downscale), 0.0, 0.0)
+        job = Job((window,), SimpleNamespace(settings=SimpleNamespace(downscale=downscale)), 0.0, 0.0)
         outputs.publish(Frame(image, image, 5, window.events, 1), job, Settings(), original)
         outputs.publish(Frame(image, image, 5, window.events, 1), job, Settings(frame_id="mine"), original)
     spin_until(executor, lambda: len(infos) == 4)

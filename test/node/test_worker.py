@@ -290,11 +290,11 @@ def test_the_warning_of_merged_windows_names_the_cause(work, maker, prepared, ex
 
 def test_a_size_that_cannot_be_reconstructed_costs_its_windows_and_is_tried_again(work, maker, monkeypatch):
     worker, counts, published, logged = work
-    maker.adjust(replace(PLAIN, downscale=2))  # of 24x20 pixels it leaves too few
+    maker.settings = replace(PLAIN, downscale=2)  # of 24x20 pixels it leaves too few
     for i in range(4):
         worker.put(due_never(full_window(), maker))
         until(lambda i=i: counts.not_ready_windows == i + 1)
-        maker.adjust(PLAIN)
+        maker.settings = PLAIN
     assert counts.not_ready_events == 200 and counts.failed_windows == counts.images == 0, "not tried with every window"
     assert logged == [f"No images: {maker.error}; the node retries every 10 s"]
     now = time.monotonic()
@@ -342,7 +342,7 @@ def test_a_network_that_cannot_even_be_reset_costs_its_runtime_and_not_the_threa
 
 def test_a_maker_adopts_settings_and_refuses_impossible_ones(maker, small_network):
     maker.prepare()
-    maker.adjust(Settings(tone_map="stretch", max_events=7, clip_hot_pixels=True, runtime="eager", device="cpu"))
+    maker.settings = Settings(tone_map="stretch", max_events=7, clip_hot_pixels=True, runtime="eager", device="cpu")
     shown = maker.make(full_window(first=True)).shown
     assert (shown.min(), shown.max()) == (0, 1)
     other = FrameMaker(maker.loaded, Settings(downscale=2), H, W, print)
