@@ -32,7 +32,7 @@ from ..runtime.choice import has_matrix_unit
 from ..runtime.library import compiler_name
 from ..util.cache import cache_folder
 from ..wire.ros_types import EventMessage
-from .machine import processor_name
+from .machine import describe_machine
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "landscape.bag"
 SIZE, SMALL = (180, 240), (48, 64)  # height, width
@@ -58,21 +58,11 @@ class Check:
 def describe(device_name: str = "auto") -> dict[str, dict[str, Any]]:
     """Return what is installed and selected: section -> item -> value."""
     device = choose_device(device_name)
+    machine = {name.replace("_", " "): value for name, value in describe_machine(device).items()}
+    machine |= {"memory": _memory(), "bf16 matrix unit": has_matrix_unit(), "platform": platform.platform()}
     return {
-        "cista_ros": {
-            "version": __version__,
-            "folder": str(Path(__file__).parents[1]),
-            "python": f"{platform.python_version()} ({sys.executable})",
-            "system": platform.platform(),
-        },
-        "processor": {
-            "model": processor_name(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "vector units": torch.backends.cpu.get_cpu_capability(),
-            "bf16 matrix unit": has_matrix_unit(),
-            "memory": _memory(),
-            "load average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
-        },
+        "cista_ros": {"version": __version__, "folder": str(Path(__file__).parents[1]), "executable": sys.executable},
+        "machine": machine,
         "torch": _torch(),
         "compiler": {"C++": _compiler()},
         "ROS 2": _ros(),
@@ -84,19 +74,15 @@ def describe(device_name: str = "auto") -> dict[str, dict[str, Any]]:
 
 def _memory() -> str:
     try:
-        text = Path("/proc/meminfo").read_text()
+        words = Path("/proc/meminfo").read_text().split()
     except OSError:
         return "unknown"
-    total, free = (int(re.search(rf"{name}:\s+(\d+)", text)[1]) / 2**20 for name in ("MemTotal", "MemAvailable"))  # type: ignore[index]
+    total, free = (int(words[words.index(name) + 1]) / 2**20 for name in ("MemTotal:", "MemAvailable:"))
     return f"{free:.1f} of {total:.1f} GiB available"
 
 
 def _torch() -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "version": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "CUDA build": torch.version.cuda or "none",
-    }
+    found: dict[str, Any] = {"version": torch.__version__, "CUDA build": torch.version.cuda or "none"}
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         properties = torch.cuda.get_device_properties(i)
         found[f"GPU {i}"] = f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"
@@ -127,41 +113,37 @@ def _output(*command: str) -> str:
 def _ros() -> dict[str, Any]:
     if find_spec("rclpy") is None:
         return {"rclpy": "not installed or not sourced; commands work without it, the node does not"}
-    found: dict[str, Any] = {"distribution": _distribution(), "rclpy": _version("rclpy", "installed, version unknown")}
+    wheels = (re.fullmatch(r"ros-([a-z]+)-rclpy", d.metadata["Name"] or "") for d in metadata.distributions())
+    wheel = next((f"{match[1]} (wheels)" for match in wheels if match), "unknown (ROS_DISTRO is not set)")
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sys.prefix]
     folders = [Path(prefix, "share/ament_index/resource_index/rmw_typesupport") for prefix in prefixes]
     names = sorted({file.name for folder in folders if folder.is_dir() for file in folder.iterdir()})
-    found["middleware installed"] = [name for name in names if name != "rmw_implementation"] or "unknown"
-    found |= {name: os.environ[name] for name in ROS_VARIABLES if os.environ.get(name)}
     profiles = {name: os.environ[name] for name in PROFILE_VARIABLES if os.environ.get(name)}
-    found |= profiles or {"profile": "none (large images: see docs/howto/view_images.md)"}
-    found["messages"] = {name: find_spec(name) is not None for name in MESSAGES}
-    return found
+    return {
+        "distribution": os.environ.get("ROS_DISTRO") or wheel,
+        "rclpy": _version("rclpy") or "installed, version unknown",
+        "middleware installed": [name for name in names if name != "rmw_implementation"] or "unknown",
+        **{name: os.environ[name] for name in ROS_VARIABLES if os.environ.get(name)},
+        **(profiles or {"profile": "none (large images: see docs/howto/view_images.md)"}),
+        "messages": {name: find_spec(name) is not None for name in MESSAGES},
+    }
 
 
-def _distribution() -> str:
-    if name := os.environ.get("ROS_DISTRO"):
-        return name
-    for distribution in metadata.distributions():
-        if match := re.fullmatch(r"ros-([a-z]+)-rclpy", distribution.metadata["Name"] or ""):
-            return f"{match[1]} (wheels)"
-    return "unknown (ROS_DISTRO is not set)"
-
-
-def _version(package: str, otherwise: str) -> str:
+def _version(package: str) -> str:
+    """Return the version of an installed package, or ""."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return otherwise
+        return ""
 
 
 def _extras() -> dict[str, str]:
-    """The packages of the extras in setup.py: name -> version, or how to install it."""
+    """Return the packages of the extras in setup.py: name -> version, or how to install it."""
     found: dict[str, str] = {}
-    for requirement in (metadata.requires("cista_ros") or []) if _version("cista_ros", "") else []:
+    for requirement in (metadata.requires("cista_ros") or []) if _version("cista_ros") else []:
         match = re.match(r"([\w.-]+).*extra == [\"']([\w-]+)[\"']", requirement)
         if match and match[2] != "test":
-            found[match[1]] = _version(match[1], f"not installed ({match[2]}: pip install {match[1]})")
+            found[match[1]] = _version(match[1]) or f"not installed ({match[2]}: pip install {match[1]})"
     return found
 
 
@@ -189,16 +171,16 @@ def self_test(device_name: str = "auto") -> list[Check]:
         "cache folder": _test_cache,
         "ROS 2": _test_ros,
     }
-    return [_check(name, test) for name, test in parts.items()]
-
-
-def _check(name: str, test: Callable[[], str | None]) -> Check:
-    began = time.perf_counter()
-    try:
-        detail = test()
-    except Exception as error:  # whatever is wrong with this machine is the result
-        return Check(name, False, f"{type(error).__name__}: {error}", time.perf_counter() - began)
-    return Check(name, None if detail is None else True, detail or "not installed", time.perf_counter() - began)
+    checks = []
+    for name, test in parts.items():
+        began = time.perf_counter()
+        try:
+            detail = test()
+            passed = None if detail is None else True
+        except Exception as error:  # whatever is wrong with this machine is the result
+            passed, detail = False, f"{type(error).__name__}: {error}"
+        checks.append(Check(name, passed, detail or "not installed", time.perf_counter() - began))
+    return checks
 
 
 def _events() -> tuple[np.ndarray, int, int]:

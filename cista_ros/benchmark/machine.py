@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,13 +22,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     described: dict[str, Any] = {
         "processor": processor_name(),
         "vector_units": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "waiting_threads": os.environ.get("OMP_WAIT_POLICY", "spin"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "load_average": list(os.getloadavg()),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
     }
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
@@ -50,24 +51,18 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     # Preferred to getrusage, which on Linux starts with the peak of the parent process.
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return 1024 * int(line.split()[1])
+    with suppress(OSError, ValueError):
+        words = Path("/proc/self/status").read_text().split()
+        return 1024 * int(words[words.index("VmHWM:") + 1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def timed(run: Callable[[], T], device: torch.device) -> tuple[float, T]:
     """Return the seconds that a call takes, with the work that it leaves to a GPU, and its result."""
-    gpu = device.type == "cuda"
-    if gpu:
-        torch.cuda.synchronize(device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda _: None
+    wait(device)
     began = time.perf_counter()
     result = run()
-    if gpu:
-        torch.cuda.synchronize(device)
+    wait(device)
     return time.perf_counter() - began, result

@@ -83,7 +83,7 @@ def measure_steps(
     ceilings = {way.precision: MatrixProduct(device, DTYPES[way.precision]) for way, _ in made}
     times: list[list[float]] = [[] for _ in made]
     best = dict.fromkeys(ceilings, float("inf"))
-    differences, means = [0.0] * len(made), [0.0] * len(made)
+    differences = torch.zeros(len(made), 2)  # the largest and the mean of an image
     generator = torch.Generator().manual_seed(0)
     rounds, deadline = 0, None
     with torch.inference_mode():
@@ -91,26 +91,24 @@ def measure_steps(
             grid = torch.randn(network.bins, height, width, generator=generator)
             grid = (grid * (torch.rand(grid.shape, generator=generator) < FILLED)).to(device)
             images = []
-            for i, (way, _) in enumerate(made):
-                seconds_taken, image = timed(partial(way.step, grid), device)
-                if rounds >= WARM_UP:
-                    times[i].append(seconds_taken)
+            for samples, (way, _) in zip(times, made, strict=True):
+                taken, image = timed(partial(way.step, grid), device)
+                samples.append(taken)
                 images.append(image.float().clone())
             for precision, ceiling in ceilings.items():
                 best[precision] = min(best[precision], ceiling.seconds())
-            for i, image in enumerate(images):
-                change = (image - images[0]).abs()
-                differences[i] = max(differences[i], change.max().item())
-                means[i] = max(means[i], change.mean().item())
+            changes = [(image - images[0]).abs() for image in images]
+            found = torch.tensor([(change.max().item(), change.mean().item()) for change in changes])
+            differences = differences.maximum(found)
             rounds += 1
             if rounds == WARM_UP:
                 deadline = time.perf_counter() + seconds
-    peaks = {precision: ceiling.gflop / best[precision] for precision, ceiling in ceilings.items()}
     rows = []
-    reference = times[0]
-    for (way, called), samples, difference, mean in zip(made, times, differences, means, strict=True):
+    reference, *_ = times = [samples[WARM_UP:] for samples in times]
+    for (way, called), samples, (difference, mean) in zip(made, times, differences.tolist(), strict=True):
         median, fastest = statistics.median(samples), min(samples)
         tenths = statistics.quantiles(samples, n=10)
+        ceiling_gflops = ceilings[way.precision].gflop / best[way.precision]
         rows.append(
             Row(
                 network=name,
@@ -127,8 +125,8 @@ def measure_steps(
                 ratio=statistics.median(reference) / median,
                 ratio_min=min(reference) / fastest,
                 gflops=operations / median,
-                ceiling_gflops=peaks[way.precision],
-                ceiling_share=operations / fastest / peaks[way.precision],
+                ceiling_gflops=ceiling_gflops,
+                ceiling_share=operations / fastest / ceiling_gflops,
                 difference=difference,
                 difference_mean=mean,
             )

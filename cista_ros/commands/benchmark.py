@@ -1,4 +1,4 @@
-"""`cista benchmark`: time networks, runtimes and the stages around them on this machine."""
+"""`cista benchmark`: time networks, runtimes and stages. `cista cost`: their parameters, operations, memory, time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DeviceOption
+from .options import DeviceOption, JsonOption
 
 ALL_RUNTIMES = {
     "cpu": [*((name, "fp32") for name in ("fused", "native", "winograd")), ("native", "bf16")],
@@ -89,10 +89,9 @@ def benchmark(
         content = {
             "machine": machine,
             "command": shlex.join(["cista", *sys.argv[1:]]),
-            "rows": [asdict(row) for row in rows],
-            "stages": [asdict(stage) for stage in stages],
-            # Of the whole process, so it never falls.
-            "peak_memory_so_far_mib": memory,
+            "rows": [*map(asdict, rows)],
+            "stages": [*map(asdict, stages)],
+            "peak_memory_so_far_mib": memory,  # of the whole process, so it never falls
             "refused": refused,
         }
         json_file.write_text(json.dumps(content, indent=1) + "\n")
@@ -102,17 +101,46 @@ def benchmark(
         raise BenchmarkError(f"--runtime: not measured, see above: {', '.join(refused)}")
 
 
+def cost(
+    networks: Annotated[
+        list[str] | None, typer.Argument(help="Kinds of network (with random weights), shipped weights, or files.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Sensor size, WIDTHxHEIGHT in pixels.")] = "240x180",
+    device: DeviceOption = "auto",
+    runtime: Annotated[str, typer.Option(help="Runtime, as in `cista reconstruct`.")] = "eager",
+    precision: Annotated[str, typer.Option(help="Precision, as in `cista reconstruct`.")] = "fp32",
+    steps: Annotated[int, typer.Option(help="Number of steps to time; the median counts.", min=1)] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure networks, each in a separate process. Default: all networks that the paper compares."""
+    from ..benchmark import parse_size
+    from ..benchmark.cost import as_markdown, measure_all
+    from ..benchmark.machine import describe_machine
+    from ..networks import MODELS, find_weights_unless_kind
+    from ..reconstructor import choose_device
+
+    height, width = parse_size(size)
+    chosen_device = choose_device(device)
+    chosen = [(name, find_weights_unless_kind(name)) for name in networks or MODELS]
+    machine = describe_machine(chosen_device)
+    costs = measure_all(chosen, height, width, device, steps, runtime, precision)
+    if as_json:
+        typer.echo(json.dumps({"machine": machine, "size": size, "costs": [asdict(c) for c in costs]}, indent=1))
+        return
+    processor = f"{machine['processor']}, {machine['threads']} threads"
+    typer.echo(as_markdown(costs, height, width, machine.get("gpu", processor), f"{runtime}, {precision}"), nl=False)
+
+
 def _check_writable(option: str, path: Path) -> None:
     """Raise BenchmarkError if a file cannot be written, before minutes of measuring."""
     from ..benchmark import BenchmarkError
 
-    for wrong, text in (
-        (path.is_dir(), "is a folder, expected a file"),
-        (not path.parent.is_dir(), f"folder {path.parent} does not exist"),
-        (not os.access(path if path.exists() else path.parent, os.W_OK), "no permission to write"),
-    ):
-        if wrong:
-            raise BenchmarkError(f"{option} {path}: {text}")
+    if path.is_dir():
+        raise BenchmarkError(f"{option} {path}: is a folder, expected a file")
+    if not path.parent.is_dir():
+        raise BenchmarkError(f"{option} {path}: folder {path.parent} does not exist")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BenchmarkError(f"{option} {path}: no permission to write")
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:

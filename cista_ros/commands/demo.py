@@ -8,15 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
-from ..errors import CistaError, RecordingError
+from ..errors import CistaError
 from .options import DeviceOption, WeightsOption
 
 SHEET_PANELS = 12
@@ -45,14 +45,13 @@ def demo(
     """Play a recording to the ROS 2 node and keep the images: OUTPUT/frames, contact_sheet.png, summary.json."""
     from rich.console import Console
 
+    from ..benchmark.doctor import SAMPLE
     from ..networks import choose_weights, find_weights
     from ..reconstructor import choose_device
     from ..recordings import open_recording
 
     console = Console(stderr=True)
-    recording = recording or next(iter(sorted((Path(__file__).parent.parent / "samples").glob("*.bag"))), None)
-    if recording is None:
-        raise RecordingError("this version contains no sample; give a recording: cista demo RECORDING")
+    recording = recording or SAMPLE
     weights, note = choose_weights(weights, choose_device(device))
     weights = str(find_weights(weights).resolve())
     environment = _ros_environment()
@@ -66,36 +65,42 @@ def demo(
         sensor = {"sensor_width": source.width, "sensor_height": source.height}
     # Lazy: the node subscribes to the events, which the player waits for, only when the recorder can receive images.
     # No limits of time: windows are the same, and every one becomes an image, however slow the machine is.
-    parameters = {
-        "weights": weights,
-        "device": device,
-        "period": period,
-        "lazy": True,
-        "max_latency": 0.0,
-        "idle_timeout": 0.0,
-        **sensor,
-    }
-    assignments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    parameters = {"weights": weights, "device": device, "period": period, "lazy": True, **sensor}
+    parameters |= {"max_latency": 0.0, "idle_timeout": 0.0}
+    waits = ["--wait-for-subscribers", "2", "--wait-for-images"]
     commands = {
-        "reconstruct": [*topics, *assignments],
+        "reconstruct": [*topics, *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}"))],
         "record": ["-o", str(output), "--idle", str(MESSAGE_GAP_S / rate + 2), *topics],
-        "play": [str(recording), "--rate", str(rate), "--wait-for-subscribers", "2"],
+        "play": [str(recording), "--rate", str(rate), *waits, "--json"],
     }
-    commands["play"] += ["--wait-for-images", "--json"]
     console.print(f"{note}. Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
     with console.status("starting") as status:
-        sent = _run(commands, environment, output, status)
-    summary = _summary(json.loads((output / "record.json").read_text()), sent, rate, recording, weights)
-    (output / "record.json").unlink()
+        sent = _run(commands, environment, output, status)["events"]
+    record = output / "record.json"
+    tape = json.loads(record.read_text())
+    record.unlink()
+    images, node = tape["images"], tape["diagnostics"]
+    latencies = [image["latency_ms"] for image in images if image["latency_ms"] is not None]
+    p50, p95 = np.percentile(latencies, (50, 95)) if latencies else (None, None)
+    received, used = (int(node.get(name, 0)) for name in ("received_events", "used_events"))
+    summary = {
+        "recording": str(recording),
+        "weights": weights,
+        "rate": rate,
+        "images": len(images),
+        "events": {"sent": sent, "received": received, "used": used, "dropped": sent - used},
+        "latency_ms": {"p50": p50, "p95": p95},
+        "rmw": tape["rmw"],
+        "diagnostics": node,
+        "frames": images,
+    }
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    if not summary["images"]:
+    if not images:
         raise DemoError(f"no image was published; see {output / 'demo.log'}")
-    _write_sheet(output, summary["frames"])
-    events, latency = summary["events"], summary["latency_ms"]
-    text = " unknown" if latency["p50"] is None else f" p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms"
+    _write_sheet(output, images)
+    latency = f"p50 {p50:.0f} ms, p95 {p95:.0f} ms" if latencies else "unknown"
     console.print(
-        f"{summary['images']} images from {events['used']} of {events['sent']} events, {events['dropped']} dropped;"
-        f" latency{text}; {summary['rmw']}"
+        f"{len(images)} images from {used} of {sent} events, {sent - used} dropped; latency {latency}; {tape['rmw']}"
     )
     console.print(f"Look at {output / 'contact_sheet.png'} and {output / 'frames'}")
 
@@ -103,12 +108,15 @@ def demo(
 def _run(commands: dict[str, list[str]], environment: dict[str, str], output: Path, status: Any) -> dict[str, int]:
     """Run node, recorder and player until the latter two end; return what the player published."""
     log, began = output / "demo.log", time.monotonic()
-    with (
-        log.open("w") as log_file,
-        _process("reconstruct", commands, environment, log_file) as node,
-        _process("record", commands, environment, log_file) as recorder,
-        _process("play", commands, environment, log_file, stdout=subprocess.PIPE) as player,
-    ):
+    with log.open("w") as log_file, ExitStack() as stack:
+
+        def start(name: str, stdout: Any = log_file) -> subprocess.Popen[str]:
+            command = [sys.executable, "-m", "cista_ros.node.programs", name, *commands[name]]
+            process = subprocess.Popen(command, env=environment, stdout=stdout, stderr=log_file, text=True)
+            stack.callback(_end, process)
+            return process
+
+        node, recorder, player = start("reconstruct"), start("record"), start("play", subprocess.PIPE)
         while True:
             # Each is asked once: between two questions all may have ended.
             ended = node.poll(), player.poll(), recorder.poll()
@@ -116,13 +124,21 @@ def _run(commands: dict[str, list[str]], environment: dict[str, str], output: Pa
                 tail = "\n".join(log.read_text().splitlines()[-5:])
                 raise DemoError(f"a process ended early; the end of its log:\n{tail}")
             if ended[1:] == (0, 0):
-                break
+                assert player.stdout
+                sent: dict[str, int] = json.loads(player.stdout.read())
+                return sent
             images = len(list((output / "frames").glob("*.png")))
             status.update(f"{time.monotonic() - began:.0f} s, {images} images")
             time.sleep(0.2)
-        assert player.stdout
-        sent: dict[str, int] = json.loads(player.stdout.read())
-        return sent
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _ros_environment() -> dict[str, str]:
@@ -176,51 +192,8 @@ def _sustained_rate(recording: Path, weights: str, device: str, period: float) -
     return min(1.0, period / (2 * seconds))
 
 
-@contextmanager
-def _process(
-    name: str, commands: dict[str, list[str]], environment: dict[str, str], log: IO[str], stdout: Any = None
-) -> Iterator[subprocess.Popen[str]]:
-    """Run a ROS 2 program of this package and end it with the block."""
-    command = [sys.executable, "-m", "cista_ros.node.programs", name, *commands[name]]
-    process = subprocess.Popen(command, env=environment, stdout=stdout or log, stderr=log, text=True)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _summary(tape: dict[str, Any], sent: dict[str, int], rate: float, recording: Path, weights: str) -> dict[str, Any]:
-    import numpy as np
-
-    latencies = [image["latency_ms"] for image in tape["images"] if image["latency_ms"] is not None]
-    p50, p95 = np.percentile(latencies, (50, 95)) if latencies else (None, None)
-    node = tape["diagnostics"]
-    return {
-        "recording": str(recording),
-        "weights": weights,
-        "rate": rate,
-        "images": len(tape["images"]),
-        "events": {
-            "sent": sent["events"],
-            "received": int(node.get("received_events", 0)),
-            "used": int(node.get("used_events", 0)),
-            "dropped": sent["events"] - int(node.get("used_events", 0)),
-        },
-        "latency_ms": {"p50": p50, "p95": p95},
-        "rmw": tape["rmw"],
-        "diagnostics": node,
-        "frames": tape["images"],
-    }
-
-
 def _write_sheet(output: Path, frames: list[dict[str, Any]]) -> None:
     import cv2
-    import numpy as np
 
     from ..util.drawing import contact_sheet
 

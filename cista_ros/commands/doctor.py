@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import DeviceOption
+from .options import DeviceOption, JsonOption
 
 
 def doctor(
     device: DeviceOption = "auto",
     test: Annotated[bool, typer.Option("--test/--no-test", help="Run the self-test, about ten seconds.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Describe this machine and test each part. The exit code is 1 if a test fails. Attach it to bug reports."""
     from ..benchmark.doctor import describe, self_test
@@ -40,7 +40,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(map(str, value))
     if isinstance(value, dict):
         return f"\n{'':24}".join(f"{name}: {_text(item)}" for name, item in value.items()) or "none"
     return str(value)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, FrameTimes, JsonOption
+from .options import DeviceOption, EventsTopicOption, FramesTopicOption, FrameTimes, JsonOption
 from .progress import DaskOption, JobsOption
 
 
@@ -65,8 +65,8 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option(help="Calibration target of the recordings, such as checkerboard:9x6:0.03.")
     ] = None,
-    events_topic: Annotated[str | None, typer.Option(help="Events topic, if a recording has more than one.")] = None,
-    frames_topic: Annotated[str | None, typer.Option(help="Frames topic, if a recording has more than one.")] = None,
+    events_topic: EventsTopicOption = None,
+    frames_topic: FramesTopicOption = None,
     frame_times: FrameTimes = "stamps",
     as_json: JsonOption = False,
 ) -> None:
@@ -147,6 +147,12 @@ def evaluate(
     end(failures, console)
 
 
+def _named(word: str) -> tuple[str, str]:
+    """Return name and file of NAME=FILE; an empty name for FILE, whose path may contain "="."""
+    name, _, file = ("", "", word) if "=" not in word or Path(word).is_file() else word.partition("=")
+    return name, file
+
+
 def _methods(wanted: Sequence[str]) -> dict[str, Path]:
     """Return name -> checkpoint of words "NAME", "FILE" and "NAME=FILE", or several separated by commas.
 
@@ -156,10 +162,8 @@ def _methods(wanted: Sequence[str]) -> dict[str, Path]:
     from ..networks import find_weights
 
     methods: dict[str, Path] = {}
-    for word in (word for item in wanted for word in item.split(",") if word):
-        # The path of a file may contain "=".
-        whole = "=" not in word or Path(word).is_file()
-        name, _, file = ("", "", word) if whole else word.partition("=")
+    for word in filter(None, ",".join(wanted).split(",")):
+        name, file = _named(word)
         path = find_weights(file)
         name = name or path.name.removesuffix(".tar").removesuffix(".pth").removesuffix(".safetensors")
         if "/" in name or name.startswith(("_", ".")):
@@ -173,12 +177,12 @@ def _methods(wanted: Sequence[str]) -> dict[str, Path]:
 
 
 def _masks(wanted: Sequence[str], sequences: dict[str, Path]) -> dict[str, Path]:
-    """Sequence -> mask, of "FILE" and "SEQUENCE=FILE". EvaluationError for unknown sequences and missing files."""
+    """Return sequence -> mask of "FILE" and "SEQUENCE=FILE". EvaluationError for unknown sequences, missing files."""
     from ..evaluation.protocols import EvaluationError
 
     masks: dict[str, Path] = {}
     for word in wanted:
-        sequence, _, file = word.rpartition("=") if not Path(word).is_file() else ("", "", word)
+        sequence, file = _named(word)
         if not Path(file).is_file():
             raise EvaluationError(f"--mask {word}: no such file")
         if sequence and sequence not in sequences:

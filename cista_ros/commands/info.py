@@ -8,14 +8,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from .options import JsonOption, reads_recordings
 from .progress import recording_bar
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..recordings import Recording
 
 NS = 1_000_000_000
@@ -60,10 +59,9 @@ def _read(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 
     from ..recordings import find_format, open_recording
 
-    with open_recording(path, **options) as recording:
-        with recording_bar("events", Console(stderr=True)) as advance:
-            found = describe(recording, lambda after, count: advance(after, recording.duration, count))
-        return {"path": str(path), "format": find_format(path).name, **found}
+    with open_recording(path, **options) as recording, recording_bar("events", Console(stderr=True)) as advance:
+        found = describe(recording, lambda after, count: advance(after, recording.duration, count))
+    return {"path": str(path), "format": find_format(path).name, **found}
 
 
 def describe(
@@ -77,9 +75,10 @@ def describe(
     Raises:
         CistaError: the recording cannot be read, or its sensor has an impossible size.
     """
+    from ..events import NO_TRIGGERS
     from ..wire.ros_types import EventMessage
 
-    events, triggers = _Events(recording), _Triggers()
+    events, triggers = _Events(recording), [NO_TRIGGERS]
     kinds: set[str] = set()
     messages = 0
     for recorded in recording.read(frames=False, camera_info=False):
@@ -88,7 +87,8 @@ def describe(
             messages += 1
             kinds.add(message.packet.encoding if message.packet else "array")
             events.add(message.events)
-            triggers.add(message.triggers)
+            if len(message.triggers):
+                triggers.append(message.triggers)
             on_message((events.last - recording.first_event) / NS, events.count)
     notes = list(recording.notes)
     found = {
@@ -106,7 +106,7 @@ def describe(
             **events.summary(recording.reordered),
             "packets": vars(recording.packet_counts),
         },
-        "triggers": triggers.summary(),
+        "triggers": _triggers(np.concatenate(triggers)),
         "frames": _frames(recording, events.first, events.last, notes),
     }
     return {**found, "notes": notes}
@@ -116,8 +116,6 @@ class _Events:
     """Counts over the events of a recording. Memory does not grow with their number."""
 
     def __init__(self, recording: Recording) -> None:
-        import numpy as np
-
         from ..event_filter import EventFilter
         from ..noise_filter import HotPixels
 
@@ -131,8 +129,6 @@ class _Events:
         self._bin, self._in_bin, self._most = 0, 0, 0
 
     def add(self, events: np.ndarray) -> None:
-        import numpy as np
-
         if not len(events):
             return
         t = np.ascontiguousarray(events["t"])
@@ -146,8 +142,6 @@ class _Events:
             self._add_in_order(part.events)
 
     def _add_in_order(self, events: np.ndarray) -> None:
-        import numpy as np
-
         t = np.ascontiguousarray(events["t"])
         steps = np.diff(t, prepend=t[0] if self._end is None else self._end)
         if steps.max() > GAP_NS:
@@ -168,8 +162,6 @@ class _Events:
         self._most = max(self._most, int(counts.max()))
 
     def summary(self, reordered: int) -> dict[str, Any]:
-        import numpy as np
-
         for part in self._filter.release():
             self._add_in_order(part.events)
         counts, last = self._filter.counts, max(self.last, self._end or self.last)
@@ -200,30 +192,20 @@ class _Events:
         }
 
 
-class _Triggers:
-    """Counts the edges of each external input."""
-
-    def __init__(self) -> None:
-        self._inputs: dict[int, dict[str, int]] = {}
-
-    def add(self, triggers: np.ndarray) -> None:
-        for t, number, rising in triggers.tolist():
-            counts = self._inputs.setdefault(number, {"rising": 0, "falling": 0, "first_ns": t, "last_ns": t})
-            counts["rising" if rising else "falling"] += 1
-            counts["last_ns"] = t
-
-    def summary(self) -> dict[str, Any]:
-        def rate(c: dict[str, int]) -> float:
-            span = c["last_ns"] - c["first_ns"]
-            return (max(c["rising"], c["falling"]) - 1) * NS / span if span > 0 else 0.0
-
-        return {str(number): {**counts, "rate": rate(counts)} for number, counts in sorted(self._inputs.items())}
+def _triggers(triggers: np.ndarray) -> dict[str, Any]:
+    """Return the edges of each external input."""
+    found = {}
+    for number in np.unique(triggers["id"]).tolist():
+        edges = triggers[triggers["id"] == number]
+        rising = int(np.count_nonzero(edges["p"]))
+        falling, first, last = len(edges) - rising, int(edges["t"][0]), int(edges["t"][-1])
+        rate = (max(rising, falling) - 1) * NS / (last - first) if last > first else 0.0
+        found[str(number)] = dict(rising=rising, falling=falling, first_ns=first, last_ns=last, rate=rate)
+    return found
 
 
 def _frames(recording: Recording, first: int, last: int, notes: list[str]) -> dict[str, Any] | None:
     """The frames of a recording with events from `first` to `last` ns; adds to the notes what is odd about them."""
-    import numpy as np
-
     from ..errors import RecordingError
     from ..wire.ros_types import ImageMessage
 
@@ -245,14 +227,12 @@ def _frames(recording: Recording, first: int, last: int, notes: list[str]) -> di
         "first_after_events": (int(stamps.min()) - first) / NS,
     }
     if found["first_ns"] > last + NS or found["last_ns"] < first - NS:
-        offset = found["first_after_events"]
+        offset, packets = found["first_after_events"], recording.events_type.endswith("Packet")
         notes.append(
             f"frames and events are on different clocks: the frames start {offset:.6f} s after the events."
             f" If both started together, --time-offset {offset:.6f} moves the events to the clock of the frames"
-            + (
-                ", or --event-time host does it by the stamps of the packets"
-                * (recording.events_type.endswith("Packet"))
-            )
+            + ", or --event-time host does it by the stamps of the packets"
+            * packets
         )
         return found
     at = (int(stamps[0]) - recording.start) / NS
@@ -264,8 +244,11 @@ def _frames(recording: Recording, first: int, last: int, notes: list[str]) -> di
 
 
 def _table(found: dict[str, Any]) -> str:
-    events, frames, topics = found["events"], found["frames"], found["topics"]
-    packets = events["packets"]
+    events, topics, frames = found["events"], found["topics"], found["frames"] or {}
+    longest = ", ".join(f"{gap['seconds']:.3f} s after {gap['after']:.3f} s" for gap in events["longest_gaps"])
+    disorder = events["out_of_order"] or events["time_jumps"] or events["stray"]
+    hottest = ", ".join(f"x={x} y={y}" for x, y in events["hottest"])
+    size = f", {frames['width']}x{frames['height']} {frames['encoding']}" if "width" in frames else ""
     rows = [
         ("format", found["format"]),
         ("sensor", f"{found['sensor']['width']}x{found['sensor']['height']} pixels"),
@@ -274,48 +257,36 @@ def _table(found: dict[str, Any]) -> str:
         ("time", f"{_time(events['first_ns'])} to {_time(events['last_ns'])}: {events['duration']:.6f} s"),
         ("rate", f"{events['rate']:.4g} events/s, peak {events['peak_rate']:.4g} events/s (in {BIN_NS / 1e6:.0f} ms)"),
         ("pixels", f"{events['active_pixels_share']:.1%} have events"),
+        ("gaps", events["gaps"] and f"{events['gaps']} longer than {GAP_NS / 1e6:.0f} ms: {longest}"),
+        (
+            "disorder",
+            disorder
+            and f"time goes back {events['out_of_order']} times, by up to {events['furthest_back']:.6f} s;"
+            f" {events['time_jumps']} jumps, {events['stray']} stray events",
+        ),
+        ("outside sensor", events["outside_sensor"] and f"{events['outside_sensor']} events"),
+        ("packets", ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in events["packets"].items() if n)),
+        (
+            "hot pixels",
+            hottest and f"{events['hot_pixels']} with {events['hot_share']:.1%} of the events: {hottest}",
+        ),
+        *(
+            (f"trigger {n}", f"{t['rising']} rising and {t['falling']} falling edges, {t['rate']:.4g} Hz")
+            for n, t in found["triggers"].items()
+        ),
+        ("frames topic", frames and topics["frames"]),
+        (
+            "frames",
+            frames
+            and f"{frames['count']}{size}, {frames['rate']:.4g} Hz, at most {frames['longest_interval']:.3f} s apart",
+        ),
+        ("frame clock", frames and f"first frame {frames['first_after_events']:+.6f} s from the first event"),
+        ("frame disorder", frames.get("out_of_order") and f"stamps go back {frames['out_of_order']} times"),
+        ("camera info", topics["camera_info"]),
+        ("other topics", ", ".join(topics["others"])),
+        *(("note", note) for note in found["notes"]),
     ]
-    if events["gaps"]:
-        longest = ", ".join(f"{gap['seconds']:.3f} s after {gap['after']:.3f} s" for gap in events["longest_gaps"])
-        rows.append(("gaps", f"{events['gaps']} longer than {GAP_NS / 1e6:.0f} ms: {longest}"))
-    if events["out_of_order"] or events["time_jumps"] or events["stray"]:
-        rows.append(
-            (
-                "disorder",
-                f"time goes back {events['out_of_order']} times, by up to {events['furthest_back']:.6f} s;"
-                f" {events['time_jumps']} jumps, {events['stray']} stray events",
-            )
-        )
-    if events["outside_sensor"]:
-        rows.append(("outside sensor", f"{events['outside_sensor']} events"))
-    if any(packets.values()):
-        rows.append(
-            ("packets", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in packets.items() if count))
-        )
-    if events["hot_pixels"]:
-        hottest = ", ".join(f"x={x} y={y}" for x, y in events["hottest"])
-        rows.append(("hot pixels", f"{events['hot_pixels']} with {events['hot_share']:.1%} of the events: {hottest}"))
-    for number, edges in found["triggers"].items():
-        text = f"{edges['rising']} rising and {edges['falling']} falling edges, {edges['rate']:.4g} Hz"
-        rows.append((f"trigger {number}", text))
-    if frames:
-        size = f", {frames['width']}x{frames['height']} {frames['encoding']}" if "width" in frames else ""
-        rows += [
-            ("frames topic", topics["frames"]),
-            (
-                "frames",
-                f"{frames['count']}{size}, {frames['rate']:.4g} Hz, at most {frames['longest_interval']:.3f} s apart",
-            ),
-            ("frame clock", f"first frame {frames['first_after_events']:+.6f} s from the first event"),
-        ]
-        if frames["out_of_order"]:
-            rows.append(("frame disorder", f"stamps go back {frames['out_of_order']} times"))
-    if topics["camera_info"]:
-        rows.append(("camera info", topics["camera_info"]))
-    if topics["others"]:
-        rows.append(("other topics", ", ".join(topics["others"])))
-    rows += [("note", note) for note in found["notes"]]
-    return "\n".join([found["path"], *(f"  {name:16}{text}" for name, text in rows)])
+    return "\n".join([found["path"], *(f"  {name:16}{text}" for name, text in rows if text)])
 
 
 def _time(ns: int) -> str:

@@ -10,22 +10,19 @@ import typer
 from .. import __version__
 from ..errors import CistaError, is_out_of_memory
 from ..util.threads import wait_without_spinning
-from . import ecd
-from .benchmark import benchmark
+from . import ecd, weights
+from .benchmark import benchmark, cost
 from .calibrate import calibrate
 from .convert import convert
-from .cost import cost
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
-from .groups import command_group
 from .info import info
 from .reconstruct import reconstruct
 from .simulate import simulate
 from .sync import sync
 from .train import train
-from .weights import get, weights
 
 # The base of all errors about options and arguments, for which typer has no public name.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -54,9 +51,7 @@ app.add_typer(ecd.app, name="ecd", short_help="List and download the Event Camer
 app.command(short_help="Simulate an event camera before a moving scene.")(simulate)
 app.command(short_help="Train a network on simulated sequences.")(train)
 app.add_typer(
-    command_group("List the shipped weights; with a NAME, print its model card; get published ones.", weights, get=get),
-    name="weights",
-    short_help="List shipped weights, print their cards, download published ones.",
+    weights.app, name="weights", short_help="List shipped weights, print their cards, download published ones."
 )
 
 

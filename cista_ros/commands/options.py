@@ -1,39 +1,14 @@
-"""Options that several commands share: their types, help texts and parsers."""
+"""Options that several commands share: their types and help texts."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
 import typer
 
 Command = TypeVar("Command", bound=Callable[..., None])
-
-
-@dataclass(frozen=True)
-class Range:
-    """The lowest and the highest value of an option, written LOW,HIGH."""
-
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.low:g},{self.high:g}"
-
-
-def parse_range(text: str | Range) -> Range:
-    """Parse `LOW,HIGH`, or a single number for both. typer.BadParameter for other texts."""
-    if isinstance(text, Range):  # a default
-        return text
-    try:
-        values = [float(word) for word in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (1, 2):
-        raise typer.BadParameter(f"{text!r}: expected LOW,HIGH or one number, such as 0.2,0.5 or 0.3")
-    return Range(values[0], values[-1])
 
 
 Edge = Literal["rising", "falling", "both"]  # of triggers
@@ -69,24 +44,19 @@ def reads_recordings(command: Command) -> Command:
         help="Columns of text or arrays, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"
     )
     options = {
-        "event_time": (event_time, "sensor"),
-        "events_topic": (EventsTopicOption, None),
-        "frames_topic": (FramesTopicOption, None),
-        "time_unit": (Annotated[str | None, time_unit], None),
-        "columns": (Annotated[str | None, columns], None),
+        "event_time": event_time,
+        "events_topic": EventsTopicOption,
+        "frames_topic": FramesTopicOption,
+        "time_unit": Annotated[str | None, time_unit],
+        "columns": Annotated[str | None, columns],
     }
+    defaults = {"event_time": "sensor"}
     signature = inspect.signature(command, eval_str=True)
     read = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in options.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=kind)
+        for name, kind in options.items()
     ]
     signature = signature.replace(parameters=[*list(signature.parameters.values())[:-1], *read])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return command
-
-
-def range_option(help: str) -> typer.models.OptionInfo:
-    """Return the declaration of an option of type Range."""
-    option: typer.models.OptionInfo = typer.Option(parser=parse_range, metavar="LOW,HIGH", help=help)
-    return option

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, Range, range_option
+from .options import DeviceOption
 
 if TYPE_CHECKING:
     from ..simulation.lens import Lens
     from ..simulation.sequences import SimulationConfig
 
 
-_OBJECTS, _THRESHOLD = Range(0, 30), Range(0.15, 0.4)
+RANGE = "LOW,HIGH"
 
 
 def simulate(
@@ -51,8 +51,8 @@ def simulate(
     pauses: Annotated[
         float | None, typer.Option(help="Mean seconds between pauses of the motion. Default: none.", min=0.1)
     ] = None,
-    objects: Annotated[Range, range_option("Number of objects, on 240x180 pixels.")] = _OBJECTS,
-    threshold: Annotated[Range, range_option("Contrast threshold.")] = _THRESHOLD,
+    objects: Annotated[str, typer.Option(metavar=RANGE, help="Number of objects, on 240x180 pixels.")] = "0,30",
+    threshold: Annotated[str, typer.Option(metavar=RANGE, help="Contrast threshold.")] = "0.15,0.4",
     noise: Annotated[bool, typer.Option(help="Background activity, leak and hot pixels.")] = True,
     intrinsics: Annotated[
         str | None,
@@ -76,14 +76,15 @@ def simulate(
     """
     import torch
     from rich.console import Console
-    from rich.progress import track
 
     from ..calibration.targets import parse_target
+    from ..events import NS
     from ..reconstructor import choose_device
     from ..recordings.write import write_recording
     from ..simulation.board import BoardScene
     from ..simulation.pictures import Pictures, load_pictures
     from ..simulation.recording import ENOUGH_FPS, Drive, clip_steps, open_clip, record, scene_steps, write_frame
+    from .progress import recording_bar
 
     if target is None and source is None:
         raise typer.BadParameter("expected a folder of images, a clip with --video, or --target", param_hint="SOURCE")
@@ -117,13 +118,12 @@ def simulate(
         steps = clip_steps(frames, config, fps)
     console = Console(stderr=True)
     events, stamps = 0, []
-    with write_recording(output, format) as writer:
-        for frame in track(
-            record(steps, config, generator), "simulate", None if video else int(seconds * fps) + 1, console=console
-        ):
+    with write_recording(output, format) as writer, recording_bar("frames", console) as show:
+        for frame in record(steps, config, generator):
             write_frame(writer, frame, lens)
             events += len(frame.events)
             stamps.append(frame.stamp)
+            show((frame.stamp - stamps[0]) / NS, seconds, len(stamps))
     console.print(f"{events} events and {len(stamps)} frames in {output}")
     if scene:
         truth = output.with_name(output.name.removesuffix(".bag") + ".truth.yaml")
@@ -136,31 +136,35 @@ def _lens(intrinsics: str | None, model: str, distortion: str, height: int, widt
     from ..calibration.solve import MODELS
     from ..simulation.lens import Lens, pinhole
 
-    values = _numbers(intrinsics or str(width), "--intrinsics")
-    if len(values) not in (1, 4):
-        raise typer.BadParameter(f"{intrinsics!r}: expected FX,FY,CX,CY or one focal length", param_hint="--intrinsics")
-    full = (*values * 2, *pinhole(height, width).intrinsics[2:]) if len(values) == 1 else values
-    coefficients = _numbers(distortion, "--distortion")
+    values = _numbers(intrinsics or str(width), "--intrinsics", "FX,FY,CX,CY or one focal length", 1, 4)
+    fx, fy, cx, cy = values if len(values) == 4 else (*values * 2, *pinhole(height, width).intrinsics[2:])
+    coefficients = _numbers(distortion, "--distortion", "numbers with commas between them")
     coefficients += (0.0,) * (len(MODELS[model]) - len(coefficients))
-    return Lens((full[0], full[1], full[2], full[3]), model, coefficients)
+    return Lens((fx, fy, cx, cy), model, coefficients)
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def _numbers(text: str, option: str, expected: str, *counts: int) -> tuple[float, ...]:
+    """Return the finite numbers of a text, as many as one of `counts`; typer.BadParameter for other texts."""
     try:
         values = tuple(float(word) for word in text.split(",") if text)
     except ValueError:
         values = (math.nan,)
-    if not all(map(math.isfinite, values)):
-        raise typer.BadParameter(f"{text!r}: expected numbers with commas between them", param_hint=option)
+    if not all(map(math.isfinite, values)) or (counts and len(values) not in counts):
+        raise typer.BadParameter(f"{text!r}: expected {expected}", param_hint=option)
     return values
 
 
-def _config(objects: Range, threshold: Range, noise: bool) -> SimulationConfig:
+def _config(objects: str, threshold: str, noise: bool) -> SimulationConfig:
     from ..simulation.scene import SceneConfig
     from ..simulation.sequences import CameraConfig, SimulationConfig, check_ranges
 
+    def limits(text: str, option: str) -> tuple[float, float]:
+        values = _numbers(text, option, f"{RANGE} or one number, such as 0.2,0.5 or 0.3", 1, 2)
+        return values[0], values[-1]
+
     off: dict[str, Any] = {} if noise else {"leak_hz": (0, 0), "noise_hz": (1e-12, 1e-12), "hot_pixels": (0, 0)}
-    camera = CameraConfig(threshold=(threshold.low, threshold.high), **off)
-    config = SimulationConfig(SceneConfig(objects=(int(objects.low), int(objects.high))), camera)
+    low, high = limits(objects, "--objects")
+    camera = CameraConfig(threshold=limits(threshold, "--threshold"), **off)
+    config = SimulationConfig(SceneConfig(objects=(int(low), int(high))), camera)
     check_ranges(config)
     return config

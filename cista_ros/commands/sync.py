@@ -35,7 +35,7 @@ def sync(
     if plot:
         from ..evaluation.figures import new_figure
 
-        new_figure(1, 1)  # fails now, not after the work, without matplotlib
+        figure = new_figure(7, 3.5)  # fails now, not after the work, without matplotlib
     trains: list[dict[str, Any]] = []
     pairings: list[Pairing] = []
     with open_recording(
@@ -43,36 +43,31 @@ def sync(
     ) as source:
         triggers = source.triggers()
         frames = source.frame_stamps() if source.frames_topic else np.empty(0, np.int64)
-        for number in np.unique(triggers["id"]).tolist():
-            for edge in ("rising", "falling"):
-                times = triggers["t"][(triggers["id"] == number) & (triggers["p"] == (edge == "rising"))]
-                if not len(times):
-                    continue
-                train = {"input": number, "edge": edge, "count": len(times), "period_s": _period(times)}
-                train["missed_pulses"] = missed_pulses(times)
-                if len(frames):
-                    pairings.append(pair(times, frames))
-                    train |= _summary(pairings[-1])
-                trains.append(train)
-        summary: dict[str, Any] = {
-            "recording": str(recording),
-            "frames_topic": source.frames_topic,
-            "frames": len(frames),
-            "frame_period_s": _period(frames),
-            "triggers": trains,
-        }
+    kinds = np.unique(triggers[["id", "p"]]).tolist()
+    for number, rising in sorted(kinds, key=lambda kind: (kind[0], not kind[1])):
+        times = triggers["t"][(triggers["id"] == number) & (triggers["p"] == rising)]
+        train = {"input": number, "edge": "rising" if rising else "falling", "count": len(times)}
+        train |= {"period_s": _period(times), "missed_pulses": missed_pulses(times)}
+        if len(frames):
+            pairings.append(pair(times, frames))
+            train |= _summary(pairings[-1])
+        trains.append(train)
+    period = _period(frames)
     if plot and pairings:
-        _draw(plot, trains, pairings)
+        _draw(figure, plot, trains, pairings)
     if as_json:
-        typer.echo(json.dumps(summary))
+        about = {"recording": str(recording), "frames_topic": source.frames_topic, "frames": len(frames)}
+        typer.echo(json.dumps({**about, "frame_period_s": period, "triggers": trains}))
         return
-    rate = f", {1 / period:.3f} per second" if (period := summary["frame_period_s"]) else ""
+    rate = f", {1 / period:.3f} per second" if period else ""
     typer.echo(f"Frames: {len(frames)}{f' on {source.frames_topic}{rate}' if len(frames) else ''}")
     for train in trains:
         typer.echo(_text(train))
     if not trains:
         typer.echo("Triggers: 0")
-    if (best := _best(trains)) is not None:
+    # Those that the frames follow most regularly.
+    fitting = [train for train in trains if train.get("triggers_frames")]
+    if best := min(fitting, key=lambda train: (-train["pairs"], train["spread_s"]), default=None):
         typer.echo(
             f"To reconstruct at these frames: --windows trigger --edge {best['edge']} --trigger-input {best['input']}"
             f" (node: trigger_delay: {best['delay_s']:.6f})"
@@ -119,17 +114,9 @@ def _text(train: dict[str, Any]) -> str:
     )
 
 
-def _best(trains: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The train of triggers that the frames follow most regularly, if any."""
-    fitting = [train for train in trains if train.get("triggers_frames")]
-    return min(fitting, key=lambda train: (-train["pairs"], train["spread_s"]), default=None)
-
-
-def _draw(path: Path, trains: list[dict[str, Any]], pairings: list[Pairing]) -> None:
-    from ..evaluation.figures import new_figure
+def _draw(figure: Any, path: Path, trains: list[dict[str, Any]], pairings: list[Pairing]) -> None:
     from ..util.atomic import write_atomically
 
-    figure = new_figure(7, 3.5)
     axes = figure.subplots()
     for train, pairing in zip(trains, pairings, strict=True):
         if len(pairing.triggers):

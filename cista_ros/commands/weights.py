@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+from .options import JsonOption
 
 
+class _Group(TyperGroup):
+    """Passes arguments that do not begin with a sub-command to the command `default`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["default", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="List the shipped weights; with a NAME, print its model card; get published ones.",
+    rich_markup_mode=None,
+)
+
+
+@app.command("default", hidden=True)
 def weights(
     name: Annotated[str | None, typer.Argument(help="Weights whose model card to print.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the shipped weights with size, training and scores, or print a model card."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..errors import CheckpointError
     from ..networks.weights import DEFAULT_WEIGHTS, SMALL_WEIGHTS, shipped_weights
@@ -31,34 +51,30 @@ def weights(
             raise CheckpointError(f"{card}: the model card is missing")
         typer.echo(card.read_text())
         return
-    auto_on = {DEFAULT_WEIGHTS: "gpu", SMALL_WEIGHTS: "cpu"}
     summaries = {key: read_summary(path) for key, path in shipped.items()}
     if as_json:
-        rows = {
-            key: {**vars(s), "file": str(shipped[key]), "auto_on": auto_on.get(key)} for key, s in summaries.items()
-        }
-        typer.echo(json.dumps(rows))
+        auto_on = {DEFAULT_WEIGHTS: "gpu", SMALL_WEIGHTS: "cpu"}
+        more = {key: {"file": str(path), "auto_on": auto_on.get(key)} for key, path in shipped.items()}
+        typer.echo(json.dumps({key: vars(s) | more[key] for key, s in summaries.items()}))
         return
     if not shipped:
         typer.echo("this version ships no weights")
         return
+    numbers = ("parameters", "iterations", "hours", "MSE", "SSIM", "zeros")
     table = Table(
+        Column("weights", no_wrap=True),
+        *(Column(name, justify="right") for name in numbers),
         caption="MSE and SSIM: simulated held-out sequences, both images equalised; zeros: of the codes."
-        f" `--weights auto` is {DEFAULT_WEIGHTS} on a GPU and {SMALL_WEIGHTS}, in half the time, on a CPU."
+        f" `--weights auto` is {DEFAULT_WEIGHTS} on a GPU and {SMALL_WEIGHTS}, in half the time, on a CPU.",
     )
-    table.add_column("weights", no_wrap=True)
-    for column in ("parameters", "iterations", "hours", "MSE", "SSIM", "zeros"):
-        table.add_column(column, justify="right")
     for key, s in summaries.items():
-        trained = [
-            f"{s.iterations:,}" if s.iterations is not None else "-",
-            f"{s.hours:.2f}" if s.hours is not None else "-",
-        ]
-        scores = [f"{s.scores[c]:.3f}" if c in s.scores else "-" for c in ("mse_equalised", "ssim_equalised", "zeros")]
-        table.add_row(key, f"{s.parameters:,}", *trained, *scores)
+        scores = (s.scores.get(name) for name in ("mse_equalised", "ssim_equalised", "zeros"))
+        cells = zip((s.parameters, s.iterations, s.hours, *scores), (",", ",", ".2f", *[".3f"] * 3), strict=True)
+        table.add_row(key, *("-" if value is None else f"{value:{form}}" for value, form in cells))
     Console().print(table)
 
 
+@app.command()
 def get(
     names: Annotated[
         list[str] | None, typer.Argument(help="Checkpoint names; without any, list what is available.")

@@ -129,7 +129,7 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
         (["a.mp4", "--video", "-o", "x.bag", "--target", BOARD], "exclude each other"),
         (["-o", "x.bag", "--target", "chess:1x1"], "target 'chess:1x1'"),
         (["-o", "x.bag", "--target", BOARD, "--intrinsics", "1,2"], "'1,2': expected FX,FY,CX,CY"),
-        (["-o", "x.bag", "--target", BOARD, "--intrinsics", "nan"], "'nan': expected numbers"),
+        (["-o", "x.bag", "--target", BOARD, "--intrinsics", "nan"], "'nan': expected FX,FY,CX,CY"),
         (["-o", "x.bag", "--target", BOARD, "--intrinsics=-5"], "focal lengths must be above 0"),
         (["-o", "x.bag", "--target", BOARD, "--distortion", "1,2,3,4,5,6"], "plumb_bob has 5 distortion coeff"),
         (["-o", "x.bag", "--target", BOARD, "--distortion=-3"], "the lens does not see pixel"),
