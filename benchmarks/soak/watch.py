@@ -31,7 +31,11 @@ NODE = "/cista_reconstruct"
 HERE = Path(__file__).parent
 PREFER = bool(os.environ.get("PREFER"))
 PREFERENCE = -5  # like nice, for a whole session
+RATE = 200_000  # events per second
+PARAMETERS = "weights:=cista-tc-small", "period:=0.1", "max_events:=1000000"
 UNUSABLE = "outside", "late", "stray", "skipped", "discarded", "failed", "not_ready"
+
+Row = dict[str, float]
 
 
 class Watcher:
@@ -170,6 +174,30 @@ class Soak:
         if process.popen.returncode:
             raise RuntimeError(process.err)
 
+    def watch(self, node: Process, camera: Process, every: float = 5.0, **shown: Callable[..., Any]) -> list[Row]:
+        """Sample the node until the camera ends, and print the samples with what `shown` returns."""
+        rows: list[Row] = []
+
+        def each() -> None:
+            rows.append(sample(node))
+            say(**rows[-1], images=self.watcher.images, **{name: value() for name, value in shown.items()})
+
+        self.spin_while(camera, each, every)
+        return rows
+
+    def settle(self, seconds: float = 60.0) -> tuple[dict[str, Any], dict[str, int], dict[str, bool]]:
+        """Wait until the node has nothing left to do; return its counts, what was sent, and the first criteria."""
+        settled = self.watcher.settled(seconds)
+        counts = self.watcher.counts
+        return counts, self.sent(), {"settled": settled, "identity": accounted(counts)}
+
+    def wait_for_images(self, count: int, what: str, *processes: Process) -> None:
+        """Wait for more images; RuntimeError with the ends of the processes' logs if they do not come."""
+        watcher, before = self.watcher, self.watcher.images
+        if not watcher.until(lambda: watcher.images >= before + count):
+            logs = "\n".join(process.err[-2000:] for process in processes)
+            raise RuntimeError(f"no images {what}: {watcher.counts}\n{logs}")
+
     def close(self) -> None:
         for process in self.processes:
             process.end()
@@ -232,8 +260,23 @@ def lost_by_cause(counts: dict[str, Any]) -> dict[str, int]:
     return {name: counts[name] for name in names if counts.get(name)}
 
 
-def conclude(this: Soak, idea: str, held: dict[str, bool], **numbers: Any) -> int:
-    """Print the result line; return the exit code."""
+def unchanged(before: Row, after: Row, whose: str = "") -> dict[str, bool]:
+    """Return the criteria that a process holds no more resources than before."""
+    more = [name for name in ("threads", "open_files") if after[name] > before[name]]
+    return {
+        f"{whose}memory within 5 %": after["resident_mb"] < 1.05 * before["resident_mb"],
+        f"{whose}threads and open files as they were": not more,
+    }
+
+
+def all_used(counts: dict[str, Any], sent: dict[str, int]) -> bool:
+    """Return whether every event that was sent has been received and is part of an image."""
+    return bool(sent["sent_events"] == counts["received_events"] == counts["used_events"])
+
+
+def conclude(this: Soak, node: Process, idea: str, held: dict[str, bool], **numbers: Any) -> int:
+    """Stop the node, print the result line, and return the exit code."""
+    held = {**held, "ended in order": ended_in_order(node)}
     counts = this.watcher.counts
     machine = describe_machine(torch.device("cpu"))
     load = this.load or list(os.getloadavg()[:1])
