@@ -66,13 +66,9 @@ class Hdf5Recording(TableFile):
         has_index = any(name in parent for parent in (group, group.parent) for name in _MICROSECOND_INDEXES)
         array, field = places["t"]
         is_float = (array.dtype[field] if isinstance(field, str) else array.dtype).kind == "f"
-        self._likely = "s" if is_float else "us"
-        self._set_events(places, self._likely if has_index or array.dtype.names else "")
+        self._set_events(places, "s" if is_float else "us", has_index or bool(array.dtype.names))
         self.width, self.height = self._find_size(group)
         self._set_frames(self._find_images(group))
-
-    def _likely_unit(self) -> str:
-        return self._likely
 
     def _pieces(self, array: Any, start: int, stop: int) -> Iterator[np.ndarray]:
         return (array[at : min(at + _STEP, stop)] for at in range(start, stop, _STEP))

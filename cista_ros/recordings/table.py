@@ -28,7 +28,7 @@ class TableFile(EventFile):
     _places: dict[str, Place]  # of "x", "y", "t" and "p"
     _length: int  # number of events
     _usual_columns = ""  # of rows, if the format has a usual order; another one is noted
-    _unit = "s"  # of the times
+    _unit: str  # of the times
     _offset = 0  # ns, added to the times
     _stamps: np.ndarray  # of the frames (N,), ns
 
@@ -44,10 +44,6 @@ class TableFile(EventFile):
         """Return the number of rows that the file holds."""
         return int(array.shape[0])
 
-    def _likely_unit(self) -> str:
-        array, field = self._places["t"]
-        return guess_unit(_column_of(next(self._pieces(array, 0, min(self._length, SAMPLE))), field))
-
     def _find_columns(self, array: Any) -> dict[str, Place]:
         """Return where x, y, t and p are in an array of records or of rows; for rows, stated or likely columns."""
         if fields := columns_of(array.dtype.names or ()):
@@ -61,8 +57,11 @@ class TableFile(EventFile):
             self._note(f"{array.name} is read as columns {' '.join(order)} (--columns states them)")
         return {key: (array, order.index(key)) for key in "xytp"}
 
-    def _set_events(self, places: Mapping[str, Place], unit: str = "") -> None:
-        """Set where events are, their number and their unit of time, which is `unit` unless another one is stated."""
+    def _set_events(self, places: Mapping[str, Place], unit: str = "", is_known: bool = False) -> None:
+        """Set where the events are, their number, and their unit of time.
+
+        The unit is the one that the user states, else `unit`, else the likely one. It is noted unless it is known.
+        """
         self._places = dict(places)
         lengths = [array.shape[0] if array.shape else 0 for array, _ in places.values()]
         if len(set(lengths)) > 1:
@@ -79,10 +78,12 @@ class TableFile(EventFile):
         self._length = min(self._rows(array) for array, _ in places.values())
         if self._length < lengths[0]:
             self._note(f"cut: {self._length} of {lengths[0]} events are there")
-        stated = check_unit(self.options.time_unit) or unit
-        if stated or self._length:
-            self._unit = stated or self._likely_unit()
-        if not stated and self._unit != "s":
+        stated = check_unit(self.options.time_unit)
+        self._unit = stated or unit or "s"
+        if not stated and not unit and self._length:
+            array, field = places["t"]
+            self._unit = guess_unit(_column_of(next(self._pieces(array, 0, min(self._length, SAMPLE))), field))
+        if not stated and not is_known and self._unit != "s":
             self._note(f"time unit not stated: assuming {self._unit} (--time-unit states it)")
 
     def _set_frames(self, stamps: np.ndarray) -> None:
