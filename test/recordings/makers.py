@@ -9,7 +9,7 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from cista_ros.errors import RecordingError
-from cista_ros.events import TRIGGER_DTYPE, make_events
+from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
 from cista_ros.recordings import open_recording
 from cista_ros.wire import cdr, ros1
 from cista_ros.wire.event_packet import PacketEncoder
@@ -158,6 +158,20 @@ def write_any(folder, kind, events, images=()):
         return text if kind == "text" else write_zip(folder / "text.zip", text, below="sequence/")
     rows = with_topics(event_messages(events), images)
     return write_bag(folder / ("bag.bag" if kind == "ros1" else "bag"), rows, kind)
+
+
+def messages_of(path, **options):
+    """(recording, its messages)."""
+    with open_recording(path, **options) as recording:
+        return recording, [recorded.message for recorded in recording.read()]
+
+
+def events_of(messages):
+    return concatenate([m.events for m in messages if isinstance(m, EventMessage)])
+
+
+def images_of(messages):
+    return [m for m in messages if isinstance(m, ImageMessage)]
 
 
 def error_of(path, *, read=False, **topics):

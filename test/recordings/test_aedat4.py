@@ -5,9 +5,10 @@ import struct
 import lz4.frame
 import numpy as np
 import pytest
+from makers import events_of, images_of, messages_of
 
 from cista_ros.errors import RecordingError
-from cista_ros.events import concatenate, make_events
+from cista_ros.events import make_events
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.decompression import zstd
 
@@ -86,19 +87,6 @@ def sample(n=900):
     rng = np.random.default_rng(0)
     t = START + np.sort(rng.integers(0, 200_000, n))
     return make_events(rng.integers(0, 64, n), rng.integers(0, 48, n), t * US, rng.random(n) < 0.5)
-
-
-def messages_of(path, **options):
-    with open_recording(path, **options) as recording:
-        return recording, [recorded.message for recorded in recording.read()]
-
-
-def events_of(messages):
-    return concatenate([m.events for m in messages if hasattr(m, "events")])
-
-
-def images_of(messages):
-    return [m for m in messages if hasattr(m, "image")]
 
 
 @pytest.mark.parametrize("compression", PACK)

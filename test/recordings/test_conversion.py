@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from makers import NS, T0, frames, random_events, with_topics, write_any, write_bag
+from makers import NS, T0, events_of, frames, images_of, messages_of, random_events, with_topics, write_any, write_bag
 
 from cista_ros.errors import RecordingError
-from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.convert import convert
 from cista_ros.recordings.write import write_recording
@@ -23,16 +22,6 @@ TARGETS = {"ros1": "out.bag", "ros2": "out", "ros2-mcap": "out.mcap", "ecd-text"
 def converted(source, target, **options):
     with open_recording(source) as recording:
         return convert(recording, target, **options)
-
-
-def contents(path, **options):
-    with open_recording(path, **options) as recording:
-        messages = [recorded.message for recorded in recording.read()]
-        return (recording.height, recording.width), messages
-
-
-def events_of(messages):
-    return concatenate([m.events for m in messages if isinstance(m, EventMessage)])
 
 
 def packets_of(messages):
@@ -54,10 +43,10 @@ def test_everything_comes_out_again_in_every_format(source, tmp_path, format, ev
     assert (done.cut_times, done.time_shift_ns, done.left_out_camera_infos) == (0, 0, 0)
     converted(first, back, format="ros1", events_as="dvs_msgs")
     for path in (first, back):
-        size, messages = contents(path)
-        assert size == (18, 24)
+        recording, messages = messages_of(path)
+        assert (recording.height, recording.width) == (18, 24)
         np.testing.assert_array_equal(events_of(messages), EVENTS)
-        images = [m for m in messages if isinstance(m, ImageMessage)]
+        images = images_of(messages)
         assert all(np.array_equal(a.image, b.image) and a.stamp == b.stamp for a, b in zip(images, FRAMES, strict=True))
         assert [m.k[4] for m in messages if hasattr(m, "k")] == [21] * len(FRAMES)
 
@@ -67,14 +56,14 @@ def test_evt3_keeps_times_but_for_a_shift_that_must_be_allowed(source, tmp_path)
         converted(source, tmp_path / "out", format="ros2", events_as="evt3")
     assert not (tmp_path / "out").exists()
     done = converted(source, tmp_path / "out", format="ros2", events_as="evt3", lossy=True)
-    events = events_of(contents(tmp_path / "out")[1])
+    events = events_of(messages_of(tmp_path / "out")[1])
     assert done.time_shift_ns < 0
     assert done.cut_times == 0
     expected = EVENTS.copy()
     expected["t"] += done.time_shift_ns
     np.testing.assert_array_equal(events, expected)
     converted(tmp_path / "out", tmp_path / "again.bag", format="ros1", events_as="evt3")
-    np.testing.assert_array_equal(events_of(contents(tmp_path / "again.bag")[1]), events)
+    np.testing.assert_array_equal(events_of(messages_of(tmp_path / "again.bag")[1]), events)
 
 
 @pytest.mark.parametrize("encoding", ["libcaer", "libcaer_cmp", "evt3"])
@@ -85,7 +74,7 @@ def test_nanoseconds_are_cut_off_only_if_that_is_allowed(tmp_path, encoding):
         converted(source, tmp_path / "out", format="ros2", events_as=encoding)
     done = converted(source, tmp_path / "out", format="ros2", events_as=encoding, lossy=True)
     assert done.cut_times == np.count_nonzero(events["t"] % 1000)
-    assert np.array_equal(events_of(contents(tmp_path / "out")[1])["t"], events["t"] // 1000 * 1000)
+    assert np.array_equal(events_of(messages_of(tmp_path / "out")[1])["t"], events["t"] // 1000 * 1000)
 
 
 def packets(encoding):
@@ -108,8 +97,8 @@ def test_packets_are_read_from_every_bag_and_kept_as_they_are(tmp_path, encoding
     )
     converted(source, tmp_path / "out", format="ros2-mcap", metadata_version=9)
     assert "version: 9" in (tmp_path / "out" / "metadata.yaml").read_text()
-    size, messages = contents(tmp_path / "out")
-    assert size == (18, 24)
+    recording, messages = messages_of(tmp_path / "out")
+    assert (recording.height, recording.width) == (18, 24)
     np.testing.assert_array_equal(events_of(messages), events)
     for got, packet in zip(packets_of(messages), sent, strict=True):
         assert (got.stamp, got.frame_id, got.seq, got.time_base, got.encoding) == (
@@ -121,7 +110,7 @@ def test_packets_are_read_from_every_bag_and_kept_as_they_are(tmp_path, encoding
 def test_host_time_is_that_of_the_stamps(tmp_path):
     events, sent = packets("evt3")
     source = write_bag(tmp_path / "in", [(p.stamp, "/cam/events", p) for p in sent], "mcap")
-    _, messages = contents(source, event_time="host")
+    _, messages = messages_of(source, event_time="host")
     assert events_of(messages)["t"][0] == T0
     assert packets_of(messages) == [None] * 9
     np.testing.assert_allclose(np.diff(events_of(messages)["t"]), np.diff(events["t"]), rtol=2e-4, atol=1000)
@@ -143,7 +132,7 @@ def test_long_pauses_do_not_make_packets_too_long(tmp_path):
     source = write_bag(tmp_path / "in.bag", [(NS, "/e", EventMessage(NS, "", 18, 24, events))])
     for encoding in ENCODINGS:
         converted(source, tmp_path / encoding, format="ros2", events_as=encoding)
-        np.testing.assert_array_equal(events_of(contents(tmp_path / encoding)[1]), events)
+        np.testing.assert_array_equal(events_of(messages_of(tmp_path / encoding)[1]), events)
 
 
 def test_what_is_left_out_is_told(tmp_path):
@@ -162,13 +151,13 @@ def test_images_that_text_cannot_hold_are_refused_and_leave_nothing_behind(tmp_p
 
 
 def test_the_real_twins_of_evt3_give_the_same_events_and_text_of_them_too(shared_file, tmp_path):
-    twins = [contents(shared_file(f"recordings/{name}")) for name in ("evt3_walk", "evt3_walk_ros1.bag")]
+    twins = [messages_of(shared_file(f"recordings/{name}")) for name in ("evt3_walk", "evt3_walk_ros1.bag")]
     one, other = (events_of(messages) for _, messages in twins)
     assert len(one) == 343_474
     np.testing.assert_array_equal(one, other)
     converted(shared_file("recordings/evt3_walk_ros1.bag"), tmp_path / "walk.zip", format="ecd-text")
-    size, messages = contents(tmp_path / "walk.zip")
-    assert size == (480, 640)
+    recording, messages = messages_of(tmp_path / "walk.zip")
+    assert (recording.height, recording.width) == (480, 640)
     np.testing.assert_array_equal(events_of(messages), one)
 
 
@@ -190,8 +179,8 @@ def test_images_of_another_camera_do_not_change_the_sensors_size(tmp_path, forma
     images = [replace(frame, image=np.repeat(frame.image, 2, 1)) for frame in FRAMES]
     source = write_bag(tmp_path / "in.bag", with_topics([EventMessage(T0, "", 18, 24, EVENTS)], images))
     converted(source, tmp_path / TARGETS[format], format="ecd-text" if format == "zip" else format)
-    size, messages = contents(tmp_path / TARGETS[format])
-    assert size == (18, 24)
+    recording, messages = messages_of(tmp_path / TARGETS[format])
+    assert (recording.height, recording.width) == (18, 24)
     np.testing.assert_array_equal(events_of(messages), EVENTS)
 
 

@@ -6,9 +6,10 @@ from bisect import bisect_right
 
 import numpy as np
 import pytest
+from makers import events_of, images_of, messages_of
 
 from cista_ros.errors import DecodeError, MissingPackageError, RecordingError
-from cista_ros.events import concatenate, make_events
+from cista_ros.events import make_events
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.convert import convert
 from cista_ros.recordings.ecf import decode_chunk
@@ -37,15 +38,6 @@ def write(path, columns, **attributes):
 def columns(events, names, t, p=None):
     values = events["x"], events["y"], t, events["p"].astype(np.uint8) if p is None else p
     return dict(zip(names, values, strict=True))
-
-
-def messages_of(path, **options):
-    with open_recording(path, **options) as recording:
-        return recording, [recorded.message for recorded in recording.read()]
-
-
-def events_of(messages):
-    return concatenate([m.events for m in messages if hasattr(m, "events")])
 
 
 def ecf_chunk(events, mode):
@@ -165,7 +157,7 @@ def test_reads_frames_of_event_utils_between_the_events(tmp_path):
         for i, t in enumerate((1.1, 1.2)):
             file.create_dataset(f"images/image{i:09d}", data=image + i).attrs["timestamp"] = t
     recording, messages = messages_of(path)
-    frames = [m for m in messages if hasattr(m, "image")]
+    frames = images_of(messages)
     assert (recording.width, recording.height) == (346, 260)
     assert [(m.stamp, m.encoding) for m in frames] == [(1_100_000_000, "mono8"), (1_200_000_000, "mono8")]
     np.testing.assert_array_equal(frames[1].image, image + 1)
