@@ -78,7 +78,7 @@ def read(path, **options):
     ],
 )
 @pytest.mark.parametrize("start", [5000, 2**31 - 1000, 2**32 - 1000])
-def test_events_of_a_davis_come_out_upright_and_across_the_roll_over_of_time(tmp_path, head, size, start):
+def test_reads_events_of_a_davis_across_the_roll_over_of_time(tmp_path, head, size, start):
     events = sample(*size, start=start)
     path = write(tmp_path / "a.aedat", HEAD_2, head, records(davis(events, *size), events["t"] // US))
     recording, found, triggers, _ = read(path)
@@ -100,7 +100,7 @@ def test_external_inputs_of_a_davis_are_triggers_and_its_frames_are_skipped(tmp_
 
 
 @pytest.mark.parametrize("head", [b"", b"# AEChip: ch.unizh.ini.jaer.chip.retina.DVS128\r\n"])
-def test_events_of_a_dvs128_come_out(tmp_path, head):
+def test_reads_events_of_a_dvs128(tmp_path, head):
     events = sample(128, 128)
     us = events["t"] // US
     path = write(tmp_path / "a.aedat", HEAD_2, head, records(dvs128(events), us), records(np.array([1 << 15]), us[-1:]))
@@ -173,12 +173,12 @@ def test_reads_truncated_files(tmp_path):
         (HEAD_3 + packet(1, 8, bytes(8), 1, overflow=-1), "-1 roll-overs"),
     ],
 )
-def test_what_is_no_readable_aedat_file_is_named(tmp_path, content, expected):
+def test_rejects_files_without_events(tmp_path, content, expected):
     assert expected in error_of(write(tmp_path / "a.aedat", content))
 
 
 @pytest.mark.parametrize(("shape", "size"), [((1, 2**30), 60), ((2**16, 2**16), 60), ((3, 3), 50), ((0, 0), 40)])
-def test_impossible_frames_are_named(tmp_path, shape, size):
+def test_rejects_impossible_frames(tmp_path, shape, size):
     event = polarity(sample(240, 180, 1))
     head = struct.pack("<IiiiiiiII", 3, 0, 0, 0, 0, shape[1], shape[0], 0, 0)
     path = write(tmp_path / "a.aedat", HEAD_3, event, packet(2, size, head.ljust(size, b"\0"), 1))

@@ -90,7 +90,7 @@ def sample(n=900):
 
 
 @pytest.mark.parametrize("compression", PACK)
-def test_events_frames_and_triggers_come_out(tmp_path, compression):
+def test_reads_events_frames_and_triggers(tmp_path, compression):
     events, image = sample(), np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
     color = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
     packets = [(0, events_packet(part)) for part in np.array_split(events, 9)]
@@ -121,7 +121,7 @@ def test_one_of_several_streams_is_chosen_by_name(tmp_path):
         open_recording(path)
 
 
-def test_a_file_that_is_cut_is_read_up_to_there(tmp_path):
+def test_reads_a_truncated_file_up_to_its_end(tmp_path):
     events = sample(100)
     packets = [(0, events_packet(part)) for part in np.array_split(events, 10)]
     data = write(tmp_path / "a.aedat4", packets).read_bytes()
@@ -152,14 +152,14 @@ def test_a_file_that_is_cut_is_read_up_to_there(tmp_path):
         (header(STREAMS, 3) + struct.pack("<ii", 0, 3) + b"abc", "the packet at byte"),
     ],
 )
-def test_what_is_no_aedat4_file_with_events_is_named(tmp_path, content, expected):
+def test_rejects_files_without_events(tmp_path, content, expected):
     (tmp_path / "a.aedat4").write_bytes(content)
     with pytest.raises(RecordingError, match=expected) as caught:
         messages_of(tmp_path / "a.aedat4")
     assert str(tmp_path / "a.aedat4") in str(caught.value)
 
 
-def test_a_packet_that_unpacks_to_more_than_any_is_refused(tmp_path):
+def test_rejects_a_packet_that_unpacks_to_too_much(tmp_path):
     packed = zstd.compress(bytes(1 << 26))
     (tmp_path / "a.aedat4").write_bytes(header(STREAMS, 3) + struct.pack("<ii", 0, len(packed)) + packed)
     with pytest.raises(RecordingError, match="unpacks to more than"):

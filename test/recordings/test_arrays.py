@@ -59,7 +59,7 @@ def read(path, **options):
     ids=["records", "other-names", "xytp", "transposed", "txyp", "column-major", "seconds"],
 )
 @pytest.mark.parametrize("packed", [None, np.savez, np.savez_compressed])
-def test_events_of_every_layout_come_out(tmp_path, array, packed):
+def test_reads_events_of_every_layout(tmp_path, array, packed):
     path = tmp_path / "a.bin"  # the content decides
     if packed:
         packed(tmp_path / "a.npz", array)
@@ -107,7 +107,7 @@ def test_metadata_state_the_size_of_the_sensor(tmp_path):
 
 
 @pytest.mark.parametrize(("table", "row_bytes"), [(TABLE, 32), (np.asfortranarray(TABLE), 8)])
-def test_cut_files_are_read_up_to_there(tmp_path, table, row_bytes):
+def test_reads_truncated_files_up_to_their_end(tmp_path, table, row_bytes):
     np.save(tmp_path / "a.npy", table)
     data = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(data[: -10 * row_bytes + 5])
@@ -148,7 +148,7 @@ VECTORS = (
         (npy(VECTORS, bytes(99)), "expected numbers"),
     ],
 )  # fmt: skip
-def test_what_is_no_array_of_events_is_named(tmp_path, content, expected):
+def test_rejects_arrays_without_events(tmp_path, content, expected):
     (tmp_path / "a.npy").write_bytes(content)
     assert expected in error_of(tmp_path / "a.npy")
 
@@ -166,12 +166,12 @@ def test_what_is_no_array_of_events_is_named(tmp_path, content, expected):
         ({"images": np.zeros((2, 3, 3), np.uint8), "images_ts": np.zeros((2, 2))}, "expected a time per image"),
     ],
 )
-def test_wrong_values_are_named(tmp_path, changes, expected):
+def test_rejects_wrong_values(tmp_path, changes, expected):
     np.savez(tmp_path / "a.npz", **{"x": X, "y": Y, "t": US, "p": P} | changes)
     assert expected in error_of(tmp_path / "a.npz", read=True)
 
 
-def test_archives_of_something_else_are_named(tmp_path):
+def test_rejects_archives_without_events(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.zeros(3), b=np.zeros(4))
     assert "holds a (3,) float64, b (4,) float64; expected arrays x, y, t, p" in error_of(tmp_path / "a.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:

@@ -35,7 +35,7 @@ def source(tmp_path_factory):
 
 @pytest.mark.parametrize("format", TARGETS)
 @pytest.mark.parametrize("events_as", ["keep", "dvs_msgs", "mono", "libcaer", "libcaer_cmp"])
-def test_everything_comes_out_again_in_every_format(source, tmp_path, format, events_as):
+def test_all_messages_survive_conversion_to_every_format(source, tmp_path, format, events_as):
     first, back = tmp_path / TARGETS[format], tmp_path / "back.bag"
     format = "ecd-text" if format == "zip" else format
     done = converted(source, first, format=format, events_as=events_as)
@@ -51,7 +51,7 @@ def test_everything_comes_out_again_in_every_format(source, tmp_path, format, ev
         assert [m.k[4] for m in messages if hasattr(m, "k")] == [21] * len(FRAMES)
 
 
-def test_evt3_keeps_times_but_for_a_shift_that_must_be_allowed(source, tmp_path):
+def test_evt3_shifts_times_only_if_lossy(source, tmp_path):
     with pytest.raises(RecordingError, match=r"evt3's time begins between 0 and 16\.8 s \(--lossy moves it there\)"):
         converted(source, tmp_path / "out", format="ros2", events_as="evt3")
     assert not (tmp_path / "out").exists()
@@ -67,7 +67,7 @@ def test_evt3_keeps_times_but_for_a_shift_that_must_be_allowed(source, tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["libcaer", "libcaer_cmp", "evt3"])
-def test_nanoseconds_are_cut_off_only_if_that_is_allowed(tmp_path, encoding):
+def test_cuts_nanoseconds_only_if_lossy(tmp_path, encoding):
     events = random_events(500, t0=0)
     source = write_any(tmp_path, "ros1", events)
     with pytest.raises(RecordingError, match=r"microsecond.*--lossy"):
@@ -135,14 +135,14 @@ def test_long_pauses_do_not_make_packets_too_long(tmp_path):
         np.testing.assert_array_equal(events_of(messages_of(tmp_path / encoding)[1]), events)
 
 
-def test_what_is_left_out_is_told(tmp_path):
+def test_lists_topics_that_are_left_out(tmp_path):
     rows = with_topics([EventMessage(T0, "", 18, 24, EVENTS)], FRAMES[:1])
     rows.append((rows[-1][0] + 1, "/e2", ("std_msgs/msg/Empty", b"\0\1\0\0\0")))
     with open_recording(write_bag(tmp_path / "in", rows, "mcap")) as recording:
         assert convert(recording, tmp_path / "out", "ros2").left_out_topics == ["/e2"]
 
 
-def test_images_that_text_cannot_hold_are_refused_and_leave_nothing_behind(tmp_path):
+def test_rejects_images_that_text_cannot_hold(tmp_path):
     image = ImageMessage(T0, "", "32FC1", np.zeros((18, 24), np.float32))
     source = write_bag(tmp_path / "in.bag", with_topics([EventMessage(T0, "", 18, 24, EVENTS)], [image]))
     with pytest.raises(RecordingError, match="ECD text cannot hold images of encoding 32FC1"):
@@ -150,7 +150,7 @@ def test_images_that_text_cannot_hold_are_refused_and_leave_nothing_behind(tmp_p
     assert not (tmp_path / "text").exists()
 
 
-def test_the_real_twins_of_evt3_give_the_same_events_and_text_of_them_too(shared_file, tmp_path):
+def test_real_evt3_is_the_same_in_both_kinds_of_bag_and_as_text(shared_file, tmp_path):
     twins = [messages_of(shared_file(f"recordings/{name}")) for name in ("evt3_walk", "evt3_walk_ros1.bag")]
     one, other = (events_of(messages) for _, messages in twins)
     assert len(one) == 343_474
@@ -168,7 +168,7 @@ def test_the_real_twins_of_evt3_give_the_same_events_and_text_of_them_too(shared
         ("mono_tiny", 100, "event_camera_msgs/msg/EventPacket"),
     ],
 )
-def test_real_packets_of_other_cameras_open(name, count, topic_type, shared_file):
+def test_reads_real_packets_of_other_cameras(name, count, topic_type, shared_file):
     with open_recording(shared_file(f"recordings/{name}")) as recording:
         assert (recording.events_type, recording.height, recording.width) == (topic_type, 480, 640)
         assert sum(len(r.message.events) for r in recording.read()) == count
@@ -193,7 +193,7 @@ def test_images_of_another_camera_do_not_change_the_sensors_size(tmp_path, forma
         ("out.zip", "ecd-text", T0, -NS, "an image's stamp -1000000000 ns lies before 1970"),
     ],
 )
-def test_times_that_a_format_cannot_hold_are_named(tmp_path, target, format, received, stamp, expected):
+def test_rejects_times_that_a_format_cannot_hold(tmp_path, target, format, received, stamp, expected):
     with pytest.raises(ValueError, match=expected), write_recording(tmp_path / target, format) as writer:
         writer.write(received, replace(FRAMES[0], stamp=stamp))
     assert not (tmp_path / target).exists()

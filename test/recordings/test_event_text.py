@@ -68,7 +68,7 @@ def test_other_white_space_is_read_too(text):
      "1.5.5 3 4 1", "1-5 3 4 1", "99999999999999999999999 3 4 1", "\u00b2.5 3 4 1"],
 )  # fmt: skip
 @pytest.mark.parametrize("size", [16, 1 << 18])
-def test_a_line_that_is_no_event_is_named(line, size):
+def test_names_a_line_that_is_not_an_event(line, size):
     text = f"0.1 1 1 1\n# comment\n{line}\n0.3 1 1 1\n".encode()
     with pytest.raises(DecodeError) as caught:
         list(read_blocks(io.BytesIO(text), size=size))
@@ -140,7 +140,7 @@ def test_a_size_in_the_file_is_used():
     assert detect_layout(sample("xypt", US, ",", "%geometry:1280,720\n")).size == (720, 1280)
 
 
-def test_what_is_stated_is_not_guessed():
+def test_does_not_guess_what_is_stated():
     layout = detect_layout(sample("xypt", US), "x,y,p,t", "ms")
     assert (layout.columns, layout.unit, layout.guessed) == ("xypt", "ms", "")
     with pytest.raises(DecodeError, match="time unit 'h'"):
@@ -186,7 +186,7 @@ def test_any_bytes_give_events_or_an_error(noise):
         max_size=20,
     )
 )
-def test_what_is_formatted_is_parsed(rows):
+def test_parses_what_it_formats(rows):
     rows = [(t % (9 * 10**9 * NS), x, y, p) for t, x, y, p in rows]
     t, x, y, p = (np.array(column) for column in zip(*rows, strict=True)) if rows else ([],) * 4
     events = make_events(x, y, t, p)

@@ -254,7 +254,7 @@ def test_cuts_times_to_microseconds_only_if_lossy(tmp_path):
         (columns(EVENTS, [f"events/{c}" for c in "xytp"], np.full(5000, np.nan)), "a time is not a number"),
     ],
 )
-def test_names_files_without_events(tmp_path, layout, expected):
+def test_rejects_files_without_events(tmp_path, layout, expected):
     with pytest.raises(RecordingError, match=expected) as caught:
         open_recording(write(tmp_path / "a.h5", layout))
     assert str(tmp_path / "a.h5") in str(caught.value)

@@ -74,7 +74,7 @@ def contents(path, **options):
 
 
 @pytest.mark.parametrize("kind", ["EVT2", "EVT21", "EVT21 legacy"])
-def test_events_and_triggers_of_evt2_come_out(tmp_path, kind):
+def test_reads_events_and_triggers_of_evt2(tmp_path, kind):
     events = sample()
     triggers = triggers_at((5_100_000 * US, 0, True), (5_100_050 * US, 0, False), (5_200_000 * US, 17, True))
     recording, read, read_triggers = contents(write(tmp_path / "a.raw", kind, events, triggers))
@@ -153,7 +153,7 @@ def test_late_events_are_sorted_into_their_place_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("start", [0, 2**32 - 100_000])
-def test_events_of_dat_come_out_also_across_the_roll_over_of_time(tmp_path, start):
+def test_reads_dat_across_the_roll_over_of_time(tmp_path, start):
     recording, found, _ = contents(write_dat(tmp_path / "a.dat", events := sample(start=start)))
     assert (recording.width, recording.height, recording.notes) == (640, 480, ())
     np.testing.assert_array_equal(found, events)
@@ -218,7 +218,7 @@ def test_the_size_of_the_sensor_is_that_of_the_camera(tmp_path, header, size):
     ],
 )
 @pytest.mark.parametrize("suffix", [".raw", ".dat"])
-def test_files_without_events_are_named(tmp_path, suffix, content, expected):
+def test_rejects_files_without_events(tmp_path, suffix, content, expected):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
     assert expected in error_of(path)
@@ -230,7 +230,7 @@ def test_data_that_begin_like_a_header_line_are_data(tmp_path):
     np.testing.assert_array_equal(contents(tmp_path / "a.raw")[1], sample(20))
 
 
-def test_what_raw_cannot_hold_is_refused(tmp_path):
+def test_rejects_what_raw_cannot_hold(tmp_path):
     events = sample(10)
     events["x"][3] = 3000
     image = ImageMessage(0, "", "mono8", np.zeros((4, 4), np.uint8))

@@ -41,7 +41,7 @@ def events_of(recording, *span):
     return concatenate([r.message.events for r in recording.read(*span, frames=False, camera_info=False)])
 
 
-def test_says_what_it_holds(path):
+def test_describes_the_recording(path):
     with open_recording(path) as recording:
         assert recording.path == path
         assert (recording.height, recording.width) == (HEIGHT, WIDTH)
@@ -52,7 +52,7 @@ def test_says_what_it_holds(path):
         assert recording.duration == pytest.approx(1, abs=0.06)
 
 
-def test_gives_back_every_event_frame_and_camera_info(path):
+def test_reads_every_event_frame_and_camera_info(path):
     with open_recording(path) as recording:
         recorded = list(recording.read())
     np.testing.assert_array_equal(
@@ -100,7 +100,7 @@ def test_kinds_can_be_left_out(path):
         assert {type(r.message) for r in recording.read(frames=False)} == {EventMessage, CameraInfoMessage}
 
 
-def test_can_be_read_again_after_a_reading_was_broken_off(path):
+def test_can_be_read_again_after_an_incomplete_read(path):
     with open_recording(path) as recording:
         list(islice(recording.read(), 3))
         np.testing.assert_array_equal(events_of(recording), EVENTS)
@@ -145,7 +145,7 @@ def test_memory_does_not_grow_with_the_length(kind, tmp_path, monkeypatch):
     assert long < 1.25 * short, (short, long)
 
 
-def test_the_sample_and_its_text_hold_the_same(tmp_path):
+def test_the_sample_is_the_same_as_text(tmp_path):
     with open_recording(SAMPLE) as bag:
         convert(bag, tmp_path / "text", "ecd-text")
     with open_recording(SAMPLE) as bag, open_recording(tmp_path / "text") as text:
@@ -157,7 +157,7 @@ def test_the_sample_and_its_text_hold_the_same(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data/recordings is not here")
-def test_a_real_bag_and_its_text_hold_the_same():
+def test_a_real_bag_is_the_same_as_text():
     with (
         open_recording(SHARED / "slider_depth_start.bag") as bag,
         open_recording(SHARED / "slider_depth_start") as text,

@@ -114,7 +114,7 @@ def test_a_frame_received_after_later_events_is_not_lost(tmp_path):
     assert len(images) == 10
 
 
-def test_a_bag_that_was_played_in_a_loop_comes_back_whole(tmp_path):
+def test_reads_a_bag_whose_time_starts_again(tmp_path):
     rows = with_topics(MESSAGES)
     rows += [(received + NS, topic, message) for received, topic, message in rows]
     with open_recording(bag(tmp_path, rows)) as recording:
@@ -380,7 +380,7 @@ EVERY = pytest.mark.parametrize(("pack", "start"), FORMATS.values(), ids=FORMATS
 
 
 @EVERY
-def test_packed_data_is_unpacked_also_in_several_frames(pack, start):
+def test_unpacks_data_of_one_or_more_frames(pack, start):
     data = bytes(range(256)) * 100
     assert unpack(start, pack(data)) == data
     assert unpack(start, pack(data) + pack(b"more"), len(data) + 4) == data + b"more"
@@ -388,7 +388,7 @@ def test_packed_data_is_unpacked_also_in_several_frames(pack, start):
 
 
 @EVERY
-def test_no_more_is_unpacked_than_declared(pack, start):
+def test_unpacks_no_more_than_declared(pack, start):
     packed = pack(bytes(16 << 20))
     tracemalloc.start()
     with pytest.raises(RecordingError, match="unpacks to more than 1000"):
@@ -398,6 +398,6 @@ def test_no_more_is_unpacked_than_declared(pack, start):
 
 
 @EVERY
-def test_cut_data_is_an_error(pack, start):
+def test_rejects_truncated_data(pack, start):
     with pytest.raises(RecordingError, match="incomplete"):
         unpack(start, pack(bytes(range(256)) * 100)[:-20])

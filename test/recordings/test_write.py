@@ -52,7 +52,7 @@ def test_what_is_written_is_read(tmp_path, format):
 
 
 @pytest.mark.parametrize("format", sorted({*FORMATS} - {*EVENTS_ONLY}))
-def test_nothing_is_written_over(tmp_path, format):
+def test_does_not_overwrite(tmp_path, format):
     path = tmp_path / "there"
     path.write_text("precious")
     with pytest.raises(RecordingError, match=r"there: already exists"), write_recording(path, format):
@@ -60,13 +60,13 @@ def test_nothing_is_written_over(tmp_path, format):
     assert path.read_text() == "precious"
 
 
-def test_a_place_that_cannot_be_written_is_named():
+def test_names_a_path_that_cannot_be_written():
     with pytest.raises(RecordingError, match="could not be written"), write_recording("/proc/made.bag", "ros1"):
         pass
 
 
 @pytest.mark.parametrize("format", sorted({*FORMATS} - {*EVENTS_ONLY}))
-def test_what_no_longer_fits_the_disk_is_told_and_leaves_nothing(tmp_path, format):
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path, format):
     path = tmp_path / ("made.bag" if format == "ros1" else "made")
     with (
         files_of_at_most(8192),

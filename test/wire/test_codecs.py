@@ -74,7 +74,7 @@ def test_times_before_1970_survive_ros_2(message):
 @KINDS
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
-def test_every_truncation_is_refused(codec, kind, data):
+def test_rejects_every_truncation(codec, kind, data):
     raw = codec.encode(data.draw(MESSAGES[kind]))
     with pytest.raises(DecodeError):
         codec.decode(kind, raw[: data.draw(st.integers(0, len(raw) - 1))])
@@ -112,7 +112,7 @@ def test_many_events_survive(codec):
 
 
 @CODECS
-def test_a_huge_declared_count_is_refused_before_anything_is_allocated(codec):
+def test_rejects_a_huge_count_before_allocating(codec):
     raw = bytearray(codec.encode(message_of(1, 2)))
     body = raw.index((2).to_bytes(4, "little"), 20)
     raw[body : body + 4] = b"\xff" * 4
@@ -146,7 +146,7 @@ def test_other_names_of_the_same_layout_are_decoded(codec, package):
 
 
 @CODECS
-def test_a_time_that_is_none_is_refused_with_the_number_of_such_events(codec):
+def test_rejects_invalid_times_and_counts_them(codec):
     raw = bytearray(codec.encode(message_of(5, 999_999_999, 999_999_998, 7)))
     for nsec in (999_999_999, 999_999_998):
         at = raw.index(nsec.to_bytes(4, "little"))
@@ -156,7 +156,7 @@ def test_a_time_that_is_none_is_refused_with_the_number_of_such_events(codec):
 
 
 @CODECS
-def test_a_header_stamp_that_is_none_is_refused(codec):
+def test_rejects_an_invalid_header_stamp(codec):
     raw = bytearray(codec.encode(message_of(stamp=999_999_999)))
     at = raw.index((999_999_999).to_bytes(4, "little"))
     raw[at : at + 4] = b"\xff" * 4

@@ -244,7 +244,7 @@ def test_triggers_move_to_host_time_with_the_events():
         ("mono", 0, [-1, 0], "before 1970"),
     ],
 )  # fmt: skip
-def test_what_an_encoding_cannot_hold_is_not_encoded(encoding, x, t, expected):
+def test_rejects_what_an_encoding_cannot_hold(encoding, x, t, expected):
     with pytest.raises(ValueError, match=expected):
         PacketEncoder(encoding).encode(EventMessage(0, "", 480, 640, make_events([x] * len(t), 0, t, True)), 0)
 
@@ -268,13 +268,13 @@ def test_a_packet_cut_in_a_word_is_refused_and_the_next_one_begins_after_a_gap(e
         assert decoder.counts.unplaced_events == 1
 
 
-def test_a_time_base_that_is_none_is_refused():
+def test_rejects_an_impossible_time_base():
     with pytest.raises(DecodeError, match="time_base is 18446744073709551615 ns"):
         PacketDecoder().decode(packet(bytes(8), 0, "mono", 2**64 - 1))
 
 
 @pytest.mark.parametrize("refused", [{"encoding": "evt9"}, {"time_base": 2**64 - 1}])
-def test_a_packet_that_is_refused_is_not_missing_too_and_the_next_one_begins_after_a_gap(refused):
+def test_a_rejected_packet_is_not_missing_but_leaves_a_gap(refused):
     decoder = PacketDecoder()
     with pytest.raises(DecodeError):
         decoder.decode(packet([], 3, **refused))  # before any stream
@@ -293,7 +293,7 @@ def test_a_packet_that_is_refused_is_not_missing_too_and_the_next_one_begins_aft
     assert decoder.counts.missing_packets == 2
 
 
-def test_publishers_that_do_not_count_lose_their_place_by_a_packet_that_is_refused():
+def test_a_rejected_packet_leaves_a_gap_without_counting_too():
     decoder = PacketDecoder()
     decoder.decode(packet([*START, X], 0))
     with pytest.raises(DecodeError):
@@ -311,14 +311,14 @@ def test_a_sequence_that_goes_back_is_a_new_stream():
     assert decoder.counts.missing_packets == 0
 
 
-def test_publishers_that_do_not_count_lose_nothing():
+def test_loses_nothing_of_publishers_that_do_not_count():
     decoder = PacketDecoder()
     for _ in range(3):
         decoder.decode(packet([*START, X], 0))
     assert len(decoder.decode(packet([X, X], 0)).events) == 2
 
 
-def test_the_encoding_may_change_in_flight():
+def test_the_encoding_may_change():
     decoder = PacketDecoder()
     decoder.decode(packet([*START, X], 0))
     assert decoder.decode(packet(bytes(8), 1, "mono", 77)).events["t"].tolist() == [77]
@@ -344,7 +344,7 @@ def test_host_time_is_that_of_the_stamps_and_follows_a_drifting_clock_smoothly()
     assert jumped["t"].tolist() == [begin + 10**12]
 
 
-def test_a_damaged_packet_never_raises_anything_else():
+def test_damaged_packets_raise_only_decode_errors():
     rng = np.random.default_rng(0)
     for encoding in ENCODINGS:
         decoder = PacketDecoder()
