@@ -1,8 +1,7 @@
 """Weights by name: the shipped ones, and checkpoints published elsewhere, which `cista weights get` downloads.
 
 Addresses of published checkpoints name a commit, so their content cannot change. Where no SHA-256 is known, the file is
-checked by its id in that commit (see download.Checksum). E2VID+, FireNet+ and ET-Net are missing: their files contain
-pickled objects of their authors' code, which cista_ros does not execute.
+checked by its id in that commit (see download.Checksum).
 """
 
 from __future__ import annotations
