@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cista_ros import open_recording, reconstruct
+from cista_ros.benchmark.machine import processor_name
 from cista_ros.calibration.targets import parse_target
 from cista_ros.calibration.views import Search
 from cista_ros.tone_map import to_mono8
@@ -53,7 +54,7 @@ def main() -> None:
             if isinstance(r.message, ImageMessage)
         ]
     truth = whole(search(target, frames))
-    print(f"machine: {platform.processor() or platform.machine()}, {platform.platform()}")
+    print(f"machine: {processor_name()}, {platform.platform()}")
     print(f"command: python {' '.join([sys.argv[0], Path(path).name, target, *(Path(w).name for w in weights)])}")
     print(f"frames: found in {len(truth)} of {len(frames)}\n")
     print("| method | found | all corners | of | median distance px | 90 % px | frames later by ms |\n|" + "---|" * 7)

@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from cista_ros.benchmark.machine import processor_name
 from cista_ros.calibration.solve import INTRINSICS
 from cista_ros.commands.calibrate import calibrate
 from cista_ros.commands.simulate import simulate
@@ -161,7 +162,7 @@ def main() -> None:
                 rows.append(measure(number, method, folder))
                 with output.open("a") as lines:
                     lines.write(json.dumps(rows[-1]) + "\n")
-    print(f"machine: {platform.processor() or platform.machine()}, {platform.platform()}")
+    print(f"machine: {processor_name()}, {platform.platform()}")
     ran = " ".join(dict.fromkeys(row["method"] for row in rows))
     print(f"command: python benchmarks/calibration/simulated.py {output.name} FOLDER {ran}")
     print(f"recordings: {len(SIZES)} planned, {len({row['recording'] for row in rows})} used, {SECONDS:g} s each")
