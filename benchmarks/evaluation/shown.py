@@ -49,8 +49,7 @@ def score(path: Path, weights: str, noise_filter: str) -> dict[str, list[tuple[f
         scores: dict[str, list[tuple[float, float, float]]] = {name: [] for name in TONE_MAPS}
         mask = REAL.mask(path.stem, recording.height, recording.width)
         first = 0 if mask is None else int(mask[0].argmax())
-        options = {"weights": weights, "windows": "frames", "noise_filter": noise_filter}
-        for frame in reconstruct(recording, **options):
+        for frame in reconstruct(recording, weights=weights, windows="frames", noise_filter=noise_filter):
             truth = truths[frame.stamp][:, first:]
             for name, tone_map in tone_maps.items():
                 shown = tone_map(frame.image[:, first:])
