@@ -19,6 +19,7 @@ from .recording import ReadOptions, Recording
 
 _HEAD = 4096  # bytes of a file by which its format is detected
 _ROSBAG = b"#ROSBAG V", b"\x89MCAP0\r\n", b"SQLite format 3\0"
+_LFS = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ FORMATS = (
 def find_format(path: Path) -> Format:
     """Return the format of an existing path; raises RecordingError if it has none of FORMATS."""
     head = _head(path)
+    is_file = path.is_file() and not head.startswith(_LFS)
     by_content = (format for format in FORMATS if format.detect(path, head))
-    by_suffix = (format for format in FORMATS if path.is_file() and path.suffix.lower() in format.suffixes)
+    by_suffix = (format for format in FORMATS if is_file and path.suffix.lower() in format.suffixes)
     if found := next(by_content, None) or next(by_suffix, None):
         return found
     names = ", ".join(format.name for format in FORMATS)
@@ -168,4 +170,6 @@ def _describe(path: Path, head: bytes) -> str:
         return "folder with neither metadata.yaml (rosbag2) nor events.txt (ECD text)"
     if not head:
         return "empty file"
+    if head.startswith(_LFS):
+        return "pointer of Git LFS instead of its file (run `git lfs pull`)"
     return f"unknown format (it begins with {head[:8]!r})"

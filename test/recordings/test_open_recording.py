@@ -21,6 +21,7 @@ def test_a_missing_path_is_an_error(tmp_path, name):
         ("a.xyz", b"\x07\x08", "unknown format"),
         ("a", b"\x07\x08", "unknown format"),
         ("a", b"", "empty file"),
+        ("a.raw", b"version https://git-lfs.github.com/spec/v1\noid sha256:140ed9\n", "run `git lfs pull`"),
         ("a.bag.active", b"#ROSBA", "never closed"),
         ("a.bag", b"", "cannot be read as a bag"),
         ("a.mcap", b"hello", "cannot be read as a bag"),
