@@ -19,7 +19,7 @@ from ..events import EVENT_DTYPE
 
 FILTER_ID = 0x8ECF
 _MOST_EVENTS = 65_535
-_MOST_US = (1 << 63) // 1000 - 1
+_MOST_US = (1 << 62) // 1000
 
 
 def decode_chunk(data: bytes) -> np.ndarray:

@@ -28,7 +28,6 @@ CHUNK_EVENTS = 200_000
 DISORDER_NS = 10_000_000  # events that are late by less than this are sorted into their place
 _MOST_BLOCKS = 1000  # joined before they are sorted and cut
 _READ_BYTES = 1 << 20
-_MOST_NS = (1 << 63) - 1
 # Sensors of the cameras on the market, as (width, height).
 SENSORS = ((128, 128), (240, 180), (304, 240), (320, 240), (320, 320), (346, 260), (640, 480), (1280, 720))
 
@@ -205,7 +204,7 @@ def _cut(events: np.ndarray, triggers: np.ndarray, start: int, last: bool = Fals
     t = np.ascontiguousarray(events["t"])
     at = 0
     while at < len(t):
-        latest = min(int(t[at]) + CHUNK_NS - 1 - (int(t[at]) - start) % CHUNK_NS, _MOST_NS)
+        latest = int(t[at]) + CHUNK_NS - 1 - (int(t[at]) - start) % CHUNK_NS
         end = at + int(np.searchsorted(t[at : at + CHUNK_EVENTS], latest, "right"))
         mine = triggers["t"] <= t[end - 1]
         yield Block(events[at:end], triggers[mine])
