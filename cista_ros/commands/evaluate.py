@@ -90,7 +90,7 @@ def evaluate(
     from ..networks import DEFAULT_WEIGHTS, load_network, model_of
     from ..reconstructor import choose_device
     from ..recordings import find_recordings, open_recording
-    from ..util.atomic import write_text
+    from ..util.atomic import prepare_folder, write_text
     from .progress import end, full_disk_explained, run_all, say
 
     choose_device(device)
@@ -131,6 +131,7 @@ def evaluate(
     }
     console = Console(stderr=True)
     with full_disk_explained(output):
+        prepare_folder(output)
         results, failures = run_all(run_job, todo, lambda result: f"{len(result.frames)} frames", jobs, dask, console)
         failed = {(todo[name].sequence, todo[name].method): failure.reason for name, failure in failures.items()}
         summary = Summary(chosen, scores, list(results.values()), failed, list(sequences), models, paper)

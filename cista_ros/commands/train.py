@@ -62,6 +62,7 @@ def train(
     from ..training.start import unused_settings
     from ..training.state import TrainingError, TrainingState, load_state
     from ..training.trainer import STATE, Trainer, join_workers
+    from ..util.atomic import prepare_folder
 
     changes = [f"model={model}", f"name={model}"] * bool(model) + (overrides or [])
     if resume:
@@ -75,6 +76,7 @@ def train(
             state.network = _fitting_weights(begin_from, state.config, widened, adapted)
             state.origin = f"the weights {begin_from}" + (", widened to twice the channels" if widened else "")
             state.origin += ", as far as they fit" if adapted else ""
+    prepare_folder(output)
     workers = join_workers(choose_device(device))
     try:
         wants_distance = state.config.loss.perceptual > 0 or backbone or heads

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], sync: bool = False) -> None:
@@ -39,6 +40,16 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file completely or not at all."""
     write_whole(path, text.encode())
+
+
+def prepare_folder(path: Path) -> None:
+    """Create a folder unless it exists, and try to write a file in it, before long work. OSError names the folder."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
+    except OSError as error:
+        in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
+        raise OSError(error.errno, "not a folder" if in_the_way else error.strerror, str(path)) from None
 
 
 def digest_of(path: Path, kind: str = "sha256", prefix: bytes = b"") -> str:

@@ -181,6 +181,17 @@ def test_bad_input_is_told_before_anything_is_done(material, tmp_path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("output", ["{w}", "{w}/below", "/proc/out"])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_done(material, monkeypatch, output):
+    folder, recordings = material
+    weights = folder / "fire.safetensors"
+    output = output.format(w=weights)
+    monkeypatch.setattr("cista_ros.evaluation.run.run_job", lambda job: 1 / 0)
+    done = evaluate(recordings[0], "-o", output, "--weights", weights, "--no-figures")
+    assert isinstance(done.exception, OSError) and done.exception.filename == output and not done.output
+    assert done.exception.strerror == ("No such file or directory" if output == "/proc/out" else "not a folder")
+
+
 def test_the_real_command_ends_with_one_line_and_exit_code_2(tmp_path):
     command = [*RUN, "evaluate", "nothing.bag", "-o", str(tmp_path)]
     path = os.pathsep.join(map(str, sys.path))

@@ -118,6 +118,12 @@ def test_bad_input_ends_with_one_clear_line_and_code_2(cista, tmp_path, argument
     assert code == 2 and message in said
 
 
+@pytest.mark.parametrize(("output", "reason"), [("quick.yaml", "not a folder"), ("/proc/out", "No such file")])
+def test_an_output_that_cannot_be_written_is_told_in_one_line_before_training(cista, output, reason):
+    code, said = cista("quick.yaml", "-o", output)
+    assert code == 2 and said.startswith(f"cista: error: {output}: {reason}") and said.count("\n") == 1
+
+
 def test_tensorboard_is_named_where_it_is_missing(cista, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     code, said = cista("quick.yaml", "-o", "out", "--tensorboard")
