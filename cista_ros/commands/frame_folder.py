@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,8 +54,9 @@ class FrameFolder:
     def __enter__(self) -> FrameFolder:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        with self._named_errors(), self._open:
+    def __exit__(self, *error: Any) -> None:
+        with self._named_errors(), ExitStack() as closing:
+            closing.callback(self._open.__exit__, *error)  # an error leaves no video
             if self._waiting:
                 write_atomically(self.path / "frames.npz", self._write_npz)
 

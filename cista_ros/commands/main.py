@@ -27,6 +27,8 @@ from .train import train
 # The base of all errors about options and arguments, for which typer has no public name.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+INTERRUPTED = 130  # typer's exit code after Ctrl-C
+
 app = typer.Typer(
     help="Video from event cameras.",
     no_args_is_help=True,
@@ -66,7 +68,10 @@ def main() -> None:
     """Run `cista`. Bad input ends with one line of text and exit code 2."""
     wait_without_spinning()
     try:
-        sys.exit(app(prog_name="cista", standalone_mode=False))
+        code = app(prog_name="cista", standalone_mode=False)
+        if code == INTERRUPTED:
+            typer.echo("interrupted", err=True)
+        sys.exit(code)
     except _UsageError as error:
         sys.exit(_fail_usage(error))
     except typer.Abort:

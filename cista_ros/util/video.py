@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,15 +19,22 @@ class VideoWriter:
     """Writes grey images with time stamps; a context manager.
 
     An image whose stamp does not increase (a looped recording) follows 1/30 s after the one before. Pauses of more than
-    LONGEST_PAUSE are shortened to it. Without any image there is no file.
+    LONGEST_PAUSE are shortened to it. The file appears, or replaces an earlier one, when the context ends without an
+    error; without any image there is none.
     """
 
     def __init__(self, path: str | Path, height: int, width: int) -> None:
         # H.264 halves the colour planes, so odd sizes are extended by one row or column.
         self._pad = ((0, height % 2), (0, width % 2))
         self._path = Path(path)
-        self._path.open("wb").close()  # PyAV's own error comes late and names no file
-        self._file = av.open(str(path), "w", format="mp4")
+        self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        try:  # PyAV's own error comes late and names no file
+            if self._path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._part.open("wb").close()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        self._file = av.open(str(self._part), "w", format="mp4")
         self._stream = self._file.add_stream("libx264", rate=30, options={"crf": "18"})
         self._stream.height, self._stream.width = height + height % 2, width + width % 2
         self._stream.pix_fmt = "yuv420p"
@@ -36,12 +45,18 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._last_stamp is not None:
-            self._file.mux(self._stream.encode())
-        self._file.close()
-        if self._last_stamp is None:
-            self._path.unlink()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        complete = kind is None and self._last_stamp is not None
+        try:
+            try:
+                if complete:
+                    self._file.mux(self._stream.encode())
+            finally:
+                self._file.close()
+            if complete:
+                self._part.replace(self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def write(self, image: np.ndarray, stamp: int) -> None:
         """Append a uint8 image (H, W) with its time in nanoseconds."""

@@ -336,6 +336,21 @@ def test_bad_input_ends_with_one_clear_line_and_exit_code_2(cista, tmp_path, bag
     assert done.returncode == 2 and text in line and "Traceback" not in line
 
 
+def test_ctrl_c_is_told_and_leaves_no_video(cista, tmp_path, bag, weights, monkeypatch):
+    write = FrameFolder.write
+
+    def interrupted(folder, *args):
+        write(folder, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FrameFolder, "write", interrupted)
+    (tmp_path / "film").mkdir()
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--video", tmp_path / "film" / "v.mp4")
+    assert done.returncode == 130 and done.stderr.splitlines()[-1] == "interrupted"
+    assert "" not in done.stderr.splitlines()
+    assert not list((tmp_path / "film").iterdir())
+
+
 def test_images_at_given_times(cista, tmp_path, weights):
     """Kalibr's recipe: the times of another camera's images, in nanoseconds or seconds, whatever frames there are."""
     bag, stamps = write_bag(tmp_path / "b.bag", make_stream()), T0 + np.array([30, 60, 61, 150]) * MS

@@ -94,6 +94,15 @@ def test_a_video_without_images_is_closed_without_error(tmp_path):
         pass
 
 
+def test_an_interrupted_video_is_not_left_and_an_earlier_one_stays(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"earlier")
+    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 32, 48) as video:
+        video.write(np.zeros((32, 48), np.uint8), 0)
+        raise KeyboardInterrupt
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"] and path.read_bytes() == b"earlier"
+
+
 def test_a_pause_of_hours_is_shortened(tmp_path):
     with VideoWriter(tmp_path / "v.mp4", 32, 48) as video:
         for stamp in (0, 7 * 3600 * 10**9, 400 * 365 * 24 * 3600 * 10**9 // 2):
