@@ -147,6 +147,7 @@ def reconstruct(
     given = dict(locals())
     from ..networks import choose_weights, load_network
     from ..reconstructor import choose_device
+    from ..util.video import SUFFIXES
     from .progress import run_recordings, several
 
     if not shortest < longest:
@@ -161,6 +162,8 @@ def reconstruct(
             )
         load_network(chosen)  # an error in it would end each job
         typer.echo(note, err=True)
+    elif video and video.suffix.lower() not in SUFFIXES:
+        raise typer.BadParameter(f"{video}: expected a name that ends in {' or '.join(SUFFIXES)}", param_hint="--video")
     given |= {
         "kind": "stamps" if stamps else windows,
         "stamps": read_stamps(stamps) if stamps else [],

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+SUFFIXES = (".mp4", ".m4v")  # names of MP4 files
 CLOCK = 90_000  # ticks per second, as usual in MP4
 # An image is shown for at most this long (s). MP4 holds no more than 6.6 hours, and nobody waits that long.
 LONGEST_PAUSE = 10

@@ -326,6 +326,8 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         (("{bag}", "--events-topic", "/none"), "/none"),
         (("{bag}", "-o", "{bag}"), "made.bag"),
         (("{bag}", "--video", "{bag}/v.mp4"), "made.bag"),
+        (("{bag}", "--video", "v.gif"), "v.gif: expected a name that ends in .mp4 or .m4v"),
+        (("{bag}", "--video", "v"), "v: expected a name that ends in .mp4 or .m4v"),
     ],
 )
 def test_bad_input_ends_with_one_clear_line_and_exit_code_2(cista, tmp_path, bag, weights, args, text):
