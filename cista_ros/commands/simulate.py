@@ -90,6 +90,10 @@ def simulate(
         raise typer.BadParameter("expected a folder of images, a clip with --video, or --target", param_hint="SOURCE")
     if target is None and (intrinsics or distortion):
         raise typer.BadParameter("lenses are simulated only with --target", param_hint="--intrinsics, --distortion")
+    if target is None and source and source.is_file() and not video:
+        raise typer.BadParameter(
+            f"{source}: a file, not a folder of images; for a film give --video", param_hint="SOURCE"
+        )
     if target is not None and video:
         raise typer.BadParameter("--target and --video exclude each other", param_hint="--target")
     seconds = seconds or (5.0 if target is None else 20.0)

@@ -59,6 +59,8 @@ def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
     PictureError if there is none, or one cannot be read or is smaller than 32x32.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise PictureError(f"{folder}: a file, not a folder of pictures")
     if not folder.is_dir():
         raise PictureError(f"{folder}: no such folder of pictures")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)

@@ -117,6 +117,8 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
     ("arguments", "message"),
     [
         (["nowhere", "-o", "x.bag"], "nowhere: no such folder of pictures"),
+        (["{file}", "-o", "x.bag"], "clip.mp4: a file, not a folder of images; for a film give --video"),
+        (["{file}", "-o", "x.bag", "--target", BOARD], "clip.mp4: a file, not a folder of pictures"),
         (["{empty}", "-o", "x.bag"], "no pictures"),
         (["{pictures}", "-o", "{pictures}"], "already exists"),
         (["{pictures}", "-o", "x.bag", "--threshold", "0.5,0.1"], "camera.threshold: the lowest value 0.5 is above"),
@@ -138,8 +140,9 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
 )
 def test_bad_input_ends_with_one_clear_line_and_code_2(tmp_path, pictures, monkeypatch, capsys, arguments, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "clip.mp4").touch()
     monkeypatch.chdir(tmp_path)
-    filled = [a.format(pictures=pictures, empty=tmp_path / "empty") for a in arguments]
+    filled = [a.format(pictures=pictures, empty=tmp_path / "empty", file="clip.mp4") for a in arguments]
     code, said = cista(monkeypatch, capsys, "simulate", *filled)
     assert code == 2 and message in said
     assert not (tmp_path / "x.bag").exists()
