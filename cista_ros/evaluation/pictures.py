@@ -22,11 +22,15 @@ from .sequence import Compared
 FRAME, EVENTS = "_frame", "_events"
 
 
-def chosen_frames(plan: Plan | None, wanted: int) -> set[int]:
-    """Return at most `wanted` indices of a plan's scored frames, spread evenly; without a plan the first ones."""
+def chosen_frames(plan: Plan | None, wanted: int, first_event: int) -> set[int]:
+    """Return at most `wanted` indices of a plan's scored frames, spread evenly; without a plan the first ones.
+
+    Frames before the first event (a stamp in ns) are left out: they have no image, or one of no events.
+    """
     if plan is None:
         return set(range(wanted))
-    return {plan.first + index for index in spread(np.flatnonzero(plan.scored).tolist(), wanted)}
+    candidates = np.flatnonzero(plan.scored & (plan.stamps >= first_event)).tolist()
+    return {plan.first + index for index in spread(candidates, wanted)}
 
 
 def spread(values: Sequence[int], wanted: int) -> list[int]:

@@ -28,7 +28,7 @@ from .sequence import Comparison
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 6  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
+FORMAT = 7  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def run_job(job: Job) -> Result:
         comparison = Comparison(recording, job.sequence, network, protocol, job.device)
         plan = comparison.plan
         scorer = Scorer(job.scores, mask)
-        kept = None if job.pictures is None else chosen_frames(plan, job.pictures)
+        kept = None if job.pictures is None else chosen_frames(plan, job.pictures, recording.first_event)
         pictures, stamps = job.folder / "pictures" / job.protocol, []
         for old in picture_path(pictures, job.sequence, job.method, 0).parent.glob("*.png"):
             old.unlink()

@@ -70,6 +70,13 @@ def test_a_result_has_a_row_for_each_frame_and_pictures_of_some(job):
     assert read_picture(pictures, "made", EVENTS, result.pictures[0]).shape == (HEIGHT, WIDTH, 3)
 
 
+def test_a_frame_before_the_first_event_takes_no_pictures_place(job, tmp_path):
+    (tmp_path / "late").mkdir()
+    recording = write_any(tmp_path / "late", "ros1", random_events(900, t0=T0 + 1), frames(5))
+    result = run_job(replace(job, recording=recording))
+    assert result.unscored == 1 and result.pictures == result.frames["stamp_ns"].tolist()
+
+
 def test_another_protocol_leaves_the_pictures_of_a_finished_result_as_they_are(job):
     run_job(replace(job, pictures=None))
     before = {path: path.read_bytes() for path in job.folder.glob("pictures/**/*.png")}
