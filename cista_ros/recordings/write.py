@@ -69,11 +69,13 @@ def write_recording(
             "lz4".
 
     Raises:
-        RecordingError: the path exists, or cannot be written.
+        RecordingError: the path exists, its folder does not, or it cannot be written.
     """
     path = Path(path)
     if path.exists():
         raise RecordingError(f"{path}: already exists; recordings are not overwritten")
+    if not path.parent.is_dir():
+        raise RecordingError(f"{path.parent}: no such folder")
     folder = path.with_name(f".{path.name}.part")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     part = folder / path.name

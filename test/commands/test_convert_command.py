@@ -42,6 +42,7 @@ def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
     for arguments, said in (
         ((tmp_path / "none.bag", tmp_path / "out"), "none.bag: no such file or folder"),
         ((bag, there), "there.bag: already exists"),
+        ((bag, tmp_path / "nodir" / "x.bag"), "nodir: no such folder"),
         ((bag, tmp_path / "out", "--format", "ros1"), "out: the name of a ROS 1 bag must end in .bag"),
         ((bag, tmp_path / "out.zip", "--format", "ros2"), "out.zip: *.zip is the name of ECD text, not of ros2"),
         ((bag, tmp_path / "out.foo"), "no format has the suffix .foo; expected .bag (ros1)"),

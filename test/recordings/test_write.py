@@ -60,6 +60,15 @@ def test_does_not_overwrite(tmp_path, format):
     assert path.read_text() == "precious"
 
 
+def test_names_a_folder_that_does_not_exist(tmp_path):
+    with (
+        pytest.raises(RecordingError, match=rf"^{tmp_path}/none: no such folder$"),
+        write_recording(tmp_path / "none" / "made.bag", "ros1"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_a_path_that_cannot_be_written():
     with pytest.raises(RecordingError, match="could not be written"), write_recording("/proc/made.bag", "ros1"):
         pass
