@@ -13,7 +13,7 @@ class CistaError(Exception):
 
 
 class EventError(CistaError):
-    """An impossible sensor, or a mask that does not fit it."""
+    """Impossible events or an impossible sensor, or a mask that does not fit it."""
 
 
 class DecodeError(CistaError):

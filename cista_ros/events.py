@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .errors import EventError
+
 NS = 1_000_000_000  # nanoseconds per second
 # 16 bytes per event, aligned: four fit a cache line, and no field straddles two.
 EVENT_DTYPE = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)], align=True)
@@ -22,10 +24,24 @@ EDGES = "rising", "falling", "both"
 
 
 def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
-    """Make an event array from columns (N,): x, y in pixels, t in nanoseconds, p true for brighter."""
-    t = np.asarray(t)
-    events = np.zeros(t.shape, EVENT_DTYPE)
-    events["t"], events["x"], events["y"], events["p"] = t, x, y, p
+    """Make an event array from columns (N,): x, y in pixels, t in nanoseconds, p true or above 0 for brighter.
+
+    Raises:
+        EventError: columns of different lengths, or numbers that a field cannot hold exactly.
+    """
+    columns = {"x": np.asarray(x), "y": np.asarray(y), "t": np.asarray(t)}
+    p = np.asarray(p)
+    lengths = [column.shape for column in (*columns.values(), p)]
+    if len(set(lengths)) > 1 or p.ndim != 1:
+        raise EventError(f"events: expected columns x, y, t and p of one length, not of shapes {lengths}")
+    events = np.zeros(p.shape, EVENT_DTYPE)
+    for name, column in columns.items():
+        with np.errstate(invalid="ignore"):  # not a number: caught below
+            events[name] = column
+        if column.dtype != EVENT_DTYPE[name] and not np.array_equal(events[name], column):
+            limits = np.iinfo(EVENT_DTYPE[name])
+            raise EventError(f"events: {name} must be whole numbers from {limits.min} to {limits.max}")
+    events["p"] = p if p.dtype == np.bool_ else p > 0
     return events
 
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from cista_ros.errors import EventError
 from cista_ros.events import EVENT_DTYPE, binned, concatenate, in_order, inside, make_events, no_events
 
 
@@ -13,6 +16,22 @@ def test_an_event_array_has_the_values_of_its_columns():
     assert events["x"].tolist() == [1, 65535]
     assert events["t"].tolist() == [-5, 2**62]
     assert events["p"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([-1], [0], [0], [1]), "x must be whole numbers from 0 to 65535"),
+        (([0], [70_000], [0], [1]), "y must be"),
+        (([0], [0], [0.5], [1]), "t must be whole numbers"),
+        (([0], [0], [float("nan")], [1]), "t must be whole numbers"),
+        (([0, 1], [0], [0, 1], [1, 1]), "one length"),
+    ],
+)
+def test_columns_that_an_event_cannot_hold_are_an_error(columns, message):
+    with pytest.raises(EventError, match=message):
+        make_events(*columns)
+    assert make_events([1.0], [2.0], [3.0], [-1])["p"].tolist() == [False]
 
 
 def test_concatenating_one_chunk_copies_nothing():
