@@ -117,7 +117,7 @@ def read_windows(
 def _check_order(recording: Recording, counts: FilterCounts, messages: int) -> None:
     """Raise RecordingError if time goes back so often that the events cannot be in order."""
     shuffled = counts.time_jumps >= 20 and 4 * counts.time_jumps >= messages
-    if shuffled or (counts.time_jumps >= 3 and 2 * counts.reordered > counts.received):
+    if shuffled or (counts.time_jumps and 2 * counts.reordered > counts.received):
         raise RecordingError(
             f"{recording.path}: the events are not in order of time: within {messages} messages or blocks time jumps"
             f" back {counts.time_jumps} times, and {counts.reordered} of {counts.received} events are out of order;"

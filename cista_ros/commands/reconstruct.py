@@ -304,6 +304,7 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
             },
             "packets": asdict(source.packet_counts),
             "time_jumps": counts.time_jumps,
+            "reordered": counts.reordered,
             "gaps": counts.gaps,
             "warnings": warnings,
             "notes": [f"Packets: {text}." for text in [str(source.packet_counts)] if text] + list(source.notes),

@@ -389,10 +389,11 @@ def test_a_selection_without_events_says_when_the_events_are(cista, tmp_path, we
     assert "no events from 100 s to 110 s: the events are from 0.000 s to 0.200 s" in " ".join(done.stderr.split())
 
 
-def test_shuffled_events_stop_early(cista, tmp_path, weights):
+@pytest.mark.parametrize("messages", [4, 200])
+def test_shuffled_events_stop_early(cista, tmp_path, weights, messages):
     events = make_stream(20_000, 2.0)
     bag = tmp_path / "b.bag"
-    parts = np.array_split(np.random.default_rng(0).permutation(events), 200)
+    parts = np.array_split(np.random.default_rng(0).permutation(events), messages)
     write_messages(bag, [(T0 + i * MS, EventMessage(T0 + i * MS, "", H, W, part)) for i, part in enumerate(parts)])
     done = cista(bag, "-o", tmp_path / "out", "--weights", weights)
     assert done.returncode == 2 and "not in order of time" in " ".join(done.stderr.split())
