@@ -166,6 +166,7 @@ class _Events:
             self._add_in_order(part.events)
         counts, last = self._filter.counts, max(self.last, self._end or self.last)
         duration = (last - self.first) / NS
+        rate = self.count / duration if duration else 0.0
         hot = np.flatnonzero(self._hot.mask)
         hot = hot[np.argsort(-self._by_pixel[hot], kind="stable")]
         y, x = np.divmod(hot[:_SHOWN], self._hot.mask.shape[1])
@@ -175,8 +176,8 @@ class _Events:
             "first_ns": self.first,
             "last_ns": last,
             "duration": duration,
-            "rate": self.count / duration if duration else 0.0,
-            "peak_rate": self._most * NS / BIN_NS,
+            "rate": rate,
+            "peak_rate": max(self._most * NS / BIN_NS, rate),
             "positive_share": self._positive / max(1, self.count),
             "active_pixels_share": float(np.count_nonzero(self._by_pixel)) / len(self._by_pixel),
             "out_of_order": self._back + reordered,
