@@ -1,6 +1,7 @@
 """Reconstruct events with NumPy and ONNX Runtime alone, without torch, cista_ros or ROS.
 
-    cista export cista-tc-small -o small.onnx
+    pip install onnxruntime
+    cista export cista-tc-small -o small.onnx  # in an environment with cista_ros and onnx
     python onnx_stream.py small.onnx events.txt images
 
 events.txt has one event per line: time in seconds, x, y, polarity (0 or 1). Images are PGM files.

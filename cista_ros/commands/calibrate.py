@@ -67,7 +67,7 @@ def calibrate(
 ) -> None:
     """Calibrate an event camera: reconstruct a recording of a target, find its corners, solve for the lens.
 
-    Writes camera_info.yaml (ROS), camchain.yaml (Kalibr) and report.html. Nothing is written if it fails.
+    Writes camera_info.yaml (ROS), camchain.yaml (Kalibr) and report.html; on failure at most not_found.png.
     """
     from rich.console import Console
 

@@ -31,7 +31,10 @@ def evaluate(
     output: Annotated[Path, typer.Option("-o", "--output", help="Output folder; an interrupted run continues in it.")],
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="Shipped or downloaded weights by name, FILE, or NAME=FILE; repeatable, or A,B."),
+        typer.Option(
+            help="Shipped or downloaded weights by name, FILE, or NAME=FILE; repeatable, or A,B.",
+            show_default="cista-tc",
+        ),
     ] = None,
     protocol: Annotated[
         Literal["icassp2022", "icassp2022-clahe", "evreal", "real"],
