@@ -77,7 +77,7 @@ def run_all(
     dask: str | None,
     console: Console,
 ) -> tuple[dict[str, Output], dict[str, Failure]]:
-    """Run named jobs with a progress bar and print how each ends.
+    """Run named jobs with a progress bar and print how each ends, without the reasons of failures (see `end`).
 
     Args:
         run, processes, dask: as for run_jobs, which also says what is raised.
@@ -96,7 +96,7 @@ def run_all(
         task = bar.add_task("", total=len(jobs))
         for index, outcome in run_jobs(run, list(jobs.values()), processes, dask):
             outcomes[index] = outcome
-            text = f"failed: {outcome.reason}" if isinstance(outcome, Failure) else describe(outcome)
+            text = "failed" if isinstance(outcome, Failure) else describe(outcome)
             say(console, f"[{len(outcomes)}/{len(jobs)}] {names[index]}: {text}")
             bar.advance(task)
     ordered = [(names[index], outcome) for index, outcome in sorted(outcomes.items())]
@@ -171,7 +171,7 @@ def run_recordings(
 
 
 def end(failures: Mapping[str, Failure], console: Console) -> None:
-    """Name the failed jobs; exit with code 1 if there are any."""
+    """Name the failed jobs and why they failed; exit with code 1 if there are any."""
     for name, failure in failures.items():
         say(console, f"failed: {name}: {failure.reason}")
         if failure.details:

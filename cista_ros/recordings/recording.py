@@ -186,7 +186,8 @@ class Recording(ABC):
                 raise
             if isinstance(error, SeveralTopicsError):
                 raise SeveralTopicsError(f"{self.path}: {error}", error.topics) from None
-            raise RecordingError(f"{self.path}: {error}") from None
+            text = str(error).removeprefix(f"{self.path.name}, ")  # of a recording in a single text file
+            raise RecordingError(f"{self.path}: {text}") from None
         except self._damage as error:
             kind = "" if isinstance(error, OSError) and error.errno else f" as {self._kind}"
             raise RecordingError(f"{self.path}: cannot be read{kind}: {self._explain(error)}") from error

@@ -271,6 +271,12 @@ def test_stops_in_an_archive_of_blank_lines(tmp_path):
     assert "has no events" in error_of(path)
 
 
+def test_a_bad_line_of_a_single_file_is_named_with_the_file_once(tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text(text_of(EVENTS) + "0.1 x 1 1\n" + text_of(EVENTS))
+    assert error_of(path, read=True).startswith(f"line {len(EVENTS) + 1}: '0.1 x 1 1'; expected t x y p")
+
+
 @pytest.mark.parametrize("name", ["slider.txt", "slider.csv", "slider.txt.gz", "deep.ZIP", "one.zip", "events.txt"])
 def test_events_alone_in_a_file_of_any_name(name, tmp_path):
     """E2VID's text: the first line is "width height"."""
