@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, JsonOption, WeightsOption, reads_recordings
+from .options import DeviceOption, JsonOption, WeightsOption, check_span, reads_recordings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,7 @@ def calibrate(
     from ..calibration.write import kalibr_bag as open_kalibr_bag
     from ..recordings import open_recording
 
+    check_span(start, end)
     board = parse_target(target)
     console = Console(stderr=True)
     with ExitStack() as stack:

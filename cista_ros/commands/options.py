@@ -60,3 +60,9 @@ def reads_recordings(command: Command) -> Command:
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return command
+
+
+def check_span(start: float | None, end: float | None) -> None:
+    """Raise typer.BadParameter unless there is time between --start and --end; None is the recording's own."""
+    if end is not None and end <= (start or 0):
+        raise typer.BadParameter(f"{end:g} s; must be after --start, {start or 0:g} s", param_hint="--end")

@@ -20,6 +20,7 @@ from .options import (
     ToneMapName,
     TriggerInputOption,
     WeightsOption,
+    check_span,
     reads_recordings,
 )
 from .progress import DaskOption, JobsOption
@@ -152,6 +153,7 @@ def reconstruct(
 
     if not shortest < longest:
         raise typer.BadParameter(f"{shortest} s; expected less than --longest, {longest} s", param_hint="--shortest")
+    check_span(start, end)
     if stamps and windows:
         raise typer.BadParameter("--stamps and --windows exclude each other", param_hint="--stamps")
     chosen, note = choose_weights(weights, choose_device(device))

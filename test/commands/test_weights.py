@@ -62,6 +62,11 @@ def test_unknown_names_are_answered_with_the_known(monkeypatch, capsys):
     [
         (["reconstruct", "x.bag", "-o", "out", "--tone-map", "sepia"], "--tone-map"),
         (["reconstruct", "x.bag", "-o", "out", "--end", "-1"], "--end"),
+        (
+            ["reconstruct", "x.bag", "-o", "out", "--start", "0.05", "--end", "0.01"],
+            "0.01 s; must be after --start, 0.05 s",
+        ),
+        (["calibrate", "x.bag", "--target", "checkerboard:5x4:1", "-o", "out", "--end", "0"], "must be after --start"),
         (["reconstruct", "x.bag"], "--output"),
         (["weights", "--bogus"], "--bogus"),
         (["nothing"], "nothing"),
