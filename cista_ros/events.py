@@ -24,21 +24,21 @@ EDGES = "rising", "falling", "both"
 
 
 def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
-    """Make an event array from columns (N,): x, y in pixels, t in nanoseconds, p true or above 0 for brighter.
+    """Make an event array from columns (N,), or single values for all: x, y in pixels, t in ns, p above 0 for brighter.
 
     Raises:
         EventError: columns of different lengths, or numbers that a field cannot hold exactly.
     """
     columns = {"x": np.asarray(x), "y": np.asarray(y), "t": np.asarray(t)}
     p = np.asarray(p)
-    lengths = [column.shape for column in (*columns.values(), p)]
-    if len(set(lengths)) > 1 or p.ndim != 1:
-        raise EventError(f"events: expected columns x, y, t and p of one length, not of shapes {lengths}")
-    events = np.zeros(p.shape, EVENT_DTYPE)
+    shapes = {column.shape for column in (*columns.values(), p)} - {()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 1:
+        raise EventError("events: expected columns x, y, t and p of one length, or single values beside columns")
+    events = np.zeros(shape, EVENT_DTYPE)
     for name, column in columns.items():
         with np.errstate(invalid="ignore"):  # not a number: caught below
             events[name] = column
-        if column.dtype != EVENT_DTYPE[name] and not np.array_equal(events[name], column):
+        if column.dtype != EVENT_DTYPE[name] and not np.all(events[name] == column):
             limits = np.iinfo(EVENT_DTYPE[name])
             raise EventError(f"events: {name} must be whole numbers from {limits.min} to {limits.max}")
     events["p"] = p if p.dtype == np.bool_ else p > 0
