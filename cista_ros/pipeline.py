@@ -111,13 +111,19 @@ def read_windows(
         closed = windows.push(message.events, message.frame_id)
         _check_order(recording, event_filter.counts, messages)
         yield from closed
+    _check_order(recording, event_filter.counts, messages, ended=True)
     yield from windows.flush()
 
 
-def _check_order(recording: Recording, counts: FilterCounts, messages: int) -> None:
-    """Raise RecordingError if time goes back so often that the events cannot be in order."""
-    shuffled = counts.time_jumps >= 20 and 4 * counts.time_jumps >= messages
-    if shuffled or (counts.time_jumps and 2 * counts.reordered > counts.received):
+def _check_order(recording: Recording, counts: FilterCounts, messages: int, ended: bool = False) -> None:
+    """Raise RecordingError if time goes back so often that the events cannot be in order.
+
+    A jump or two, such as of a camera that starts anew, count only if that is much for the whole recording (`ended`).
+    """
+    often = 4 * counts.time_jumps >= messages
+    mixed = 2 * counts.reordered > counts.received
+    few = 3 if not (ended and often) else 1
+    if (often and counts.time_jumps >= 20) or (mixed and counts.time_jumps >= few):
         raise RecordingError(
             f"{recording.path}: the events are not in order of time: within {messages} messages or blocks time jumps"
             f" back {counts.time_jumps} times, and {counts.reordered} of {counts.received} events are out of order;"
@@ -164,7 +170,7 @@ def choose_windows(
         edge, trigger_input: which triggers, as for `trigger_times`.
 
     Returns the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are,
-    or if there are none). RecordingError if `frames` or `trigger` is asked for but impossible.
+    or if it has no frames). RecordingError if `frames` or `trigger` is asked for but impossible.
     """
     note, make = "", partial(make_windower, height=recording.height, width=recording.width)
     if kind == "trigger":

@@ -76,12 +76,12 @@ def train(
             state.network = _fitting_weights(begin_from, state.config, widened, adapted)
             state.origin = f"the weights {begin_from}" + (", widened to twice the channels" if widened else "")
             state.origin += ", as far as they fit" if adapted else ""
-    prepare_folder(output)
     workers = join_workers(choose_device(device))
     try:
         wants_distance = state.config.loss.perceptual > 0 or backbone or heads
         distance = load_distance(backbone, heads, workers.device) if wants_distance else None
         trainer = Trainer(state, load_pictures(pictures), workers, distance, _teacher(teacher, state))
+        prepare_folder(output)
         say = typer.echo if workers.leads else (lambda line: None)
         say(to_yaml(state.config))
         if unused := unused_settings(state.config, trainer.network):

@@ -92,7 +92,7 @@ def write_result(folder: Path, result: Result) -> None:
 
 
 def read_result(folder: Path, sequence: str, method: str, settings: dict[str, Any]) -> Result | None:
-    """Return a finished result of the same settings; None if there is none, or its JSON is damaged."""
+    """Return the finished result of the same settings; None if it is missing or its JSON is damaged."""
     import pandas as pd
 
     try:
@@ -160,7 +160,7 @@ def run_job(job: Job) -> Result:
 
 
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
-    """Read the pixels that count, bool (H, W), as `noise_filter.read_mask`; EvaluationError if there are none."""
+    """Read a mask of the pixels that count, bool (H, W), with noise_filter.read_mask; EvaluationError if empty."""
     mask = noise_filter.read_mask(path, height, width)
     if not mask.any():
         raise EvaluationError(f"{path}: every pixel of the mask is zero; expected non-zero pixels to score")

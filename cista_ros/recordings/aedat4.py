@@ -199,7 +199,7 @@ class Table:
         return self.vector(field, np.uint8).tobytes().decode(errors="replace")
 
     def vector(self, field: int, dtype: np.dtype | type) -> np.ndarray:
-        """Return a vector (N,) of numbers or structs as a view; empty if there is none."""
+        """Return a vector (N,) of numbers or structs as a view; empty if the field is missing."""
         at, count = self._vector(field)
         dtype = np.dtype(dtype)
         if at + count * dtype.itemsize > len(self._data):

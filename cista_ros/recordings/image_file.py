@@ -56,7 +56,7 @@ def decode_image_message(message: CompressedImageMessage) -> ImageMessage:
 
 
 def _size(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) by the header; None if there is none."""
+    """Return (width, height) by the header; None without a header."""
     if data.startswith(_PNG):
         return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" and len(data) >= 24 else None
     if not data.startswith(b"\xff\xd8"):

@@ -72,7 +72,7 @@ class McapScan:
         self.start_time, self.duration = first, last - first
 
     def messages(self, connections: Collection[Channel] = ()) -> Iterator[tuple[Channel, int, bytes]]:
-        """Yield (channel, receive time in ns, bytes) of these channels; of all if there are none."""
+        """Yield (channel, receive time in ns, bytes) of these channels; without any, of all."""
         with self._path.open("rb") as file:
             file.seek(len(MAGIC))
             for record in _records(file):

@@ -163,7 +163,7 @@ class Recording(ABC):
 
     @abstractmethod
     def _frame_stamps(self) -> Iterator[int]:
-        """Iterate over the stamps of all frames; nothing if there are none."""
+        """Iterate over the stamps of all frames."""
 
     def _set_start(self, first_event: int, first_frame: int | None) -> None:
         """Set `first_event` and `start` (ns). Frames of another clock do not change the start."""

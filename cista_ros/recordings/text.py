@@ -167,7 +167,7 @@ class TextRecording(EventFile):
         return frames
 
     def _numbers(self, name: str, count: int, expected: str) -> list[float]:
-        """Return the numbers in a file; empty if there is none."""
+        """Return the numbers in a file; an empty array if it is missing."""
         if not (lines := self._lines(name)):
             return []
         try:

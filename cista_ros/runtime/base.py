@@ -69,7 +69,7 @@ class Eager(Runtime):
 
 
 def code_of(network: Network, state: Any) -> Tensor | None:
-    """Return the sparse code (2C, h, w) in the state of one stream, or None if there is none."""
+    """Return the sparse code (2C, h, w) in the state of one stream, or None without a code."""
     codes = None if state is None else network.codes(state)
     return None if codes is None else codes[0]
 

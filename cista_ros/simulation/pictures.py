@@ -56,7 +56,7 @@ class Pictures:
 def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
     """Read every picture in a folder as grey: file name -> uint8 (h, w), in order of the names.
 
-    PictureError if there is none, or one cannot be read or is smaller than 32x32.
+    PictureError if the folder has no picture, or one cannot be read or is smaller than 32x32.
     """
     folder = Path(folder)
     if folder.is_file():

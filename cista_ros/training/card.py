@@ -43,7 +43,7 @@ def weights_metadata(state: TrainingState) -> dict[str, str]:
 
 
 def read_summary(path: Path) -> WeightsSummary:
-    """Read the training metadata of a weights file; CheckpointError if it is none of this package."""
+    """Read the training metadata of a weights file; CheckpointError if cista_ros did not write it."""
     network = load_network(path)
     try:
         with safe_open(path, "pt") as file:

@@ -67,7 +67,7 @@ def save_state(state: TrainingState, path: Path) -> None:
 
 
 def load_state(path: Path) -> TrainingState:
-    """Read a state to the CPU: only numbers and text are unpickled. TrainingError if it is none."""
+    """Read a state to the CPU: only numbers and text are unpickled. TrainingError for any other file."""
     if not path.is_file():
         raise TrainingError(f"{path}: file not found")
     try:

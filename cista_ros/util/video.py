@@ -21,7 +21,7 @@ class VideoWriter:
 
     An image whose stamp does not increase (a looped recording) follows 1/30 s after the one before. Pauses of more than
     LONGEST_PAUSE are shortened to it. The file appears, or replaces an earlier one, when the context ends without an
-    error; without any image there is none.
+    error, if an image was written.
     """
 
     def __init__(self, path: str | Path, height: int, width: int) -> None:

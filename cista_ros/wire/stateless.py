@@ -41,7 +41,7 @@ class PairLayout:
 
     Attributes:
         unit: of the time since time_base, in ns.
-        rolls_over: whether the time may begin anew within a packet.
+        rolls_over: whether the time may roll over within a packet.
         flags: bits that are set in each event.
     """
 

@@ -76,7 +76,7 @@ class PacketCounts:
     unknown_words: int = 0
 
     def __str__(self) -> str:
-        """Return the counts above 0 in words; empty if there are none."""
+        """Describe the counts above 0; empty if all are 0."""
         names = {
             "packets missing": self.missing_packets,
             "events dropped whose place or time was not known yet": self.unplaced_events,

@@ -61,6 +61,13 @@ def test_train_resume_and_begin_from_weights(cista, tmp_path):
     assert "Initial weights:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
 
 
+def test_train_leaves_no_folder_if_it_cannot_start(cista, tmp_path):
+    for picture in (tmp_path / "pictures").iterdir():
+        picture.unlink()
+    code, said = cista("quick.yaml", "-o", "out")
+    assert code == 2 and "pictures" in said and not (tmp_path / "out").exists()
+
+
 def test_train_another_network_than_the_recipe_s(cista, tmp_path):
     firenet = ["quick.yaml", "--model", "firenet", "--set", "network.channels=4", "--set", "forcing.start=0.5"]
     code, said = cista(*firenet, "-o", "out")
