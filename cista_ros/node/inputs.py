@@ -119,8 +119,8 @@ class Inputs:
             return DiagnosticStatus.OK, "idle: the images have no subscribers"
         if not silent:
             return None
-        if topic.unmet:
-            return DiagnosticStatus.ERROR, topic.unmet
+        if unmet := topic.unmet:
+            return DiagnosticStatus.ERROR, unmet
         if other := topic.other_types():
             text = f"{self.topic_name} has type {other}; this node reads {', '.join(EVENT_TYPES)}"
             self._warnings.add("type", text)

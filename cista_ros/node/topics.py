@@ -109,7 +109,7 @@ def create_publisher(node: Node, message_type: type, topic: str, depth: int) -> 
 
     def on_incompatible(event: Any) -> None:
         name = node.resolve_topic_name(topic)
-        node.get_logger().warning(_incompatible_qos(node, name, qos, event, publishing=True))
+        node.get_logger().warning(_incompatible_qos(node, name, qos, event.last_policy_kind, publishing=True))
 
     callbacks = PublisherEventCallbacks(incompatible_qos=on_incompatible)
     return _create(partial(node.create_publisher, message_type, topic, qos), callbacks, "incompatible_qos")
@@ -127,13 +127,14 @@ def _create(create: Callable[..., Endpoint], callbacks: Any, optional: str) -> E
         raise QosError(f"{error}; see qos_overrides in docs/reference/parameters.md") from None
 
 
-def _incompatible_qos(node: Node, topic: str, qos: QoSProfile, event: Any, publishing: bool = False) -> str:
-    """Describe why a publisher and a subscription of a topic do not match, for the event that reports it.
+def _incompatible_qos(node: Node, topic: str, qos: QoSProfile, kind: int, publishing: bool = False) -> str:
+    """Describe why a publisher and a subscription of a topic do not match.
 
     Args:
         node: a node with an endpoint of this QoS on the topic: a publisher if `publishing`, else a subscription.
+        kind: the policy that the middleware's event names.
     """
-    policy = QoSPolicyKind(event.last_policy_kind)
+    policy = QoSPolicyKind(kind)
     if publishing:
         infos, other, verb, own = node.get_subscriptions_info_by_topic, "subscription", "requests", "offers"
     else:
@@ -252,7 +253,8 @@ class EventTopic(_Topic):
         self._last: dict[str, int] = {}
         self._mixed = False
         self._gaps = self._reported = self._lost = 0
-        self._unmet = self.refusal = ""
+        self._unmet: int | None = None
+        self.refusal = ""
         self.joined_late: bool | None = None
         if events_type != "auto":
             self._subscribe(events_type)
@@ -275,9 +277,10 @@ class EventTopic(_Topic):
     @property
     def unmet(self) -> str:
         """Why a publisher's QoS does not match; empty if all match or the publisher is gone."""
-        if self._unmet and not self._node.count_publishers(self.topic_name):
-            self._unmet = ""
-        return self._unmet
+        if self._unmet is None or not self._node.count_publishers(self.topic_name):
+            self._unmet = None
+            return ""
+        return _incompatible_qos(self._node, self.topic_name, self._qos, self._unmet)
 
     def look(self) -> None:
         """Subscribe as the publishers require. To be called every LOOK_EVERY_S."""
@@ -291,7 +294,7 @@ class EventTopic(_Topic):
         """Unsubscribe."""
         super().destroy()
         self._last.clear()
-        self._unmet, self._mixed = "", False
+        self._unmet, self._mixed = None, False
 
     def _readable(self, types: set[str]) -> list[str]:
         return [kind for kind in self._wanted if kind in types]
@@ -311,7 +314,9 @@ class EventTopic(_Topic):
             raise
         self.kind, self.refusal = kind, ""
         self.restart()
-        reliability = "best-effort" if self._qos.reliability == BEST_EFFORT else "reliable"
+        reliability = "reliable"
+        if self._qos.reliability == BEST_EFFORT:  # as asked for, or by qos_overrides
+            self._reliability, reliability = BEST_EFFORT, "best-effort"
         unreported = "" if callbacks.message_lost else "; this middleware does not report lost messages"
         self._node.get_logger().info(f"Subscribed to {self.topic_name} ({kind}, {reliability}){unreported}")
 
@@ -348,8 +353,9 @@ class EventTopic(_Topic):
     def _on_incompatible(self, event: Any) -> None:
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and self._reliability == RELIABLE:
             return  # the next look finds the best-effort publisher
-        self._unmet = _incompatible_qos(self._node, self.topic_name, self._qos, event)
-        self._node.get_logger().error(f"{self._unmet}. See qos_overrides in docs/reference/parameters.md.")
+        self._unmet = event.last_policy_kind
+        unmet = _incompatible_qos(self._node, self.topic_name, self._qos, self._unmet)
+        self._node.get_logger().error(f"{unmet}. See qos_overrides in docs/reference/parameters.md.")
 
 
 class SyncTopic(_Topic):

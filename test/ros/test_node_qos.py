@@ -119,6 +119,7 @@ def test_large_best_effort_messages_arrive_with_the_profile(client, small_weight
     counts = client.counts(lambda c: c["messages"] + c["lost_messages"] >= 30 and c["pending_events"] == 0)
     assert counts["messages"] == 30
     assert counts["lost_messages"] == 0
+    assert process.err.count("Subscribed to") == 1  # the override is already what the camera requires
     for said in (process.err, camera.err):
         assert "XMLPARSER" not in said, said
     assert process.stop() == 0
