@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
 import sys
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -94,22 +96,24 @@ def ros_process(name: str, args: list[str] | None) -> Iterator[None]:
     from rclpy.exceptions import NameValidationException, ParameterException
     from rclpy.signals import SignalHandlerOptions
 
+    failed = False
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # includes rclpy's private errors for arguments that cannot be parsed
-        _fail(name, error)
-    try:
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # includes rclpy's private errors for arguments that cannot be parsed
+            raise CistaError(str(error)) from None
         yield
     except (CistaError, ParameterException, NameValidationException, OSError) as error:
-        _fail(name, error)
+        print(f"{name}: error: {error}", file=sys.stderr)
+        failed = True
+        # What was made of a node must go before the middleware, whose threads may still use it.
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()
     finally:
         rclpy.try_shutdown()
         ignore_signals()
-
-
-def _fail(name: str, error: Exception) -> NoReturn:
-    print(f"{name}: error: {error}", file=sys.stderr)
-    sys.exit(2)
+    if failed:
+        exit_at_once(2)
 
 
 def free_domain() -> int:
