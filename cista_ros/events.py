@@ -27,21 +27,27 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
     """Make an event array from columns (N,), or single values for all: x, y in pixels, t in ns, p above 0 for brighter.
 
     Raises:
-        EventError: columns of different lengths, or numbers that a field cannot hold exactly.
+        EventError: columns of different lengths, or values that a field cannot hold exactly.
     """
-    columns = {"x": np.asarray(x), "y": np.asarray(y), "t": np.asarray(t)}
-    p = np.asarray(p)
-    shapes = {column.shape for column in (*columns.values(), p)} - {()}
+    columns = {"x": np.asarray(x), "y": np.asarray(y), "t": np.asarray(t), "p": np.asarray(p)}
+    shapes = {column.shape for column in columns.values()} - {()}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 1:
         raise EventError("events: expected columns x, y, t and p of one length, or single values beside columns")
     events = np.zeros(shape, EVENT_DTYPE)
     for name, column in columns.items():
-        with np.errstate(invalid="ignore"):  # not a number: caught below
+        if column.dtype == EVENT_DTYPE[name]:
             events[name] = column
-        if column.dtype != EVENT_DTYPE[name] and not np.all(events[name] == column):
-            limits = np.iinfo(EVENT_DTYPE[name])
-            raise EventError(f"events: {name} must be whole numbers from {limits.min} to {limits.max}")
-    events["p"] = p if p.dtype == np.bool_ else p > 0
+            continue
+        try:
+            with np.errstate(invalid="ignore"):  # not a number: caught below
+                events[name] = column > 0 if name == "p" else column
+            exact = bool(np.all(column == (column if name == "p" else events[name])))
+        except (TypeError, ValueError, OverflowError):  # objects that are not numbers, or far too large
+            exact = False
+        if not exact:
+            limits = None if name == "p" else np.iinfo(EVENT_DTYPE[name])
+            expected = f"whole numbers from {limits.min} to {limits.max}" if limits else "numbers"
+            raise EventError(f"events: {name} must be {expected}")
     return events
 
 

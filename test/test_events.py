@@ -25,6 +25,10 @@ def test_an_event_array_has_the_values_of_its_columns():
         (([0], [70_000], [0], [1]), "y must be"),
         (([0], [0], [0.5], [1]), "t must be whole numbers"),
         (([0], [0], [float("nan")], [1]), "t must be whole numbers"),
+        (([0], [0], [2**64], [1]), "t must be whole numbers"),
+        (([0], [None], [0], [1]), "y must be whole numbers"),
+        (([0], [0], [0], [float("nan")]), "p must be numbers"),
+        (([0], [0], [0], ["on"]), "p must be numbers"),
         (([0, 1], [0], [0, 1], [1, 1]), "one length"),
     ],
 )

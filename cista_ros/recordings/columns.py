@@ -110,4 +110,4 @@ def events_of(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray, unit: 
         if not fits and len(column) and not (column.min() >= 0 and column.max() <= _MAX_COORDINATE):
             raise DecodeError(f"{name} reaches from {column.min()} to {column.max()}; expected pixels from 0 to 65535")
     times = to_nanoseconds(t, unit)
-    return make_events(x, y, times + offset if offset else times, p if p.dtype == np.bool_ else p > 0)
+    return make_events(x, y, times + offset if offset else times, p)
