@@ -53,7 +53,7 @@ class ActivityFilter:
         kept = np.empty(len(events), bool)
         begin = 0
         while begin < len(events):
-            end = int(np.searchsorted(t, t[begin] + self.support_ns, "right"))
+            end = int(np.searchsorted(t, int(t[begin]) + self.support_ns, "right"))
             kept[begin:end] = self._supported(t[begin:end], pixel[begin:end])
             begin = end
         return kept

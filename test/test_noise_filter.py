@@ -41,6 +41,11 @@ def test_activity_forgets_at_a_reset():
     assert activity.keep(pair).tolist() == [False, True]
 
 
+def test_activity_takes_the_last_times_that_int64_holds():
+    pair = make_events([3, 4], [5, 5], [2**63 - 2, 2**63 - 1], [1, 1])
+    assert ActivityFilter(H, W).keep(pair).tolist() == [False, True]
+
+
 def test_noise_goes_and_a_moving_edge_stays():
     noise = random_events(500, 1.0)  # about 1 event per pixel and second
     t = np.repeat(np.arange(0, 1000 * MS, 50 * MS), H)
