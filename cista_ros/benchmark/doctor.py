@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from ..recordings import FORMATS, open_recording
 from ..runtime import RUNTIMES, make_runtime
 from ..runtime.choice import has_matrix_unit
 from ..runtime.library import compiler_name
+from ..util.atomic import prepare_folder
 from ..util.cache import cache_folder
 from ..wire.ros_types import EventMessage
 from .machine import describe_machine
@@ -229,9 +229,7 @@ def _test_runtime(device: torch.device) -> str:
 
 def _test_cache() -> str:
     folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(b"test")
+    prepare_folder(folder)
     return f"{folder} is writable"
 
 

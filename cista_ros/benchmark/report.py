@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..util.atomic import write_atomically
 from .stages import DECODE_AND_GRID, Stage
 from .steps import Row
 
@@ -58,7 +59,7 @@ def plot(rows: Sequence[Row], stages: Sequence[Stage], path: Path) -> None:
     axes.legend(fontsize="small")
     if over_events:
         _plot_over_events(figure.add_subplot(1, 2, 2), rows, stages)
-    figure.savefig(path, dpi=120)
+    write_atomically(path, lambda part: figure.savefig(part, dpi=120, format="png"))
 
 
 def _plot_over_events(axes: Axes, rows: Sequence[Row], stages: Sequence[Stage]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections import Counter
@@ -52,6 +51,7 @@ def benchmark(
     from ..evaluation.figures import new_figure
     from ..networks import find_weights_unless_kind, load_or_make_network
     from ..reconstructor import choose_device
+    from ..util.atomic import prepare_folder, write_text
     from ..windows import default_max_events
 
     chosen = choose_device(device)
@@ -59,13 +59,15 @@ def benchmark(
     runtimes = [_parse_runtime(text) for text in runtime] if runtime else ALL_RUNTIMES[chosen.type]
     files = {name: find_weights_unless_kind(name) for name in network or ["cista-tc"]}
     stems = Counter(Path(name).stem for name in files)
-    for option, path in (("--plot", plot), ("--json", json_file)):
-        if path:
-            _check_writable(option, path)
     if plot:
-        if plot.suffix.lower() != ".png":
+        if plot.suffix.lower() != ".png" and not plot.is_dir():
             raise BenchmarkError(f"--plot {plot}: expected a name that ends in .png")
         new_figure(1, 1)  # report a missing matplotlib now, not after the work
+    for option, path in (("--plot", plot), ("--json", json_file)):
+        if path and path.is_dir():
+            raise BenchmarkError(f"{option} {path}: is a folder, expected a file")
+        if path:
+            prepare_folder(path.parent)
     if threads:
         torch.set_num_threads(threads)
     machine = describe_machine(chosen)
@@ -94,7 +96,7 @@ def benchmark(
             "peak_memory_so_far_mib": memory,  # of the whole process, so it never falls
             "refused": refused,
         }
-        json_file.write_text(json.dumps(content, indent=1) + "\n")
+        write_text(json_file, json.dumps(content, indent=1) + "\n")
     if plot:
         draw(rows, stages, plot)
     if runtime and refused:
@@ -129,18 +131,6 @@ def cost(
         return
     processor = f"{machine['processor']}, {machine['threads']} threads"
     typer.echo(as_markdown(costs, height, width, machine.get("gpu", processor), f"{runtime}, {precision}"), nl=False)
-
-
-def _check_writable(option: str, path: Path) -> None:
-    """Raise BenchmarkError if a file cannot be written, before minutes of measuring."""
-    from ..benchmark import BenchmarkError
-
-    if path.is_dir():
-        raise BenchmarkError(f"{option} {path}: is a folder, expected a file")
-    if not path.parent.is_dir():
-        raise BenchmarkError(f"{option} {path}: folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise BenchmarkError(f"{option} {path}: no permission to write")
 
 
 def _parse_runtime(text: str) -> tuple[str, str]:

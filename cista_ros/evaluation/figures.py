@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..util.atomic import write_atomically
 from ..util.drawing import captioned
 from ..util.video import VideoWriter
 from .pictures import EVENTS, FRAME, read_picture, spread
@@ -41,10 +42,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, base: Path) -> Path:
     """Write base.png (at a lower resolution if it would be too large) and base.pdf; return the PNG."""
-    base.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(base.with_name(base.name + ".pdf"))
-    figure.savefig(base.with_name(base.name + ".png"), dpi=min(FINEST, MOST_PIXELS / max(figure.get_size_inches())))
-    return base.with_name(base.name + ".png")
+    pdf, png = (base.with_name(f"{base.name}.{format}") for format in ("pdf", "png"))
+    write_atomically(pdf, lambda part: figure.savefig(part, format="pdf"))
+    dpi = min(FINEST, MOST_PIXELS / max(figure.get_size_inches()))
+    write_atomically(png, lambda part: figure.savefig(part, format="png", dpi=dpi))
+    return png
 
 
 def illustrate(folder: Path, summary: Summary, sheets: int, video: bool) -> list[tuple[str, Path]]:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import torch
 
-from .state import TrainingError
+from ..util.atomic import write_whole
+from .state import failed_writes_named
 from .trainer import Trainer, learning_rate
 
 if TYPE_CHECKING:
@@ -72,9 +73,8 @@ def train(
                 log("validation  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
                 _plot(board, {f"validation/{k}": v for k, v in scores.items()}, state.iteration, grid)
                 picture = folder / "validation" / f"{state.iteration:08d}.png"
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                if not cv2.imwrite(str(picture), grid):
-                    raise TrainingError(f"cannot write {picture}")
+                with failed_writes_named(picture):
+                    write_whole(picture, cv2.imencode(".png", grid)[1].tobytes())
                 marked = time.monotonic()
             out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
             if workers.any(bool(signals) or out_of_time):

@@ -46,7 +46,8 @@ def prepare_folder(path: Path) -> None:
     """Create a folder unless it exists, and try to write a file in it, before long work. OSError names the folder."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=path).close()
+        with TemporaryFile(dir=path) as file:
+            file.write(b"test")
     except OSError as error:
         in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
         raise OSError(error.errno, "not a folder" if in_the_way else error.strerror, str(path)) from None
