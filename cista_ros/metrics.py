@@ -17,10 +17,10 @@ IDENTICAL_MSE, IDENTICAL_DB = 1e-10, 100.0  # an image without error counts as 1
 def ssim(a: Tensor, b: Tensor, gaussian: bool = True, data_range: float = 1.0, mask: Tensor | None = None) -> Tensor:
     """Return the structural similarity (Wang et al. 2004) of images (M, 1, H, W) as (M,), with gradients.
 
-    It is averaged where the whole window fits, or with a `mask` where all its pixels are true, and equals scikit-
-    image's to rounding. C1 = (0.01 data_range)^2, C2 = (0.03 data_range)^2. `gaussian`: an 11x11 window of sigma 1.5
-    and no sample covariance (the original's choice); else a uniform 7x7 window with sample covariance (scikit-image's
-    default).
+    It is averaged over all places where the window fits, with a `mask` bool (H, W) where all its pixels are true, and
+    equals that of scikit-image to rounding. C1 = (0.01 data_range)^2, C2 = (0.03 data_range)^2. `gaussian`: an 11x11
+    window of sigma 1.5 and no sample covariance (the original's choice); else a uniform 7x7 window with sample
+    covariance (scikit-image's default).
     """
     down, across = (_windows(n, gaussian, a) for n in a.shape[-2:])
     # The filter as two matrix products: thirty times as fast on a CPU as convolutions of one channel.

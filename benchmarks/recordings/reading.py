@@ -264,6 +264,8 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(read(arguments.child)))
         return
+    from cista_ros.benchmark.machine import processor_name
+
     results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     for name in arguments.names or FORMATS:
         row: dict[str, Any] = dict(results.get(name, {}))
@@ -291,9 +293,8 @@ def main() -> None:
         results = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
         results[name] = row
         print(name, row, flush=True)
-        model = next(x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name"))
         about = {
-            "machine": f"{model.partition(':')[2].strip()}, {os.cpu_count()} cores shared with other work",
+            "machine": f"{processor_name()}, {os.cpu_count()} cores shared with other work",
             "python": sys.version.split()[0],
         }
         arguments.out.write_text(

@@ -29,7 +29,9 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key: data.batch=64."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue from this state, with its configuration.")] = None,
-    begin_from: Annotated[Path | None, typer.Option("--from", help="Initial weights. Default: random.")] = None,
+    begin_from: Annotated[
+        Path | None, typer.Option("--from", help="Initial weights, by name or file. Default: random.")
+    ] = None,
     widened: Annotated[
         bool,
         typer.Option(
@@ -50,7 +52,7 @@ def train(
 ) -> None:
     """Train a network on sequences that are simulated during training.
 
-    Networks: cista, cista-d, cista-tc, cista-lstc, e2vid, firenet, spade-e2vid.
+    Networks: cista, cista-d, cista-tc, cista-lstc, e2vid, firenet, pie-net, pie-net-lite, spade-e2vid.
 
     On several GPUs: torchrun --nproc-per-node N -m cista_ros.commands.main train …
     """

@@ -38,7 +38,7 @@ def convert(weights: Weights) -> tuple[Network, dict[str, Tensor]]:
 
 
 def _renamed(weights: Weights, names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """Replace runs of the dotted parts of keys, as `names` lists them, in turn; others are reported later."""
+    """Replace each run of key parts, separated by dots, that `names` lists, in turn; other parts stay."""
     result = {}
     for key, value in weights.items():
         dotted = f".{key}."

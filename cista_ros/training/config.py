@@ -45,9 +45,9 @@ class LossConfig:
     # Weight of the mean absolute difference after histogram equalisation of both images, as in the paper's evaluation.
     # Unlike l1 it is sensitive to small errors in the order of greys.
     equalised: float = 0.0
-    # Weight of the mean absolute difference between the change from image to image and the true change, on the share of
-    # the sequence, counted from its end. V2V (Lou et al., 2025) takes the second half, which stops flicker without
-    # leaving trails.
+    # Weight of the mean absolute difference between the change from image to image and the true change, and the share
+    # of the sequence, counted from its end, on which it is taken. V2V (Lou et al., 2025) takes the second half, which
+    # stops flicker without leaving trails.
     temporal: float = 0.0
     temporal_last: float = 1.0
     sparsity: float = 0.0  # weight of the mean absolute value of the sparse codes (lambda_1 of equation 1)

@@ -4,7 +4,7 @@
 
 needs INSTALL below. `formats --only evt3` spends the time on files of one format. It starts from the committed corpus
 and what earlier runs found (build/fuzz/TARGET). An input that breaks a rule is kept there as crash-*, and ends the run.
-Otherwise its coverage of the target's modules is measured, and a line is written to benchmarks/soak/fuzz.json; --save
+Otherwise the coverage of the target's modules is measured, and a line is written to benchmarks/soak/fuzz.json; --save
 also minimises the corpus and writes it to corpus.zip. A target is a module in targets/: SEEDS are inputs to begin with,
 MODULES what is aimed at, and `check` one execution.
 """
