@@ -22,12 +22,6 @@ class CentreWindows(Windower):
         self.height, self.width, self.count = height, width, count
         self._left = count
 
-    def _is_past(self, event: np.void) -> bool:
-        return False  # a full window is closed at once, so no event comes after its end
-
-    def _begin(self, event: np.void) -> None:
-        pass
-
     def _is_complete(self) -> bool:
         if self._left:
             return False

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..events import NS
 from ..tone_map import RobustStretch, clahe, to_mono8
-from ..util.atomic import write_whole
+from ..util.drawing import write_png
 from .sizes import fitting_size
 from .targets import Checkerboard, Target, TargetError
 
@@ -128,7 +128,7 @@ class Search:
         found = fitting_size(self.target, images)
         hint = f"; {found} fits: is the size right?" if found else ""
         row = cv2.copyMakeBorder(np.hstack(images), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=255)
-        write_whole(sheet, cv2.imencode(".png", row)[1].tobytes())
+        write_png(sheet, row)
         raise TargetError(
             f"{self.target} is in none of the {self.searched} images searched, at two contrasts, two scales and two"
             f" blurs{hint}; the sharpest images are in {sheet}"

@@ -49,6 +49,7 @@ def demo(
     from ..networks import choose_weights, find_weights
     from ..reconstructor import choose_device
     from ..recordings import open_recording
+    from ..util.atomic import write_text
 
     console = Console(stderr=True)
     recording = recording or SAMPLE
@@ -94,7 +95,7 @@ def demo(
         "diagnostics": node,
         "frames": images,
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_text(output / "summary.json", json.dumps(summary, indent=1) + "\n")
     if not images:
         raise DemoError(f"no image was published; see {output / 'demo.log'}")
     _write_sheet(output, images)
@@ -195,7 +196,7 @@ def _sustained_rate(recording: Path, weights: str, device: str, period: float) -
 def _write_sheet(output: Path, frames: list[dict[str, Any]]) -> None:
     import cv2
 
-    from ..util.drawing import contact_sheet
+    from ..util.drawing import contact_sheet, write_png
 
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(SHEET_PANELS, len(frames))).round().astype(int))
     rows, captions = [], []
@@ -203,4 +204,4 @@ def _write_sheet(output: Path, frames: list[dict[str, Any]]) -> None:
         rows.append([np.asarray(cv2.imread(str(output / folder / f"{i:08d}.png"))) for folder in ("events", "frames")])
         seconds = (frames[i]["stamp_ns"] - frames[0]["stamp_ns"]) / 1e9
         captions.append(f"{seconds:.3f} s, {frames[i]['events']} events")
-    cv2.imwrite(str(output / "contact_sheet.png"), contact_sheet(rows, captions))
+    write_png(output / "contact_sheet.png", contact_sheet(rows, captions))

@@ -11,12 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..reconstructor import Frame
 from ..tone_map import to_mono8
-from ..util.atomic import write_atomically, write_whole
+from ..util.atomic import write_atomically
+from ..util.drawing import write_png
 from ..util.video import VideoWriter
 
 
@@ -63,7 +63,7 @@ class FrameFolder:
     def write(self, frame: Frame, milliseconds: float) -> None:
         """Append a frame and the time that it took. OSError names the file or folder."""
         shown = to_mono8(frame.shown)
-        write_whole(self.frames / f"{self.count:08d}.png", cv2.imencode(".png", shown)[1].tobytes())
+        write_png(self.frames / f"{self.count:08d}.png", shown)
         with self._named_errors():
             self._csv.writerow([self.count, frame.stamp, len(frame.events), frame.steps, f"{milliseconds:.3f}"])
             self._csv_file.flush()

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from ..tone_map import to_mono8
-from ..util.atomic import write_whole
-from ..util.drawing import draw_events
+from ..util.drawing import draw_events, write_png
 from .protocols import Plan
 from .scores import VIEWS
 from .sequence import Compared
@@ -53,7 +52,7 @@ def write_pictures(folder: Path, sequence: str, method: str, view: str, compared
     if compared.truth is not None:
         shown[FRAME] = to_mono8(frame)
     for kind, picture in shown.items():
-        write_whole(picture_path(folder, sequence, kind, compared.stamp), cv2.imencode(".png", picture)[1].tobytes())
+        write_png(picture_path(folder, sequence, kind, compared.stamp), picture)
 
 
 def read_picture(folder: Path, sequence: str, kind: str, stamp: int) -> np.ndarray | None:

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from pathlib import Path
 
-import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
@@ -17,8 +16,8 @@ from sensor_msgs.msg import Image
 
 from ..errors import DecodeError
 from ..events import binned, concatenate, in_order, inside
-from ..util.atomic import write_text, write_whole
-from ..util.drawing import draw_events
+from ..util.atomic import write_text
+from ..util.drawing import draw_events, write_png
 from ..wire import cdr
 from ..wire.event_packet import PacketCounts
 from ..wire.ros_types import IMAGE, EmptyMessageError
@@ -170,7 +169,7 @@ class Recorder(Node):
         name = f"{len(self.images):08d}.png"
         drawn = self._draw(events, *grey.shape)
         for folder, image in (("frames", grey), ("events", drawn)):
-            write_whole(self._folder / folder / name, cv2.imencode(".png", image)[1].tobytes())
+            write_png(self._folder / folder / name, image)
         latency = None if arrived is None else 1000 * (now - arrived)
         self.images.append({"stamp_ns": message.stamp, "events": len(events), "latency_ms": latency})
 

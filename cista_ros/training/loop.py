@@ -11,11 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 
-from ..util.atomic import write_whole
+from ..util.drawing import write_png
 from .state import failed_writes_named
 from .trainer import Trainer, learning_rate
 
@@ -74,7 +73,7 @@ def train(
                 _plot(board, {f"validation/{k}": v for k, v in scores.items()}, state.iteration, grid)
                 picture = folder / "validation" / f"{state.iteration:08d}.png"
                 with failed_writes_named(picture):
-                    write_whole(picture, cv2.imencode(".png", grid)[1].tobytes())
+                    write_png(picture, grid)
                 marked = time.monotonic()
             out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
             if workers.any(bool(signals) or out_of_time):

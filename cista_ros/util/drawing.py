@@ -1,11 +1,14 @@
-"""Draw events, activity and contact sheets as uint8 BGR images."""
+"""Draw events, activity and contact sheets as uint8 BGR images, and write PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+
+from .atomic import write_whole
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 BRIGHTER, DARKER = (40, 40, 220), (220, 110, 20)  # BGR: red, blue
@@ -46,3 +49,8 @@ def captioned(image: np.ndarray, caption: str) -> np.ndarray:
     title = np.full((22, *image.shape[1:]), 255, np.uint8)
     cv2.putText(title, caption, (2, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, BLACK, 1, cv2.LINE_AA)
     return np.vstack([title, image])
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write a uint8 image, grey or BGR, completely or not at all, and create its folder. OSError names the file."""
+    write_whole(path, cv2.imencode(".png", image)[1].tobytes())
