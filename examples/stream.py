@@ -20,7 +20,7 @@ def camera(seconds: float = 0.2) -> Iterator[np.ndarray]:
 
 
 def main() -> None:
-    # The first frame comes after the first 20 ms of events. Events must be on the sensor; late ones are dropped.
+    # The first frame comes after the first 20 ms of events. Late events, and those outside the sensor, are dropped.
     reconstructor = Reconstructor.from_weights("auto", HEIGHT, WIDTH, window_options={"period": 0.02})
     print(reconstructor.runtime_note)
     for events in camera():
