@@ -89,9 +89,10 @@ def test_odd_sizes_and_stamps_that_go_back_are_written(tmp_path):
     assert images[0].shape == (34, 48)
 
 
-def test_a_video_without_images_is_closed_without_error(tmp_path):
+def test_a_video_without_images_leaves_no_file(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 32, 48):
         pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_video_is_not_left_and_an_earlier_one_stays(tmp_path):
