@@ -1,6 +1,6 @@
 """Simulate recordings of three targets before three lenses, calibrate them by several methods, and print the errors.
 
-python benchmarks/calibration/simulated.py ROWS.jsonl FOLDER frames cista-tc-small cista-tc FILE.pth … > simulated.txt
+python benchmarks/calibration/simulated.py ROWS.jsonl FOLDER frames cista-tc-small cista-tc FILE.pth … [--seconds 20]
 
 A method is `frames` (the true frames), weights, or `live:WEIGHTS`: player, node and calibrator as processes, by
 `ros2 launch cista_ros calibrate.launch.py`, which needs a ROS environment. Each calibration appends a row to
@@ -10,6 +10,7 @@ tables are printed. FOLDER keeps the recordings.
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import platform
@@ -18,7 +19,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from cista_ros.errors import CistaError
 TARGETS = ("checkerboard:7x5:0.03", "aprilgrid:4x3:0.05:0.3", "charuco:6x5:0.04:0.03")
 LENSES = (("plumb_bob", "-0.2,0.05"), ("rational_polynomial", "-0.2,0.05"), ("equidistant", "0.02,-0.01"))
 SIZES = [(240, 180)] * 10 + [(346, 260)] * 6 + [(480, 360)] * 2 + [(640, 480)] * 2
-SECONDS = 5.0
 LIMITS = {"focal_percent": 0.5, "centre_px": 1.5, "rms_px": 0.3}
 
 
@@ -55,14 +54,14 @@ def case(number: int) -> dict[str, Any]:
     }
 
 
-def measure(number: int, method: str, folder: Path) -> dict[str, Any]:
+def measure(number: int, method: str, folder: Path, seconds: float) -> dict[str, Any]:
     """Return the row of one calibration, or why there is none."""
     options = case(number)
     path = folder / f"{number:02d}"
     intrinsics = options.pop("intrinsics")
     if not path.with_name(f"{number:02d}.truth.yaml").exists():
         shutil.rmtree(path, ignore_errors=True)
-        simulate(output=path, seconds=SECONDS, intrinsics=",".join(map(str, intrinsics)), **options)
+        simulate(output=path, seconds=seconds, intrinsics=",".join(map(str, intrinsics)), **options)
     row = {"recording": number, "method": Path(method).name, **options}
     output = folder / f"{number:02d}-{row['method']}"
     source: dict[str, Any] = {"source": "frames"} if method == "frames" else {"weights": method}
@@ -152,20 +151,26 @@ def print_live(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run what is not yet in the file of rows, then print the tables."""
-    output, folder, methods = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path, metavar="ROWS.jsonl")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("methods", nargs="*", metavar="METHOD")
+    parser.add_argument("--seconds", type=float, default=5, help="duration of the recordings; a FOLDER for each")
+    options = parser.parse_args()
+    output, folder, seconds = options.rows, options.folder, options.seconds
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else []
     done = {(row["recording"], row["method"]) for row in rows}
     for number in range(len(SIZES)):
-        for method in methods:
+        for method in options.methods:
             if (number, Path(method).name) not in done:
-                rows.append(measure(number, method, folder))
+                rows.append(measure(number, method, folder, seconds))
                 with output.open("a") as lines:
                     lines.write(json.dumps(rows[-1]) + "\n")
     print(f"machine: {processor_name()}, {platform.platform()}")
     ran = " ".join(dict.fromkeys(row["method"] for row in rows))
-    print(f"command: python benchmarks/calibration/simulated.py {output.name} FOLDER {ran}")
-    print(f"recordings: {len(SIZES)} planned, {len({row['recording'] for row in rows})} used, {SECONDS:g} s each")
+    print(f"command: python benchmarks/calibration/simulated.py {output.name} FOLDER {ran} --seconds {seconds:g}")
+    print(f"recordings: {len(SIZES)} planned, {len({row['recording'] for row in rows})} used, {seconds:g} s each")
     print(f"limits: {', '.join(f'{key} {limit:g}' for key, limit in LIMITS.items())}\n")
     print_tables(rows)
     print_live(rows)
