@@ -47,7 +47,9 @@ class Hdf5Recording(TableFile):
     """An HDF5 file. If several groups hold events, their paths are the topics."""
 
     _usual_columns = "xytp"
-    _damage, _kind = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError), "HDF5"
+    # A group where a dataset is expected lacks its attributes.
+    _damage = OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, AttributeError
+    _kind = "HDF5"
 
     def _open(self) -> None:
         self._h5py = import_h5py(self.path)
@@ -82,6 +84,7 @@ class Hdf5Recording(TableFile):
                 datasets = {key: value for key, value in item.items() if isinstance(value, self._h5py.Dataset)}
                 if found := columns_of(datasets):
                     sources[f"/{name}"] = item, {key: datasets[column] for key, column in found.items()}
+            if not isinstance(item, self._h5py.Dataset):  # but a group or a named type
                 return
             are_records = item.ndim == 1 and bool(columns_of(item.dtype.names or ()))
             if are_records or (name.split("/")[-1] == "events" and item.ndim == 2 and item.shape[1] == 4):

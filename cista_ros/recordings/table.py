@@ -63,14 +63,14 @@ class TableFile(EventFile):
         The unit is the one that the user states, else `unit`, else the likely one. It is noted unless it is known.
         """
         self._places = dict(places)
-        lengths = [array.shape[0] if array.shape else 0 for array, _ in places.values()]
+        lengths = [(array.shape or (0,))[0] for array, _ in places.values()]
         if len(set(lengths)) > 1:
             names = ", ".join(array.name for array, _ in places.values())
             raise RecordingError(f"{names} have {lengths} elements; expected equal lengths")
         for key, (array, field) in places.items():
             kind = array.dtype[field] if isinstance(field, str) else array.dtype
-            row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=object))
-            is_column = field is not None or row_bytes == kind.itemsize
+            row_bytes = array.dtype.itemsize * int(np.prod((array.shape or ())[1:], dtype=object))
+            is_column = array.shape and (field is not None or row_bytes == kind.itemsize)
             if kind.kind not in "biuf" or row_bytes > _LARGEST_ROW or not is_column:
                 raise RecordingError(
                     f"{key} in {array.name} has the type {kind} and shape {array.shape}; expected numbers (N,)"

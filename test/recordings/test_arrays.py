@@ -162,6 +162,7 @@ def test_rejects_arrays_without_events(tmp_path, content, expected):
         ({"t": US * 2**40}, "a time beyond the range"),
         ({"t": US[:-1]}, "elements; expected equal lengths"),
         ({"p": np.zeros((N, 2))}, "expected numbers (N,)"),
+        (dict.fromkeys("xytp", 1), "type int64 and shape (); expected numbers (N,)"),
         ({"images": np.zeros((2, 3, 3), np.float32), "images_ts": np.zeros(2)}, "expected uint8 (N, H, W)"),
         ({"images": np.zeros((2, 3, 3), np.uint8), "images_ts": np.zeros((2, 2))}, "expected a time per image"),
     ],

@@ -137,7 +137,7 @@ T_US = EVENTS["t"] // US
           "prophesee/left/ms_map_idx": np.arange(3), "prophesee/left/calib/resolution": [1280, 720]}, (1280, 720)),
         (columns(EVENTS, ("events/xs", "events/ys", "events/ts", "events/ps"), T_US / 1e6), (346, 260)),
         (columns(EVENTS, ("raw_events/x", "raw_events/y", "raw_events/t", "raw_events/p"), T_US / 1e6,
-                 EVENTS["p"]), (346, 260)),
+                 EVENTS["p"]) | {"a_named_type": np.dtype("i4")}, (346, 260)),
         ({"davis/left/events": np.stack([EVENTS["x"], EVENTS["y"], T_US / 1e6, EVENTS["p"] * 2.0 - 1], 1)}, (346, 260)),
     ],
     ids=["dsec", "m3ed", "event_utils", "raw_events", "mvsec"],
@@ -252,6 +252,9 @@ def test_cuts_times_to_microseconds_only_if_lossy(tmp_path):
         (columns(EVENTS, [f"events/{c}" for c in "xytp"], T_US[:-1]), "have .*5000, 5000, 4999, 5000.* elements"),
         (columns(EVENTS[:0], [f"events/{c}" for c in "xytp"], T_US[:0]), "holds no event"),
         (columns(EVENTS, [f"events/{c}" for c in "xytp"], np.full(5000, np.nan)), "a time is not a number"),
+        ({f"events/{c}": np.uint8(1) for c in "xytp"}, r"x in /events/x has the type uint8 and shape \(\); expected"),
+        ({f"events/{c}": h5py.Empty("u1") for c in "xytp"}, "type uint8 and shape None; expected numbers"),
+        (columns(EVENTS, [f"events/{c}" for c in "xytp"], T_US) | {"events/image_raw/a": T_US}, "as HDF5"),
     ],
 )
 def test_rejects_files_without_events(tmp_path, layout, expected):
