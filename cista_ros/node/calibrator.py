@@ -109,7 +109,7 @@ class Calibrator(Node):
                 self._busy = True
             try:
                 self._look(message)
-            except CistaError as error:  # another size, or channels that are not a colour
+            except Exception as error:  # another size, channels that are not a colour, or OpenCV's; the node continues
                 self._warnings.add("size", f"{error}; views so far are dropped")
                 with self._lock:
                     self._search = Search(self._search.target)

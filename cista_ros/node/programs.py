@@ -172,8 +172,10 @@ def calibrate() -> None:
         from .calibrator import Calibrator
 
         calibrator = Calibrator()
-        _spin(calibrator, stop)
-        calibrator.close()
+        try:
+            _spin(calibrator, stop)
+        finally:
+            calibrator.close()  # else its thread keeps the process alive after an error
         calibrator.destroy_node()
 
 

@@ -99,6 +99,20 @@ def _status(pid: int) -> str:
         return "\nState:\tZ"
 
 
+def test_an_unexpected_error_ends_the_calibrator(tmp_path):
+    code = """
+import sys
+from rclpy.executors import SingleThreadedExecutor
+from cista_ros.node.programs import calibrate
+SingleThreadedExecutor.spin_once = lambda *_: 1 / 0
+sys.argv = ["calibrate", "--ros-args", "-p", "target:=checkerboard:9x6:0.03"]
+calibrate()
+"""
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+
+
 def test_domains_are_never_those_that_people_pick_and_never_the_same():
     domains = [process.free_domain() for _ in range(10)]
     assert len(set(domains)) == 10
