@@ -46,7 +46,7 @@ def reconstruct(
         windows: `frames` (one window per camera frame), `trigger` (per pulse on an input of the event camera), a kind
             for `make_windower`, with window_options for `choose_windows`; or a function that makes a windower. Default:
             `frames` if the recording has frames during its events, else `period`.
-        start, end: seconds since the recording's start that bound the events used.
+        start, end: seconds since the recording's start that bound the events and frames used, as for Recording.read.
         device, options: as for `Reconstructor.from_weights`, such as max_gap, noise_filter, tone_map and runtime.
     Raises:
         CistaError: the recording, the weights or the device cannot be used as asked.
@@ -166,7 +166,7 @@ def choose_windows(
         kind: `frames`, `trigger`, or a kind for `make_windower`, which also takes `options`. None for `frames` if the
             recording has frames during its events, else `period`. With `trigger`, if the pulses trigger the frames,
             there is a window for each trigger with a frame, and its image has that frame's stamp.
-        start, end: seconds since the recording's start that bound the frames and triggers used.
+        start, end: seconds since the recording's start that bound the frames and triggers used, both inclusive.
         edge, trigger_input: which triggers, as for `trigger_times`.
 
     Returns the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are,
@@ -185,7 +185,7 @@ def choose_windows(
                 f"the triggers do not trigger the frames of {recording.frames_topic}: images have the triggers' times"
             )
         first, past = recording.span(start, end)
-        times = times[(times >= first) & (times < past)]
+        times = times[(times >= first) & (times <= past)]
         if not len(times):
             raise RecordingError(f"{recording.path}: no triggers from {_span(start, end)}")
         return kind, partial(make, kind, stamps=times, image_stamps=image_stamps), note
@@ -216,7 +216,7 @@ def _selected(
 ) -> np.ndarray:
     """Return the stamps from start to end; raise RecordingError unless windows can end at them."""
     first, past = recording.span(start, end)
-    stamps = stamps[(stamps >= first) & (stamps < past)]
+    stamps = stamps[(stamps >= first) & (stamps <= past)]
     otherwise = "use --windows period, count or adaptive"
     if not len(stamps) and not any(True for _ in _event_arrays(recording, start, end)):
         raise RecordingError(_nothing_selected(recording, start, end))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, JsonOption, WeightsOption, check_span, reads_recordings
+from .options import DeviceOption, EndOption, JsonOption, StartOption, WeightsOption, check_span, reads_recordings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +60,8 @@ def calibrate(
     camera_name: Annotated[str, typer.Option(help="Name of the camera in camera_info.yaml.")] = "event_camera",
     weights: WeightsOption = "auto",
     device: DeviceOption = "auto",
-    start: Annotated[float | None, typer.Option(help="First second of the recording to use.", min=0)] = None,
-    end: Annotated[float | None, typer.Option(help="Last second of the recording to use.", min=0)] = None,
+    start: StartOption = None,
+    end: EndOption = None,
     as_json: JsonOption = False,
     **read: Any,
 ) -> None:

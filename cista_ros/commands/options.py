@@ -28,6 +28,16 @@ FrameTimes = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WeightsOption = Annotated[str, typer.Option(help="Name of shipped or downloaded weights, a file, or auto.")]
+LONGEST_S = 1e9  # 32 years; nanoseconds hold such times
+StartOption = Annotated[
+    float | None, typer.Option(help="Skip this many seconds of the recording.", min=0, max=LONGEST_S)
+]
+EndOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Stop this many seconds into the recording; a frame at exactly that time is used.", min=0, max=LONGEST_S
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import (
+    LONGEST_S,
     DeviceOption,
     Edge,
+    EndOption,
     FrameTimes,
     JsonOption,
+    StartOption,
     ToneMapName,
     TriggerInputOption,
     WeightsOption,
@@ -28,7 +31,6 @@ from .progress import DaskOption, JobsOption
 if TYPE_CHECKING:
     from rich.console import Console
 
-LONGEST_S = 1e9  # 32 years; nanoseconds hold such times
 # Options by the function that they are passed to: choose_windows, Reconstructor.from_weights.
 WINDOWS = (
     *("kind", "start", "end", "period", "count", "events_per_pixel", "shortest", "longest", "stamps"),
@@ -129,12 +131,8 @@ def reconstruct(
     video: Annotated[
         Path | None, typer.Option(help="Also write this MP4 file. Several recordings: VIDEO/NAME.mp4 for each.")
     ] = None,
-    start: Annotated[
-        float | None, typer.Option(help="Skip this many seconds of the recording.", min=0, max=LONGEST_S)
-    ] = None,
-    end: Annotated[
-        float | None, typer.Option(help="Stop this many seconds into the recording.", min=0, max=LONGEST_S)
-    ] = None,
+    start: StartOption = None,
+    end: EndOption = None,
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     as_json: JsonOption = False,

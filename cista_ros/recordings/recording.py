@@ -112,10 +112,10 @@ class Recording(ABC):
         """Iterate over the messages in the order in which they were received.
 
         Args:
-            start, end: seconds since `self.start`. Only events, and frames and camera infos by their header stamps,
-                from `start` to before `end` are returned; None means no limit. A chunk of events is cut exactly, and
-                skipped if nothing remains. With an `end`, reading stops two seconds (of receive time) after the events
-                have passed it.
+            start, end: seconds since `self.start`. Only events from `start` to before `end`, and frames and camera
+                infos with header stamps from `start` to `end`, are returned; None means no limit. A chunk of events is
+                cut exactly, and skipped if nothing remains. With an `end`, reading stops two seconds (of receive time)
+                after the events have passed it.
             frames, camera_info: whether to decode these messages.
 
         Raises:
@@ -127,7 +127,7 @@ class Recording(ABC):
         return self._cut(self._items(frames, camera_info), *self.span(start, end))
 
     def frame_stamps(self, start: float | None = None, end: float | None = None) -> npt.NDArray[np.int64]:
-        """Return the header stamps (N,) in ns of the frames within [start, end) seconds, without decoding images.
+        """Return the header stamps (N,) in ns of the frames within [start, end] seconds, without decoding images.
 
         Raises:
             RecordingError: several topics may have the frames.
@@ -136,7 +136,7 @@ class Recording(ABC):
         first, past = self.span(start, end)
         times = (self._frame_time(stamp) for stamp in self._frame_stamps())
         stamps = np.fromiter((time for time in times if time is not None), np.int64)
-        return stamps[(stamps >= first) & (stamps < past)]
+        return stamps[(stamps >= first) & (stamps <= past)]
 
     def triggers(self, start: float | None = None, end: float | None = None) -> np.ndarray:
         """Return the triggers (N,) of TRIGGER_DTYPE within [start, end) seconds, in order; decodes all events.
@@ -205,7 +205,7 @@ class Recording(ABC):
                 stamp = self._frame_time(item.stamp)
                 if stamp is None and item.topic == self.camera_info_topic:
                     stamp = item.stamp
-                if stamp is not None and first <= stamp < past:
+                if stamp is not None and first <= stamp <= past:
                     message = item.decode()
                     yield Recorded(item.received, item.topic, replace(message, stamp=stamp))
                 continue
@@ -272,7 +272,7 @@ class Recording(ABC):
         self._set_start(self.first_event, int(best.triggers[0]))
 
     def span(self, start: float | None, end: float | None) -> tuple[int, int]:
-        """Return the times (ns) that `read` covers: from the first to before the second."""
+        """Return `start` and `end` of `read` as times (ns); the limits of int64 for None."""
         limits = np.iinfo(np.int64)
         first = limits.min if start is None else self.start + round(start * NS)
         past = limits.max if end is None else self.start + round(end * NS)

@@ -389,6 +389,12 @@ def test_a_selection_without_events_says_when_the_events_are(cista, tmp_path, we
     assert "no events from 100 s to 110 s: the events are from 0.000 s to 0.200 s" in " ".join(done.stderr.split())
 
 
+def test_an_end_at_a_frame_includes_it(cista, tmp_path, bag, weights):
+    done = cista(bag, "-o", tmp_path / "out", "--weights", weights, "--end", "0.08")
+    assert done.returncode == 0, done.stderr
+    assert [int(row["stamp_ns"]) for row in rows(tmp_path / "out")] == [T0 + 40 * MS, T0 + 80 * MS]
+
+
 @pytest.mark.parametrize("messages", [4, 200])
 def test_shuffled_events_stop_early(cista, tmp_path, weights, messages):
     events = make_stream(20_000, 2.0)

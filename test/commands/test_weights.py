@@ -67,6 +67,7 @@ def test_unknown_names_are_answered_with_the_known(monkeypatch, capsys):
             "0.01 s; must be after --start, 0.05 s",
         ),
         (["calibrate", "x.bag", "--target", "checkerboard:5x4:1", "-o", "out", "--end", "0"], "must be after --start"),
+        (["calibrate", "x.bag", "--target", "checkerboard:5x4:1", "-o", "out", "--end", "inf"], "--end"),
         (["reconstruct", "x.bag"], "--output"),
         (["weights", "--bogus"], "--bogus"),
         (["nothing"], "nothing"),

@@ -115,11 +115,11 @@ def test_start_and_end_cut_exactly(client, tmp_path):
     path = write_any(tmp_path, "ros1", EVENTS, FRAMES)
     listener = Listener(client)
     player = client.start(*play(path, "--rate", 5, "--start", 0.2, "--end", 0.35))
-    client.until(lambda: player.popen.poll() is not None and len(listener.frames) == 3)
+    client.until(lambda: player.popen.poll() is not None and len(listener.frames) == 4)
     start = min(int(EVENTS["t"][0]), T0)
     inside = (EVENTS["t"] >= start + 200 * MS) & (EVENTS["t"] < start + 350 * MS)
     assert np.array_equal(listener.all_events(), EVENTS[inside])
-    assert [m.stamp for m in listener.frames] == [T0 + i * 50 * MS for i in (4, 5, 6)]
+    assert [m.stamp for m in listener.frames] == [T0 + i * 50 * MS for i in (4, 5, 6, 7)]
 
 
 def test_a_node_on_simulated_time_lives_in_the_recordings_time(client, small_weights, tmp_path):
