@@ -122,7 +122,7 @@ class Encode:
         all_triggers = message.triggers.copy()
         if self._lossy and self._encoder.encoding == "evt3":
             all_triggers["t"] = (all_triggers["t"] + self._done.time_shift_ns) // 1000 * 1000
-        triggers = np.split(all_triggers, np.searchsorted(all_triggers["t"], t[cuts]))
+        triggers = np.split(all_triggers, np.searchsorted(all_triggers["t"], np.maximum.accumulate(t[cuts])))
         for part, among in zip(np.split(events, cuts), triggers, strict=True):
             try:
                 yield self._encoder.encode(replace(message, events=part, packet=None, triggers=among), self._seq)

@@ -7,10 +7,11 @@ import pytest
 from makers import NS, T0, events_of, frames, images_of, messages_of, random_events, with_topics, write_any, write_bag
 
 from cista_ros.errors import RecordingError
+from cista_ros.events import make_events, make_triggers
 from cista_ros.recordings import open_recording
-from cista_ros.recordings.convert import convert
+from cista_ros.recordings.convert import Converted, Encode, convert
 from cista_ros.recordings.write import write_recording
-from cista_ros.wire.event_packet import ENCODINGS, PacketEncoder
+from cista_ros.wire.event_packet import ENCODINGS, PacketDecoder, PacketEncoder
 from cista_ros.wire.ros_types import EventMessage, ImageMessage
 
 EVENTS = random_events(3000)
@@ -133,6 +134,14 @@ def test_long_pauses_do_not_make_packets_too_long(tmp_path):
     for encoding in ENCODINGS:
         converted(source, tmp_path / encoding, format="ros2", events_as=encoding)
         np.testing.assert_array_equal(events_of(messages_of(tmp_path / encoding)[1]), events)
+
+
+def test_triggers_come_once_if_times_go_back_where_a_message_is_divided():
+    t, triggers = np.array([0, 4001, 3999, 4002]) * 1_000_000, make_triggers(np.array([3000, 4000]) * 1_000_000, 1, 1)
+    message = EventMessage(0, "", 18, 24, make_events(0, 0, t, 1), triggers=triggers)
+    decoder = PacketDecoder()
+    parts = [decoder.decode(packet) for packet in Encode("evt3", False, Converted())(message)]
+    assert len(parts) == 4 and np.concatenate([part.triggers for part in parts]).tolist() == triggers.tolist()
 
 
 def test_lists_topics_that_are_left_out(tmp_path):
