@@ -114,7 +114,7 @@ def _read_published(path: Path) -> tuple[Network, dict[str, Tensor]]:
         content = read_torch_file(path, unknown_classes=True)
     except ValueError as error:
         raise CheckpointError(
-            f"{path}: neither .safetensors nor a torch checkpoint of plain weights ({error})"
+            f"{path}: not a weights file: neither .safetensors nor a torch checkpoint of plain weights ({error})"
         ) from None
     published = content.get("state_dict", content) if isinstance(content, dict) else content
     if isinstance(published, Inert):

@@ -10,6 +10,7 @@ import re
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -74,6 +75,8 @@ def _explain(error: Exception) -> str:
         return "it is truncated or empty"
     if isinstance(error, zipfile.BadZipFile):
         return "it is a damaged or truncated archive"
+    if isinstance(error, UnpicklingError):
+        return "it is not a plain file of torch.save"
     return type(error).__name__
 
 

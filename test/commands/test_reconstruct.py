@@ -312,7 +312,10 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
     [
         (("nothing.bag",), "nothing.bag: no such file or folder"),
         (("{bag}", "--weights", "best"), "weights 'best': neither a file nor the name of shipped weights"),
-        (("{bag}", "--weights", "{bag}"), "neither .safetensors nor a torch checkpoint of plain weights"),
+        (
+            ("{bag}", "--weights", "{bag}"),
+            "not a weights file: neither .safetensors nor a torch checkpoint of plain weights (it is not a plain file",
+        ),
         (("{bag}", "--device", "tpu"), "device 'tpu' is not one of auto, cpu, cuda, cuda:N"),
         (("{bag}", "--runtime", "warp"), "unknown runtime 'warp'"),
         (("{bag}", "--runtime", "cuda-graph", "--device", "cpu"), "needs a CUDA GPU, not cpu: use --device cuda"),
