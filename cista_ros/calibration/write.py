@@ -29,6 +29,8 @@ _KALIBR = {"plumb_bob": "radtan", "equidistant": "equi"}  # Kalibr's name of a d
 def write_calibration(folder: Path, calibration: Calibration, summary: dict[str, Any], camera_name: str) -> list[str]:
     """Write camera_info.yaml, camchain.yaml and report.html; return notes on files that cannot be written.
 
+    Of a file that cannot be written, one from an earlier run is deleted.
+
     Args:
         summary: as for `report_page`.
     """
@@ -38,7 +40,9 @@ def write_calibration(folder: Path, calibration: Calibration, summary: dict[str,
         "report.html": report_page(calibration, summary),
     }
     for name, text in files.items():
-        if text is not None:
+        if text is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
             write_text(folder / name, text)
     return [f"no {name}: Kalibr has no {calibration.model} lens" for name, text in files.items() if text is None]
 

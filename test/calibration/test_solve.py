@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from cista_ros.calibration.report import summary_of
 from cista_ros.calibration.solve import ViewsError, calibrate, missing, project
 from cista_ros.calibration.targets import parse_target
 from cista_ros.calibration.views import Schedule, Search, View, outline_of
+from cista_ros.calibration.write import write_calibration
 from cista_ros.events import NS
 
 TARGET = parse_target("charuco:8x6:0.03:0.022")
@@ -110,6 +112,15 @@ def test_names_the_edges_without_corners():
     assert "no view of the target near the left edge" not in said
     said = missing(calibrate(views(count=40, tilt=0.25), TARGET, HEIGHT, WIDTH))
     assert any("tilt" in text for text in said)
+
+
+def test_deletes_an_earlier_file_that_the_lens_does_not_have(tmp_path):
+    result = calibrate(views("rational_polynomial", 15), TARGET, HEIGHT, WIDTH, "rational_polynomial")
+    (tmp_path / "camchain.yaml").write_text("of a plumb_bob lens")
+    summary = summary_of(result, Search(TARGET), "a.bag") | {"missing": []}
+    notes = write_calibration(tmp_path, result, summary, "camera")
+    assert notes == ["no camchain.yaml: Kalibr has no rational_polynomial lens"]
+    assert {path.name for path in tmp_path.iterdir()} == {"camera_info.yaml", "report.html"}
 
 
 def test_images_are_due_at_the_rate_once_the_network_has_settled():
