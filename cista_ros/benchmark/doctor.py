@@ -59,6 +59,7 @@ def describe(device_name: str = "auto") -> dict[str, dict[str, Any]]:
     """Return what is installed and selected: section -> item -> value."""
     device = choose_device(device_name)
     machine = {name.replace("_", " "): value for name, value in describe_machine(device).items()}
+    del machine["system"], machine["torch"]  # in more detail below
     machine |= {"memory": _memory(), "bf16 matrix unit": has_matrix_unit(), "platform": platform.platform()}
     return {
         "cista_ros": {"version": __version__, "folder": str(Path(__file__).parents[1]), "executable": sys.executable},

@@ -43,6 +43,8 @@ def test_a_failed_test_is_shown_and_gives_exit_code_1(one_thread, without_ros, m
     assert result.exit_code == 1
     (line,) = [line for line in result.output.splitlines() if "FAILED" in line]
     assert "cache folder" in line and str(tmp_path / "file") in line
+    said = " ".join(result.output.split())
+    assert " weights cista-tc" in said and " cuda-graph: needs a CUDA GPU" in said and "runtime runtime" not in said
 
 
 def test_exchanges_a_message_where_ros_is_installed():
