@@ -303,8 +303,9 @@ class ReconstructNode(LifecycleNode):
     def _advice(self) -> str:
         assert self._loaded
         smaller = f"weights to {SMALL_WEIGHTS} or " if self._loaded.weights == DEFAULT_WEIGHTS else ""
-        downscale, latency = self._settings.downscale + 1, self._settings.max_latency
-        return f"Set {smaller}downscale to {downscale}, or max_latency above {latency:g} s."
+        latency = self._settings.max_latency  # 0: unlimited
+        longer = f", or max_latency above {latency:g} s" if latency else ""
+        return f"Set {smaller}downscale to {self._settings.downscale + 1}{longer}."
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         with self._state_lock:

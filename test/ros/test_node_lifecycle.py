@@ -13,7 +13,6 @@ from cista_ros.tone_map import to_mono8
 
 NAME = "/cista_reconstruct"
 CYCLE = ("configure", "activate", "deactivate", "cleanup")
-# No window is to be merged while the runtime is made.
 FAST = ("period:=0.02", "idle_timeout:=1.0")
 
 
