@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import DeviceOption, EndOption, JsonOption, StartOption, WeightsOption, check_span, reads_recordings
+from .progress import counted, recording_bar, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,12 +123,12 @@ def calibrate(
 def _print_summary(summary: dict[str, Any], console: Console) -> None:
     from ..calibration.report import in_words
 
-    console.print(in_words(summary))
+    say(console, in_words(summary))
     for topic, count in (summary["kalibr_bag"] or {}).items():
-        console.print(f"{count} messages on {topic} in the Kalibr bag")
+        say(console, f"{counted(count, 'message')} on {topic} in the Kalibr bag")
     for text in [*summary["missing"], *summary["notes"]]:
-        console.print(f"Note: {text}.")
-    console.print(f"Written to {summary['output']}")
+        say(console, f"Note: {text}.")
+    say(console, f"Written to {summary['output']}")
 
 
 def _search(
@@ -142,7 +143,6 @@ def _search(
     from ..calibration.views import renditions
     from ..calibration.write import IMAGES_TOPIC
     from ..events import NS
-    from .progress import recording_bar
 
     with recording_bar("views", console) as show:
         for stamp, image in images:

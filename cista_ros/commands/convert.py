@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import FrameTimes, JsonOption, reads_recordings
-from .progress import DaskOption, JobsOption
+from .progress import DaskOption, JobsOption, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -158,9 +158,11 @@ def describe(summary: dict[str, Any]) -> list[str]:
     """Return a summary in words."""
     if summary.get("finished_before"):
         return [f"kept: {summary['output']} exists"]
+    images, infos = counted(summary["images"], "image"), counted(summary["camera_infos"], "camera info")
+    folder = " (a rosbag2 folder)" if summary["format"].startswith("ros2") else ""
     return [
-        f"{summary['events']} events, {summary['images']} images and {summary['camera_infos']} camera infos in"
-        f" {summary['seconds']:.1f} s ({summary['events_per_second'] / 1e6:.1f} million events/s): {summary['output']}",
+        f"{counted(summary['events'], 'event')}, {images} and {infos} in {summary['seconds']:.1f} s"
+        f" ({summary['events_per_second'] / 1e6:.1f} million events/s): {summary['output']}{folder}",
         *summary["notes"],
     ]
 
@@ -170,11 +172,11 @@ def _changes(done: Converted) -> Iterator[str]:
     if done.left_out_topics:
         yield f"Left out: {', '.join(done.left_out_topics)}"
     if done.left_out_camera_infos:
-        yield f"Left out: {done.left_out_camera_infos} camera infos that calib.txt cannot hold"
+        yield f"Left out: {counted(done.left_out_camera_infos, 'camera info')} that calib.txt cannot hold"
     if done.left_out_triggers:
-        yield f"Left out: {done.left_out_triggers} triggers, which only evt3 holds"
+        yield f"Left out: {counted(done.left_out_triggers, 'trigger')}, which only evt3 holds"
     if done.cut_times:
-        yield f"Cut to whole microseconds: the times of {done.cut_times} events"
+        yield f"Cut to whole microseconds: the times of {counted(done.cut_times, 'event')}"
     if done.time_shift_ns:
         yield (
             f"All event times moved by {done.time_shift_ns / 1e9:.6f} s, the stamps of messages not: to read both on"

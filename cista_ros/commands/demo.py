@@ -18,6 +18,7 @@ import typer
 
 from ..errors import CistaError
 from .options import DeviceOption, WeightsOption
+from .progress import counted, say
 
 SHEET_PANELS = 12
 # Far fewer than a node can queue, so that one burst does not slow down the whole playback.
@@ -74,7 +75,7 @@ def demo(
         "record": ["-o", str(output), "--idle", str(MESSAGE_GAP_S / rate + 2), *topics],
         "play": [str(recording), "--rate", str(rate), *waits, "--json"],
     }
-    console.print(f"{note}. Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
+    say(console, f"{note}. Playing {recording} at {rate:.3g} times real time through node, player and recorder …")
     with console.status("starting") as status:
         sent = _run(commands, environment, output, status)["events"]
     record = output / "record.json"
@@ -100,10 +101,12 @@ def demo(
         raise DemoError(f"no image was published; see {output / 'demo.log'}")
     _write_sheet(output, images)
     latency = f"p50 {p50:.0f} ms, p95 {p95:.0f} ms" if latencies else "unknown"
-    console.print(
-        f"{len(images)} images from {used} of {sent} events, {sent - used} dropped; latency {latency}; {tape['rmw']}"
+    say(
+        console,
+        f"{counted(len(images), 'image')} from {used} of {counted(sent, 'event')}, {sent - used} dropped;"
+        f" latency {latency}; {tape['rmw']}",
     )
-    console.print(f"Look at {output / 'contact_sheet.png'} and {output / 'frames'}")
+    say(console, f"Look at {output / 'contact_sheet.png'} and {output / 'frames'}")
 
 
 def _run(commands: dict[str, list[str]], environment: dict[str, str], output: Path, status: Any) -> dict[str, int]:

@@ -94,7 +94,7 @@ def evaluate(
     from ..reconstructor import choose_device
     from ..recordings import find_recordings, open_recording
     from ..util.atomic import prepare_folder, write_text
-    from .progress import end, full_disk_explained, run_all, say
+    from .progress import counted, end, full_disk_explained, run_all, say
 
     choose_device(device)
     if figures:
@@ -135,7 +135,9 @@ def evaluate(
     console = Console(stderr=True)
     with full_disk_explained(output):
         prepare_folder(output)
-        results, failures = run_all(run_job, todo, lambda result: f"{len(result.frames)} frames", jobs, dask, console)
+        results, failures = run_all(
+            run_job, todo, lambda result: counted(len(result.frames), "frame"), jobs, dask, console
+        )
         failed = {(todo[name].sequence, todo[name].method): failure.reason for name, failure in failures.items()}
         summary = Summary(chosen, scores, list(results.values()), failed, list(sequences), models, paper)
         about = {"command": shlex.join(["cista", *sys.argv[1:]]), "machine": describe_machine(choose_device(device))}

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from ..events import NO_TRIGGERS, NS
 from .options import JsonOption, reads_recordings
-from .progress import recording_bar
+from .progress import counted, recording_bar
 
 if TYPE_CHECKING:
     from ..recordings import Recording
 
-NS = 1_000_000_000
 GAP_NS = NS // 10  # a pause that is reported
 BIN_NS = NS // 100  # over which the peak rate is measured
 _SHOWN = 5  # gaps and hot pixels
@@ -75,7 +75,6 @@ def describe(
     Raises:
         CistaError: the recording cannot be read, or its sensor has an impossible size.
     """
-    from ..events import NO_TRIGGERS
     from ..wire.ros_types import EventMessage
 
     events, triggers = _Events(recording), [NO_TRIGGERS]
@@ -254,7 +253,10 @@ def _table(found: dict[str, Any]) -> str:
         ("format", found["format"]),
         ("sensor", f"{found['sensor']['width']}x{found['sensor']['height']} pixels"),
         ("events topic", f"{topics['events']} ({topics['type']}: {', '.join(topics['encodings'])})"),
-        ("events", f"{events['count']} in {events['messages']} messages, {events['positive_share']:.1%} positive"),
+        (
+            "events",
+            f"{events['count']} in {counted(events['messages'], 'message')}, {events['positive_share']:.1%} positive",
+        ),
         ("time", f"{_time(events['first_ns'])} to {_time(events['last_ns'])}: {events['duration']:.6f} s"),
         ("rate", f"{events['rate']:.4g} events/s, peak {events['peak_rate']:.4g} events/s (in {BIN_NS / 1e6:.0f} ms)"),
         ("pixels", f"{events['active_pixels_share']:.1%} have events"),
@@ -262,11 +264,11 @@ def _table(found: dict[str, Any]) -> str:
         (
             "disorder",
             disorder
-            and f"time goes back {events['out_of_order']} times, by up to {events['furthest_back']:.6f} s;"
-            f" {events['time_jumps']} jumps, {events['stray']} stray events",
+            and f"time goes back {counted(events['out_of_order'], 'time')}, by up to {events['furthest_back']:.6f} s;"
+            f" {counted(events['time_jumps'], 'jump')}, {counted(events['stray'], 'stray event')}",
         ),
-        ("outside sensor", events["outside_sensor"] and f"{events['outside_sensor']} events"),
-        ("packets", ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in events["packets"].items() if n)),
+        ("outside sensor", events["outside_sensor"] and counted(events["outside_sensor"], "event")),
+        ("packets", ", ".join(counted(n, name[:-1].replace("_", " ")) for name, n in events["packets"].items() if n)),
         (
             "hot pixels",
             hottest and f"{events['hot_pixels']} with {events['hot_share']:.1%} of the events: {hottest}",
@@ -282,7 +284,7 @@ def _table(found: dict[str, Any]) -> str:
             and f"{frames['count']}{size}, {frames['rate']:.4g} Hz, at most {frames['longest_interval']:.3f} s apart",
         ),
         ("frame clock", frames and f"first frame {frames['first_after_events']:+.6f} s from the first event"),
-        ("frame disorder", frames.get("out_of_order") and f"stamps go back {frames['out_of_order']} times"),
+        ("frame disorder", frames.get("out_of_order") and f"stamps go back {counted(frames['out_of_order'], 'time')}"),
         ("camera info", topics["camera_info"]),
         ("other topics", ", ".join(topics["others"])),
         *(("note", note) for note in found["notes"]),

@@ -69,6 +69,11 @@ def say(console: Console | None, text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def run_all(
     run: Callable[[Job], Output],
     jobs: Mapping[str, Job],

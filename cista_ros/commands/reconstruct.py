@@ -26,7 +26,7 @@ from .options import (
     check_span,
     reads_recordings,
 )
-from .progress import DaskOption, JobsOption
+from .progress import DaskOption, JobsOption, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -318,11 +318,11 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
 
 def describe(summary: dict[str, Any]) -> list[str]:
     """Return a summary in words."""
-    images, events = summary["images"], summary["events"]
+    events, images = summary["events"], counted(summary["images"], "image")
     if summary.get("finished_before"):
-        return [f"finished before: {images} images in {summary['output']}"]
+        return [f"finished before: {images} in {summary['output']}"]
     lines = [
-        f"{images} images ({summary['windows']} windows) in {summary['seconds']:.1f} s on {summary['device']}:"
+        f"{images} ({summary['windows']} windows) in {summary['seconds']:.1f} s on {summary['device']}:"
         f" {summary['images_per_second']:.1f} images/s, {summary['real_time_factor']:.2f} times real time. Written to"
         f" {Path(summary['output'], 'frames')}"
     ]
@@ -330,11 +330,11 @@ def describe(summary: dict[str, Any]) -> list[str]:
     if unused or summary["time_jumps"] or summary["gaps"]:
         detail = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in unused.items()) or "none"
         lines.append(
-            f"{events['received']} events; not used: {detail}; time jumps back: {summary['time_jumps']}; gaps:"
-            f" {summary['gaps']}."
+            f"{counted(events['received'], 'event')}; not used: {detail}; time jumps back: {summary['time_jumps']};"
+            f" gaps: {summary['gaps']}."
         )
     lines += summary["notes"]
-    return lines + ([] if images else [f"No image: none of the {events['received']} events is in a window."])
+    return lines + ([] if summary["images"] else [f"No image: none of the {events['received']} events is in a window."])
 
 
 def read_stamps(path: Path) -> list[int]:

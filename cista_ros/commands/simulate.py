@@ -84,7 +84,7 @@ def simulate(
     from ..simulation.board import BoardScene
     from ..simulation.pictures import Pictures, load_pictures
     from ..simulation.recording import ENOUGH_FPS, Drive, clip_steps, open_clip, record, scene_steps, write_frame
-    from .progress import recording_bar
+    from .progress import counted, recording_bar, say
 
     if target is None and source is None:
         raise typer.BadParameter("expected a folder of images, a clip with --video, or --target", param_hint="SOURCE")
@@ -128,11 +128,11 @@ def simulate(
             events += len(frame.events)
             stamps.append(frame.stamp)
             show((frame.stamp - stamps[0]) / NS, seconds, len(stamps))
-    console.print(f"{events} events and {len(stamps)} frames in {output}")
+    say(console, f"{counted(events, 'event')} and {counted(len(stamps), 'frame')} in {output}")
     if scene:
         truth = output.with_name(output.name.removesuffix(".bag") + ".truth.yaml")
         scene.write_truth(truth, stamps)
-        console.print(f"Camera, poses and corners in {truth}")
+        say(console, f"Camera, poses and corners in {truth}")
 
 
 def _lens(intrinsics: str | None, model: str, distortion: str, height: int, width: int) -> Lens:

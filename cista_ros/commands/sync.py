@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from .options import EventsTopicOption, FramesTopicOption, JsonOption
+from .progress import counted
 
 if TYPE_CHECKING:
     from ..trigger_pairs import Pairing
@@ -96,7 +97,8 @@ def _summary(pairing: Pairing) -> dict[str, Any]:
 def _text(train: dict[str, Any]) -> str:
     period = f", {1 / train['period_s']:.3f} per second" if train["period_s"] else ""
     head = (
-        f"Input {train['input']}, {train['edge']}: {train['count']} triggers{period}, {train['missed_pulses']} missing"
+        f"Input {train['input']}, {train['edge']}: {counted(train['count'], 'trigger')}{period},"
+        f" {train['missed_pulses']} missing"
     )
     if "pairs" not in train:
         return head
@@ -105,8 +107,9 @@ def _text(train: dict[str, Any]) -> str:
     shared = -train["period_s"] < train["delay_s"] < train["period_s"]
     others = ", ".join(f"{delay:.6f}" for delay in train["other_delays_s"][:4])
     return (
-        f"{head}\n  {train['pairs']} pairs; {train['frames_without_trigger']} frames without a trigger,"
-        f" {train['triggers_without_frame']} triggers without a frame"
+        f"{head}\n  {counted(train['pairs'], 'pair')};"
+        f" {counted(train['frames_without_trigger'], 'frame')} without a trigger,"
+        f" {counted(train['triggers_without_frame'], 'trigger')} without a frame"
         f"\n  delay of the frames' stamps: {train['delay_s']:.6f} s, spread (standard deviation)"
         f" {train['spread_s'] * S / MS:.3f} ms, at most {train['largest_deviation_s'] * S / MS:.3f} ms, drift"
         f" {train['drift_ppm']:.1f} ppm"

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from recordings.makers import event_messages, random_events, with_topics, write_bag
 
+from cista_ros.commands.convert import describe
 from cista_ros.events import make_events
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.write import write_recording
@@ -33,6 +34,14 @@ def test_converts_by_the_outputs_name_and_tells_what_was_written(recording_bag, 
             for name in ("events", "image"):
                 if hasattr(a.message, name):
                     np.testing.assert_array_equal(getattr(a.message, name), getattr(b.message, name))
+
+
+def test_names_a_folder_as_one_and_uses_singular_and_plural():
+    counts = {"events": 2, "images": 1, "camera_infos": 0, "seconds": 1.0, "events_per_second": 2e6, "notes": []}
+    for format, output, said in ("ros2-mcap", "e.mcap", "e.mcap (a rosbag2 folder)"), ("ros1", "e.bag", "e.bag"):
+        assert describe(counts | {"format": format, "output": output}) == [
+            f"2 events, 1 image and 0 camera infos in 1.0 s (2.0 million events/s): {said}"
+        ]
 
 
 def test_bad_input_ends_with_code_2_and_one_line_and_nothing_written(tmp_path):
