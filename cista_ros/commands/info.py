@@ -205,7 +205,7 @@ def _triggers(triggers: np.ndarray) -> dict[str, Any]:
 
 
 def _frames(recording: Recording, first: int, last: int, notes: list[str]) -> dict[str, Any] | None:
-    """The frames of a recording with events from `first` to `last` ns; adds to the notes what is odd about them."""
+    """Describe the frames of a recording with events from `first` to `last` ns; add what is odd to the notes."""
     from ..errors import RecordingError
     from ..wire.ros_types import ImageMessage
 

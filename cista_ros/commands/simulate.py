@@ -92,7 +92,7 @@ def simulate(
         raise typer.BadParameter("lenses are simulated only with --target", param_hint="--intrinsics, --distortion")
     if target is None and source and source.is_file() and not video:
         raise typer.BadParameter(
-            f"{source}: a file, not a folder of images; for a film give --video", param_hint="SOURCE"
+            f"{source}: a file, not a folder of images; for a clip give --video", param_hint="SOURCE"
         )
     if target is not None and video:
         raise typer.BadParameter("--target and --video exclude each other", param_hint="--target")

@@ -56,6 +56,8 @@ def sync(
     period = _period(frames)
     if plot and pairings:
         _draw(figure, plot, trains, pairings)
+    elif plot:
+        typer.echo(f"{plot} is not written: it needs frames and triggers", err=True)
     if as_json:
         about = {"recording": str(recording), "frames_topic": source.frames_topic, "frames": len(frames)}
         typer.echo(json.dumps({**about, "frame_period_s": period, "triggers": trains}))

@@ -1,8 +1,8 @@
 """Decode ECF, the compression of events in Prophesee's HDF5 files.
 
-The format is that of github.com/prophesee-ai/hdf5_ecf (Apache-2.0). A chunk holds the
-times, rows, columns and polarities of its events in turn. Each part is a sequence of codes: a value and how many events
-have it. There is no loop over events.
+The format is that of github.com/prophesee-ai/hdf5_ecf (Apache-2.0). A chunk holds the times, rows, columns and
+polarities of its events in turn. Each part is a sequence of codes: a value and how many events have it. There is no
+loop over events.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
     ("arguments", "message"),
     [
         (["nowhere", "-o", "x.bag"], "nowhere: no such folder of pictures"),
-        (["{file}", "-o", "x.bag"], "clip.mp4: a file, not a folder of images; for a film give --video"),
+        (["{file}", "-o", "x.bag"], "clip.mp4: a file, not a folder of images; for a clip give --video"),
         (["{file}", "-o", "x.bag", "--target", BOARD], "clip.mp4: a file, not a folder of pictures"),
         (["{empty}", "-o", "x.bag"], "no pictures"),
         (["{pictures}", "-o", "{pictures}"], "already exists"),
