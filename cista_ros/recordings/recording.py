@@ -21,6 +21,7 @@ from ..wire.ros_types import EmptyMessageError, EventMessage, Message
 # Reading continues for this long after the events have passed the requested end, since frames from before the end may
 # have been received later.
 _STRAGGLERS_NS = 2 * NS
+_MOST_S = 2e10  # more seconds than int64 nanoseconds hold
 FRAMES_BEFORE_NS = NS  # how long before the events the frames may begin
 
 
@@ -274,9 +275,12 @@ class Recording(ABC):
     def span(self, start: float | None, end: float | None) -> tuple[int, int]:
         """Return `start` and `end` of `read` as times (ns); the limits of int64 for None."""
         limits = np.iinfo(np.int64)
-        first = limits.min if start is None else self.start + round(start * NS)
-        past = limits.max if end is None else self.start + round(end * NS)
-        return first, past
+
+        def time(seconds: float) -> int:
+            offset = round(min(max(seconds, -_MOST_S), _MOST_S) * NS)
+            return min(max(self.start + offset, int(limits.min)), int(limits.max))
+
+        return int(limits.min) if start is None else time(start), int(limits.max) if end is None else time(end)
 
     def _require_clear_frames(self) -> None:
         if self._no_frames:
