@@ -161,7 +161,7 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
         (["{a}", "--weights", "e2vid"], r"weights 'e2vid': not downloaded yet \(run: cista weights get e2vid\)"),
         (["{a}", "--weights", "{w},{w}"], "two weights have the name fire"),
         (["{a}", "--weights", "a/b={w}"], "'a/b' cannot name a method"),
-        (["{a}", "--weights", "{w},b={a}"], "made0.bag: neither .safetensors nor a torch checkpoint of plain weights"),
+        (["{a}", "--weights", "{w},b={a}"], "made0.bag: not a weights file: neither .safetensors nor"),
         (["{a}", "--weights", "{w}", "--device", "tpu"], "device 'tpu' is not one of"),
         (
             ["{a}", "--weights", "{w}", "--mask", "{w}"],
