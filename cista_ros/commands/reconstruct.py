@@ -40,11 +40,15 @@ NETWORK = (
     *("weights", "device", "max_gap", "noise_filter", "hot_pixel_mask", "tone_map", "max_events"),
     *("clip_hot_pixels", "runtime", "precision", "downscale"),
 )
+# Options that concern one kind of windows.
+KIND_OF = {"period": "period", "count": "count", "edge": "trigger", "trigger_input": "trigger"}
+KIND_OF |= dict.fromkeys(("events_per_pixel", "shortest", "longest"), "adaptive")
 SUMMARY = "summary.json"  # written last: it marks a finished folder
 
 
 @reads_recordings
 def reconstruct(
+    context: typer.Context,
     recordings: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
     output: Annotated[
         Path,
@@ -58,8 +62,8 @@ def reconstruct(
     windows: Annotated[
         Literal["frames", "count", "period", "adaptive", "trigger"] | None,
         typer.Option(
-            help="How to cut events into windows. Default: at camera frames if the recording has any during its events,"
-            " else by period."
+            help="How to cut events into windows. Default: as the options of a kind require; else at camera frames if"
+            " the recording has any during its events, else by period."
         ),
     ] = None,
     period: Annotated[
@@ -154,6 +158,12 @@ def reconstruct(
     check_span(start, end)
     if stamps and windows:
         raise typer.BadParameter("--stamps and --windows exclude each other", param_hint="--stamps")
+    for name, kind in KIND_OF.items():
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            if (windows or kind) != kind or stamps:
+                raise typer.BadParameter(f"is for --windows {kind}", param_hint=f"--{name.replace('_', '-')}")
+            windows = kind  # type: ignore[assignment]
     chosen, note = choose_weights(weights, choose_device(device))
     if several(recordings):
         if video and video.suffix:

@@ -179,6 +179,7 @@ def test_recording_and_released_weights_give_the_images_of_an_independent_comput
     ("options", "expected"),
     [
         (("--windows", "count", "--count", "500"), [500] * 4),
+        (("--count", "500"), [500] * 4),
         (("--windows", "period", "--period", "0.05"), None),
         (("--windows", "adaptive", "--events-per-pixel", "1"), None),
         (("--windows", "count", "--count", "150", "--start", "0.05", "--end", "0.1"), None),
@@ -323,6 +324,8 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         (("{bag}", "--downscale", "2"), "downscale 2 is not possible on a 24x20 sensor"),
         (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
         (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
+        (("{bag}", "--windows", "count", "--period", "0.1"), "--period: is for --windows period"),
+        (("{bag}", "--count", "5", "--edge", "both"), "--edge: is for --windows trigger"),
         (("{bag}", "--end", "inf"), "Invalid value for '--end': Input should be less than"),
         (("{bag}", "--max-gap", "1e300"), "Invalid value for '--max-gap': Input should be less than"),
         (("{bag}", "--period", "-1"), "Invalid value for '--period': Input should be greater than"),
