@@ -20,6 +20,10 @@ class DecodeError(CistaError):
     """Bytes that are not a message of their type."""
 
 
+class WindowError(CistaError):
+    """Options that do not fit the kind of windows."""
+
+
 class RecordingError(CistaError):
     """A recording that is missing, damaged, or lacks the requested data."""
 

@@ -19,7 +19,7 @@ from .reconstructor import Frame, Reconstructor
 from .recordings import Recording, open_recording
 from .trigger_pairs import pair
 from .window_maker import WindowMaker
-from .windows import Window, Windower, make_windower
+from .windows import Window, Windower, make_windower, required_kind
 from .wire.ros_types import EVENT_PACKET, EventMessage, ImageMessage
 
 
@@ -45,7 +45,7 @@ def reconstruct(
         weights: shipped or fetched weights by name, a file, or `auto`.
         windows: `frames` (one window per camera frame), `trigger` (per pulse on an input of the event camera), a kind
             for `make_windower`, with window_options for `choose_windows`; or a function that makes a windower. Default:
-            `frames` if the recording has frames during its events, else `period`.
+            as for `choose_windows`.
         start, end: seconds since the recording's start that bound the events and frames used, as for Recording.read.
         device, options: as for `Reconstructor.from_weights`, such as max_gap, noise_filter, tone_map and runtime.
     Raises:
@@ -118,11 +118,11 @@ def read_windows(
 def _check_order(recording: Recording, counts: FilterCounts, messages: int, ended: bool = False) -> None:
     """Raise RecordingError if time goes back so often that the events cannot be in order.
 
-    A jump or two, such as of a camera that starts anew, count only if that is much for the whole recording (`ended`).
+    One or two jumps may be those of a camera that restarted. They are judged at the recording's end (`ended`).
     """
     often = 4 * counts.time_jumps >= messages
     mixed = 2 * counts.reordered > counts.received
-    few = 3 if not (ended and often) else 1
+    few = 1 if ended and often else 3
     if (often and counts.time_jumps >= 20) or (mixed and counts.time_jumps >= few):
         raise RecordingError(
             f"{recording.path}: the events are not in order of time: within {messages} messages or blocks time jumps"
@@ -155,26 +155,25 @@ def choose_windows(
     kind: str | None = None,
     start: float | None = None,
     end: float | None = None,
-    *,
-    edge: str = "rising",
-    trigger_input: int | None = None,
     **options: Any,
 ) -> tuple[str, Callable[[], Windower], str]:
     """Choose how to cut a recording into windows.
 
     Args:
-        kind: `frames`, `trigger`, or a kind for `make_windower`, which also takes `options`. None for `frames` if the
-            recording has frames during its events, else `period`. With `trigger`, if the pulses trigger the frames,
-            there is a window for each trigger with a frame, and its image has that frame's stamp.
+        kind: `frames`, `trigger`, or a kind for `make_windower`. None for the kind that the options are for, else
+            `frames` if the recording has frames during its events, else `period`. With `trigger`, if the pulses trigger
+            the frames, there is a window for each trigger with a frame, and its image has that frame's stamp.
         start, end: seconds since the recording's start that bound the frames and triggers used, both inclusive.
-        edge, trigger_input: which triggers, as for `trigger_times`.
+        options: for `make_windower`; or edge and trigger_input, which select triggers as for `find_triggers`.
 
     Returns the kind, a function that makes a windower, and why the recording's frames are not used (empty if they are,
-    or if it has no frames). RecordingError if `frames` or `trigger` is asked for but impossible.
+    or if it has no frames). WindowError if an option is for another kind, RecordingError if `frames`, `trigger` or
+    `stamps` are asked for but impossible.
     """
+    kind = required_kind(kind, options)
     note, make = "", partial(make_windower, height=recording.height, width=recording.width)
     if kind == "trigger":
-        times = find_triggers(recording, edge, trigger_input)
+        times = find_triggers(recording, **options)
         pairing = pair(times, recording.frame_stamps()) if recording.frames_topic else None
         image_stamps = None
         if pairing and pairing.plausible:
@@ -194,11 +193,17 @@ def choose_windows(
         note = _frames_elsewhere(recording, stamps)
         if kind or not note:
             return "frames", partial(make, "stamps", stamps=_selected(recording, stamps, start, end, note)), ""
+    stamps = options.get("stamps", ())
+    if len(stamps) and stamps[-1] < recording.first_event:
+        raise RecordingError(
+            f"{recording.path}: the last stamp, {stamps[-1] / NS:.9f} s, is before the first event, at"
+            f" {recording.first_event / NS:.9f} s"
+        )
     kind = kind or "period"
     return kind, partial(make, kind, **options), note
 
 
-def find_triggers(recording: Recording, edge: str, trigger_input: int | None = None) -> np.ndarray:
+def find_triggers(recording: Recording, edge: str = "rising", trigger_input: int | None = None) -> np.ndarray:
     """Return the times (N,) in ns of a recording's triggers, selected as by `trigger_times`; RecordingError if none."""
     triggers = recording.triggers()
     times = trigger_times(triggers, edge, trigger_input)

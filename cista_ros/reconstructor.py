@@ -25,7 +25,7 @@ from .tone_map import ToneMap, make_tone_map, reset_tone_map
 from .util.threads import one_thread
 from .voxel_grid import clip_hot_pixels, normalise, upload, voxel_grid, voxel_grid_torch
 from .window_maker import WindowMaker
-from .windows import Window, Windower, default_max_events, make_windower, split_evenly
+from .windows import Window, Windower, default_max_events, make_windower, required_kind, split_evenly
 
 # A smaller voxel grid is normalised faster by one thread than several threads take to synchronise.
 ONE_THREAD_CELLS = 1 << 20
@@ -146,7 +146,7 @@ class Reconstructor:
         width: int,
         device: str | torch.device = "auto",
         *,
-        windows: str | Callable[[], Windower] = "period",
+        windows: str | Callable[[], Windower] | None = None,
         window_options: dict[str, Any] | None = None,
         max_gap: float = 5.0,
         noise_filter: str = "none",
@@ -157,7 +157,8 @@ class Reconstructor:
 
         Args:
             height, width, device, options: as for Reconstructor.
-            windows, window_options: for `make_windower`; or windows is a function that makes a windower.
+            windows, window_options: for `make_windower`; or windows is a function that makes a windower. Default: the
+                kind that the options are for, else `period`.
             max_gap: a gap of more seconds in the events begins a new stream; 0 for no limit.
             noise_filter, hot_pixel_mask: as for `make_noise_filter`.
         Raises:
@@ -167,8 +168,10 @@ class Reconstructor:
         name, _ = choose_weights(str(weights), device)
         noise = make_noise_filter(height, width, noise_filter, hot_pixel_mask)
         event_filter = EventFilter(height, width, max_gap_ns=round(max_gap * NS) or None, noise_filter=noise)
-        if isinstance(windows, str):
-            windows = partial(make_windower, windows, height, width, **(window_options or {}))
+        if windows is None or isinstance(windows, str):
+            window_options = window_options or {}
+            kind = required_kind(windows, window_options) or "period"
+            windows = partial(make_windower, kind, height, width, **window_options)
         maker = WindowMaker(event_filter, windows)
         return cls(load_network(name), height, width, device, windows=maker, **options)
 

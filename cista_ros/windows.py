@@ -8,12 +8,13 @@ commands and the evaluation make the same windows from the same events. `make_wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 
+from .errors import WindowError
 from .events import NS, concatenate
 from .sync_stamps import SyncStamps
 
@@ -318,6 +319,19 @@ class StampWindows(SyncWindows):
 
 
 WINDOW_KINDS = ("period", "count", "adaptive", "stamps", "sync", "trigger")
+# The kind of windows that an option is for, of those that one kind alone uses.
+KIND_OF_OPTION = {"period": "period", "count": "count", "edge": "trigger", "trigger_input": "trigger"}
+KIND_OF_OPTION |= dict.fromkeys(("events_per_pixel", "shortest", "longest"), "adaptive")
+
+
+def required_kind(kind: str | None, options: Iterable[str]) -> str | None:
+    """Return the kind of windows that these options are for, else `kind`; WindowError if one is for another kind."""
+    for name in options:
+        wanted = KIND_OF_OPTION.get(name, kind)
+        if kind not in (None, wanted):
+            raise WindowError(f"{name.replace('_', '-')} is for the windows {wanted}, not {kind}")
+        kind = wanted
+    return kind
 
 
 def make_windower(

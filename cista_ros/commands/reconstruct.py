@@ -31,18 +31,11 @@ from .progress import DaskOption, JobsOption, counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Options by the function that they are passed to: choose_windows, Reconstructor.from_weights.
-WINDOWS = (
-    *("kind", "start", "end", "period", "count", "events_per_pixel", "shortest", "longest", "stamps"),
-    *("edge", "trigger_input"),
-)
+# Options of Reconstructor.from_weights.
 NETWORK = (
     *("weights", "device", "max_gap", "noise_filter", "hot_pixel_mask", "tone_map", "max_events"),
     *("clip_hot_pixels", "runtime", "precision", "downscale"),
 )
-# Options that concern one kind of windows.
-KIND_OF = {"period": "period", "count": "count", "edge": "trigger", "trigger_input": "trigger"}
-KIND_OF |= dict.fromkeys(("events_per_pixel", "shortest", "longest"), "adaptive")
 SUMMARY = "summary.json"  # written last: it marks a finished folder
 
 
@@ -91,7 +84,8 @@ def reconstruct(
     stamps: Annotated[
         Path | None,
         typer.Option(
-            help="Make images at the times in this file, one per line: nanoseconds, or seconds with a decimal point."
+            help="Make images at the times in this file, on the events' clock, one per line: nanoseconds, or seconds"
+            " with a decimal point."
         ),
     ] = None,
     max_events: Annotated[
@@ -151,6 +145,7 @@ def reconstruct(
     from ..networks import choose_weights, load_network
     from ..reconstructor import choose_device
     from ..util.video import SUFFIXES
+    from ..windows import KIND_OF_OPTION, required_kind
     from .progress import run_recordings, several
 
     if not shortest < longest:
@@ -158,12 +153,9 @@ def reconstruct(
     check_span(start, end)
     if stamps and windows:
         raise typer.BadParameter("--stamps and --windows exclude each other", param_hint="--stamps")
-    for name, kind in KIND_OF.items():
-        source = context.get_parameter_source(name)
-        if source and source.name == "COMMANDLINE":
-            if (windows or kind) != kind or stamps:
-                raise typer.BadParameter(f"is for --windows {kind}", param_hint=f"--{name.replace('_', '-')}")
-            windows = kind  # type: ignore[assignment]
+    sources = {name: context.get_parameter_source(name) for name in KIND_OF_OPTION}
+    cut = {name: given[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    cut |= {"kind": required_kind("stamps" if stamps else windows, cut), "start": start, "end": end}
     chosen, note = choose_weights(weights, choose_device(device))
     if several(recordings):
         if video and video.suffix:
@@ -174,12 +166,9 @@ def reconstruct(
         typer.echo(note, err=True)
     elif video and video.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"{video}: expected a name that ends in {' or '.join(SUFFIXES)}", param_hint="--video")
-    given |= {
-        "kind": "stamps" if stamps else windows,
-        "stamps": read_stamps(stamps) if stamps else [],
-        "weights": chosen,
-    }
-    cut, network = ({name: given[name] for name in names} for names in (WINDOWS, NETWORK))
+    if stamps:
+        cut["stamps"] = read_stamps(stamps)
+    network = {name: given[name] for name in NETWORK} | {"weights": chosen}
     read |= {"frame_times": frame_times}
 
     def job_of(name: str, path: Path) -> Job:

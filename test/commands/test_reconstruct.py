@@ -324,8 +324,8 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         (("{bag}", "--downscale", "2"), "downscale 2 is not possible on a 24x20 sensor"),
         (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
         (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
-        (("{bag}", "--windows", "count", "--period", "0.1"), "--period: is for --windows period"),
-        (("{bag}", "--count", "5", "--edge", "both"), "--edge: is for --windows trigger"),
+        (("{bag}", "--windows", "count", "--period", "0.1"), "period is for the windows period, not count"),
+        (("{bag}", "--count", "5", "--edge", "both"), "edge is for the windows trigger, not count"),
         (("{bag}", "--end", "inf"), "Invalid value for '--end': Input should be less than"),
         (("{bag}", "--max-gap", "1e300"), "Invalid value for '--max-gap': Input should be less than"),
         (("{bag}", "--period", "-1"), "Invalid value for '--period': Input should be greater than"),
@@ -371,6 +371,10 @@ def test_images_at_given_times(cista, tmp_path, weights):
         assert done.returncode == 0, done.stderr
         assert [int(row["stamp_ns"]) for row in rows(tmp_path / "out")] == stamps.tolist()
         assert json.loads(done.stdout)["windows"] == "stamps"
+    (tmp_path / "early.txt").write_text("0.1\n0.2\n")
+    done = cista(bag, "-o", tmp_path / "early", "--weights", weights, "--stamps", tmp_path / "early.txt")
+    assert done.returncode == 2 and "the last stamp, 0.200000000 s, is before the first event" in done.stderr
+    assert not (tmp_path / "early").exists()
 
 
 @pytest.mark.parametrize(
