@@ -329,7 +329,7 @@ def required_kind(kind: str | None, options: Iterable[str]) -> str | None:
     for name in options:
         wanted = KIND_OF_OPTION.get(name, kind)
         if kind not in (None, wanted):
-            raise WindowError(f"{name.replace('_', '-')} is for the windows {wanted}, not {kind}")
+            raise WindowError(f"option {name.replace('_', '-')}: for windows of the kind {wanted}, not {kind}")
         kind = wanted
     return kind
 

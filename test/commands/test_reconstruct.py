@@ -324,8 +324,11 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(cista, tmp_p
         (("{bag}", "--downscale", "2"), "downscale 2 is not possible on a 24x20 sensor"),
         (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
         (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
-        (("{bag}", "--windows", "count", "--period", "0.1"), "period is for the windows period, not count"),
-        (("{bag}", "--count", "5", "--edge", "both"), "edge is for the windows trigger, not count"),
+        (
+            ("{bag}", "--windows", "count", "--period", "0.1"),
+            "option period: for windows of the kind period, not count",
+        ),
+        (("{bag}", "--count", "5", "--edge", "both"), "option edge: for windows of the kind trigger, not count"),
         (("{bag}", "--end", "inf"), "Invalid value for '--end': Input should be less than"),
         (("{bag}", "--max-gap", "1e300"), "Invalid value for '--max-gap': Input should be less than"),
         (("{bag}", "--period", "-1"), "Invalid value for '--period': Input should be greater than"),
