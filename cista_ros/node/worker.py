@@ -30,6 +30,8 @@ from .parameters import Settings
 # Seconds until the next attempt to prepare a network that failed: another process may have freed memory by then.
 RETRY_S = 10.0
 CLOSE_S = 10.0
+# The network is slower than the events if windows come after it has worked this long without a pause.
+OVERLOAD_S = 1.0
 # Of the worker thread, relative to the thread that takes messages. On an overloaded machine the network must wait: a
 # late window is merged, but a message that is taken too late is lost.
 NICENESS = 10
@@ -303,6 +305,7 @@ class Worker:
         self._executor = ThreadPoolExecutor(1, "reconstruct", _lower_priority)
         self._lock = threading.Lock()
         self._working = self._closed = False
+        self._busy_since = float("inf")  # when the work began that has not paused since
         self._growth = Growth()
         self._interrupted_at = -float("inf")  # when the last submitted function ended
 
@@ -311,7 +314,7 @@ class Worker:
         self.queue.put(jobs)
         with self._lock:
             if not (self._working or self._closed):
-                self._working = True
+                self._working, self._busy_since = True, time.monotonic()
                 self._executor.submit(self._work)
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
@@ -380,8 +383,10 @@ class Worker:
         text = f"{merged} windows merged, {skipped} skipped"
         if job.maker.ready_at is None or job.since < max(job.maker.ready_at, self._interrupted_at):
             self._warnings.add("preparing", f"While the network was loaded or prepared: {text}")
-        else:
+        elif job.since > self._busy_since + OVERLOAD_S:
             self._warnings.add("overload", f"The network is slower than the events: {text}. {self._advice()}")
+        else:  # a long message, a burst of events, or a busy machine
+            self._warnings.add("late", f"The network could not keep up for a moment: {text}. {self._advice()}")
 
 
 def _lower_priority() -> None:

@@ -269,8 +269,11 @@ def test_warm_up_windows_settle_the_state_and_are_not_published(work, maker, sma
     np.testing.assert_array_equal(published[0].image, expected.image)
 
 
-@pytest.mark.parametrize(("prepared", "expected"), [(True, "slower than the events"), (False, "loaded or prepared")])
-def test_the_warning_of_merged_windows_names_the_cause(work, maker, prepared, expected):
+@pytest.mark.parametrize(
+    ("prepared", "busy_s", "expected"),
+    [(True, 2, "slower than the events"), (True, 0.5, "not keep up for a moment"), (False, 0, "loaded or prepared")],
+)
+def test_the_warning_of_merged_windows_names_the_cause(work, maker, prepared, busy_s, expected):
     worker, counts, _, logged = work
     gate = threading.Event()
     if prepared:
@@ -279,7 +282,7 @@ def test_the_warning_of_merged_windows_names_the_cause(work, maker, prepared, ex
         gate.set()
     else:
         worker.submit(gate.wait)
-    jobs = [Job((full_window(),), maker, time.monotonic() + (1 if prepared else 0), -INF) for _ in range(3)]
+    jobs = [Job((full_window(),), maker, time.monotonic() + busy_s, -INF) for _ in range(3)]
     worker.put(jobs)
     gate.set()
     until(lambda: counts.used_events == 150)
