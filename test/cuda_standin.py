@@ -443,6 +443,8 @@ def stand_in(capacity: int = 8 << 30, bf16: bool = True) -> Iterator[StandIn]:
     patches = [mock.patch.object(torch.cuda, name, value) for name, value in cuda.items()]
     patches += [
         mock.patch.object(torch, "Generator", Generator),
+        # Optimisers ask it, and a torch built for CUDA would answer with the absent GPU.
+        mock.patch.object(torch.accelerator, "current_accelerator", lambda check_available=False: None),
         mock.patch.object(torch, "autocast", Autocast),
         mock.patch.object(torch, "is_autocast_enabled", lambda kind=None: autocast_enabled(*cpu_for_cuda(kind))),
         mock.patch.object(torch, "get_autocast_dtype", lambda kind: autocast_dtype(*cpu_for_cuda(kind))),
