@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,6 @@ from .errors import DeviceError, EventError
 from .event_filter import EventFilter
 from .events import NS, binned
 from .networks import Network, choose_weights, load_network
-from .networks.network import MIN_SIZE
 from .noise_filter import make_noise_filter
 from .runtime import make_runtime
 from .tone_map import ToneMap, make_tone_map, reset_tone_map
@@ -38,27 +38,26 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or (kind == "cpu" and index):
+    if not (match := re.fullmatch("cpu|cuda(?::(0|[1-9][0-9]?))?", name)):
         raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
-    if kind == "cuda":
+    if name != "cpu":
         if not torch.cuda.is_available():
             raise DeviceError(f"device {name!r}: torch {torch.__version__} finds no CUDA GPU")
-        if index and int(index) >= torch.cuda.device_count():
+        if int(match[1] or 0) >= torch.cuda.device_count():
             raise DeviceError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs")
     return torch.device(name)
 
 
-def binned_size(height: int, width: int, factor: int) -> tuple[int, int]:
+def binned_size(height: int, width: int, factor: int, smallest: int) -> tuple[int, int]:
     """Return height and width of the grid that is coarser by a whole factor, rounded down as ROS's image_geometry does.
 
-    EventError if the factor is less than 1, or leaves less than the networks' 16x16 pixels.
+    EventError if the factor is less than 1, or leaves fewer than `smallest` rows or columns.
     """
     small = (height // factor, width // factor) if factor >= 1 else (0, 0)
-    if factor < 1 or min(small) < MIN_SIZE:
+    if min(small) < smallest:
         raise EventError(
             f"downscale {factor} is not possible on a {width}x{height} sensor: expected a whole number, at least 1,"
-            f" that leaves at least {MIN_SIZE}x{MIN_SIZE} pixels"
+            f" that leaves this network at least {smallest}x{smallest} pixels"
         )
     return small
 
@@ -133,7 +132,7 @@ class Reconstructor:
         self.max_events = max_events
         self.clip_hot_pixels = clip_hot_pixels
         self.downscale = downscale
-        self.image_height, self.image_width = binned_size(height, width, downscale)
+        self.image_height, self.image_width = binned_size(height, width, downscale, network.min_size)
         self.runtime, self.runtime_note = make_runtime(
             runtime, self.network, self.image_height, self.image_width, self.device, precision
         )

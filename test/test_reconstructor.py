@@ -6,6 +6,7 @@ import torch
 
 from cista_ros.errors import DeviceError, EventError
 from cista_ros.events import make_events
+from cista_ros.networks import make_network
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.voxel_grid import clip_hot_pixels, normalise, voxel_grid
 
@@ -93,7 +94,7 @@ def test_cuda_where_there_is_none_is_refused(name):
         choose_device(name)
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cpu:0", "cuda:x", "cuda:-1", "meta"])
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:\u0660", "meta"])
 def test_unknown_devices_are_refused_with_the_known_ones(name):
     with pytest.raises(DeviceError, match="is not one of auto, cpu, cuda, cuda:N"):
         choose_device(name)
@@ -137,3 +138,9 @@ def test_downscale_reconstructs_the_events_of_each_square_as_those_of_one_pixel(
 def test_a_downscale_that_leaves_too_little_is_refused(factor, small_network):
     with pytest.raises(EventError, match=f"downscale {factor} is not possible on a 24x20 sensor"):
         Reconstructor(small_network, H, W, "cpu", downscale=factor)
+
+
+def test_a_sensor_that_is_too_small_for_a_network_is_refused():
+    network = make_network("pie-net").eval()
+    with pytest.raises(EventError, match=r"18x19 sensor: .* this network at least 20x20 pixels"):
+        Reconstructor(network, 19, 18, "cpu")

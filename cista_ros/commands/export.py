@@ -31,4 +31,5 @@ def export(
     sizes = "" if multiple == 1 else f"; height and width must be multiples of {multiple}"
     typer.echo(f"{output}: {network}, {precision}, {output.stat().st_size / 1e6:.2f} MB{sizes}")
     if check:
-        typer.echo(f"largest difference from torch over 200 steps: {check_file(output, loaded):.1e}")
+        kind = "difference" if precision == "fp32" else "mean difference of an image"
+        typer.echo(f"largest {kind} from torch over 200 steps: {check_file(output, loaded):.1e}")

@@ -87,7 +87,7 @@ def _read_cista(weights: Weights) -> Read:
     names = (*_CISTA, *((f"alpha.{k}", f"blocks.{k}.alpha") for k in range(iterations)))
     ours = _renamed(weights, names)
     # Blocks that are equal in all iterations become one shared block.
-    blocks = {key: value for key, value in ours.items() if key.startswith("blocks.")}
+    blocks = {key: value for key, value in ours.items() if key.startswith("blocks.") and key.count(".") > 1}
     first = {key: blocks.get("blocks.0." + key.split(".", 2)[2]) for key in blocks}
     shared = all(one is not None and blocks[k].dtype == one.dtype and blocks[k].equal(one) for k, one in first.items())
     if shared:

@@ -29,6 +29,7 @@ class Network(nn.Module, ABC):
     config: Any  #: dataclass that defines the architecture
     conventions = Conventions()
     fed_back = False  #: whether a step reads the image of the previous step
+    min_size = MIN_SIZE  #: smallest height and width of a voxel grid
 
     @property
     def bins(self) -> int:
@@ -51,15 +52,15 @@ class Network(nn.Module, ABC):
         return None
 
     def check_voxel(self, voxel: Tensor, state: Tensor | None = None) -> None:
-        """Raise ValueError unless a voxel grid (N, B, H, W) has this network's bins and at least 16x16 pixels.
+        """Raise ValueError unless a voxel grid (N, B, H, W) has this network's bins and smallest size.
 
         A `state` (N, C, H, W) must have as many grids and pixels.
         """
         bins, height, width = voxel.shape[1:]
-        if bins != self.bins or min(height, width) < MIN_SIZE:
+        if bins != self.bins or min(height, width) < self.min_size:
             raise ValueError(
                 f"voxel grid is {bins}x{height}x{width}; this network takes {self.bins} bins"
-                f" and at least {MIN_SIZE}x{MIN_SIZE} pixels"
+                f" and at least {self.min_size}x{self.min_size} pixels"
             )
         if state is not None and (state.shape[0], *state.shape[2:]) != (voxel.shape[0], height, width):
             raise ValueError(f"state is of size {tuple(state.shape)}, the voxel grid {tuple(voxel.shape)}")

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .network import Network, check_counts, check_switches
+from .network import MIN_SIZE, Network, check_counts, check_switches
 
 NORM_GROUPS = 4  # of the group normalisation of hidden and cell
 SQUEEZE = 8  # channels per channel of the squeeze-and-excitation bottleneck
@@ -70,6 +70,7 @@ class PieNet(Network):
         super().__init__()
         self.config = config = config or PieNetConfig()
         c, pools = config.channels, config.pools
+        self.min_size = max(MIN_SIZE, math.prod(pools))
         self.events_head = ConvNormSilu(config.bins, c[0])
         self.image_head = ConvNormSilu(1, c[0])
         self.encoders = nn.ModuleList(
@@ -80,10 +81,8 @@ class PieNet(Network):
         self.offset = ConvNormSilu(3, 1)
 
     def forward(self, voxel: Tensor, state: PieNetState | None = None) -> tuple[Tensor, PieNetState]:
-        """Reconstruct one window: see Network. H and W must be at least the product of the pools."""
+        """Reconstruct one window: see Network."""
         self.check_voxel(voxel, None if state is None else state.image)
-        if min(voxel.shape[-2:]) < (smallest := math.prod(self.config.pools)):
-            raise ValueError(f"this network takes at least {smallest}x{smallest} pixels, not {tuple(voxel.shape[-2:])}")
         if state is None:
             state = PieNetState(torch.zeros_like(voxel[:, :1]), (), None)
         events, image = self.events_head(voxel), self.image_head(state.image)

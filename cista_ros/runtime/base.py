@@ -78,8 +78,11 @@ def code_of(network: Network, state: Any) -> Tensor | None:
 def first_state(network: Network, height: int, width: int, device: torch.device) -> tuple[list[Tensor], Any] | None:
     """Return the initial state as zero tensors, with the pytree structure that holds them.
 
-    None if the network's first step differs from a step on an all-zero state (SPADE-E2VID has no previous image then).
+    None if the network's first step differs from a step on an all-zero state (PIE-Net and SPADE-E2VID have no previous
+    image then), or the size is below the network's smallest.
     """
+    if min(height, width) < network.min_size:
+        return None
     generator = torch.Generator().manual_seed(0)
     grid = torch.randn(1, network.bins, height, width, generator=generator).to(device)
     image, state = network(grid)

@@ -109,17 +109,18 @@ class CudaGraph(Runtime):
         """Allocate buffers for `count` events, rounded up to a power of two, and capture a graph that reads them."""
         torch.cuda.synchronize(self.device)
         self._events_graph = None  # it uses the buffers that are replaced now
-        self._room = max(self._room, _MIN_EVENTS, 1 << max(count - 1, 0).bit_length())
+        room, self._room = max(self._room, _MIN_EVENTS, 1 << max(count - 1, 0).bit_length()), 0
         self._clip = clip
-        self._host = torch.zeros(self._room, 2, dtype=torch.int64, pin_memory=True)
+        self._host = torch.zeros(room, 2, dtype=torch.int64, pin_memory=True)
         self._host_count = torch.zeros((), dtype=torch.int64, pin_memory=True)
-        self._words = torch.zeros(self._room, 2, dtype=torch.int64, device=self.device)
+        self._words = torch.zeros(room, 2, dtype=torch.int64, device=self.device)
         self._count = torch.zeros((), dtype=torch.int64, device=self.device)
         self._copied, self._stepped = torch.cuda.Event(), torch.cuda.Event()
         try:
             self._events_graph = self._capture(self._advance_by_events)
         except RuntimeError as error:
             raise _out_of_memory(error) or error from None
+        self._room = room  # not before: a window that does not fit must not prevent smaller ones
         return self._events_graph
 
     def _advance_by_events(self) -> None:

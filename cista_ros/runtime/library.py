@@ -78,6 +78,8 @@ def _compile(compiler: str, flags: list[str], library: Path) -> None:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 raise _unavailable(f"{compiler} took more than {_TIMEOUT_S} s") from None
+            except OSError as error:
+                raise _unavailable(f"{compiler} does not run ({error.strerror})") from None
             if done.returncode:
                 first = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
                 raise _unavailable(f"{compiler} failed ({first})")

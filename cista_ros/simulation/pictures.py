@@ -68,7 +68,10 @@ def load_pictures(folder: str | Path) -> dict[str, np.ndarray]:
         raise PictureError(f"{folder}: no pictures ({', '.join(sorted(SUFFIXES))})")
     pictures = {}
     for path in paths:
-        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        try:
+            picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        except cv2.error:  # of more pixels than OpenCV reads
+            picture = None
         if picture is None:
             raise PictureError(f"{path}: not a picture that OpenCV can read")
         if min(picture.shape) < MIN_SIDE:

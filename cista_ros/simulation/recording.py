@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -97,18 +98,24 @@ def open_clip(path: Path, seconds: float) -> tuple[float, Iterator[tuple[int, np
     """
     if not path.is_file():
         raise PictureError(f"{path}: no such clip")
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            rate = float(stream.average_rate or stream.guessed_rate or _USUAL_FPS)
-            next(container.decode(video=0))
-    except (av.FFmpegError, IndexError, StopIteration) as error:
-        raise PictureError(f"{path}: not a clip that can be read ({error})") from None
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or stream.guessed_rate or _USUAL_FPS)
+        next(container.decode(video=0))
     return rate, _clip_frames(path, seconds, rate)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        raise PictureError(f"{path}: not a clip that can be read ({error})") from None
+
+
 def _clip_frames(path: Path, seconds: float, rate: float) -> Iterator[tuple[int, np.ndarray]]:
-    with av.open(str(path)) as container:
+    with _opened(path) as container:
         first = None
         for index, frame in enumerate(container.decode(video=0)):
             if frame.pts is None or frame.time_base is None:

@@ -63,9 +63,9 @@ class SimulationConfig:
     motion: MotionConfig = field(default_factory=MotionConfig)
 
 
-# Ranges of scenes, cameras and motion that are drawn uniformly in the logarithm.
-_LOGARITHMIC = (
-    {"dark", "radius", "texels"}
+# Quantities of scenes, cameras and motion that are divided by, or drawn uniformly in the logarithm.
+_POSITIVE = (
+    {"dark", "radius", "response", "texels"}
     | {"threshold", "bandwidth_hz", "noise_hz", "hot_hz"}
     | {"speed", "events_per_pixel", "pause_windows", "rest_windows", "rest_ms"}
 )
@@ -83,8 +83,8 @@ def check_ranges(config: SimulationConfig) -> None:
             low, high = value if isinstance(value, tuple) else (value, value)
             if not low <= high:
                 raise RangeError(f"{name}: the lowest value {low} is above the highest, {high}")
-            if low < 0 or (low == 0 and f.name in _LOGARITHMIC):
-                raise RangeError(f"{name} must be {'above' if f.name in _LOGARITHMIC else 'at least'} 0, not {low}")
+            if low < 0 or (low == 0 and f.name in _POSITIVE):
+                raise RangeError(f"{name} must be {'above' if f.name in _POSITIVE else 'at least'} 0, not {low}")
     if config.camera.asymmetry < 1:
         raise RangeError(f"camera.asymmetry must be at least 1, not {config.camera.asymmetry}")
     if config.motion.renders < 1:

@@ -102,8 +102,9 @@ class ValidationConfig:
 
 
 _MINIMA = {
-    **dict.fromkeys(("optimiser.tbptt", "optimiser.warm_up"), 0),
+    **dict.fromkeys(("optimiser.tbptt", "optimiser.warm_up", "data.windows_grow", "loss.first_window"), 0),
     **dict.fromkeys(("iterations", "log_every", "data.batch", "data.windows", "loss.perceptual_every"), 1),
+    "forcing.iterations": 1,
     **dict.fromkeys(("validation.every", "validation.sequences", "validation.windows"), 1),
     **dict.fromkeys(("data.size", "validation.size"), 16),
 }
@@ -147,6 +148,7 @@ class TrainingConfig:
             ("the weights of the loss must not be negative", min(weights) >= 0),
             ("one of loss.l1, loss.ssim, loss.perceptual must be above 0", max(weights[:3]) > 0),
             ("optimiser.learning_rate must be above 0", optimiser.learning_rate > 0),
+            ("optimiser.betas must be at least 0 and below 1", all(0 <= beta < 1 for beta in optimiser.betas)),
             ("optimiser.weight_decay needs method adam", optimiser.method == "adam" or not optimiser.weight_decay),
             ("optimiser.clip must be above 0", optimiser.clip > 0),
             ("optimiser.ema must be at least 0 and below 1", 0 <= optimiser.ema < 1),

@@ -76,7 +76,7 @@ def train(
                     write_png(picture, grid)
                 marked = time.monotonic()
             out_of_time = minutes is not None and time.monotonic() - started >= 60 * minutes
-            if workers.any(bool(signals) or out_of_time):
+            if not done and workers.any(bool(signals) or out_of_time):
                 why = "out of time" if out_of_time and not signals else "interrupted"
                 break
             if workers.leads and time.monotonic() - saved >= 60 * config.save_minutes:

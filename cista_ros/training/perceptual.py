@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MissingPackageError
+from ..networks.torch_files import plain_tensors, read_torch_file
 from .state import TrainingError
 
 # Fire modules by their names in the Keras file; there is a pooling layer before each of _POOLED.
@@ -131,10 +132,12 @@ def _read_backbone(path: Path) -> dict[str, Tensor]:
 
 def _read_heads(path: Path) -> list[Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        heads = [content[f"lin{i}.model.1.weight"] for i in range(7)]
-    except Exception as error:
-        raise TrainingError(f"{path}: not a file of LPIPS-squeeze heads ({type(error).__name__})") from None
-    if [head.shape[1] for head in heads] != [64, 128, 256, 384, 384, 512, 512]:
+        content = read_torch_file(path)
+    except ValueError as error:
+        raise TrainingError(f"{path}: not a file of LPIPS-squeeze heads ({error})") from None
+    names = [f"lin{i}.model.1.weight" for i in range(7)]
+    if not plain_tensors(content) or not set(names) <= content.keys():
+        raise TrainingError(f"{path}: not a file of LPIPS-squeeze heads")
+    if [tuple(content[name].shape) for name in names] != [(1, n, 1, 1) for n in (64, 128, 256, 384, 384, 512, 512)]:
         raise TrainingError(f"{path}: the heads belong to another backbone than SqueezeNet 1.1")
-    return heads
+    return [content[name] for name in names]

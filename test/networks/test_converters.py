@@ -135,6 +135,12 @@ def test_untied_cista_lstc_is_refused(tmp_path):
         load_network(written(tmp_path, weights))
 
 
+def test_a_key_of_a_block_without_a_layer_is_named(tmp_path):
+    weights = random_weights(lstc_shapes(c=8)) | {"lista_blocks.0": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"unknown: .*blocks\.0"):
+        load_network(written(tmp_path, weights))
+
+
 def test_pie_net_of_another_depth_is_refused(tmp_path):
     weights = {key: v for key, v in random_weights(pie_net_shapes(2)).items() if not key.startswith("model.downs.1.")}
     with pytest.raises(CheckpointError, match="PIE-Net with 1 encoders"):

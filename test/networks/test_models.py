@@ -14,7 +14,7 @@ from cista_ros.networks.cista import VARIANTS, Cista
 from cista_ros.networks.cista_lstc import CistaLstc, CistaLstcConfig
 from cista_ros.networks.e2vid import E2vid, E2vidConfig
 from cista_ros.networks.firenet import Firenet, FirenetConfig
-from cista_ros.networks.pie_net import PieNetConfig
+from cista_ros.networks.pie_net import PieNet, PieNetConfig
 from cista_ros.networks.spade_e2vid import SpadeE2vid, SpadeE2vidConfig
 from cista_ros.reconstructor import Reconstructor
 
@@ -25,6 +25,7 @@ SMALL = {
     "e2vid": lambda: E2vid(E2vidConfig(channels=4, residual_blocks=1)),
     "e2vid-bilinear": lambda: E2vid(E2vidConfig(channels=4, encoders=2, norm=False, transposed=False)),
     "firenet": lambda: Firenet(FirenetConfig(channels=4)),
+    "pie-net-lite": lambda: PieNet(PieNetConfig(channels=(4, 8, 8), pools=(2, 2), blocks=True)),
     "spade-e2vid": lambda: SpadeE2vid(SpadeE2vidConfig(channels=4)),
 }
 

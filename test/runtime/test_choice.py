@@ -45,7 +45,7 @@ def test_has_matrix_unit_agrees_with_the_processor_flags():
     assert choice.has_matrix_unit() == ("amx_tile" in flags)
 
 
-def test_without_a_compiler_auto_falls_back_and_says_why(small_network, monkeypatch):
+def test_without_a_compiler_auto_falls_back_and_says_why(small_network, monkeypatch, tmp_path):
     load_library.cache_clear()
     monkeypatch.setenv("CXX", "g++-of-nowhere")
     try:
@@ -54,6 +54,11 @@ def test_without_a_compiler_auto_falls_back_and_says_why(small_network, monkeypa
         assert "no C++ compiler g++-of-nowhere (Debian, Ubuntu: apt install g++)" in note
         with pytest.raises(RuntimeUnavailableError, match=r"no C\+\+ compiler g\+\+-of-nowhere"):
             make_runtime("native", small_network, 20, 24, CPU)
+        foreign = tmp_path / "g++-of-another-machine"
+        foreign.write_bytes(b"\x7fELF")
+        foreign.chmod(0o755)
+        monkeypatch.setenv("CXX", str(foreign))
+        assert f"{foreign} does not run (Exec format error)" in make_runtime("auto", small_network, 20, 24, CPU)[1]
     finally:
         load_library.cache_clear()
 

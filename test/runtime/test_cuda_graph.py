@@ -197,6 +197,15 @@ class TestStandIn:
         with pytest.raises(DeviceError, match=r"out of memory on cuda at 60x44 pixels .*1 byte"):
             make_runtime("cuda-graph", small_network.to(CUDA), H, W, CUDA)
 
+    def test_a_window_that_does_not_fit_leaves_room_for_smaller_ones(self, small_network):
+        reconstructor = Reconstructor(small_network, H, W, "cuda", max_events=10**9, runtime="cuda-graph")
+        small = next(windows(1))
+        reconstructor.reconstruct(small)
+        self.gpu.capacity = self.gpu.allocated + 20_000_000
+        with pytest.raises(torch.OutOfMemoryError):
+            reconstructor.reconstruct(np.repeat(small, 1 + 2**20 // len(small)))
+        assert reconstructor.reconstruct(small).image.std() > 0
+
     def test_memory_is_freed_with_the_runtime(self, small_network):
         network = small_network.to(CUDA)
         before = self.gpu.allocated

@@ -28,6 +28,7 @@ def test_pictures_of_several_sizes_are_read_in_order_of_their_names(tmp_path):
         (lambda f: f.rmdir(), "no such folder"),
         (lambda f: None, "no pictures"),
         (lambda f: (f / "x.jpg").write_bytes(b"no jpeg"), "x.jpg: not a picture"),
+        (lambda f: (f / "x.pgm").write_bytes(b"P5 60000 60000 255\n"), "x.pgm: not a picture"),
         (lambda f: write(f / "x.png", 31, 400), "x.png: 400x31 is too small, at least 32x32"),
     ],
 )

@@ -116,3 +116,13 @@ def test_a_file_that_is_not_a_clip_is_named(tmp_path):
     (tmp_path / "text.mp4").write_text("nothing")
     with pytest.raises(PictureError, match=r"text.mp4: not a clip"):
         open_clip(tmp_path / "text.mp4", 1)
+    clip, rng = tmp_path / "damaged.mp4", np.random.default_rng(0)
+    with VideoWriter(clip, 48, 64) as video:
+        for i in range(60):
+            video.write(rng.integers(0, 256, (48, 64), np.uint8), i * 5_000_000)
+    content = clip.read_bytes()
+    middle = slice(len(content) // 3, len(content) * 2 // 3)
+    clip.write_bytes(content[: middle.start] + rng.bytes(middle.stop - middle.start) + content[middle.stop :])
+    frames = open_clip(clip, 1)[1]
+    with pytest.raises(PictureError, match=r"damaged.mp4: not a clip that can be read \(.*Invalid data"):
+        list(frames)

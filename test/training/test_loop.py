@@ -154,6 +154,7 @@ def test_a_signal_saves_and_stops(tmp_path, number):
 def test_time_is_up(tmp_path):
     why = train(trainer(), tmp_path, lambda line: None, minutes=0)
     assert why == "out of time" and load_state(tmp_path / STATE).iteration == 1
+    assert train(trainer("iterations=1"), tmp_path, lambda line: None, minutes=0) == "finished"
 
 
 def test_thresholds_stay_at_least_zero_if_asked_for():

@@ -67,6 +67,11 @@ def test_files_that_do_not_fit_are_named(tmp_path):
     wrong.write_bytes(b"nothing")
     with pytest.raises(TrainingError, match=r"wrong.h5: not a SqueezeNet"):
         load_distance(wrong, wrong)
+    backbone, heads = write_random_files(tmp_path)
+    for content, message in (("text", "not a file of"), (torch.zeros(3), "belong to another backbone")):
+        torch.save({f"lin{i}.model.1.weight": content for i in range(7)}, heads)
+        with pytest.raises(TrainingError, match=f"heads.pth: .*{message}"):
+            load_distance(backbone, heads)
     with pytest.raises(TrainingError, match="need each other"):
         load_distance(wrong, None)
 
