@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Measure whether a step could compute only the tiles with events: tiles.py RECORDING… [--weights …] [--json FILE].
 
+    tiles.py --plot PNG --json FILE    # draws the last result of FILE
+
 Cut each recording, after the activity filter, into --steps windows of equal duration. Beside the full computation, keep
 image and state of the tiles without events, and compare the images. A tile that is not kept gets exactly what the full
 step on the same state gives, as a crop with the halo of `reach` would.
@@ -18,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from cista_ros.benchmark.machine import describe_machine
 from cista_ros.networks import Network, load_network
@@ -33,19 +36,24 @@ CPU, TILE = torch.device("cpu"), 32
 # The first steps are computed in full, because images begin black. A tile is kept after PATIENCES steps without events.
 FULL_STEPS, PATIENCES = 10, (0, 15)
 EMPTY_STEPS = 50
+EACH_STEP = "each step: difference, active, with halo"
 # Sides of square crops whose step is timed: one tile with its halo, up to about the area of 640x480 pixels.
 SIDES, REPEATS = (96, 160, 240, 320, 480, 554), 7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("recordings", nargs="+", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recordings", nargs="*", type=Path)
     parser.add_argument("--weights", action="append")
     parser.add_argument("--steps", type=int, action="append", help="default: 200")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--images", type=Path, help="folder for the last images: full, then each patience")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="result to append to, or to plot")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    earlier = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    if options.plot:
+        return plot(earlier[-1]["rows"], options.plot)
     rows: list[dict[str, Any]] = []
     networks = {name: load_network(name) for name in options.weights or ["cista-tc-small", "cista-tc"]}
     reaches = {name: reach(network) for name, network in networks.items()}
@@ -64,7 +72,7 @@ def main() -> None:
                 rows.append({"recording": path.stem, "weights": name, "steps": steps, **row})
                 print(json.dumps(rows[-1]), flush=True)
                 if options.json:
-                    options.json.write_text(json.dumps(result, indent=1) + "\n")
+                    options.json.write_text(json.dumps([*earlier, result]) + "\n")
                 if options.images:
                     cv2.imwrite(str(options.images / f"{path.stem}-{name}-{steps}.png"), image)
 
@@ -158,6 +166,7 @@ def compare(
                 "mean": round(float(means.mean()), 2),
                 "last": round(float(means[-1]), 2),
                 "steps_below_1": int(np.argmax(means > 1)) if (means > 1).any() else len(means),
+                EACH_STEP: np.round(values, 3).tolist(),
             }
     images = np.hstack([to_mono8(runtime._image.numpy()) for runtime in (full, *tiled.values())])
     for _ in range(EMPTY_STEPS):
@@ -175,6 +184,26 @@ def areas(active: np.ndarray, size: tuple[int, int], halo: int) -> tuple[float, 
 def pixels(active: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the pixels, uint8 (H, W), of active tiles (rows, columns)."""
     return np.kron(active, np.ones((TILE, TILE)))[: size[0], : size[1]].astype(np.uint8)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Plot the share of the image that a step computes over that of the active tiles, and the difference by step."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    shares, differences = figure.subplots(1, 2)
+    for row in rows:
+        for patience in PATIENCES:
+            difference, active, with_halo = zip(*row[f"patience {patience}"][EACH_STEP], strict=True)
+            label = f"{row['recording']}, {row['weights']}" + (f", +{patience} steps" if patience else "")
+            shares.plot(active, with_halo, ".", label=label)
+            differences.plot(range(FULL_STEPS, FULL_STEPS + len(difference)), difference, label=label)
+    shares.plot((0, 1), (0, 1), "k:", linewidth=1, label="without a halo")
+    shares.set(xlabel="share of tiles that are active", ylabel="share of the pixels to compute")
+    differences.axhline(1, color="k", linestyle=":", linewidth=1, label="bound")
+    differences.set(xlabel="step", ylabel="mean difference, grey levels")
+    for axes in (shares, differences):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

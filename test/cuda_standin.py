@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -161,13 +160,10 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     if name == "copy_" and not isinstance(args[0], CudaTensor):
         return args[0]
     known = {_key(t.host): t.memory for t in cuda}
-    written = {
-        id(t.host): t
-        for argument, value in [*zip(func._schema.arguments, args, strict=False), *_by_name(func, kwargs)]
-        if argument.alias_info is not None and argument.alias_info.is_write
-        for t in tree_flatten(value)[0]
-        if isinstance(t, CudaTensor)
-    }
+    arguments = func._schema.arguments
+    values = dict(zip((argument.name for argument in arguments), args, strict=False)) | kwargs
+    changed = [values.get(argument.name) for argument in arguments if argument.is_write]
+    written = {id(t.host): t for t in tree_flatten(changed)[0] if isinstance(t, CudaTensor)}
 
     def wrap(out: Any) -> Any:
         if not isinstance(out, torch.Tensor):
@@ -182,20 +178,15 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     return wrapped
 
 
-def _by_name(func: Any, kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
-    return [(argument, kwargs[argument.name]) for argument in func._schema.arguments if argument.name in kwargs]
-
-
 class Devices(TorchFunctionMode):
     """Directs torch functions that name a device to the stand-in."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        moved = _MOVES.get(func)
-        if moved:
-            return moved(*args, **kwargs)
-        if func is torch.Tensor.is_pinned:
-            return args[0].untyped_storage() in _gpu.pinned
+        if func is torch.Tensor.to:
+            return _to(*args, **kwargs)
+        if func is torch.Tensor.cpu:
+            return _to(args[0], "cpu")
         device = kwargs.get("device")
         kind = None if device is None else torch.device(device).type
         generator = kwargs.get("generator")
@@ -227,16 +218,12 @@ class Devices(TorchFunctionMode):
 
 def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Tensor.to, in all of its forms."""
-    device, dtype = kwargs.pop("device", None), kwargs.pop("dtype", None)
-    for x in args:
-        if isinstance(x, torch.Tensor):
-            device, dtype = x.device, x.dtype
-        elif isinstance(x, torch.dtype):
-            dtype = x
-        elif isinstance(x, (str, int, torch.device)) and not isinstance(x, bool):
-            device = x
-    target = tensor.device if device is None else torch.device(device)
-    options = {"dtype": dtype, "memory_format": kwargs.get("memory_format"), "copy": kwargs.get("copy") or None}
+    copy = kwargs.pop("copy", None) or None
+    if args and isinstance(args[0], torch.Tensor):
+        args = args[0].device, args[0].dtype, *args[1:]
+    device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+    target = device or tensor.device
+    options = {"dtype": dtype, "memory_format": memory_format, "copy": copy}
     options = {name: value for name, value in options.items() if value is not None}
     on_gpu = isinstance(tensor, CudaTensor)
     if on_gpu == (target.type == "cuda") or target.type == "meta":
@@ -246,7 +233,7 @@ def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return torch.Tensor.to(tensor, **options) if options else tensor
     if tensor.requires_grad and torch.is_grad_enabled():
         raise NotImplementedError("moving a tensor between devices with gradients")
-    if not (not on_gpu and tensor.untyped_storage() in _gpu.pinned):
+    if on_gpu or tensor.untyped_storage() not in _gpu.pinned:
         _gpu.forbid_in_capture("copy between the GPU and pageable memory")
     with torch.inference_mode(False), torch.no_grad():
         options["copy"] = True
@@ -255,17 +242,10 @@ def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return CudaTensor(torch.Tensor.to(tensor.detach(), **options))
 
 
-_MOVES: dict[Any, Callable[..., Any]] = {
-    torch.Tensor.to: _to,
-    torch.Tensor.cuda: lambda tensor, *_, **__: _to(tensor, CUDA),
-    torch.Tensor.cpu: lambda tensor, *_, **__: _to(tensor, "cpu"),
-}
-
-
 class Graph:
     """torch.cuda.CUDAGraph."""
 
-    def __init__(self, keep_graph: bool = False) -> None:
+    def __init__(self) -> None:
         self.thread, self.mode, self.valid, self.ended = 0, "global", True, False
         self.operations: list[tuple[Any, Any, Any, Any]] = []
         self.outside: list[weakref.ref[Memory]] = []
@@ -289,20 +269,13 @@ class Graph:
         with torch.inference_mode(False), torch.no_grad(), torch._C.DisableTorchFunction():
             for func, args, kwargs, out in self.operations:
                 new = func(*args, **kwargs)
-                if not hasattr(func, "_schema"):  # a function that makes a tensor
-                    out.copy_(new)
-                    continue
-                writes = any(a.alias_info is not None and a.alias_info.is_write for a in func._schema.arguments)
                 for old, value in zip(tree_flatten(out)[0], tree_flatten(new)[0], strict=True):
-                    if isinstance(old, torch.Tensor) and not writes and _key(old) != _key(value):
+                    if isinstance(old, torch.Tensor) and _key(old) != _key(value):  # neither a view nor in place
                         old.copy_(value)
-
-    def reset(self) -> None:
-        self.operations, self.own, self.ended = [], [], False
 
 
 @contextlib.contextmanager
-def _graph(graph: Graph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global") -> Iterator[None]:
+def _graph(graph: Graph, capture_error_mode: str = "global") -> Iterator[None]:
     """torch.cuda.graph."""
     graph.thread, graph.mode, graph.valid = threading.get_ident(), capture_error_mode, True
     _gpu.captures.append(graph)
@@ -318,41 +291,24 @@ def _graph(graph: Graph, pool: Any = None, stream: Any = None, capture_error_mod
 class Event:
     """torch.cuda.Event."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.at: float | None = None
-
     def record(self, stream: Any = None) -> None:
-        self.at = time.perf_counter()
-
-    def wait(self, stream: Any = None) -> None:
         pass
-
-    def query(self) -> bool:
-        _gpu.forbid_in_capture("query of an event")
-        return True
 
     def synchronize(self) -> None:
         _gpu.forbid_in_capture("synchronisation with an event")
-
-    def elapsed_time(self, other: Event) -> float:
-        assert self.at is not None and other.at is not None, "both events must be recorded"
-        return 1e3 * (other.at - self.at)
 
 
 class Stream:
     """torch.cuda.Stream."""
 
-    def __init__(self, device: Any = None, priority: int = 0) -> None:
-        self.device = CUDA
+    def __init__(self, device: Any = None) -> None:
+        pass
 
     def wait_stream(self, stream: Stream) -> None:
         assert isinstance(stream, Stream)
 
     def wait_event(self, event: Event) -> None:
         assert isinstance(event, Event)
-
-    def synchronize(self) -> None:
-        _gpu.forbid_in_capture("synchronisation with a stream")
 
 
 class Generator(torch._C.Generator):
@@ -369,25 +325,15 @@ class Generator(torch._C.Generator):
     device = property(lambda self: self.on)
 
 
-class Autocast(torch.autocast):
-    """torch.autocast: what CUDA casts, the CPU casts here."""
-
-    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
-
-
 @contextlib.contextmanager
-def stand_in(capacity: int = 8 << 30, bf16: bool = True) -> Iterator[StandIn]:
-    """Let torch find one CUDA GPU, with a given memory in bytes, in this process and all of its threads."""
+def stand_in() -> Iterator[StandIn]:
+    """Let torch find one CUDA GPU in this process and all of its threads."""
     global _gpu
     import torch._dynamo  # tensor subclasses need it, and it cannot be imported when torch is patched
 
-    _gpu = gpu = StandIn(capacity, bf16)
-    run_thread, autocast_enabled, autocast_dtype = (
-        threading.Thread.run,
-        torch.is_autocast_enabled,
-        torch.get_autocast_dtype,
-    )
+    _gpu = gpu = StandIn()
+    run_thread, autocast = threading.Thread.run, torch.autocast
+    autocast_enabled, autocast_dtype = torch.is_autocast_enabled, torch.get_autocast_dtype
 
     def run(thread: threading.Thread) -> None:
         with Devices():
@@ -396,18 +342,12 @@ def stand_in(capacity: int = 8 << 30, bf16: bool = True) -> Iterator[StandIn]:
     def cpu_for_cuda(kind: str | None) -> list[str]:
         return [] if kind is None else ["cpu" if kind == "cuda" else kind]
 
-    def synchronize(device: Any = None) -> None:
-        gpu.forbid_in_capture("synchronize")
+    def outside_capture(name: str, value: Callable[[], Any] = lambda: None) -> Callable[..., Any]:
+        def call(device: Any = None) -> Any:
+            gpu.forbid_in_capture(name)
+            return value()
 
-    def mem_get_info(device: Any = None) -> tuple[int, int]:
-        gpu.forbid_in_capture("mem_get_info")
-        return gpu.capacity - gpu.allocated, gpu.capacity
-
-    def empty_cache() -> None:
-        gpu.forbid_in_capture("empty_cache")
-
-    def reset_peak(device: Any = None) -> None:
-        gpu.peak = gpu.allocated
+        return call
 
     stream = Stream()
     cuda = {
@@ -418,20 +358,16 @@ def stand_in(capacity: int = 8 << 30, bf16: bool = True) -> Iterator[StandIn]:
         "current_device": lambda: 0,
         "set_device": lambda device: None,
         "get_device_name": lambda device=None: "stand-in",
-        "get_device_capability": lambda device=None: (9, 0),
         "get_device_properties": lambda device=None: types.SimpleNamespace(name="stand-in", total_memory=gpu.capacity),
         "is_bf16_supported": lambda *_, **__: gpu.bf16,
-        "synchronize": synchronize,
-        "mem_get_info": mem_get_info,
-        "empty_cache": empty_cache,
-        "memory_allocated": lambda device=None: gpu.allocated,
+        "synchronize": outside_capture("synchronize"),
+        "mem_get_info": outside_capture("mem_get_info", lambda: (gpu.capacity - gpu.allocated, gpu.capacity)),
+        "empty_cache": outside_capture("empty_cache"),
         "memory_reserved": lambda device=None: gpu.allocated,
         "max_memory_allocated": lambda device=None: gpu.peak,
-        "reset_peak_memory_stats": reset_peak,
         "manual_seed_all": lambda seed: None,
         "is_current_stream_capturing": lambda: gpu.capture() is not None,
         "current_stream": lambda device=None: stream,
-        "default_stream": lambda device=None: stream,
         "stream": lambda stream: contextlib.nullcontext(),
         "device": lambda device: contextlib.nullcontext(),
         "Stream": Stream,
@@ -439,27 +375,23 @@ def stand_in(capacity: int = 8 << 30, bf16: bool = True) -> Iterator[StandIn]:
         "CUDAGraph": Graph,
         "graph": _graph,
     }
-    same = torch._has_compatible_shallow_copy_type
-    patches = [mock.patch.object(torch.cuda, name, value) for name, value in cuda.items()]
-    patches += [
-        mock.patch.object(torch, "Generator", Generator),
+    with (
+        mock.patch.multiple(torch.cuda, **cuda),
+        mock.patch.multiple(
+            torch,
+            Generator=Generator,
+            # What CUDA casts, the CPU casts here.
+            autocast=lambda kind, *args, **kwargs: autocast(*cpu_for_cuda(kind), *args, **kwargs),
+            is_autocast_enabled=lambda kind=None: autocast_enabled(*cpu_for_cuda(kind)),
+            get_autocast_dtype=lambda kind: autocast_dtype(*cpu_for_cuda(kind)),
+        ),
         # Optimisers ask it, and a torch built for CUDA would answer with the absent GPU.
         mock.patch.object(torch.accelerator, "current_accelerator", lambda check_available=False: None),
-        mock.patch.object(torch, "autocast", Autocast),
-        mock.patch.object(torch, "is_autocast_enabled", lambda kind=None: autocast_enabled(*cpu_for_cuda(kind))),
-        mock.patch.object(torch, "get_autocast_dtype", lambda kind: autocast_dtype(*cpu_for_cuda(kind))),
-        # Assigning .data would replace what C++ sees of a tensor, but not `host`.
-        mock.patch.object(
-            torch,
-            "_has_compatible_shallow_copy_type",
-            lambda a, b: a is b or (not isinstance(a, CudaTensor) and not isinstance(b, CudaTensor) and same(a, b)),
-        ),
+        # Otherwise Module.to assigns .data, which replaces what C++ sees of a tensor, but not `host`.
+        mock.patch.object(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True),
         mock.patch.object(threading.Thread, "run", run),
-    ]
-    with contextlib.ExitStack() as stack:
-        for patch in patches:
-            stack.enter_context(patch)
-        stack.enter_context(Devices())
+        Devices(),
+    ):
         yield gpu
 
 
