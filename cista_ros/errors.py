@@ -58,6 +58,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text and "alloc" in text)
 
 
-def reason_of(error: Exception) -> str:
-    """Return what an error of another library says, in one line of at most 200 characters."""
+def reason_of(error: object) -> str:
+    """Return what an error of another library, or its text, says, in one line of at most 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__

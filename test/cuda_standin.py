@@ -104,7 +104,6 @@ class CudaTensor(torch.Tensor):
 
     device = property(lambda self: CUDA)
     is_cuda = property(lambda self: True)
-    is_cpu = property(lambda self: False)
 
     def __repr__(self, **kwargs: Any) -> str:
         return f"CudaTensor({self.host!r})"
@@ -318,9 +317,6 @@ class Generator(torch._C.Generator):
         made = super().__new__(cls, "cpu")
         made.on = CUDA if torch.device(device).type == "cuda" else torch.device(device)
         return made
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
 
     device = property(lambda self: self.on)
 

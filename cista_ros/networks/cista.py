@@ -80,9 +80,6 @@ class SparseCodingNetwork(Network):
     def initial_state(self, voxel: Tensor) -> NamedTuple:
         """Return the all-zero state before the first window, with voxel's batch, size, dtype and device."""
 
-    def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
-        return state._replace(image=torch.where(where.view(-1, 1, 1, 1), image, state.image))
-
     def codes(self, state: Any) -> Tensor:
         code: Tensor = state.code
         return code

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 MIN_SIZE = 16
@@ -44,8 +45,13 @@ class Network(nn.Module, ABC):
         """
 
     def with_last_image(self, state: Any, image: Tensor, where: Tensor) -> Any:
-        """Return the state with `image` (N, 1, H, W) as the last image where `where`, bool (N,), is true."""
-        return state
+        """Return the state with `image` (N, 1, H, W) as the last image where `where`, bool (N,), is true.
+
+        This is for states without an image, or NamedTuples with the last one as `image`, if the network is `fed_back`.
+        """
+        if not self.fed_back:
+            return state
+        return state._replace(image=torch.where(where.view(-1, 1, 1, 1), image, state.image))
 
     def codes(self, state: Any) -> Tensor | None:
         """Return the sparse codes (N, 2C, h, w) in a state, or None for a network without codes."""

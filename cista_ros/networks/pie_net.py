@@ -102,9 +102,6 @@ class PieNet(Network):
         next_image = (base * ratio - offset).clamp(0, 1)
         return next_image, PieNetState(next_image, tuple(memory), base.square() * ratio_variance)
 
-    def with_last_image(self, state: PieNetState, image: Tensor, where: Tensor) -> PieNetState:
-        return state._replace(image=torch.where(where.view(-1, 1, 1, 1), image, state.image))
-
 
 class ConvNormSilu(nn.Sequential):
     """A zero-padded convolution, normalisation over all channels and pixels, and SiLU."""

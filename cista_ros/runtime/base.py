@@ -12,6 +12,8 @@ from torch.utils import _pytree as pytree
 
 from ..networks import Network
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # of the precisions
+
 
 class Runtime(ABC):
     """Runs a network window by window, for one sensor size on one device."""

@@ -8,12 +8,12 @@ import torch
 
 from ..errors import DeviceError, RuntimeUnavailableError, is_out_of_memory
 from ..networks import Cista, Network
-from .base import Eager, Runtime
+from .base import DTYPES, Eager, Runtime
 from .cista import FusedCista, NativeCista, WinogradCista, check_bf16
 from .cuda_graph import CudaGraph
 from .onnx import Onnx
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", *DTYPES)
 _CLASSES: dict[str, type[Runtime]] = {
     kind.name: kind for kind in (Eager, FusedCista, NativeCista, WinogradCista, CudaGraph, Onnx)
 }

@@ -25,7 +25,6 @@ from .convolutions import TILE, PackedConv, TapConv, WinogradConv, Workers
 from .kernels import Bordered, Kernels, NativeKernels, hold
 from .linear_chain import Ends, parameters
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Conv = PackedConv | WinogradConv
 
 
@@ -125,7 +124,7 @@ class NativeCista(FusedCista):
     def _make_kernels(self) -> tuple[Kernels, Kernels]:
         if self.precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             raise RuntimeUnavailableError(f"runtime {self.name}: this CPU does not support bf16: use --precision fp32")
-        return NativeKernels(_DTYPES[self.precision]), NativeKernels(torch.float32)
+        return NativeKernels(self.precision), NativeKernels("fp32")
 
 
 class WinogradCista(NativeCista):

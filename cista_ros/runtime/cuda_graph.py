@@ -18,9 +18,8 @@ from torch.utils import _pytree as pytree
 from ..errors import RuntimeUnavailableError, is_out_of_memory
 from ..networks import Network
 from ..voxel_grid import clip_hot_pixels, normalise, voxel_grid_torch
-from .base import Runtime, code_of, first_state
+from .base import DTYPES, Runtime, code_of, first_state
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _WARM_UP = 3
 _MIN_EVENTS = 1 << 12
 
@@ -32,7 +31,7 @@ class CudaGraph(Runtime):
     """
 
     name = "cuda-graph"
-    precisions = tuple(_DTYPES)
+    precisions = tuple(DTYPES)
     takes_events = True
 
     def __init__(
@@ -132,7 +131,7 @@ class CudaGraph(Runtime):
     def _advance(self, grid: Tensor) -> None:
         """Run the network on the state, and write state and image in place."""
         state = pytree.tree_unflatten(list(self._state), self._structure)
-        dtype = _DTYPES[self.precision]
+        dtype = DTYPES[self.precision]
         # Autocast must not cache cast weights: the cache would hold the graph's memory after the graph is gone.
         with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32, cache_enabled=False):
             image, after = self.network(grid[None], state)

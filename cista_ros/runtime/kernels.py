@@ -7,10 +7,10 @@ import ctypes
 import torch
 from torch import Tensor
 
+from .base import DTYPES
 from .library import load_library
 
 Constraint = tuple[Tensor, Tensor, Tensor] | None
-_SUFFIXES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 class _Struct(ctypes.Structure):
@@ -124,10 +124,10 @@ def hold(features: Tensor, held: Tensor) -> None:
 
 
 class NativeKernels(Kernels):
-    """The C++ kernels, for feature maps of float32 or bfloat16, each with as many threads as torch uses."""
+    """The C++ kernels, for feature maps of a precision, fp32 or bf16, each with as many threads as torch uses."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        library, self.dtype = load_library(), dtype
+    def __init__(self, precision: str) -> None:
+        library, self.dtype = load_library(), DTYPES[precision]
         kinds = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "m": ctypes.POINTER(_Struct)}
         # m: a map, p: an address, n: a number.
         signatures = {
@@ -138,7 +138,7 @@ class NativeKernels(Kernels):
             "remember": "pnpmp",
             "gather": "pnnpnpnn",
         }
-        self._run = {name: getattr(library, f"{name}_{_SUFFIXES[dtype]}") for name in signatures}
+        self._run = {name: getattr(library, f"{name}_{precision}") for name in signatures}
         for name, function in self._run.items():
             function.restype, function.argtypes = None, [kinds[kind] for kind in signatures[name]]
 

@@ -20,7 +20,7 @@ from .convolutions import PackedConv, TapConv
 from .kernels import Kernels
 
 TAPS = 5
-FIRST, MIDDLE, LAST = 0, 1, 2
+MIDDLE = 1  # of the first, middle and last rows or columns
 # Side of the small image from which the kernels are read, and where: at both borders, and far enough from them.
 _SIDE, _PLACES = 8, (0, 3, 7)
 

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .. import __version__
-from ..errors import CistaError, MissingPackageError, RuntimeUnavailableError
+from ..errors import CistaError, MissingPackageError, RuntimeUnavailableError, reason_of
 from ..networks import Network, model_of
 from ..util.atomic import write_whole
-from .base import Runtime, code_of, first_state
+from .base import DTYPES, Runtime, code_of, first_state
 
 OPSET = 17
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
 EXAMPLE = 64  # side of the example that is traced: a multiple of every network's
 CHECK_STEPS, CHECK_SIZE = 200, (48, 80)
 # Largest difference from torch: of any pixel in fp32; in fp16, mean absolute difference of any image.
@@ -65,7 +64,7 @@ def export_step(
     if first is None:
         raise ExportError(f"{network.name} cannot be exported: its first step differs from the others")
     leaves, structure = first
-    dtype = PRECISIONS[precision]
+    dtype = DTYPES[precision]
     # Not the caller's network, and no inference tensors, which cannot be traced.
     step = _Step(copy.deepcopy(network).cpu().eval().to(dtype), structure, dtype)
     examples = (torch.zeros(1, network.bins, height, width), *(leaf.clone() for leaf in leaves))
@@ -112,8 +111,10 @@ def export_step(
     return model.SerializeToString(), description
 
 
-def open_session(model: bytes | Path, device: torch.device | None = None) -> Any:
+def open_session(model: bytes | Path, device: torch.device | None = None) -> tuple[Any, dict[str, Any]]:
     """Open a model in ONNX Runtime, on the CPU or on a CUDA device, with as many threads as torch.
+
+    Returns the session and the description that `export_step` stored in the model.
 
     RuntimeUnavailableError if ONNX Runtime, or its provider for the device, is missing; ExportError if the file is not
     a model that `cista export` wrote.
@@ -132,15 +133,14 @@ def open_session(model: bytes | Path, device: torch.device | None = None) -> Any
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=[provider])
-        json.loads(session.get_modelmeta().custom_metadata_map["cista_ros"])
+        description: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map["cista_ros"])
     except KeyError:
         raise ExportError("not written by cista export: the metadata entry cista_ros is missing") from None
     except Exception as error:  # of ONNX Runtime, which has no common base for its errors
-        text = str(error).strip().splitlines()[:1]
-        raise ExportError(f"ONNX Runtime cannot load the model ({''.join(text)})") from None
+        raise ExportError(f"ONNX Runtime cannot load the model ({reason_of(error)})") from None
     if provider not in session.get_providers():  # ONNX Runtime continues on the CPU
         raise RuntimeUnavailableError(f"ONNX Runtime cannot start its {provider}: are CUDA and cuDNN installed?")
-    return session
+    return session, description
 
 
 def check_file(path: Path, network: Network) -> float:
@@ -148,14 +148,13 @@ def check_file(path: Path, network: Network) -> float:
 
     It is that of any pixel in fp32, of any image's mean absolute difference in fp16. ExportError if it exceeds ALLOWED.
     """
-    session = open_session(path)
-    precision = json.loads(session.get_modelmeta().custom_metadata_map["cista_ros"])["precision"]
-    height, width = CHECK_SIZE
-    exported, expected = _Session(session, height, width), None
+    session, description = open_session(path)
+    precision = description["precision"]
+    exported, expected = _Session(session, description, *CHECK_SIZE), None
     generator, worst = torch.Generator().manual_seed(0), 0.0
     with torch.inference_mode():
         for _ in range(CHECK_STEPS):
-            grid = torch.randn(1, network.bins, height, width, generator=generator)
+            grid = torch.randn(1, network.bins, *CHECK_SIZE, generator=generator)
             grid *= torch.rand(grid.shape, generator=generator) < 0.3
             image, expected = network(grid, expected)
             difference = np.abs(exported.step(grid.numpy()) - image.numpy())
@@ -168,12 +167,11 @@ def check_file(path: Path, network: Network) -> float:
 class _Session:
     """A session and the state of one stream: the last outputs, by name."""
 
-    def __init__(self, session: Any, height: int, width: int) -> None:
+    def __init__(self, session: Any, description: dict[str, Any], height: int, width: int) -> None:
         self._session = session
-        states = json.loads(session.get_modelmeta().custom_metadata_map["cista_ros"])["states"]
         shapes = {value.name: value.shape[2:] for value in session.get_inputs()}  # of numbers, or of names if dynamic
         self._zeros = {}
-        for state in states:
+        for state in description["states"]:
             pairs = zip(shapes[state["name"]], (height, width), strict=True)
             size = [side if isinstance(side, int) else n // state["scale"] for side, n in pairs]
             self._zeros[state["name"]] = np.zeros((1, state["channels"], *size), np.float32)
@@ -194,7 +192,7 @@ class Onnx(Runtime):
     """Runs a network, exported at its exact size, in ONNX Runtime on the CPU or a CUDA device."""
 
     name = "onnx"
-    precisions = tuple(PRECISIONS)
+    precisions = ("fp32", "fp16")
 
     def __init__(
         self, network: Network, height: int, width: int, device: torch.device, precision: str = "fp32"
@@ -205,7 +203,7 @@ class Onnx(Runtime):
             model, _ = export_step(on_cpu, height, width, precision)
         except (ExportError, MissingPackageError) as error:
             raise RuntimeUnavailableError(f"runtime onnx: {error}") from error
-        self._session = _Session(open_session(model, device), height, width)
+        self._session = _Session(*open_session(model, device), height, width)
         with torch.inference_mode():
             self._structure = pytree.tree_structure(on_cpu(torch.zeros(1, network.bins, height, width))[1])
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ..errors import reason_of
 from ..networks import MODELS, NetworkConfig
 from .config import ConfigError, TrainingConfig
 
@@ -112,7 +113,7 @@ def _parse(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except Exception as error:  # beside YAMLError what Python says of odd dates, numbers and depths
-        raise ConfigError(f"not YAML ({' '.join(str(error).split()) or type(error).__name__})") from None
+        raise ConfigError(f"not YAML ({reason_of(error)})") from None
 
 
 def _with_overrides(content: Any, overrides: typing.Sequence[str]) -> Any:

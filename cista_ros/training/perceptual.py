@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MissingPackageError
+from ..errors import MissingPackageError, reason_of
 from ..networks.torch_files import plain_tensors, read_torch_file
 from .state import TrainingError
 
@@ -89,7 +89,7 @@ class Lpips(nn.Module):
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
                 self.network = lpips.LPIPS(net=backbone, verbose=False).eval().requires_grad_(False)
         except Exception as error:
-            raise MissingPackageError(f"cannot load the {backbone} backbone of LPIPS: {error}") from None
+            raise MissingPackageError(f"cannot load the {backbone} backbone of LPIPS: {reason_of(error)}") from None
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         distance: Tensor = self.network(*(x.expand(-1, 3, -1, -1) for x in (a, b)), normalize=True)
@@ -126,7 +126,7 @@ def _read_backbone(path: Path) -> dict[str, Tensor]:
                 found[f"{key}_weight"] = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
                 found[f"{key}_bias"] = torch.from_numpy(bias)
     except (OSError, KeyError, ValueError) as error:
-        raise TrainingError(f"{path}: not a SqueezeNet 1.1 backbone stored by Keras ({error})") from None
+        raise TrainingError(f"{path}: not a SqueezeNet 1.1 backbone stored by Keras ({reason_of(error)})") from None
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from ..errors import CistaError
+from ..errors import CistaError, reason_of
 from .atomic import digest_of
 
 CHUNK = 1 << 18
@@ -108,11 +108,7 @@ def _open(address: str, **request: Any) -> Any:
         raise DownloadError(f"{address}: is, or leads to, an address that cannot be read ({error})") from None
     except (OSError, HTTPException) as error:  # of the network, of TLS, of HTTP
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise DownloadError(f"{address}: cannot be reached ({_text(reason)}); is there a network?") from None
-
-
-def _text(reason: object) -> str:
-    return str(reason) or type(reason).__name__
+        raise DownloadError(f"{address}: cannot be reached ({reason_of(reason)}); is there a network?") from None
 
 
 def _fetch(address: str, part: Path, progress: Progress | None) -> None:
@@ -168,4 +164,4 @@ def _chunks(answer: Any, address: str) -> Iterator[bytes]:
         while chunk := answer.read(CHUNK):
             yield chunk
     except (OSError, HTTPException) as error:
-        raise DownloadError(f"{address}: broke off ({_text(error)}); run the command again to go on") from None
+        raise DownloadError(f"{address}: broke off ({reason_of(error)}); run the command again to go on") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import CistaError
+from ..errors import CistaError, reason_of
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 Job = TypeVar("Job")
@@ -46,9 +46,9 @@ def attempt(run: Callable[[Job], Output], job: Job) -> Output | Failure:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure(f"{type(error).__name__}: {reason_of(error)}")
     except Exception as error:  # a bug of ours or of a library
-        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+        return Failure(f"{type(error).__name__}: {reason_of(error)}", traceback.format_exc())
 
 
 def run_jobs(
