@@ -14,11 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from cista_ros.benchmark.machine import describe_machine
 from cista_ros.event_filter import EventFilter
-from cista_ros.metrics import ssim
+from cista_ros.metrics import image_ssim, mse
 from cista_ros.networks import load_network
 from cista_ros.pipeline import reconstruct_recording
 from cista_ros.reconstructor import Reconstructor, choose_device
@@ -40,7 +39,7 @@ def main() -> None:
     network = load_network(options.weights)
     with open_recording(options.recording) as recording:
         height, width = recording.height, recording.width
-        small = -(-width // options.factor), -(-height // options.factor)
+        small = width // options.factor, height // options.factor
         stamps = recording.frame_stamps()
         frames = {
             r.message.stamp: r.message.image.astype(np.float32) / 255
@@ -63,10 +62,9 @@ def main() -> None:
                     equalise(cv2.resize(i, small, interpolation=cv2.INTER_AREA))
                     for i in (made.shown.astype(np.float32), frames[made.stamp])
                 )
-                a, b = (torch.from_numpy(np.ascontiguousarray(i))[None, None] for i in (image, frame))
-                scores.append((np.square(image - frame).mean(), ssim(a, b).item()))
+                scores.append((mse(image, frame), image_ssim(image, frame)))
             shown.append(image)
-            mse, similarity = np.mean(scores[options.skip :], axis=0)
+            error, similarity = np.mean(scores[options.skip :], axis=0)
         rows.append(
             {
                 "downscale": factor,
@@ -75,7 +73,7 @@ def main() -> None:
                 "images": len(scores),
                 "scored": len(scores) - options.skip,
                 "steps": steps,
-                "mse": float(mse),
+                "mse": float(error),
                 "ssim": float(similarity),
                 "seconds": time.perf_counter() - began,
                 "runtime": reconstructor.runtime_note,

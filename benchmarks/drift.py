@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from cista_ros.benchmark.machine import describe_machine
+from cista_ros.events import concatenate
 from cista_ros.networks import load_network
+from cista_ros.pipeline import event_arrays
 from cista_ros.reconstructor import Reconstructor, choose_device
 from cista_ros.recordings import open_recording
-from cista_ros.wire.ros_types import EventMessage
 
 
 def main() -> None:
@@ -34,8 +35,7 @@ def main() -> None:
     for path in options.recordings:
         with open_recording(path) as recording:
             height, width = recording.height, recording.width
-            messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
-            events = np.concatenate([message.events for message in messages if isinstance(message, EventMessage)])
+            events = concatenate(list(event_arrays(recording)))
         for weights in options.weights or ["cista-tc", "cista-tc-small"]:
             network = load_network(weights)
             exact, reduced = (

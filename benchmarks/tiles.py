@@ -23,14 +23,15 @@ import torch
 from matplotlib.figure import Figure
 
 from cista_ros.benchmark.machine import describe_machine
+from cista_ros.events import concatenate
 from cista_ros.networks import Network, load_network
 from cista_ros.noise_filter import ActivityFilter
+from cista_ros.pipeline import event_arrays
 from cista_ros.recordings import open_recording
 from cista_ros.runtime.cista import NativeCista
 from cista_ros.runtime.kernels import Kernels
 from cista_ros.tone_map import to_mono8
 from cista_ros.voxel_grid import normalise, voxel_grid
-from cista_ros.wire.ros_types import EventMessage
 
 CPU, TILE = torch.device("cpu"), 32
 # The first steps are computed in full, because images begin black. A tile is kept after PATIENCES steps without events.
@@ -80,8 +81,7 @@ def main() -> None:
 def read_filtered(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the events (N,) that the activity filter keeps, and height and width."""
     with open_recording(path) as recording:
-        messages = (recorded.message for recorded in recording.read(frames=False, camera_info=False))
-        events = np.concatenate([message.events for message in messages if isinstance(message, EventMessage)])
+        events = concatenate(list(event_arrays(recording)))
         size = recording.height, recording.width
     events = events[np.argsort(events["t"], kind="stable")]
     return events[ActivityFilter(*size).keep(events)], size

@@ -131,7 +131,8 @@ def _check_order(recording: Recording, counts: FilterCounts, messages: int, ende
         )
 
 
-def _event_arrays(recording: Recording, start: float | None = None, end: float | None = None) -> Iterator[np.ndarray]:
+def event_arrays(recording: Recording, start: float | None = None, end: float | None = None) -> Iterator[np.ndarray]:
+    """Yield the events of a recording's messages, as event arrays (N,) that are not empty; arguments as for `read`."""
     for recorded in recording.read(start, end, frames=False, camera_info=False):
         if isinstance(recorded.message, EventMessage) and len(recorded.message.events):
             yield recorded.message.events
@@ -139,7 +140,7 @@ def _event_arrays(recording: Recording, start: float | None = None, end: float |
 
 def _nothing_selected(recording: Recording, start: float | None, end: float | None) -> str:
     """Return an error that says where the events are."""
-    times = [events["t"][[0, -1]] for events in _event_arrays(recording)]
+    times = [events["t"][[0, -1]] for events in event_arrays(recording)]
     if not times:
         return f"{recording.path}: {recording.events_topic} has no events"
     first, last = ((stamp - recording.start) / NS for stamp in (np.min(times), np.max(times)))
@@ -223,7 +224,7 @@ def _selected(
     first, past = recording.span(start, end)
     stamps = stamps[(stamps >= first) & (stamps <= past)]
     otherwise = "use --windows period, count or adaptive"
-    if not len(stamps) and not any(True for _ in _event_arrays(recording, start, end)):
+    if not len(stamps) and not any(True for _ in event_arrays(recording, start, end)):
         raise RecordingError(_nothing_selected(recording, start, end))
     if elsewhere or not len(stamps):
         where = "" if start is None and end is None else f" from {_span(start, end)}"
