@@ -63,7 +63,7 @@ class LossConfig:
 class ForcingConfig:
     """Teacher forcing: the probability that a window's last image is the true one. It changes linearly to `end`.
 
-    It applies to networks that take their last image as an input (CISTA, CISTA-LSTC, SPADE-E2VID).
+    It applies to networks that take their last image as an input (CISTA, CISTA-LSTC, PIE-Net, SPADE-E2VID).
     """
 
     start: float = 0.0
