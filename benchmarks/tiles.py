@@ -73,7 +73,7 @@ def main() -> None:
                 rows.append({"recording": path.stem, "weights": name, "steps": steps, **row})
                 print(json.dumps(rows[-1]), flush=True)
                 if options.json:
-                    options.json.write_text(json.dumps([*earlier, result]) + "\n")
+                    options.json.write_text("[" + ",\n".join(map(json.dumps, (*earlier, result))) + "]\n")
                 if options.images:
                     cv2.imwrite(str(options.images / f"{path.stem}-{name}-{steps}.png"), image)
 
