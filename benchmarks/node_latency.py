@@ -47,44 +47,27 @@ def main() -> None:
     parser.add_argument("--max-latency", type=float, help="the node's max_latency; default: its own")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    width, height = map(int, options.size.split("x"))
     machine = describe_machine(choose_device(options.device))
     rows = []
     for weights in options.weights or ["cista-tc", "cista-tc-small"]:
         for runtime in options.runtime or ["auto"]:
-            row = measure(
-                weights, runtime, options.device, height, width, options.rate, options.images, options.max_latency
-            )
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+            rows.append(measure(options, weights, runtime))
+            print(json.dumps(rows[-1]), flush=True)
     if options.json:
         content = {"machine": machine, "command": shlex.join(sys.argv), "rows": rows}
         options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def measure(
-    weights: str,
-    runtime: str,
-    device: str,
-    height: int,
-    width: int,
-    rate: float,
-    images: int,
-    max_latency: float | None,
-) -> dict:
+def measure(options: argparse.Namespace, weights: str, runtime: str) -> dict:
     """Measure one node over a number of images, after warming up."""
+    width, height = map(int, options.size.split("x"))
+    rate, max_latency = options.rate, options.max_latency
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
     domain = 1 + os.getpid() % 100
     count = default_max_events(height, width)
-    parameters = {
-        "weights": weights,
-        "runtime": runtime,
-        "device": device,
-        "windows": "count",
-        "count": count,
-        "lazy": False,
-    }
+    parameters = {"weights": weights, "runtime": runtime, "device": options.device, "lazy": False}
+    parameters |= {"windows": "count", "count": count}
     if max_latency is not None:
         parameters["max_latency"] = max_latency
     assignments = [word for k, v in parameters.items() for word in ("-p", f"{k}:={v}")]
@@ -123,7 +106,7 @@ def measure(
             period = round(1e9 / rate)
             t0, sent = time.time_ns(), {}
             due = time.perf_counter()
-            for i in range(WARM_UP + images):
+            for i in range(WARM_UP + options.images):
                 t = t0 + i * period + np.sort(rng.integers(0, period, count))
                 x, y, p = (rng.integers(0, n, count) for n in (width, height, 2))
                 data = cdr.encode(EventMessage(int(t[-1]), "camera", height, width, make_events(x, y, t, p)))
@@ -154,7 +137,7 @@ def measure(
         "messages_a_second": rate,
         "max_latency": "default" if max_latency is None else max_latency,
         "events_a_message": count,
-        "messages": images,
+        "messages": options.images,
         "images": len(times),
         "ms_p50": p50,
         "ms_p95": p95,
