@@ -24,7 +24,8 @@ from .. import __version__
 from ..errors import CistaError
 from ..networks import load_network
 from ..networks.weights import choose_weights
-from ..reconstructor import Reconstructor, choose_device
+from ..pipeline import reconstruct
+from ..reconstructor import choose_device
 from ..recordings import FORMATS, open_recording
 from ..runtime import RUNTIMES, make_runtime
 from ..runtime.choice import has_matrix_unit
@@ -60,6 +61,7 @@ def describe(device_name: str = "auto") -> dict[str, dict[str, Any]]:
     device = choose_device(device_name)
     machine = {name.replace("_", " "): value for name, value in describe_machine(device).items()}
     del machine["system"], machine["torch"]  # in more detail below
+    machine["load average"] = " ".join(map(str, machine["load average"]))
     machine |= {"memory": _memory(), "bf16 matrix unit": has_matrix_unit(), "platform": platform.platform()}
     return {
         "cista_ros": {"version": __version__, "folder": str(Path(__file__).parents[1]), "executable": sys.executable},
@@ -149,17 +151,17 @@ def _extras() -> dict[str, str]:
 
 
 def _auto(device: torch.device) -> dict[str, Any]:
-    """What `auto` selects for device, weights and runtime, and why."""
+    """Return what `auto` selects for device, weights and runtime, and why; and why other runtimes are unavailable."""
     name, why = choose_weights("auto", device)
     network = load_network(name).to(device)
     _, note = make_runtime("auto", network, *SIZE, device, "auto")
-    unavailable = {}
+    unavailable = []
     for runtime in RUNTIMES[1:]:
         try:
             make_runtime(runtime, network, *SMALL, device)
         except CistaError as error:
-            unavailable[runtime] = str(error)
-    return {"device": str(device), "weights": why, "runtime": note, "unavailable runtimes": unavailable}
+            unavailable.append(str(error))
+    return {"device": str(device), "choice": [why, note], "unavailable": unavailable}
 
 
 def self_test(device_name: str = "auto") -> list[Check]:
@@ -184,33 +186,23 @@ def self_test(device_name: str = "auto") -> list[Check]:
     return checks
 
 
-def _events() -> tuple[np.ndarray, int, int]:
-    """Return events of the sample recording, and its height and width."""
+def _test_recording() -> str:
     with open_recording(SAMPLE) as recording:
         messages = (item.message for item in recording.read(frames=False, camera_info=False))
-        events = [message.events for message in islice(messages, 5) if isinstance(message, EventMessage)]
-        return np.concatenate(events), recording.height, recording.width
-
-
-def _test_recording() -> str:
-    events, height, width = _events()
-    if not len(events):
-        raise CistaError("the sample recording has no events")
-    return f"read {len(events)} events of {width}x{height} pixels from the sample recording"
+        count = sum(len(message.events) for message in messages if isinstance(message, EventMessage))
+        if not count:
+            raise CistaError("the sample recording has no events")
+        return f"read {count} events of {recording.width}x{recording.height} pixels from the sample recording"
 
 
 def _test_reconstruction(device: torch.device) -> str:
-    events, height, width = _events()
-    reconstructor = Reconstructor.from_weights("auto", height, width, device)
-    reconstructor.reconstruct(events[:1000])
     times = []
-    for part in np.array_split(events, 5):
-        began = time.perf_counter()
-        image = reconstructor.reconstruct(part, split=False).image
-        times.append(1e3 * (time.perf_counter() - began))
+    for frame in islice(reconstruct(SAMPLE, device=device), 6):
+        image = frame.image
+        times.append(time.perf_counter())
     if not np.isfinite(image).all() or image.std() < 0.01:
         raise CistaError("the image of the sample recording is empty")
-    return f"{float(np.median(times)):.1f} ms per image of {width}x{height} pixels"
+    return f"{1e3 * float(np.median(np.diff(times))):.1f} ms per image of {image.shape[1]}x{image.shape[0]} pixels"
 
 
 @torch.inference_mode()

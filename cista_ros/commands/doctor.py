@@ -27,7 +27,7 @@ def doctor(
         for section, items in found.items():
             typer.echo(f"\n{section}")
             for name, value in items.items():
-                typer.echo(f"  {name:22}{_text(value).removeprefix(f'{name} ')}")
+                typer.echo(f"  {name:22}{_text(value)}")
         typer.echo("\nself-test" if checks else "")
         for check in checks:
             result = {True: "ok", False: "FAILED", None: "skipped"}[check.passed]
@@ -39,9 +39,6 @@ def doctor(
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
     if isinstance(value, dict):
-        lines = (f"{name}: {_text(item).removeprefix(f'runtime {name} ')}" for name, item in value.items())
-        return f"\n{'':24}".join(lines) or "none"
-    return str(value)
+        value = [f"{name}: {_text(item)}" for name, item in value.items()]
+    return f"\n{'':24}".join(value) or "none" if isinstance(value, list) else str(value)

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from cista_ros.benchmark import doctor
 from cista_ros.commands.main import app
-from cista_ros.runtime import RUNTIMES
 
 
 def run(*arguments):
@@ -27,9 +26,9 @@ def test_describes_the_machine_and_passes_its_tests(one_thread, without_ros):
     written = json.loads(result.stdout)
     machine = written["machine"]
     assert machine["torch"]["version"] == torch.__version__
-    assert machine["auto"]["runtime"].startswith("runtime ") and machine["auto"]["weights"]
-    assert set(machine["auto"]["unavailable runtimes"]) <= set(RUNTIMES)
-    assert "cuda-graph" in machine["auto"]["unavailable runtimes"]
+    weights, runtime = machine["auto"]["choice"]
+    assert weights.startswith("weights cista-tc") and runtime.startswith("runtime ")
+    assert any(reason.startswith("runtime cuda-graph needs") for reason in machine["auto"]["unavailable"])
     assert "not installed" in machine["ROS 2"]["rclpy"] and machine["recordings"]["formats"]
     checks = {check["name"]: check["passed"] for check in written["checks"]}
     assert checks.pop("ROS 2") is None
@@ -44,7 +43,7 @@ def test_a_failed_test_is_shown_and_gives_exit_code_1(one_thread, without_ros, m
     (line,) = [line for line in result.output.splitlines() if "FAILED" in line]
     assert "cache folder" in line and str(tmp_path / "file") in line
     said = " ".join(result.output.split())
-    assert " weights cista-tc" in said and " cuda-graph: needs a CUDA GPU" in said and "runtime runtime" not in said
+    assert "choice weights cista-tc" in said and "runtime cuda-graph needs a CUDA GPU" in said
 
 
 def test_exchanges_a_message_where_ros_is_installed():
@@ -60,6 +59,6 @@ def test_describes_a_gpu_and_tests_its_runtime(gpu, one_thread, without_ros, mon
     written = json.loads(result.stdout)
     assert written["machine"]["torch"]["GPU 0"].endswith("GiB")
     assert written["machine"]["auto"]["device"] == "cuda"
-    assert written["machine"]["auto"]["runtime"].startswith("runtime cuda-graph fp32")
+    assert written["machine"]["auto"]["choice"][1].startswith("runtime cuda-graph fp32")
     (check,) = [check for check in written["checks"] if check["name"] == "exact runtime"]
     assert check["detail"].startswith("cuda-graph differs by")
