@@ -76,7 +76,7 @@ def _consistent(found: Detection, plane: np.ndarray, spacing: float) -> Detectio
 
 
 def _spacing(found: Detection) -> float:
-    """Return the smallest distance in pixels between found points."""
+    """Return the median distance in pixels from a found point to the nearest other one."""
     differences = found.corners[:, None] - found.corners[None]
     distances = np.hypot(differences[..., 0], differences[..., 1])
     return float(np.median(np.partition(distances, 1, axis=1)[:, 1])) if len(distances) > 1 else 8.0

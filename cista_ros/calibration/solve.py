@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ..errors import CistaError
-from .targets import Target
+from .targets import LEAST_CORNERS, Target
 from .views import View, select
 
 INTRINSICS = ("fx", "fy", "cx", "cy")
@@ -87,7 +87,7 @@ def calibrate(views: list[View], target: Target, height: int, width: int, model:
     Raises:
         ViewsError: too few views, or all from about the same direction.
     """
-    usable = [view for view in views if len(view.ids) >= 8]
+    usable = [view for view in views if len(view.ids) >= LEAST_CORNERS]
     views = select(usable, height, width, MOST_VIEWS)
     if len(views) < LEAST_VIEWS:
         raise ViewsError(
@@ -228,6 +228,6 @@ def _without_outliers(result: Calibration) -> list[View]:
     kept = []
     for view, median, length in zip(result.views, medians, lengths, strict=True):
         good = length <= far
-        if median <= worst and good.sum() >= max(8, 0.5 * len(good)):
+        if median <= worst and good.sum() >= max(LEAST_CORNERS, 0.5 * len(good)):
             kept.append(view.only(good))
     return kept

@@ -22,7 +22,7 @@ from ..errors import CistaError
 from .corners import NOTHING, Detection, complete, detector_parameters, find_tags, refine
 
 SYNTAX = (
-    "checkerboard:COLUMNSxROWS:SQUARE (inner corners), aprilgrid:COLUMNSxROWS:TAG:SPACING, "
+    "checkerboard:COLUMNSxROWS:SQUARE (inner corners), aprilgrid:COLUMNSxROWS:TAG:SPACING[:FAMILY], "
     "charuco:COLUMNSxROWS:SQUARE:MARKER[:DICTIONARY] (sizes in metres), or Kalibr's YAML file of a target"
 )
 LEAST_CORNERS = 8  # of a view: a homography takes 4; more average the noise
@@ -167,7 +167,8 @@ class AprilGrid(Target):
             raise TargetError(f"{self}: family {self.family} has {len(self._dictionary.bytesList)} tags")
 
     def __str__(self) -> str:
-        return f"aprilgrid:{self.columns}x{self.rows}:{self.square:g}:{self.spacing:g}"
+        family = "" if self.family == "36h11" else f":{self.family}"
+        return f"aprilgrid:{self.columns}x{self.rows}:{self.square:g}:{self.spacing:g}{family}"
 
     @property
     def _dictionary(self) -> cv2.aruco.Dictionary:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 from rosbags import rosbag1
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from ..errors import RecordingError
+from ..errors import RecordingError, reason_of
 from ..events import NS
 from ..util.atomic import write_text
 from ..wire import ros1
@@ -105,31 +105,42 @@ class KalibrBag:
         self._write(topic, IMAGE, stamp, ros1.encode(ImageMessage(stamp, frame_id, "mono8", image)))
 
     def copy_imu(self, path: Path) -> str:
-        """Copy the messages of the IMU topics of a ROS bag; return why there are none, or an empty text.
+        """Copy the messages of the IMU topics of a ROS bag; return why some are missing, or an empty text.
 
         A single topic is named IMU_TOPIC, as in Kalibr's examples.
         """
+        before = sum(self.counts.values())
         try:
-            with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-                found = [connection for connection in reader.connections if connection.msgtype == _IMU]
-                single = len({connection.topic for connection in found}) == 1
-                for connection, _, raw in reader.messages(found) if found else ():
-                    message: Any = reader.deserialize(raw, _IMU)
-                    topic, stamp = IMU_TOPIC if single else connection.topic, message.header.stamp
-                    message.header = self._store.types["std_msgs/msg/Header"](
-                        seq=self.counts.get(topic, 0), stamp=stamp, frame_id=message.header.frame_id
-                    )
-                    data = bytes(self._store.serialize_ros1(message, _IMU))
-                    self._write(topic, _IMU, stamp.sec * NS + stamp.nanosec, data)
-        except (AnyReaderError, OSError) as error:
-            return f"no IMU messages: {path} cannot be read as a ROS bag ({error})"
-        return "" if found else f"no IMU messages: {path} has no topic of type sensor_msgs/Imu"
+            for topic, message in _read_imu(path):
+                stamp = message.header.stamp
+                message.header = self._store.types["std_msgs/msg/Header"](
+                    seq=self.counts.get(topic, 0), stamp=stamp, frame_id=message.header.frame_id
+                )
+                data = bytes(self._store.serialize_ros1(message, _IMU))
+                self._write(topic, _IMU, stamp.sec * NS + stamp.nanosec, data)
+        except RecordingError as error:
+            return f"no {'more ' * (sum(self.counts.values()) > before)}IMU messages: {error}"
+        return ""
 
     def _write(self, topic: str, kind: str, stamp: int, data: bytes) -> None:
         if topic not in self._connections:
             self._connections[topic] = self._bag.add_connection(topic, kind, typestore=self._store)
         self._bag.write(self._connections[topic], stamp, data)
         self.counts[topic] = self.counts.get(topic, 0) + 1
+
+
+def _read_imu(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield topic and message of the IMU topics of a ROS bag. RecordingError if it has none, or cannot be read."""
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
+            found = [connection for connection in reader.connections if connection.msgtype == _IMU]
+            single = len({connection.topic for connection in found}) == 1
+            for connection, _, raw in reader.messages(found) if found else ():
+                yield IMU_TOPIC if single else connection.topic, reader.deserialize(raw, _IMU)
+    except Exception as error:  # rosbags' parsers let many types of errors through
+        raise RecordingError(f"{path} cannot be read as a ROS bag ({reason_of(error)})") from None
+    if not found:
+        raise RecordingError(f"{path} has no topic of type sensor_msgs/Imu")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def calibrate(
     target: Annotated[
         str,
         typer.Option(
-            help="checkerboard:COLUMNSxROWS:SQUARE (inner corners), aprilgrid:COLUMNSxROWS:TAG:SPACING,"
+            help="checkerboard:COLUMNSxROWS:SQUARE (inner corners), aprilgrid:COLUMNSxROWS:TAG:SPACING[:FAMILY],"
             " charuco:COLUMNSxROWS:SQUARE:MARKER[:DICTIONARY] (sizes in metres), or Kalibr's YAML file of a target."
         ),
     ],
@@ -42,7 +42,7 @@ def calibrate(
     ] = "events",
     rate: Annotated[float, typer.Option(help="Reconstructions per second of event time.", min=0.1, max=1000)] = 20.0,
     search_rate: Annotated[
-        float, typer.Option(help="Images per second of event time that are searched for the target.", min=0.1)
+        float, typer.Option(help="Images per second of event time that are searched.", min=0.1, max=1000)
     ] = 10.0,
     kalibr_bag: Annotated[
         Path | None,
@@ -79,20 +79,26 @@ def calibrate(
     from ..calibration.views import SETTLE_S, Schedule, Search
     from ..calibration.write import FRAMES_TOPIC, write_calibration
     from ..calibration.write import kalibr_bag as open_kalibr_bag
+    from ..errors import RecordingError
+    from ..networks import choose_weights
+    from ..reconstructor import choose_device
     from ..recordings import open_recording
 
     check_span(start, end)
+    chosen, _ = choose_weights(weights, choose_device(device))
     board = parse_target(target)
     console = Console(stderr=True)
     with ExitStack() as stack:
         opened = stack.enter_context(open_recording(recording, **read))
+        if (at_frames or source == "frames") and not len(opened.frame_stamps()):
+            raise RecordingError(f"{recording}: no camera frames; expected some with --at-frames or --source frames")
         bag = stack.enter_context(open_kalibr_bag(kalibr_bag)) if kalibr_bag else None
         if source == "frames":
             images = _frames(opened, start, end)
         else:
             images = _reconstructions(
                 opened,
-                weights=weights,
+                weights=chosen,
                 windows="frames" if at_frames else "period",
                 window_options=None if at_frames else {"period": 1 / rate},
                 start=start,
@@ -111,7 +117,8 @@ def calibrate(
         height, width = search.shape
         result = solve(search.views, board, height, width, model)
         lacking = missing(result)
-        summary = summary_of(result, search, str(recording)) | {"weights": weights, "missing": lacking}
+        used = chosen if source == "events" else None
+        summary = summary_of(result, search, str(recording)) | {"weights": used, "missing": lacking}
         notes += write_calibration(output, result, summary, camera_name)
     summary |= {"output": str(output), "notes": notes, "kalibr_bag": bag.counts if bag else None}
     if as_json:
@@ -164,11 +171,8 @@ def _reconstructions(opened: Recording, **options: Any) -> Iterator[tuple[int, n
 
 def _frames(opened: Recording, start: float | None, end: float | None) -> Iterator[tuple[int, np.ndarray]]:
     """Yield stamps and images uint8 (H, W) of a recording's camera frames."""
-    from ..errors import RecordingError
     from ..wire.ros_types import ImageMessage
 
-    if opened.frames_topic is None:
-        raise RecordingError(f"{opened.path}: no camera frames; use --source events")
     for recorded in opened.read(start, end, camera_info=False):
         if isinstance(recorded.message, ImageMessage):
             yield recorded.message.stamp, recorded.message.grey8()

@@ -72,6 +72,8 @@ def test_finds_the_part_of_an_aprilgrid_that_is_in_view():
 def test_prints_an_aprilgrid_as_kalibr_does():
     """Tag 0 of 36h11 is 0xd5d628584; Kalibr prints it at the bottom left, its last bit at the bottom right."""
     board = parse_target("aprilgrid:2x2:0.1:0.3")
+    other = parse_target("aprilgrid:2x2:0.1:0.3:25h9")
+    assert parse_target(str(other)) == other != board
     pixels_per_module = 4
     image = board.image(pixels_per_module * 100)  # a tag of 0.1 m has 10 modules
     x, y = np.rint(board.points[0, :2] * pixels_per_module * 100).astype(int)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from recordings.makers import write_bag
 from rosbags import rosbag1
 from rosbags.typesys import Stores, get_typestore
 
 from cista_ros.calibration.targets import parse_target
+from cista_ros.calibration.write import kalibr_bag
 from cista_ros.commands.main import main
 from cista_ros.events import EVENT_DTYPE, NS
 from cista_ros.recordings import open_recording
@@ -158,8 +160,23 @@ def test_names_what_is_wrong_and_leaves_no_files(frames_bag, tmp_path, monkeypat
     assert "none of the 3 images" in failed("checkerboard:7x5:0.05", "--end", "0.25")
     assert (out / "not_found.png").stat().st_size > 1000
     assert "views of" in failed(TARGET, "--end", "0.3")
+    blind = tmp_path / "blind.bag"
+    with open_recording(frames_bag) as source, write_recording(blind, "ros1") as writer:
+        for recorded in source.read(frames=False, camera_info=False):
+            writer.write(recorded.received, recorded.message)
+    assert "blind.bag: no camera frames; expected some with --at-frames" in failed(TARGET, recording=blind)
     assert "no such file" in failed(str(tmp_path / "missing.yaml"))
     assert list(tmp_path.glob(".k.bag*")) == []
+
+
+def test_imu_messages_that_cannot_be_read_are_a_note(tmp_path):
+    write_bag(tmp_path / "in.bag", [(1, "/imu", ("sensor_msgs/msg/Imu", b"\1\2"))])
+    with kalibr_bag(tmp_path / "k.bag") as bag:
+        bag.write_image("/cam0/image_raw", 1, np.zeros((4, 4), np.uint8))
+        assert "no IMU messages" in bag.copy_imu(tmp_path / "in.bag")
+        assert "no IMU messages" in bag.copy_imu(tmp_path / "none.bag")
+    with rosbag1.Reader(tmp_path / "k.bag") as bag:
+        assert list(bag.topics) == ["/cam0/image_raw"]
 
 
 def test_names_a_change_of_size(frames_bag, tmp_path, monkeypatch, capsys):
