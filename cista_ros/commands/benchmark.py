@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DeviceOption, JsonOption
+from .options import DeviceOption, JsonOption, Seconds
 
 ALL_RUNTIMES = {
     "cpu": [*((name, "fp32") for name in ("fused", "native", "winograd")), ("native", "bf16")],
@@ -30,11 +30,13 @@ def benchmark(
         list[str] | None, typer.Option(help="NAME or NAME:PRECISION. Repeatable. Default: all for the device.")
     ] = None,
     device: DeviceOption = "auto",
-    seconds: Annotated[float, typer.Option(help="Seconds to measure each network and size.", min=0)] = 10,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: one per core.", min=1)] = None,
+    seconds: Annotated[float, Seconds(help="Seconds to measure each network and size.")] = 10,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: one per core.", min=1, max=4096)] = None,
     events: Annotated[
         list[int] | None,
-        typer.Option(help="Events per window of the stages. Repeatable. Default: 0.35 per pixel.", min=1),
+        typer.Option(
+            help="Events per window of the stages. Repeatable. Default: 0.35 per pixel.", min=1, max=1_000_000_000
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="PNG file to plot to: time over pixels and events.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write all numbers to.")] = None,

@@ -40,7 +40,8 @@ def demo(
     device: DeviceOption = "auto",
     period: Annotated[float, typer.Option(help="Seconds of event time per image.", min=0.0005, max=10)] = 1 / 30,
     rate: Annotated[
-        float | None, typer.Option(help="Playback speed. Default: real time, or what this machine sustains.", min=1e-4)
+        float | None,
+        typer.Option(help="Playback speed. Default: real time, or what this machine sustains.", min=1e-4, max=1e4),
     ] = None,
 ) -> None:
     """Play a recording to the ROS 2 node and keep the images: OUTPUT/frames, contact_sheet.png, summary.json."""
@@ -57,14 +58,14 @@ def demo(
     weights, note = choose_weights(weights, choose_device(device))
     weights = str(find_weights(weights).resolve())
     environment = _ros_environment()
+    with open_recording(recording) as source:
+        topics = ["--ros-args", "-r", f"events:={source.events_topic}"]
+        sensor = {"sensor_width": source.width, "sensor_height": source.height}
     rate = rate or _sustained_rate(recording, weights, device, period)
     output.mkdir(parents=True, exist_ok=True)
     for folder in ("frames", "events"):
         for old in (output / folder).glob("[0-9]" * 8 + ".png"):
             old.unlink()
-    with open_recording(recording) as source:
-        topics = ["--ros-args", "-r", f"events:={source.events_topic}"]
-        sensor = {"sensor_width": source.width, "sensor_height": source.height}
     # Lazy: the node subscribes to the events, which the player waits for, only when the recorder can receive images.
     # No limits of time: windows are the same, and every one becomes an image, however slow the machine is.
     parameters = {"weights": weights, "device": device, "period": period, "lazy": True, **sensor}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 import typer
@@ -28,15 +29,11 @@ FrameTimes = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WeightsOption = Annotated[str, typer.Option(help="Name of shipped or downloaded weights, a file, or auto.")]
-LONGEST_S = 1e9  # 32 years; nanoseconds hold such times
-StartOption = Annotated[
-    float | None, typer.Option(help="Skip this many seconds of the recording.", min=0, max=LONGEST_S)
-]
+LONGEST_S = 4e9  # 127 years; int64 nanoseconds hold their sum with a time of today
+Seconds = partial(typer.Option, min=0, max=LONGEST_S)  # an option that is a time
+StartOption = Annotated[float | None, Seconds(help="Skip this many seconds of the recording.")]
 EndOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Stop this many seconds into the recording; a frame at exactly that time is used.", min=0, max=LONGEST_S
-    ),
+    float | None, Seconds(help="Stop this many seconds into the recording; a frame at exactly that time is used.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 

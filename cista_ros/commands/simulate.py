@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption
+from .convert import format_of
+from .options import DeviceOption, Seconds
 
 if TYPE_CHECKING:
     from ..simulation.lens import Lens
@@ -26,7 +27,7 @@ def simulate(
     ] = None,
     format: Annotated[
         Literal["ros1", "ros2", "ros2-mcap", "ecd-text"] | None,
-        typer.Option(help="Default: ros1 for *.bag, else ros2."),
+        typer.Option(help="Default: by the suffix of OUTPUT (.bag, .mcap, .zip); without one, ros2 (sqlite3)."),
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="SOURCE is a video clip, not a folder of images.")] = False,
     target: Annotated[
@@ -35,11 +36,11 @@ def simulate(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(help="Length of the recording; at most that of the clip. Default: 5, with --target 20.", min=0.01),
+        Seconds(help="Length of the recording; at most that of the clip. Default: 5, with --target 20.", min=0.01),
     ] = None,
     width: Annotated[int, typer.Option(help="Sensor width; a clip keeps its own size.", min=16, max=4096)] = 240,
     height: Annotated[int, typer.Option(help="Sensor height.", min=16, max=4096)] = 180,
-    fps: Annotated[float, typer.Option(help="Camera frames per second.", min=0.1)] = 25.0,
+    fps: Annotated[float, typer.Option(help="Camera frames per second.", min=0.1, max=10_000)] = 25.0,
     speed: Annotated[
         float | None,
         typer.Option(
@@ -49,7 +50,7 @@ def simulate(
         ),
     ] = None,
     pauses: Annotated[
-        float | None, typer.Option(help="Mean seconds between pauses of the motion. Default: none.", min=0.1)
+        float | None, Seconds(help="Mean seconds between pauses of the motion. Default: none.", min=0.1)
     ] = None,
     objects: Annotated[str, typer.Option(metavar=RANGE, help="Number of objects, on 240x180 pixels.")] = "0,30",
     threshold: Annotated[str, typer.Option(metavar=RANGE, help="Contrast threshold.")] = "0.15,0.4",
@@ -67,7 +68,7 @@ def simulate(
     distortion: Annotated[
         str, typer.Option(help="With --target: coefficients, such as -0.3,0.1; the rest is 0.", metavar="NUMBERS")
     ] = "",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same recording.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same recording.", min=0, max=2**32 - 1)] = 0,
     device: DeviceOption = "cpu",
 ) -> None:
     """Simulate an event camera (ESIM's pixel) before a moving scene: events, frames, camera info as in ECD's bags.
@@ -96,12 +97,16 @@ def simulate(
         )
     if target is not None and video:
         raise typer.BadParameter("--target and --video exclude each other", param_hint="--target")
+    made = format_of(output, format)
+    if made in ("raw", "hdf5"):
+        raise typer.BadParameter(
+            f"{output}: {made} holds no camera frames; expected a bag or ECD text", param_hint="-o"
+        )
     seconds = seconds or (5.0 if target is None else 20.0)
     speed = speed or (100.0 if target is None else width / 2)
     chosen = choose_device(device)
     config = _config(objects, threshold, noise)
     generator = torch.Generator(chosen).manual_seed(seed)
-    format = format or ("ros1" if output.suffix == ".bag" else "ros2")
     pictures = Pictures(list(load_pictures(source).values()), chosen) if source and not video else None
     scene, lens = None, None
     if target is not None:
@@ -122,7 +127,7 @@ def simulate(
         steps = clip_steps(frames, config, fps)
     console = Console(stderr=True)
     events, stamps = 0, []
-    with write_recording(output, format) as writer, recording_bar("frames", console) as show:
+    with write_recording(output, made) as writer, recording_bar("frames", console) as show:
         for frame in record(steps, config, generator):
             write_frame(writer, frame, lens)
             events += len(frame.events)

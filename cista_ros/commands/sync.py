@@ -54,10 +54,10 @@ def sync(
             train |= _summary(pairings[-1])
         trains.append(train)
     period = _period(frames)
-    if plot and pairings:
+    if plot and any(len(pairing.triggers) for pairing in pairings):
         _draw(figure, plot, trains, pairings)
     elif plot:
-        typer.echo(f"{plot} is not written: it needs frames and triggers", err=True)
+        typer.echo(f"{plot} is not written: it needs frames and triggers that belong to them", err=True)
     if as_json:
         about = {"recording": str(recording), "frames_topic": source.frames_topic, "frames": len(frames)}
         typer.echo(json.dumps({**about, "frame_period_s": period, "triggers": trains}))

@@ -45,10 +45,11 @@ def events_of(path) -> np.ndarray:
 
 def test_pictures_become_a_recording_the_same_for_the_same_seed(tmp_path, pictures, monkeypatch, capsys):
     options = ("--seconds", 0.2, "--width", 48, "--height", 32, "--fps", 20, "--seed", 5)
-    for name in ("a.bag", "b"):
+    for name in ("a.bag", "b.mcap"):
         code, said = cista(monkeypatch, capsys, "simulate", pictures, "-o", tmp_path / name, *options)
         assert code == 0, said
-    a, b = events_of(tmp_path / "a.bag"), events_of(tmp_path / "b")
+    a, b = events_of(tmp_path / "a.bag"), events_of(tmp_path / "b.mcap")
+    assert list((tmp_path / "b.mcap").glob("*.mcap"))
     assert len(a) > 500 and np.array_equal(a, b) and f"{len(a)} events and 5 frames" in said
 
 
@@ -125,6 +126,10 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
         (["{pictures}", "-o", "x.bag", "--threshold", "0,0.1"], "camera.threshold must be above 0"),
         (["{pictures}", "-o", "x.bag", "--threshold", "a,b"], "expected LOW,HIGH"),
         (["{pictures}", "-o", "x.bag", "--threshold", "1,2,3"], "expected LOW,HIGH"),
+        (["{pictures}", "-o", "x.h5"], "x.h5: hdf5 holds no camera frames"),
+        (["{pictures}", "-o", "x.bag", "--seconds", "inf"], "--seconds"),
+        (["{pictures}", "-o", "x.bag", "--fps", "1e300"], "--fps"),
+        (["{pictures}", "-o", "x.bag", "--seed", "99999999999999999999"], "--seed"),
         (["nowhere.mp4", "--video", "-o", "x.bag"], "nowhere.mp4: no such clip"),
         (["-o", "x.bag"], "expected a folder of images, a clip with --video, or --target"),
         (["{pictures}", "-o", "x.bag", "--distortion", "0.1"], "only with --target"),
