@@ -6,8 +6,10 @@ The fixtures `released_weights` and `recording_bag` add a variant made from the 
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -116,6 +118,33 @@ def bag_and_weights(request: pytest.FixtureRequest) -> tuple[Path, Path]:
     return request.getfixturevalue(f"{bag}_bag"), request.getfixturevalue(f"{weights}_weights")
 
 
+class Done(NamedTuple):
+    """How a command ended, and what it printed on stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+@pytest.fixture
+def cista(monkeypatch, capsys):
+    """Run `cista …` in this process: importing torch again takes longer than most commands."""
+    from cista_ros.commands.main import main
+
+    def run(*words: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["cista", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
 @pytest.fixture
 def small_network():
     """A small CISTA-TC with all its parts and repeatable random weights."""
@@ -123,6 +152,15 @@ def small_network():
 
     torch.manual_seed(1)
     return Cista(CistaConfig(channels=8, iterations=2)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def weights(tmp_path, small_network) -> Path:
+    """A file with the small network."""
+    from cista_ros.networks import save_network
+
+    save_network(small_network, tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import FrameTimes, JsonOption, reads_recordings
+from .options import LONGEST_S, FrameTimes, JsonOption, Seconds, reads_recordings
 from .progress import DaskOption, JobsOption, counted
 
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ _SUFFIXES = {"ros1": ".bag", "ros2-mcap": ".mcap", "raw": ".raw", "hdf5": ".h5"}
 
 @reads_recordings
 def convert(
-    sources: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
+    recordings: Annotated[
+        list[Path] | None,  # not required, so that a single path is known to be the output
+        typer.Argument(help="Recordings of any readable format, or folders of them.", metavar="RECORDINGS..."),
+    ] = None,
+    *,
     output: Annotated[
         Path,
         typer.Argument(help="Recording to write; must not exist. Several recordings: folder for NAME.SUFFIX of each."),
@@ -55,7 +59,9 @@ def convert(
         bool, typer.Option("--lossy", help="Change times that the encoding cannot represent, and report how.")
     ] = False,
     frames: Annotated[bool, typer.Option(help="Also write camera frames and camera infos.")] = True,
-    time_offset: Annotated[float, typer.Option(help="Seconds added to the times of events and triggers.")] = 0.0,
+    time_offset: Annotated[
+        float, Seconds(help="Seconds added to the times of events and triggers.", min=-LONGEST_S)
+    ] = 0.0,
     frame_times: FrameTimes = "stamps",
     jobs: JobsOption = 1,
     dask: DaskOption = None,
@@ -65,25 +71,29 @@ def convert(
     """Write recordings in another format: the same events, images and camera infos, streamed.
 
     Several recordings, or a folder of them: outputs that exist are kept, so the same command continues an interrupted
-    run. A recording that fails is named, the others continue; the exit code is then 1.
+    run. A recording that fails is named, the others continue; the exit code is then 1, or 2 if all fail.
     """
     from ..errors import RecordingError
-    from .progress import run_recordings, several
+    from .progress import name_recordings, run_recordings
 
+    if not recordings:
+        raise typer.BadParameter(
+            f"{output} is the only path; expected recordings, then the output", param_hint="OUTPUT"
+        )
     read |= {"time_offset": time_offset, "frame_times": frame_times}
     options = {"events_as": events, "lossy": lossy, "metadata_version": metadata_version, "frames": frames}
-    if several(sources):
+    found = name_recordings(recordings, output)
+    if "" not in found:
         if output.suffix in [*_BY_SUFFIX][1:] or output.is_file():
             raise RecordingError(f"{output}: several recordings need a folder; give their format by --format")
         made = format or "ros2"
     else:
-        made = _format_of(output, format)
-
-    def job_of(name: str, path: Path) -> Job:
+        made = format_of(output, format)
+    todo: dict[str, Job] = {}
+    for name, path in found.items():
         where = output.absolute() / (name + _SUFFIXES.get(made, "")) if name else output
-        return Job(path, where, made, read, options)
-
-    run_recordings(sources, output, job_of, convert_one, convert_unless_done, describe, jobs, dask, as_json)
+        todo[name] = Job(path, where, made, read, options)
+    run_recordings(todo, output, convert_one, convert_unless_done, describe, jobs, dask, as_json)
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,7 @@ def _changes(done: Converted) -> Iterator[str]:
         )
 
 
-def _format_of(output: Path, format: OutputFormat | None) -> OutputFormat:
+def format_of(output: Path, format: OutputFormat | None) -> OutputFormat:
     """Return a format, by default that of the suffix. RecordingError if no format or another one has the suffix."""
     from ..errors import RecordingError
 

@@ -44,7 +44,7 @@ def evaluate(
     jobs: JobsOption = 1,
     dask: DaskOption = None,
     device: DeviceOption = "auto",
-    sheets: Annotated[int, typer.Option(help="Frames per sequence in the contact sheet.", min=0)] = 4,
+    sheets: Annotated[int, typer.Option(help="Frames per sequence in the contact sheet.", min=0, max=1000)] = 4,
     video: Annotated[bool, typer.Option("--video", help="Also write a video of all methods side by side.")] = False,
     figures: Annotated[bool, typer.Option(help="Write contact sheets, error maps, plots and report.html.")] = True,
     squeeze: Annotated[
@@ -76,7 +76,7 @@ def evaluate(
     """Score networks against camera frames: write tables.md, tables.tex, scores.json, scores/*/*.csv, report.html.
 
     Finished work is not repeated when the same command is given again. A recording that fails is named, the others
-    continue; the exit code is then 1.
+    continue; the exit code is then 1, or 2 if all fail.
     """
     from rich.console import Console
 
@@ -125,7 +125,7 @@ def evaluate(
             folder=output.absolute(),
             device=device,
             pictures=None if video else sheets,
-            **read,
+            read=read,
             rest=rest == "all" or (rest == "first" and i == 0),
             mask=masks.get(sequence),
         )
@@ -138,6 +138,8 @@ def evaluate(
         results, failures = run_all(
             run_job, todo, lambda result: counted(len(result.frames), "frame"), jobs, dask, console
         )
+        if not results:
+            end(failures, len(todo), console)
         failed = {(todo[name].sequence, todo[name].method): failure.reason for name, failure in failures.items()}
         summary = Summary(chosen, scores, list(results.values()), failed, list(sequences), models, paper)
         about = {"command": shlex.join(["cista", *sys.argv[1:]]), "machine": describe_machine(choose_device(device))}
@@ -146,11 +148,11 @@ def evaluate(
         write_text(output / "tables.md", as_markdown(summary))
         write_text(output / "tables.tex", as_latex(summary))
         typer.echo(content if as_json else as_markdown(summary), nl=False)
-        if figures and results:
+        if figures:
             shown = illustrate(output, summary, sheets, video)
             write_report(output / "report.html", "Event camera reconstructions, compared", summary, shown)
             say(console, f"Open {output / 'report.html'}")
-    end(failures, console)
+    end(failures, len(todo), console)
 
 
 def _named(word: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..reconstructor import Frame
 from ..tone_map import to_mono8
-from ..util.atomic import write_atomically
+from ..util.atomic import prepare_folder, write_atomically
 from ..util.drawing import write_png
 from ..util.video import VideoWriter
 
@@ -27,7 +27,7 @@ class FrameFolder:
         path: the folder, created if missing.
         height, width: size of the frames.
         npz: also write frames.npz: image float32 (N, H, W) before the tone map, stamp int64 (N,) in ns.
-        video: also write this MP4 file.
+        video: also write this MP4 file; its folder is created if missing.
     """
 
     def __init__(self, path: Path, height: int, width: int, npz: bool = False, video: Path | None = None) -> None:
@@ -36,11 +36,13 @@ class FrameFolder:
         self._shape = (height, width)
         self._stamps: list[int] = []
         self._open = ExitStack()
-        self.frames.mkdir(parents=True, exist_ok=True)
-        # Opened before anything is deleted: it may not be writable.
-        self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
         with ExitStack() as failing:
             failing.callback(self._open.close)
+            if video:
+                prepare_folder(video.parent)
+            # Opened before anything is created or deleted: it may not be writable.
+            self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
+            prepare_folder(self.frames)
             files = (self.path / name for name in ("summary.json", "frames.csv", "frames.npz"))
             for old in [*files, *self.frames.glob("[0-9]" * 8 + ".png")]:
                 old.unlink(missing_ok=True)

@@ -122,17 +122,23 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         raise JobsError(f"{folder}: disk full; finished work is kept: free some space and repeat the command") from None
 
 
-def several(recordings: Sequence[Path]) -> bool:
-    """Return whether arguments are several recordings, or a folder of them."""
+def name_recordings(recordings: Sequence[Path], output: Path) -> dict[str, Path]:
+    """Return recordings by name, as find_recordings; a single one, if not a folder of recordings, has the name "".
+
+    Args:
+        output: folder of several outputs, left out of the search for recordings.
+    """
+    from ..recordings import find_recordings
     from ..recordings.formats import is_recording
 
-    return len(recordings) > 1 or (recordings[0].is_dir() and not is_recording(recordings[0]))
+    if len(recordings) == 1 and (not recordings[0].is_dir() or is_recording(recordings[0])):
+        return {"": recordings[0]}
+    return find_recordings(recordings, leave_out=output)
 
 
 def run_recordings(
-    recordings: Sequence[Path],
+    jobs: Mapping[str, Job],
     output: Path,
-    job_of: Callable[[str, Path], Job],
     run: Callable[[Job, Console], dict[str, Any]],
     resume: Callable[[Job], dict[str, Any]],
     describe: Callable[[dict[str, Any]], list[str]],
@@ -140,11 +146,10 @@ def run_recordings(
     dask: str | None,
     as_json: bool,
 ) -> None:
-    """Run a job for each recording and print the summaries; of several, exit with code 1 if a job fails.
+    """Run the jobs of recordings, by names from name_recordings, and print the summaries. For failures see `end`.
 
     Args:
-        output: folder of several outputs, left out of the search for recordings.
-        job_of: makes the job of a recording and its name; the name is empty if it is the only one.
+        output: folder of several outputs.
         run: returns the summary of a single recording; the console shows progress and warnings.
         resume: the same for one of several, unless an earlier run has finished it.
         describe: returns a summary in words.
@@ -152,34 +157,31 @@ def run_recordings(
     """
     from rich.console import Console
 
-    from ..recordings import find_recordings
-
     console = Console(stderr=True)
-    if not several(recordings):
-        summary = run(job_of("", recordings[0]), console)
+    if "" in jobs:
+        summary = run(jobs[""], console)
         if as_json:
             typer.echo(json.dumps(summary))
         else:
             say(console, "\n".join(describe(summary)))
         return
-    todo = {name: job_of(name, path) for name, path in find_recordings(recordings, leave_out=output).items()}
 
     def in_words(summary: dict[str, Any]) -> str:
         return "\n  ".join([*describe(summary), *(f"Warning: {text}." for text in summary.get("warnings", ()))])
 
     with full_disk_explained(output):
-        summaries, failures = run_all(resume, todo, in_words, processes, dask, console)
+        summaries, failures = run_all(resume, jobs, in_words, processes, dask, console)
     if as_json:
         reasons = {name: failure.reason for name, failure in failures.items()}
         typer.echo(json.dumps({"recordings": summaries, "failures": reasons}))
-    end(failures, console)
+    end(failures, len(jobs), console)
 
 
-def end(failures: Mapping[str, Failure], console: Console) -> None:
-    """Name the failed jobs and why they failed; exit with code 1 if there are any."""
+def end(failures: Mapping[str, Failure], total: int, console: Console) -> None:
+    """Name the failed jobs and why they failed; exit with code 1 if there are any, 2 if all of the `total` failed."""
     for name, failure in failures.items():
         say(console, f"failed: {name}: {failure.reason}")
         if failure.details:
             say(console, failure.details)
     if failures:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if len(failures) == total else 1)

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import (
-    LONGEST_S,
     DeviceOption,
     Edge,
     EndOption,
     FrameTimes,
     JsonOption,
+    Seconds,
     StartOption,
     ToneMapName,
     TriggerInputOption,
@@ -61,7 +62,7 @@ def reconstruct(
     ] = None,
     period: Annotated[
         float,
-        typer.Option(help="Seconds per window (--windows period).", min=1e-6, max=LONGEST_S, show_default="1/30"),
+        Seconds(help="Seconds per window (--windows period).", min=1e-6, show_default="1/30"),
     ] = 1 / 30,
     count: Annotated[
         int | None, typer.Option(help="Events per window (--windows count). Default: 0.35 per pixel.", min=1)
@@ -72,12 +73,8 @@ def reconstruct(
             help="Events per pixel in the busiest area that end a window (--windows adaptive).", min=0.001, max=1e6
         ),
     ] = 1.0,
-    shortest: Annotated[
-        float, typer.Option(help="Shortest window in seconds (--windows adaptive).", min=0, max=LONGEST_S)
-    ] = 0.005,
-    longest: Annotated[
-        float, typer.Option(help="Longest window in seconds (--windows adaptive).", min=1e-6, max=LONGEST_S)
-    ] = 0.2,
+    shortest: Annotated[float, Seconds(help="Shortest window in seconds (--windows adaptive).")] = 0.005,
+    longest: Annotated[float, Seconds(help="Longest window in seconds (--windows adaptive).", min=1e-6)] = 0.2,
     edge: Annotated[Edge, typer.Option(help="Edge of the pulses (--windows trigger).")] = "rising",
     trigger_input: TriggerInputOption = None,
     frame_times: FrameTimes = "stamps",
@@ -104,10 +101,7 @@ def reconstruct(
         int, typer.Option(help="Bin events to a grid coarser by this factor; the images are as coarse.", min=1)
     ] = 1,
     max_gap: Annotated[
-        float,
-        typer.Option(
-            help="Reset the network after a gap of more seconds in the events; 0: never.", min=0, max=LONGEST_S
-        ),
+        float, Seconds(help="Reset the network after a gap of more seconds in the events; 0: never.")
     ] = 5.0,
     noise_filter: Annotated[
         Literal["none", "activity"],
@@ -139,14 +133,14 @@ def reconstruct(
     """Reconstruct the events of recordings as images: OUTPUT/frames/*.png, OUTPUT/frames.csv, OUTPUT/summary.json.
 
     Several recordings, or a folder of them: finished recordings are not repeated when the same command is given again.
-    A recording that fails is named, the others continue; the exit code is then 1.
+    A recording that fails is named, the others continue; the exit code is then 1, or 2 if all fail.
     """
     given = dict(locals())
     from ..networks import choose_weights, load_network
     from ..reconstructor import choose_device
     from ..util.video import SUFFIXES
     from ..windows import KIND_OF_OPTION, required_kind
-    from .progress import run_recordings, several
+    from .progress import name_recordings, run_recordings
 
     if not shortest < longest:
         raise typer.BadParameter(f"{shortest} s; expected less than --longest, {longest} s", param_hint="--shortest")
@@ -157,26 +151,27 @@ def reconstruct(
     cut = {name: given[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     cut |= {"kind": required_kind("stamps" if stamps else windows, cut), "start": start, "end": end}
     chosen, note = choose_weights(weights, choose_device(device))
-    if several(recordings):
+    found = name_recordings(recordings, output)
+    if "" not in found:
         if video and video.suffix:
             raise typer.BadParameter(
                 f"{video}: expected a folder, in which each recording has its NAME.mp4", param_hint="--video"
             )
         load_network(chosen)  # an error in it would end each job
-        typer.echo(note, err=True)
     elif video and video.suffix.lower() not in SUFFIXES:
         raise typer.BadParameter(f"{video}: expected a name that ends in {' or '.join(SUFFIXES)}", param_hint="--video")
     if stamps:
         cut["stamps"] = read_stamps(stamps)
     network = {name: given[name] for name in NETWORK} | {"weights": chosen}
     read |= {"frame_times": frame_times}
-
-    def job_of(name: str, path: Path) -> Job:
+    todo: dict[str, Job] = {}
+    for name, path in found.items():
         where = output.absolute() / name if name else output
         clip = video.absolute() / f"{name}.mp4" if name and video else video
-        return Job(path, where, read, cut, network, npz, clip, note)
-
-    run_recordings(recordings, output, job_of, reconstruct_one, reconstruct_unless_done, describe, jobs, dask, as_json)
+        todo[name] = Job(path, where, read, cut, network, npz, clip, note)
+    if "" not in found:
+        typer.echo(note, err=True)
+    run_recordings(todo, output, reconstruct_one, reconstruct_unless_done, describe, jobs, dask, as_json)
 
 
 @dataclass(frozen=True)
@@ -224,8 +219,6 @@ def reconstruct_unless_done(job: Job) -> dict[str, Any]:
         content = json.loads((job.output / SUMMARY).read_text())
         if content.pop("settings") == job.settings():
             return {**content, "finished_before": True}
-    if job.video:
-        job.video.parent.mkdir(parents=True, exist_ok=True)
     return reconstruct_one(job)
 
 
@@ -264,6 +257,8 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
         used, first, last = 0, None, 0
         settings = job.settings()
         began = before = time.perf_counter()
+        frames = reconstruct_recording(source, made, start, end, warn)
+        head = [*islice(frames, 1)]  # an error in it leaves the earlier output
         with (
             recording_bar("images", console) as show,
             FrameFolder(job.output, made.image_height, made.image_width, npz=job.npz, video=job.video) as folder,
@@ -271,7 +266,7 @@ def reconstruct_one(job: Job, console: Console | None = None) -> dict[str, Any]:
             say(console, f"{job.note}\n{made.runtime_note}")
             if note:
                 warn(f"{note}: {kind} windows")
-            for frame in reconstruct_recording(source, made, start, end, warn):
+            for frame in chain(head, frames):
                 now = time.perf_counter()
                 folder.write(frame, 1000 * (now - before))
                 before = now
@@ -344,7 +339,7 @@ def read_stamps(path: Path) -> list[int]:
     Raises:
         RecordingError: no such file, no times, times that decrease, or a line that is not a time.
     """
-    from decimal import Decimal, InvalidOperation
+    from decimal import Decimal
 
     from ..errors import RecordingError
     from ..events import NS
@@ -356,15 +351,17 @@ def read_stamps(path: Path) -> list[int]:
         text = line.split("#")[0].strip().rstrip(",")
         if not text:
             continue
+        least = found[-1] if found else -(2**63)
         try:
-            time = int(Decimal(text) * (NS if "." in text else 1))
-        except (InvalidOperation, ValueError, OverflowError):
+            time = Decimal(text) * (NS if "." in text else 1)
+            fits = least <= time < 2**63
+        except ArithmeticError:
             raise RecordingError(
                 f"{path}: line {number}: {text[:40]!r} is not a time in nanoseconds or seconds"
             ) from None
-        if not -(2**63) <= time < 2**63 or (found and time < found[-1]):
-            raise RecordingError(f"{path}: line {number}: expected a time of at least {found[-1] if found else 0} ns")
-        found.append(time)
+        if not fits:
+            raise RecordingError(f"{path}: line {number}: expected a time from {least} ns to {2**63 - 1} ns")
+        found.append(int(time))
     if not found:
         raise RecordingError(f"{path}: no time stamps")
     return found

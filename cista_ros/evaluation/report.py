@@ -152,8 +152,7 @@ class Summary:
         more = metric_of(key).more_is_better
         best = _best(data.T, [more] * len(data), dict.fromkeys(data.index, metric_of(key).decimals)).T
         counts = [*frames.astype(str), str(frames.sum())]
-        papers = paper_scores()
-        if self.paper and key in papers and any(row in ECD_SEQUENCES for row in self.rows):
+        if self.paper and key in (papers := paper_scores()) and any(row in ECD_SEQUENCES for row in self.rows):
             # Table 1 has these four networks; its mean over its own seven sequences has a row of its own.
             beside = papers[key].unstack()[["e2vid", "firenet", "spade-e2vid", "cista-tc"]]
             means_of_seven = beside.loc["mean of real"]

@@ -24,11 +24,12 @@ from .protocols import PROTOCOLS, EvaluationError
 from .rest import run_rest_test
 from .scores import ScoreChoice, Scorer
 from .sequence import Comparison
+from .tasks import NEED_FRAMES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 7  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
+FORMAT = 8  # of results; one more whenever the same settings may give other numbers or notes, or pictures elsewhere
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ class Job:
     folder: Path  # where results are written
     device: str = "auto"
     pictures: int | None = 4  # number of frames to keep as pictures; None for all
-    events_topic: str | None = None
-    frames_topic: str | None = None
-    frame_times: str = "stamps"
+    read: dict[str, Any] = field(default_factory=dict)  # options of open_recording
     rest: bool = True  # whether to run the protocol's rest test, if it has one
     mask: Path | None = None  # file of the pixels that count; None for the protocol's own
 
@@ -69,7 +68,7 @@ class Result:
     sequence: str
     method: str
     frames: pd.DataFrame  # of the scored: index, stamp_ns, seconds, events, steps, milliseconds, and the scores
-    scores: list[str]  # keys of the scores; empty if the recording has no frames
+    scores: list[str]  # keys of the scores; only of tasks if the recording has no frames
     note: str = ""  # what of the protocol the recording could not give, and events that were not used
     unscored: int = 0  # frames that the protocol scores and that had no image yet
     pictures: list[int] = field(default_factory=list)  # stamps (ns) of the frames whose pictures were kept
@@ -114,14 +113,18 @@ def run_job(job: Job) -> Result:
     for path in result_paths(job.folder, job.sequence, job.method):
         path.unlink(missing_ok=True)  # a failure must not leave old numbers
     network = load_network(job.weights)
-    with open_recording(
-        job.recording, events_topic=job.events_topic, frames_topic=job.frames_topic, frame_times=job.frame_times
-    ) as recording:
+    with open_recording(job.recording, **job.read) as recording:
         protocol = PROTOCOLS[job.protocol]
         size = recording.height, recording.width
         mask = read_mask(job.mask, *size) if job.mask else protocol.mask(job.sequence, *size)
         comparison = Comparison(recording, job.sequence, network, protocol, job.device)
         plan = comparison.plan
+        tasks = [key for key in job.scores.tasks if plan or key not in NEED_FRAMES]
+        scores = [*(job.scores.keys if plan else ()), *tasks]
+        if not scores:
+            raise EvaluationError(
+                f"{job.sequence}: no camera frames to compare with; only --task tracks and corners need none"
+            )
         scorer = Scorer(job.scores, mask)
         kept = None if job.pictures is None else chosen_frames(plan, job.pictures, recording.first_event)
         pictures, stamps = job.folder / "pictures" / job.protocol, []
@@ -152,7 +155,6 @@ def run_job(job: Job) -> Result:
         if plan and protocol.rest and job.rest:
             rest = run_rest_test(comparison.reconstructor, recording, mask)
     note = _note(comparison, rows, str(recording.packet_counts))
-    scores = [*(job.scores.keys if plan else ()), *job.scores.tasks]
     frames = pd.DataFrame(rows)
     result = Result(job.sequence, job.method, frames, scores, note, unscored, stamps, rest, settings)
     write_result(job.folder, result)

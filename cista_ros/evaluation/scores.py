@@ -115,7 +115,7 @@ class ScoreChoice:
     keys: tuple[str, ...] = ()
     squeeze: tuple[Path, Path] | None = None  # backbone and heads of LPIPS-squeeze
     missing: tuple[tuple[str, str], ...] = ()  # (key, reason)
-    tasks: tuple[str, ...] = ()  # keys of tasks.TASKS, which need no camera frames
+    tasks: tuple[str, ...] = ()  # keys of tasks.TASKS
     target: str | None = None  # calibration target of the tasks, as text
 
 

@@ -16,6 +16,7 @@ from ..calibration.targets import AprilGrid, Checkerboard, Target, parse_target
 from .protocols import EvaluationError
 
 TASKS = {"corners": ("corners_found", "corners_distance"), "tags": ("tags",), "tracks": ("track_length", "orb_inliers")}
+NEED_FRAMES = ("corners_distance", "tags")  # have no value without camera frames
 FEATURES, LEAST_DISTANCE = 150, 7  # tracked at a time, pixels between them
 RETURN = 1.0  # pixels by which a feature may miss its origin when it is tracked back
 ASTRAY = 3.0  # pixels by which its motion may differ from that in the camera's frames

@@ -112,7 +112,7 @@ def find_recordings(paths: Sequence[Path], leave_out: Path | None = None) -> dic
         whole = Path(os.path.abspath(path))
         inside = [whole] if path.is_file() or is_recording(path) else [*_inside(whole, leave_out)]
         if not inside:
-            raise RecordingError(f"{path}: {_describe(path, b'')}, and no recordings in it")
+            raise RecordingError(f"{path}: no recordings in this folder")
         found += inside
     if twice := [path for path, count in Counter(found).items() if count > 1]:
         raise RecordingError(f"{twice[0]}: the recording is given twice")

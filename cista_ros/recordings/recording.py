@@ -261,6 +261,10 @@ class Recording(ABC):
             RecordingError: no frames, or none of the inputs has such triggers that expose them.
         """
         stamps, triggers = self.frame_stamps(), self.triggers()
+        if not len(stamps):
+            raise RecordingError(
+                f"{self.path}: no camera frames, so none whose times could be those of {edge} triggers"
+            )
         pairings = [pair(trigger_times(triggers, edge, n), stamps) for n in np.unique(triggers["id"]).tolist()]
         best = max(pairings, key=lambda found: (found.plausible, len(found.frames)), default=None)
         if best is None or not best.plausible:

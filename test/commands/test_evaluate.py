@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recordings.makers import frames, random_events, write_any
+from recordings.makers import event_messages, frames, random_events, with_topics, write_any, write_bag
 from typer.testing import CliRunner
 
 from cista_ros.commands.main import app
@@ -149,6 +149,16 @@ def test_a_failed_sequence_ends_with_exit_code_1_and_the_others_are_done(materia
     assert done.exit_code == 1
     assert re.search(r"failed: damaged, fire: .*damaged.bag: cannot be read as a bag", done.stderr)
     assert "| made0 |" in done.stdout and "damaged, fire: failed" in done.stdout
+
+
+def test_nothing_scored_is_exit_code_2_and_no_table(material, tmp_path):
+    folder, _ = material
+    (tmp_path / "damaged.bag").write_bytes(b"no bag")
+    blind = write_bag(tmp_path / "blind.bag", with_topics(event_messages(random_events(300))))
+    words = tmp_path / "damaged.bag", blind, "-o", tmp_path / "out", "--weights", f"{folder}/fire.safetensors"
+    done = evaluate(*words)
+    assert done.exit_code == 2 and not done.stdout and not (tmp_path / "out" / "tables.md").exists()
+    assert "damaged.bag: cannot be read as a bag" in done.stderr and "blind: no camera frames" in done.stderr
 
 
 @pytest.mark.parametrize(

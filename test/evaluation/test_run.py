@@ -160,15 +160,16 @@ def test_a_mistake_of_ours_is_told_in_full_and_the_others_go_on(job, monkeypatch
     assert len(other.frames)
 
 
-def test_a_recording_without_frames_has_images_and_no_scores(job, tmp_path):
+def test_a_recording_without_frames_has_only_scores_of_tasks(job, tmp_path):
     path = write_bag(tmp_path / "blind.bag", with_topics(event_messages(random_events(900))))
-    result = run_job(replace(job, recording=path, sequence="blind"))
-    assert result.scores == [] and len(result.frames) == 6 and "no camera frames" in result.note
+    blind = replace(job, recording=path, sequence="blind")
+    for tasks in ((), ("tags",)):
+        with pytest.raises(CistaError, match="blind: no camera frames to compare with"):
+            run_job(replace(blind, scores=replace(KEYS, tasks=tasks)))
+    result = run_job(replace(blind, scores=replace(KEYS, tasks=("tags", "orb_inliers"))))
+    assert result.scores == ["orb_inliers"] and result.frames["orb_inliers"][1:].notna().all()
+    assert len(result.frames) == 6 and "no camera frames" in result.note
     assert "mse:equalised" not in result.frames and len(result.pictures) == 4
-    tasks = run_job(replace(job, recording=path, sequence="blind", scores=replace(KEYS, tasks=("orb_inliers",))))
-    assert tasks.scores == ["orb_inliers"] and tasks.frames["orb_inliers"][1:].notna().all(), (
-        "other settings: done again"
-    )
 
 
 def test_frames_after_the_last_event_are_told(job, tmp_path):
