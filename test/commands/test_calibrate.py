@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from rosbags.typesys import Stores, get_typestore
 
 from cista_ros.calibration.targets import parse_target
 from cista_ros.calibration.write import kalibr_bag
-from cista_ros.commands.main import main
 from cista_ros.events import EVENT_DTYPE, NS
 from cista_ros.recordings import open_recording
 from cista_ros.recordings.write import write_recording
@@ -49,31 +49,24 @@ def frames_bag(tmp_path_factory):
     return path
 
 
-def cista(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["cista", "calibrate", *map(str, arguments)])
-    code: object = 0
-    try:
-        main()
-    except SystemExit as end:
-        code = end.code or 0
-    output = capsys.readouterr()
-    return int(code), output.out, output.err  # type: ignore[call-overload]
+@pytest.fixture
+def calibrate(cista):
+    return partial(cista, "calibrate")
 
 
-def error_of(monkeypatch, capsys, *arguments) -> str:
+def error_of(done) -> str:
     """Return the one line of error of a call that exits with code 2."""
-    code, _, said = cista(monkeypatch, capsys, *arguments)
-    errors = [line for line in said.splitlines() if line.startswith("cista: error: ")]
-    assert (code, len(errors)) == (2, 1), said
-    return errors[0]
+    (error,) = [line for line in done.err.splitlines() if line.startswith("cista: error: ")]
+    assert done.code == 2
+    return error
 
 
-def test_writes_the_camera_of_true_frames_for_ros_and_kalibr(frames_bag, tmp_path, monkeypatch, capsys):
+def test_writes_the_camera_of_true_frames_for_ros_and_kalibr(frames_bag, tmp_path, calibrate):
     out = tmp_path / "out"
     options = ("--target", TARGET, "--source", "frames", "-o", out, "--camera-name", "left", "--json")
-    code, said, errors = cista(monkeypatch, capsys, frames_bag, *options)
-    assert code == 0, errors
-    summary = json.loads(said)
+    done = calibrate(frames_bag, *options)
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
     fx, fy, cx, cy = LENS.intrinsics
     assert summary["fx"] == pytest.approx(fx, rel=0.005)
     assert summary["fy"] == pytest.approx(fy, rel=0.005)
@@ -98,7 +91,7 @@ def test_writes_the_camera_of_true_frames_for_ros_and_kalibr(frames_bag, tmp_pat
     assert all(text in report for text in summary["missing"])
 
 
-def test_calibrates_from_events_and_writes_a_bag_for_kalibr(tmp_path, monkeypatch, capsys):
+def test_calibrates_from_events_and_writes_a_bag_for_kalibr(tmp_path, calibrate):
     recording, out, handed = tmp_path / "events.bag", tmp_path / "out", tmp_path / "kalibr.bag"
     generator = torch.Generator().manual_seed(0)
     config = SimulationConfig()
@@ -107,9 +100,9 @@ def test_calibrates_from_events_and_writes_a_bag_for_kalibr(tmp_path, monkeypatc
             write_frame(writer, frame)
     add_imu(recording, count=50)
     options = ("--target", TARGET, "-o", out, "--kalibr-bag", handed, "--at-frames", "--json")
-    code, said, errors = cista(monkeypatch, capsys, recording, *options)
-    assert code == 0, errors
-    summary = json.loads(said)
+    done = calibrate(recording, *options)
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
     # A second is too short for an accurate calibration; this is about the way from events to a camera.
     assert summary["fx"] == pytest.approx(LENS.intrinsics[0], rel=0.05)
     assert summary["rms"] < 0.5
@@ -146,11 +139,11 @@ def add_imu(path, count):
             bag.write(imu, stamp, store.serialize_ros1(message, kind))
 
 
-def test_names_what_is_wrong_and_leaves_no_files(frames_bag, tmp_path, monkeypatch, capsys):
+def test_names_what_is_wrong_and_leaves_no_files(frames_bag, tmp_path, calibrate):
     out = tmp_path / "out"
 
     def failed(target, *options, recording=frames_bag):
-        said = error_of(monkeypatch, capsys, recording, "--target", target, "-o", out, "--source", "frames", *options)
+        said = error_of(calibrate(recording, "--target", target, "-o", out, "--source", "frames", *options))
         assert not (out / "camera_info.yaml").exists()
         return said
 
@@ -179,7 +172,7 @@ def test_imu_messages_that_cannot_be_read_are_a_note(tmp_path):
         assert list(bag.topics) == ["/cam0/image_raw"]
 
 
-def test_names_a_change_of_size(frames_bag, tmp_path, monkeypatch, capsys):
+def test_names_a_change_of_size(frames_bag, tmp_path, calibrate):
     changed = tmp_path / "changed.bag"
     with open_recording(frames_bag) as source, write_recording(changed, "ros1") as writer:
         for i, recorded in enumerate(source.read()):
@@ -189,5 +182,5 @@ def test_names_a_change_of_size(frames_bag, tmp_path, monkeypatch, capsys):
             if isinstance(message, EventMessage | ImageMessage):
                 writer.write(recorded.received, message)
     options = ("--target", TARGET, "-o", tmp_path / "out", "--source", "frames")
-    said = error_of(monkeypatch, capsys, changed, *options)
+    said = error_of(calibrate(changed, *options))
     assert "changes from 160x120 to 160x118" in said

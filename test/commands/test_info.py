@@ -2,37 +2,42 @@
 
 import json
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 from recordings.makers import HEIGHT, NS, T0, WIDTH, event_messages, frames, random_events, with_topics, write_bag
-from typer.testing import CliRunner
 
 from cista_ros.commands.info import describe
-from cista_ros.commands.main import app
 from cista_ros.events import TRIGGER_DTYPE, concatenate, make_events
 from cista_ros.recordings import open_recording
 from cista_ros.wire.event_packet import PacketEncoder
 from cista_ros.wire.ros_types import EventMessage
 
 
-def info(*arguments):
-    done = CliRunner().invoke(app, ["info", *map(str, arguments)])
-    return done.exit_code, done.stdout, done.stderr
+@pytest.fixture
+def info(cista):
+    return partial(cista, "info")
 
 
-def described(path):
-    code, out, err = info(path, "--json")
-    assert code == 0, err
-    (found,) = json.loads(out)
-    return found
+@pytest.fixture
+def described(info):
+    """Describe a recording by `--json`."""
+
+    def run(path):
+        done = info(path, "--json")
+        assert done.code == 0, done.err
+        (found,) = json.loads(done.out)
+        return found
+
+    return run
 
 
 def burst(t, n, x, y):
     return make_events(np.full(n, x), np.full(n, y), t, np.ones(n))
 
 
-def test_events_frames_gaps_disorder_and_hot_pixels_are_counted(tmp_path):
+def test_events_frames_gaps_disorder_and_hot_pixels_are_counted(described, tmp_path):
     events = random_events(3000)
     events["p"] = np.arange(3000) % 4 == 0
     hot = burst(T0 + np.arange(0, NS, NS // 1000), 1000, 3, 2)  # a pixel that fires 1000 times a second
@@ -63,7 +68,7 @@ def test_events_frames_gaps_disorder_and_hot_pixels_are_counted(tmp_path):
     assert found["notes"] == []
 
 
-def test_triggers_and_packets_are_counted(tmp_path):
+def test_triggers_and_packets_are_counted(described, tmp_path):
     events = random_events(900, 0)
     events["t"] = events["t"] // 1000 * 1000
     triggers = np.array(
@@ -80,7 +85,7 @@ def test_triggers_and_packets_are_counted(tmp_path):
     assert found["events"]["packets"]["missing_packets"] == 1 and found["topics"]["encodings"] == ["evt3"]
 
 
-def test_all_topics_with_events_are_described_and_frames_of_another_clock_are_explained(tmp_path):
+def test_all_topics_with_events_are_described_and_frames_of_another_clock_are_explained(info, tmp_path):
     left, right = event_messages(random_events(300)), event_messages(random_events(200, seed=1))
     rows = [(m.stamp, "/left/events", m) for m in left] + [(m.stamp, "/right/events", m) for m in right]
     rows += [(m.stamp, "/left/image_raw", m) for m in frames(5, t0=T0 + 500 * NS)]
@@ -92,7 +97,7 @@ def test_all_topics_with_events_are_described_and_frames_of_another_clock_are_ex
     assert "/right/events" in info(path, "--events-topic", "/right/events")[1]
 
 
-def test_files_that_cannot_be_read_are_named_and_the_others_described(tmp_path, recording_bag):
+def test_files_that_cannot_be_read_are_named_and_the_others_described(info, tmp_path, recording_bag):
     (tmp_path / "bad.raw").write_bytes(b"% evt 3.0\n")
     code, out, err = info(tmp_path / "bad.raw", recording_bag, tmp_path / "none.bag")
     assert code == 2 and str(recording_bag) in out and "frames" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import av
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 import yaml
 
-from cista_ros.commands.main import main
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
 from cista_ros.util.video import VideoWriter
@@ -19,12 +19,9 @@ BOARD = "checkerboard:5x4:0.04"
 ROOT = Path(__file__).parents[2]
 
 
-def cista(monkeypatch, capsys, *arguments) -> tuple[int, str]:
-    monkeypatch.setattr("sys.argv", ["cista", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    output = capsys.readouterr()
-    return end.value.code or 0, output.out + output.err
+@pytest.fixture
+def simulate(cista):
+    return partial(cista, "simulate")
 
 
 @pytest.fixture
@@ -43,26 +40,23 @@ def events_of(path) -> np.ndarray:
         return concatenate([r.message.events for r in recording.read(frames=False, camera_info=False)])
 
 
-def test_pictures_become_a_recording_the_same_for_the_same_seed(tmp_path, pictures, monkeypatch, capsys):
+def test_pictures_become_a_recording_the_same_for_the_same_seed(tmp_path, pictures, simulate):
     options = ("--seconds", 0.2, "--width", 48, "--height", 32, "--fps", 20, "--seed", 5)
     for name in ("a.bag", "b.mcap"):
-        code, said = cista(monkeypatch, capsys, "simulate", pictures, "-o", tmp_path / name, *options)
-        assert code == 0, said
+        done = simulate(pictures, "-o", tmp_path / name, *options)
+        assert done.code == 0, done.said
     a, b = events_of(tmp_path / "a.bag"), events_of(tmp_path / "b.mcap")
     assert list((tmp_path / "b.mcap").glob("*.mcap"))
-    assert len(a) > 500 and np.array_equal(a, b) and f"{len(a)} events and 5 frames" in said
+    assert len(a) > 500 and np.array_equal(a, b) and f"{len(a)} events and 5 frames" in done.said
 
 
-def test_a_clip_becomes_a_recording_of_its_size(tmp_path, monkeypatch, capsys):
+def test_a_clip_becomes_a_recording_of_its_size(tmp_path, simulate):
     with VideoWriter(tmp_path / "clip.mp4", 32, 48) as video:
         for i in range(30):
             image = np.zeros((32, 48), np.uint8)
             image[:, i : i + 10] = 200
             video.write(image, i * 2_000_000)
-    code, said = cista(
-        monkeypatch,
-        capsys,
-        "simulate",
+    done = simulate(
         tmp_path / "clip.mp4",
         "--video",
         "-o",
@@ -70,13 +64,13 @@ def test_a_clip_becomes_a_recording_of_its_size(tmp_path, monkeypatch, capsys):
         "--format",
         "ecd-text",
     )
-    assert code == 0, said
+    assert done.code == 0, done.said
     with open_recording(tmp_path / "ecd") as recording:
         assert (recording.height, recording.width) == (32, 48)
     assert len(events_of(tmp_path / "ecd")) > 1000
 
 
-def test_a_raw_h264_stream_of_a_low_rate_is_read_and_warned_about(tmp_path, monkeypatch, capsys):
+def test_a_raw_h264_stream_of_a_low_rate_is_read_and_warned_about(tmp_path, simulate):
     with av.open(str(tmp_path / "clip.h264"), "w", format="h264") as file:
         stream = file.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
@@ -85,25 +79,25 @@ def test_a_raw_h264_stream_of_a_low_rate_is_read_and_warned_about(tmp_path, monk
             image[:, i : i + 10] = 200
             file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="gray")))
         file.mux(stream.encode())
-    code, said = cista(monkeypatch, capsys, "simulate", tmp_path / "clip.h264", "--video", "-o", tmp_path / "a.bag")
-    assert code == 0, said
-    assert "frames per second" in said and "200" in said
+    done = simulate(tmp_path / "clip.h264", "--video", "-o", tmp_path / "a.bag")
+    assert done.code == 0, done.said
+    assert "frames per second" in done.said and "200" in done.said
     events = events_of(tmp_path / "a.bag")
     assert len(events) > 500 and 0.3e9 < np.ptp(events["t"]) < 0.7e9
 
 
 @pytest.mark.parametrize("text", ["0.2,0.5", "0.3"])
-def test_ranges_are_written_as_help_shows_them(tmp_path, pictures, monkeypatch, capsys, text):
+def test_ranges_are_written_as_help_shows_them(tmp_path, pictures, simulate, text):
     options = ("--seconds", 0.1, "--width", 32, "--height", 32, "--objects", "2,3", "--threshold", text)
-    code, said = cista(monkeypatch, capsys, "simulate", pictures, "-o", tmp_path / "a.bag", *options)
-    assert code == 0, said
+    done = simulate(pictures, "-o", tmp_path / "a.bag", *options)
+    assert done.code == 0, done.said
 
 
-def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, capsys):
+def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, simulate):
     options = ("--target", "checkerboard:5x4:0.04", "--seconds", 0.4, "--width", 64, "--height", 48, "--fps", 10)
     lens = ("--intrinsics", "60,61,30,25", "--distortion-model", "equidistant", "--distortion=-0.02")
-    code, said = cista(monkeypatch, capsys, "simulate", "-o", tmp_path / "board.bag", *options, *lens)
-    assert code == 0 and "board.truth.yaml" in "".join(said.splitlines()), said
+    done = simulate("-o", tmp_path / "board.bag", *options, *lens)
+    assert done.code == 0 and "board.truth.yaml" in "".join(done.said.splitlines()), done.said
     truth = yaml.safe_load((tmp_path / "board.truth.yaml").read_text())
     assert truth["target"] == "checkerboard:5x4:0.04" and truth["camera"]["distortion_model"] == "equidistant"
     with open_recording(tmp_path / "board.bag") as recording:
@@ -143,13 +137,13 @@ def test_a_board_is_recorded_with_its_truth_beside_it(tmp_path, monkeypatch, cap
         (["{pictures}", "-o", "x.bag", "--device", "tpu"], "device 'tpu' is not one of"),
     ],
 )
-def test_bad_input_ends_with_one_clear_line_and_code_2(tmp_path, pictures, monkeypatch, capsys, arguments, message):
+def test_bad_input_ends_with_one_clear_line_and_code_2(tmp_path, pictures, simulate, monkeypatch, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "clip.mp4").touch()
     monkeypatch.chdir(tmp_path)
     filled = [a.format(pictures=pictures, empty=tmp_path / "empty", file="clip.mp4") for a in arguments]
-    code, said = cista(monkeypatch, capsys, "simulate", *filled)
-    assert code == 2 and message in said
+    done = simulate(*filled)
+    assert done.code == 2 and message in done.said
     assert not (tmp_path / "x.bag").exists()
 
 

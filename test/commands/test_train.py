@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from cista_ros.commands.main import main
 from cista_ros.networks import Cista, CistaConfig, load_network, save_network
 from cista_ros.training.state import load_state
 from cista_ros.training.trainer import STATE, WEIGHTS
@@ -26,76 +25,67 @@ log_every: 1
 
 
 @pytest.fixture
-def cista(tmp_path, monkeypatch, capsys):
+def train(cista, tmp_path, monkeypatch):
     (tmp_path / "pictures").mkdir()
     for i in range(3):
         cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), np.full((40, 40), 60 * i, np.uint8))
     (tmp_path / "quick.yaml").write_text(QUICK)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["cista", "train", *arguments, "--pictures", "pictures", "--device", "cpu"])
-        with pytest.raises(SystemExit) as end:
-            main()
-        output = capsys.readouterr()
-        return end.value.code or 0, output.out + output.err
-
-    return run
+    return lambda *words: cista("train", *words, "--pictures", "pictures", "--device", "cpu")
 
 
-def test_train_resume_and_begin_from_weights(cista, tmp_path):
-    code, said = cista("quick.yaml", "-o", "out", "--minutes", "0", "--set", "iterations=3")
-    assert code == 0 and "channels: 4" in said and "pictures: 2 to train on, 1 held out" in said
-    assert f"continue with: cista train --resume out/{STATE} --pictures pictures -o out" in said
-    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "loss.temporal=0.5")
-    assert code == 0 and "finished after 3 iterations" in said
+def test_train_resume_and_begin_from_weights(train, tmp_path):
+    done = train("quick.yaml", "-o", "out", "--minutes", "0", "--set", "iterations=3")
+    assert done.code == 0 and "channels: 4" in done.said and "pictures: 2 to train on, 1 held out" in done.said
+    assert f"continue with: cista train --resume out/{STATE} --pictures pictures -o out" in done.said
+    done = train("--resume", f"out/{STATE}", "-o", "out", "--set", "loss.temporal=0.5")
+    assert done.code == 0 and "finished after 3 iterations" in done.said
     state = load_state(tmp_path / "out" / STATE)
     assert state.changes == ["after iteration 1, loss.temporal: 0.0 -> 0.5"]
     assert "after iteration 1, loss.temporal" in (tmp_path / "out" / "card.md").read_text()
     assert (state.iteration, state.config.iterations) == (3, 3)
 
-    code, said = cista("quick.yaml", "-o", "next", "--from", f"out/{WEIGHTS}", "--set", "optimiser.learning_rate=1e-12")
-    assert code == 0
+    done = train("quick.yaml", "-o", "next", "--from", f"out/{WEIGHTS}", "--set", "optimiser.learning_rate=1e-12")
+    assert done.code == 0
     first, second = (load_network(tmp_path / name / WEIGHTS).state_dict() for name in ("out", "next"))
     assert all(torch.allclose(first[k], second[k], atol=1e-6) for k in first)
     assert "Initial weights:** the weights out/weights.safetensors." in (tmp_path / "next" / "card.md").read_text()
 
 
-def test_train_leaves_no_folder_if_it_cannot_start(cista, tmp_path):
+def test_train_leaves_no_folder_if_it_cannot_start(train, tmp_path):
     for picture in (tmp_path / "pictures").iterdir():
         picture.unlink()
-    code, said = cista("quick.yaml", "-o", "out")
-    assert code == 2 and "pictures" in said and not (tmp_path / "out").exists()
+    done = train("quick.yaml", "-o", "out")
+    assert done.code == 2 and "pictures" in done.said and not (tmp_path / "out").exists()
 
 
-def test_train_another_network_than_the_recipe_s(cista, tmp_path):
+def test_train_another_network_than_the_recipe_s(train, tmp_path):
     firenet = ["quick.yaml", "--model", "firenet", "--set", "network.channels=4", "--set", "forcing.start=0.5"]
-    code, said = cista(*firenet, "-o", "out")
-    assert code == 0 and "settings without effect on firenet: forcing, optimiser.forget_bias" in said
+    done = train(*firenet, "-o", "out")
+    assert done.code == 0 and "settings without effect on firenet: forcing, optimiser.forget_bias" in done.said
     assert load_network(tmp_path / "out" / WEIGHTS).name == "firenet"
-    code, said = cista(*firenet, "-o", "next", "--from", f"out/{WEIGHTS}")
-    assert code == 0, said
-    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--model", "e2vid")
-    assert code == 2 and "another architecture: FirenetConfig" in said
+    done = train(*firenet, "-o", "next", "--from", f"out/{WEIGHTS}")
+    assert done.code == 0, done.said
+    done = train("--resume", f"out/{STATE}", "-o", "out", "--model", "e2vid")
+    assert done.code == 2 and "another architecture: FirenetConfig" in done.said
     for more in (["--from", f"out/{WEIGHTS}"], ["--from", f"out/{WEIGHTS}", "--adapt"]):
-        code, said = cista("quick.yaml", "-o", "new", *more)
-        assert code == 2 and ("another architecture" in said or "need CISTA networks" in said)
+        done = train("quick.yaml", "-o", "new", *more)
+        assert done.code == 2 and ("another architecture" in done.said or "need CISTA networks" in done.said)
 
 
-def test_train_goes_on_with_a_wider_network(cista, tmp_path):
+def test_train_goes_on_with_a_wider_network(train, tmp_path):
     save_network(Cista(CistaConfig(channels=4, iterations=1)), tmp_path / "narrow.safetensors")
-    code, said = cista(
-        "quick.yaml", "-o", "out", "--from", "narrow.safetensors", "--widen", "--set", "network.channels=8"
-    )
-    assert code == 0, said
+    done = train("quick.yaml", "-o", "out", "--from", "narrow.safetensors", "--widen", "--set", "network.channels=8")
+    assert done.code == 0, done.said
     assert load_network(tmp_path / "out" / WEIGHTS).config.channels == 8
     assert "narrow.safetensors, widened to twice" in (tmp_path / "out" / "card.md").read_text()
 
 
-def test_train_learns_from_a_teacher_named_in_the_card(cista, tmp_path):
+def test_train_learns_from_a_teacher_named_in_the_card(train, tmp_path):
     save_network(Cista(CistaConfig(channels=6)), tmp_path / "teacher.safetensors")
-    code, said = cista("quick.yaml", "-o", "out", "--teacher", "teacher.safetensors", "--set", "loss.distillation=0.5")
-    assert code == 0 and "distillation" in said
+    done = train("quick.yaml", "-o", "out", "--teacher", "teacher.safetensors", "--set", "loss.distillation=0.5")
+    assert done.code == 0 and "distillation" in done.said
     card = (tmp_path / "out" / "card.md").read_text()
     assert "**Teacher:** teacher.safetensors (SHA-256 " in card and "distillation: 0.5" in card
 
@@ -119,34 +109,34 @@ def test_train_learns_from_a_teacher_named_in_the_card(cista, tmp_path):
         (["quick.yaml", "-o", "out", "--from", "wide.safetensors", "--adapt"], "do not fit a network of"),
     ],
 )
-def test_bad_input_ends_with_one_clear_line_and_code_2(cista, tmp_path, arguments, message):
+def test_bad_input_ends_with_one_clear_line_and_code_2(train, tmp_path, arguments, message):
     save_network(Cista(CistaConfig(channels=8)), tmp_path / "wide.safetensors")
-    code, said = cista(*arguments)
-    assert code == 2 and message in said
+    done = train(*arguments)
+    assert done.code == 2 and message in done.said
 
 
 @pytest.mark.parametrize(("output", "reason"), [("quick.yaml", "not a folder"), ("/proc/out", "No such file")])
-def test_an_output_that_cannot_be_written_is_told_in_one_line_before_training(cista, output, reason):
-    code, said = cista("quick.yaml", "-o", output)
-    assert code == 2 and said.startswith(f"cista: error: {output}: {reason}") and said.count("\n") == 1
+def test_an_output_that_cannot_be_written_is_told_in_one_line_before_training(train, output, reason):
+    done = train("quick.yaml", "-o", output)
+    assert done.code == 2 and done.said.startswith(f"cista: error: {output}: {reason}") and done.said.count("\n") == 1
 
 
-def test_tensorboard_is_named_where_it_is_missing(cista, monkeypatch):
+def test_tensorboard_is_named_where_it_is_missing(train, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    code, said = cista("quick.yaml", "-o", "out", "--tensorboard")
-    assert code == 2 and "pip install tensorboard" in said
+    done = train("quick.yaml", "-o", "out", "--tensorboard")
+    assert done.code == 2 and "pip install tensorboard" in done.said
 
 
-def test_tensorboard_gets_losses_and_grids(cista, tmp_path):
+def test_tensorboard_gets_losses_and_grids(train, tmp_path):
     pytest.importorskip("tensorboard")
-    assert cista("quick.yaml", "-o", "out", "--tensorboard")[0] == 0
+    assert train("quick.yaml", "-o", "out", "--tensorboard").code == 0
     (file,) = (tmp_path / "out" / "tensorboard").iterdir()
     assert file.stat().st_size > 1000
 
 
-def test_a_state_is_not_written_over_and_not_resumed_as_another_network(cista):
-    assert cista("quick.yaml", "-o", "out")[0] == 0
-    code, said = cista("quick.yaml", "-o", "out")
-    assert code == 2 and f"continue with --resume out/{STATE}, or choose another -o" in said
-    code, said = cista("--resume", f"out/{STATE}", "-o", "out", "--set", "network.channels=6")
-    assert code == 2 and "another architecture" in said
+def test_a_state_is_not_written_over_and_not_resumed_as_another_network(train):
+    assert train("quick.yaml", "-o", "out").code == 0
+    done = train("quick.yaml", "-o", "out")
+    assert done.code == 2 and f"continue with --resume out/{STATE}, or choose another -o" in done.said
+    done = train("--resume", f"out/{STATE}", "-o", "out", "--set", "network.channels=6")
+    assert done.code == 2 and "another architecture" in done.said
