@@ -125,7 +125,7 @@ def pair(triggers: np.ndarray, frames: np.ndarray) -> Pairing:
     Where delays that differ by whole periods fit as well, it is one from 0 to a period, as on a shared clock; between
     different clocks, that with the most pairs.
     """
-    triggers, frames = np.sort(triggers), np.sort(frames)
+    triggers, frames = np.unique(triggers), np.sort(frames)
     period = 0.0
     others: tuple[float, ...] = ()
     chosen: dict[int, int] = {}
@@ -167,12 +167,12 @@ def _estimate(triggers: np.ndarray, frames: np.ndarray, period: float) -> tuple[
     counts = np.searchsorted(differences, differences + period / 2, "right") - np.arange(len(differences))
     best = int(counts.max())
     enough = best - max(2, best // 50)
-    delays: list[tuple[int, float]] = []
-    while (count := int(counts.max())) >= max(enough, 1):
-        at = int(counts.argmax())
+    delays: list[float] = []
+    # If more delays fit, as with pulses that bounce, none of them is right.
+    while len(delays) < _ESTIMATED and (count := int(counts[at := int(counts.argmax())])) >= max(enough, 1):
         middle = float(np.median(differences[at : at + count]))
-        delays.append((count, origin + middle))
-        counts[np.abs(differences + period / 4 - middle) < period / 2] = 0
-    usual = [delay for _, delay in delays if -period / 8 <= delay < period * 7 / 8]
-    chosen = usual[0] if usual else delays[0][1]
-    return chosen, tuple(delay for _, delay in delays if delay != chosen)
+        delays.append(origin + middle)
+        begin, end = np.searchsorted(differences, (middle - period * 3 / 4, middle + period / 4))
+        counts[begin:end] = 0
+    chosen = next((delay for delay in delays if -period / 8 <= delay < period * 7 / 8), delays[0])
+    return chosen, tuple(delay for delay in delays if delay != chosen)

@@ -225,6 +225,15 @@ def test_regular_pairs_on_one_clock_have_a_delay_below_a_period():
         assert sorted(round(other / MS) for other in found.other_delays)[0] < 0
 
 
+@pytest.mark.parametrize("bounce", [0, 1000])
+def test_pulses_that_come_twice_are_paired_within_seconds_or_not_at_all(bounce):
+    """Two inputs have the same pulses, or one bounces; 1 us later is no period."""
+    rises = T0 + np.arange(400) * 40 * MS
+    stamps = rises + 5 * MS + np.random.default_rng(1).integers(-MS, MS, 400)
+    found = pair(np.concatenate([rises, rises + bounce]), stamps)
+    assert (found.plausible, len(found.triggers) == 400) == (not bounce, not bounce)
+
+
 def test_pulses_that_are_missing_are_counted_by_their_gaps():
     rises = np.delete(np.arange(50) * 40 * MS, [5, 20, 21])
     assert [missed_pulses(rises), missed_pulses(rises[:1]), missed_pulses(rises[:0])] == [3, 0, 0]
