@@ -6,6 +6,7 @@ An event is (x, y, t, p): pixel column and row, time in int64 nanoseconds, polar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -29,33 +30,37 @@ def make_events(x: npt.ArrayLike, y: npt.ArrayLike, t: npt.ArrayLike, p: npt.Arr
     Raises:
         EventError: columns of different lengths, or values that a field cannot hold exactly.
     """
-    columns = {"x": np.asarray(x), "y": np.asarray(y), "t": np.asarray(t), "p": np.asarray(p)}
-    shapes = {column.shape for column in columns.values()} - {()}
-    if len(shapes) != 1 or len(shape := shapes.pop()) != 1:
-        raise EventError("events: expected columns x, y, t and p of one length, or single values beside columns")
-    events = np.zeros(shape, EVENT_DTYPE)
-    for name, column in columns.items():
-        if column.dtype == EVENT_DTYPE[name]:
-            events[name] = column
-            continue
-        try:
-            with np.errstate(invalid="ignore"):  # not a number: caught below
-                events[name] = column > 0 if name == "p" else column
-            exact = bool(np.all(column == (column if name == "p" else events[name])))
-        except (TypeError, ValueError, OverflowError):  # objects that are not numbers, or far too large
-            exact = False
-        if not exact:
-            limits = None if name == "p" else np.iinfo(EVENT_DTYPE[name])
-            expected = f"whole numbers from {limits.min} to {limits.max}" if limits else "numbers"
-            raise EventError(f"events: {name} must be {expected}")
-    return events
+    return _structs("events", EVENT_DTYPE, x=x, y=y, t=t, p=p)
 
 
 def make_triggers(t: npt.ArrayLike, id: npt.ArrayLike, p: npt.ArrayLike) -> np.ndarray:
-    """Make a trigger array from columns (N,): t in nanoseconds, id of the input, p true for a rising edge."""
-    triggers = np.zeros(len(np.asarray(t)), TRIGGER_DTYPE)
-    triggers["t"], triggers["id"], triggers["p"] = t, id, p
-    return triggers
+    """Make a trigger array of columns as for make_events: t in ns, id of the input, p above 0 for a rising edge."""
+    return _structs("triggers", TRIGGER_DTYPE, t=t, id=id, p=p)
+
+
+def _structs(what: str, dtype: np.dtype, **values: npt.ArrayLike) -> np.ndarray:
+    columns = {name: np.asarray(column) for name, column in values.items()}
+    shapes = {column.shape for column in columns.values()} - {()}
+    if len(shapes) != 1 or len(shape := shapes.pop()) != 1:
+        names = ", ".join(columns)
+        raise EventError(f"{what}: expected columns {names} of one length, or single values beside columns")
+    structs = np.zeros(shape, dtype)
+    for name, column in columns.items():
+        if column.dtype == dtype[name]:
+            structs[name] = column
+            continue
+        offender: object = column.dtype
+        with suppress(TypeError, ValueError, OverflowError):  # objects that are not numbers, or far too large
+            with np.errstate(invalid="ignore"):  # not a number: found below
+                structs[name] = column > 0 if name == "p" else column
+            wrong = column != (column if name == "p" else structs[name])
+            if not wrong.any():
+                continue
+            offender = np.broadcast_to(column, shape)[wrong].flat[0]
+        limits = None if name == "p" else np.iinfo(dtype[name])
+        expected = f"whole numbers from {limits.min} to {limits.max}" if limits else "numbers"
+        raise EventError(f"{what}: {name} must be {expected}, not {offender}")
+    return structs
 
 
 def trigger_times(triggers: np.ndarray, edge: str = "rising", input: int | None = None) -> npt.NDArray[np.int64]:

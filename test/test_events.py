@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cista_ros.errors import EventError
-from cista_ros.events import EVENT_DTYPE, binned, concatenate, in_order, inside, make_events, no_events
+from cista_ros.events import EVENT_DTYPE, binned, concatenate, in_order, inside, make_events, make_triggers, no_events
 
 
 def test_an_event_is_sixteen_aligned_bytes():
@@ -21,7 +22,7 @@ def test_an_event_array_has_the_values_of_its_columns():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (([-1], [0], [0], [1]), "x must be whole numbers from 0 to 65535"),
+        (([0, -1], 0, 0, 1), "x must be whole numbers from 0 to 65535, not -1"),
         (([0], [70_000], [0], [1]), "y must be"),
         (([0], [0], [0.5], [1]), "t must be whole numbers"),
         (([0], [0], [float("nan")], [1]), "t must be whole numbers"),
@@ -36,6 +37,13 @@ def test_columns_that_an_event_cannot_hold_are_an_error(columns, message):
     with pytest.raises(EventError, match=message):
         make_events(*columns)
     assert make_events([1.0], [2.0], [3.0], [-1])["p"].tolist() == [False]
+
+
+def test_triggers_have_the_values_of_their_columns_or_are_an_error():
+    assert make_triggers([1, 2], [0, 255], [1, -1]).tolist() == [(1, 0, True), (2, 255, False)]
+    for wrong in (256, -1, 0.5):
+        with pytest.raises(EventError, match=f"triggers: id must be whole numbers from 0 to 255, not {wrong}"):
+            make_triggers([1, 2, 3], np.array([0, 1, wrong]), True)
 
 
 def test_concatenating_one_chunk_copies_nothing():
