@@ -10,6 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ..errors import MissingPackageError
+
 SUFFIXES = (".mp4", ".m4v")  # names of MP4 files
 CLOCK = 90_000  # ticks per second, as usual in MP4
 # An image is shown for at most this long (s). MP4 holds no more than 6.6 hours, and nobody waits that long.
@@ -29,6 +31,8 @@ class VideoWriter:
         self._pad = ((0, height % 2), (0, width % 2))
         self._path = Path(path)
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        if "libx264" not in av.codecs_available:
+            raise MissingPackageError(f"{path}: video needs PyAV with libx264, as in PyPI's wheels: pip install av")
         try:  # PyAV's own error comes late and names no file
             if self._path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from cista_ros.errors import MissingPackageError
 from cista_ros.events import make_events, no_events
 from cista_ros.util.drawing import BRIGHTER, DARKER, contact_sheet, draw_activity, draw_events
 from cista_ros.util.threads import wait_without_spinning
@@ -92,6 +93,13 @@ def test_odd_sizes_and_stamps_that_go_back_are_written(tmp_path):
 def test_a_video_without_images_leaves_no_file(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", 32, 48):
         pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pyav_without_h264_is_named_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", frozenset({"mpeg4"}))
+    with pytest.raises(MissingPackageError, match=rf"{tmp_path}/a.mp4: .*libx264"):
+        VideoWriter(tmp_path / "a.mp4", 32, 48)
     assert not list(tmp_path.iterdir())
 
 
