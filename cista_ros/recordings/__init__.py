@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..errors import RecordingError
@@ -9,6 +10,7 @@ from ..events import NS
 from .formats import FORMATS, find_format, find_recordings
 from .recording import Item, ReadOptions, Recorded, Recording
 
+_LONGEST_S = 1e9  # 32 years
 __all__ = ["FORMATS", "Item", "ReadOptions", "Recorded", "Recording", "find_recordings", "open_recording"]
 
 
@@ -35,9 +37,13 @@ def open_recording(
         frame_times: "stamps", or "rising" or "falling" for the times of the triggers that expose the frames.
 
     Raises:
-        RecordingError: the path does not exist, is damaged, has an unknown format, or lacks the topics or any event.
+        RecordingError: the path does not exist, is damaged, has an unknown format, or lacks the topics or any event; an
+            option is invalid or not for such recordings.
     """
     path = Path(path)
+    if not abs(time_offset) <= _LONGEST_S:
+        raise RecordingError(f"time offset {time_offset:g} s; expected at most {_LONGEST_S:g} s, forth or back")
+    columns = None if columns is None else re.sub(r"[\s,]", "", columns)
     if not path.exists():
         raise RecordingError(f"{path}: no such file or folder")
     options = ReadOptions(events_topic, frames_topic, event_time, time_unit, columns)

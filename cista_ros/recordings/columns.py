@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,7 +19,6 @@ NAMES = {
 }
 _FEWEST_PER_SECOND = 100  # an event camera reports more events than this
 _IN_ORDER = 0.9  # of the rows, by their time
-_MAX_COORDINATE = 2**16 - 1
 _LIMIT_NS = np.iinfo(np.int64).max // 2
 
 
@@ -29,21 +27,6 @@ def columns_of(names: Iterable[str]) -> dict[str, str]:
     by_lower = {name.lower(): name for name in names}
     found = {key: next((by_lower[n] for n in usual if n in by_lower), None) for key, usual in NAMES.items()}
     return {key: name for key, name in found.items() if name} if all(found.values()) else {}
-
-
-def check_columns(columns: str) -> str:
-    """Return `columns` without separators; raises DecodeError unless each of t, x, y, p is in it once."""
-    columns = re.sub(r"[\s,]", "", columns)
-    if sorted(columns.replace("-", "")) != sorted("txyp"):
-        raise DecodeError(f"columns {columns!r}; expected t, x, y and p in the order of the file, - for others: txyp")
-    return columns
-
-
-def check_unit(unit: str | None) -> str | None:
-    """Return the unit; raises DecodeError unless it is one of UNITS or None."""
-    if unit not in (None, *UNITS):
-        raise DecodeError(f"time unit {unit!r}; expected one of {', '.join(UNITS)}")
-    return unit
 
 
 def guess_columns(rows: np.ndarray) -> str:
@@ -103,11 +86,7 @@ def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
 def events_of(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray, unit: str, offset: int = 0) -> np.ndarray:
     """Return the events (N,) of columns, their times in one of UNITS and `offset` nanoseconds later; p > 0 is brighter.
 
-    Raises DecodeError for a coordinate below 0 or above 65535, or a time out of range.
+    Raises EventError for a coordinate below 0 or above 65535, DecodeError for a time out of range.
     """
-    for name, column in (("x", x), ("y", y)):
-        fits = column.dtype.kind == "u" and column.dtype.itemsize <= 2
-        if not fits and len(column) and not (column.min() >= 0 and column.max() <= _MAX_COORDINATE):
-            raise DecodeError(f"{name} reaches from {column.min()} to {column.max()}; expected pixels from 0 to 65535")
     times = to_nanoseconds(t, unit)
     return make_events(x, y, times + offset if offset else times, p)

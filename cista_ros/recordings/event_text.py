@@ -14,9 +14,9 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DecodeError
+from ..errors import CistaError, DecodeError
 from ..events import NS, make_events
-from .columns import NAMES, UNITS, check_columns, check_unit, guess_columns, guess_unit
+from .columns import NAMES, UNITS, guess_columns, guess_unit
 
 _UNIT_NAMES = {"s": "s", "sec": "s", "seconds": "s", "ms": "ms", "us": "us", "µs": "us", "ns": "ns"}
 _SIZE = re.compile(rb"(?:geometry|resolution|size)\s*[:=]?\s*(\d{1,5})\s*[,x ]\s*(\d{1,5})", re.IGNORECASE)
@@ -56,7 +56,7 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
     What neither they nor a header state is guessed as by `guess_columns` and `guess_unit`.
 
     Raises:
-        DecodeError: no line has four numbers, the order of the columns is not clear, or an argument is invalid.
+        DecodeError: no line has four numbers, or the order of the columns is not clear.
     """
     # "time (us)" in a header is one name.
     lines = [re.sub(rb"\s+([(\[])", rb"\1", line).translate(_BLANKS).split() for line in sample.splitlines()]
@@ -82,15 +82,13 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
     if not len(rows) or not numbers[0] or rows.shape[1] < 4:
         raise _no_event(start + 1, b" ".join(data[0]) if data else b"", Layout())
     notes = []
-    if columns:
-        columns = check_columns(columns)
-    elif len(names) == 4:
+    if not columns and len(names) == 4:
         order = {at: name for name, at in names.items()}
         columns = "".join(order.get(i, "-") for i in range(max(order) + 1))
-    else:
+    elif not columns:
         columns = guess_columns(rows)
         notes += [f"columns {' '.join(columns)}"] * (columns != "txyp")
-    unit = check_unit(unit) or name_unit
+    unit = unit or name_unit
     if not unit:
         unit = guess_unit(rows[:, columns.index("t")])
         notes += [f"time in {unit}"] * (unit != "s")
@@ -179,11 +177,11 @@ def parse(text: bytes, first_line: int = 1, layout: Layout = Layout()) -> np.nda
     """
     try:
         return _parse(text, layout)
-    except DecodeError:
+    except CistaError:
         for number, line in enumerate(text.split(b"\n"), first_line):
             try:
                 _parse(line + b"\n", layout)
-            except DecodeError:
+            except CistaError:
                 raise _no_event(number, line, layout) from None
         raise
 
@@ -216,8 +214,8 @@ def _parse(text: bytes, layout: Layout) -> np.ndarray:
         at = {name: first + layout.columns.index(name) for name in "txyp"}
     x, y = fields.integers(at["x"]), fields.integers(at["y"])
     p = fields.integers(at["p"], signed=True)
-    if (np.maximum(x, y) > _MAX_COORDINATE).any() or (np.abs(p) > 1).any():
-        raise DecodeError("a coordinate or a polarity is too large")
+    if (np.abs(p) > 1).any():
+        raise DecodeError("a polarity is too large")
     return make_events(x, y, fields.decimals(at["t"], UNITS[layout.unit]), p > 0)
 
 

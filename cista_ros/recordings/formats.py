@@ -81,8 +81,10 @@ FORMATS = (
 
 
 def find_format(path: Path) -> Format:
-    """Return the format of an existing path; raises RecordingError if it has none of FORMATS."""
+    """Return the format of an existing path; raises RecordingError if it is empty or has none of FORMATS."""
     head = _head(path)
+    if path.is_file() and not head:
+        raise RecordingError(f"{path}: the file is empty")
     is_file = path.is_file() and not head.startswith(_LFS)
     by_content = (format for format in FORMATS if format.detect(path, head))
     by_suffix = (format for format in FORMATS if is_file and path.suffix.lower() in format.suffixes)
@@ -168,8 +170,6 @@ def _describe(path: Path, head: bytes) -> str:
         if any(path.glob("*.mcap")) or any(path.glob("*.db3")):
             return "rosbag2 folder without metadata.yaml (run `ros2 bag reindex` on it, or give the file inside)"
         return "folder with neither metadata.yaml (rosbag2) nor events.txt (ECD text)"
-    if not head:
-        return "empty file"
     if head.startswith(_LFS):
         return "pointer of Git LFS instead of its file (run `git lfs pull`)"
     return f"unknown format (it begins with {head[:8]!r})"

@@ -31,6 +31,7 @@ from .recording import RecordingWriter
 from .table import Place, TableFile, is_image
 
 _STEP = 1 << 18  # events read at once
+_MOST_INDEXES = 24 * 3_600_000  # written to ms_to_idx: 0.7 GB
 _MICROSECOND_INDEXES = ("ms_to_idx", "ms_map_idx")
 
 
@@ -67,6 +68,8 @@ class Hdf5Recording(TableFile):
                 break
         has_index = any(name in parent for parent in (group, group.parent) for name in _MICROSECOND_INDEXES)
         array, field = places["t"]
+        if ecf.FILTER_ID in _filters(array):
+            self._used_options = ()  # it has microseconds
         is_float = (array.dtype[field] if isinstance(field, str) else array.dtype).kind == "f"
         self._set_events(places, "s" if is_float else "us", has_index or bool(array.dtype.names))
         self.width, self.height = self._find_size(group)
@@ -225,6 +228,8 @@ class Hdf5Writer(RecordingWriter):
             self._offset = int(us[0])
             self._file.attrs["sensor_resolution"] = [message.height, message.width]
         us -= self._offset
+        if us[-1] // 1000 > _MOST_INDEXES:
+            raise ValueError(f"events span more than {_MOST_INDEXES // 3_600_000} h, too long for ms_to_idx")
         if us[0] < self._last or (us[1:] < us[:-1]).any():
             raise ValueError("time goes back, which ms_to_idx cannot hold")
         self._last = int(us[-1])

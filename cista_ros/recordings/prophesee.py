@@ -40,8 +40,6 @@ def _read_header(file: IO[bytes]) -> dict[str, str]:
     Raises RecordingError if there is no header, or if it does not end.
     """
     head = file.read(_LONGEST_HEADER)
-    if not head:
-        raise RecordingError("the file is empty")
     fields: dict[str, str] = {}
     at = 0
     while head[at : at + 2] == b"% ":

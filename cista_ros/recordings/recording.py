@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,37 @@ import numpy.typing as npt
 from ..errors import CistaError, RecordingError, SeveralTopicsError, reason_of
 from ..events import NO_TRIGGERS, NS, trigger_times
 from ..trigger_pairs import pair
-from ..wire.event_packet import PacketCounts, part_of
+from ..wire.event_packet import EVENT_TIMES, PacketCounts, part_of
 from ..wire.ros_types import EmptyMessageError, EventMessage, Message
+from .columns import UNITS
 
 # Reading continues for this long after the events have passed the requested end, since frames from before the end may
 # have been received later.
 _STRAGGLERS_NS = 2 * NS
 _MOST_S = 2e10  # more seconds than int64 nanoseconds hold
 FRAMES_BEFORE_NS = NS  # how long before the events the frames may begin
+# Options that not all recordings use, and those that do.
+_USERS = {"time_unit": "text, NumPy, and HDF5 without ECF", "columns": "text, and arrays whose columns have no names"}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options of `open_recording`. A reader ignores those that do not concern its format."""
+    """Options of `open_recording`; RecordingError if one is invalid."""
 
     events_topic: str | None = None
     frames_topic: str | None = None
-    event_time: str = "sensor"  # or "host"
-    time_unit: str | None = None  # of text, HDF5 and NumPy: s, ms, us or ns
-    columns: str | None = None  # of text and arrays: their order, such as "txyp"; "-" is a column to skip
+    event_time: str = "sensor"  # one of EVENT_TIMES
+    time_unit: str | None = None  # one of UNITS
+    columns: str | None = None  # their order, such as "txyp", without separators; "-" is a column to skip
+
+    def __post_init__(self) -> None:
+        for name, known in (("event_time", EVENT_TIMES), ("time_unit", (None, *UNITS))):
+            if (value := getattr(self, name)) not in known:
+                raise RecordingError(f"{name} {value!r}; expected one of {', '.join(filter(None, known))}")
+        if self.columns is not None and sorted(self.columns.replace("-", "")) != sorted("txyp"):
+            raise RecordingError(
+                f"columns {self.columns!r}; expected t, x, y and p in the order of the file, - for others: txyp"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,7 @@ class Item:
     decode: Callable[[], Message]
 
 
-class Recording(ABC):
+class Recording(AbstractContextManager["Recording"]):
     """Events, frames and camera infos of one event camera, streamed from a file; a context manager.
 
     Memory does not grow with the length of the recording, apart from rosbags' index of the messages of a ROS 1 bag
@@ -79,6 +91,7 @@ class Recording(ABC):
     packet_counts: PacketCounts  # of the event packets of the last `read` so far
     reordered = 0  # events that the last `read` sorted into their place so far
 
+    _used_options: tuple[str, ...] = ()  # of _USERS
     _shift = 0  # ns added to the times of events
     _frame_times: dict[int, int] | None = None  # of their triggers, by stamp, where these replace the stamps
     _no_frames: str | None = None  # why it is not clear which topic has the frames
@@ -94,6 +107,9 @@ class Recording(ABC):
             with self._reading():
                 self._open()
                 self._find_start()
+                for name, users in _USERS.items():
+                    if getattr(options, name) is not None and name not in self._used_options:
+                        raise RecordingError(f"--{name.replace('_', '-')} is for {users}")
         except BaseException:
             self.close()
             raise
@@ -290,14 +306,11 @@ class Recording(ABC):
         if self._no_frames:
             raise RecordingError(self._no_frames)
 
-    def __enter__(self) -> Recording:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class RecordingWriter(ABC):
+class RecordingWriter(AbstractContextManager["RecordingWriter"]):
     """Writes messages in the given order; a context manager."""
 
     @abstractmethod
@@ -306,9 +319,6 @@ class RecordingWriter(ABC):
 
         Raises ValueError if the format cannot hold it.
         """
-
-    def __enter__(self) -> RecordingWriter:
-        return self
 
     @abstractmethod
     def __exit__(self, *error: Any) -> None:

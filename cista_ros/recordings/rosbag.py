@@ -176,8 +176,8 @@ class RosbagRecording(Recording):
             return reason
         if "not indexed" in reason:
             return f"it was not closed when it was recorded; run `rosbag reindex {self.path.name}`"
-        if self.path.is_file() and (head := _head(self.path)) not in _SUFFIXES:
-            return "its first bytes are not those of a bag" if head else "the file is empty"
+        if self.path.is_file() and _head(self.path) not in _SUFFIXES:
+            return "its first bytes are not those of a bag"
         reindex = "rosbag reindex" if self.path.suffix == ".bag" else "ros2 bag reindex"
         recover = " or `mcap recover`" if self.path.suffix == ".mcap" else ""
         return f"{reason} (truncated or damaged? `{reindex} {self.path.name}`{recover} may save what is left)"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RecordingError
-from .columns import check_columns, check_unit, columns_of, events_of, guess_columns, guess_unit
+from .columns import columns_of, events_of, guess_columns, guess_unit
 from .event_file import FRAMES_TOPIC, Block, EventFile
 from .recording import Item
 
@@ -25,6 +25,7 @@ class TableFile(EventFile):
     An array has `name`, `dtype` and `shape`; its first axis counts events.
     """
 
+    _used_options: tuple[str, ...] = ("time_unit",)
     _places: dict[str, Place]  # of "x", "y", "t" and "p"
     _length: int  # number of events
     _usual_columns = ""  # of rows, if the format has a usual order; another one is noted
@@ -48,9 +49,10 @@ class TableFile(EventFile):
         """Return where x, y, t and p are in an array of records or of rows; for rows, stated or likely columns."""
         if fields := columns_of(array.dtype.names or ()):
             return {key: (array, field) for key, field in fields.items()}
+        self._used_options = (*self._used_options, "columns")
         stated = self.options.columns
         sample = next(self._pieces(array, 0, min(self._rows(array), SAMPLE)), np.empty((0, 4)))
-        order = check_columns(stated) if stated else guess_columns(sample) if len(sample) else "txyp"
+        order = stated or (guess_columns(sample) if len(sample) else "txyp")
         if len(order) > array.shape[1]:
             raise RecordingError(f"columns {order!r}; {array.name} has {array.shape[1]}")
         if not stated and order != self._usual_columns:
@@ -78,7 +80,7 @@ class TableFile(EventFile):
         self._length = min(self._rows(array) for array, _ in places.values())
         if self._length < lengths[0]:
             self._note(f"cut: {self._length} of {lengths[0]} events are there")
-        stated = check_unit(self.options.time_unit)
+        stated = self.options.time_unit
         self._unit = stated or unit or "s"
         if not stated and not unit and self._length:
             array, field = places["t"]

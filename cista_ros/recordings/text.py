@@ -73,6 +73,7 @@ class TextRecording(EventFile):
     is one at the start). `duration` extends to the last event of a plain file, and to the last frame of a zip.
     """
 
+    _used_options = "time_unit", "columns"
     _measured, _narrowest, _hint = 1_000_000, 240, f" ({SIZE_FILE} would)"
 
     def __init__(self, path: Path, options: ReadOptions) -> None:

@@ -156,8 +156,8 @@ def test_rejects_arrays_without_events(tmp_path, content, expected):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"x": X - 240}, "x reaches from"),
-        ({"y": Y + 1.0 * 2**16}, "y reaches from"),
+        ({"x": X - 240}, "x must be whole numbers from 0 to 65535, not -1"),
+        ({"y": Y + 1.0 * 2**16}, "y must be"),
         ({"t": np.full(N, np.nan)}, "a time is not a number"),
         ({"t": US * 2**40}, "a time beyond the range"),
         ({"t": US[:-1]}, "elements; expected equal lengths"),

@@ -6,7 +6,7 @@ from bisect import bisect_right
 
 import numpy as np
 import pytest
-from makers import events_of, images_of, messages_of
+from makers import error_of, events_of, images_of, messages_of
 
 from cista_ros.errors import DecodeError, MissingPackageError, RecordingError
 from cista_ros.events import make_events
@@ -242,6 +242,23 @@ def test_cuts_times_to_microseconds_only_if_lossy(tmp_path):
         assert not (tmp_path / "b.h5").exists()
         assert convert(recording, tmp_path / "b.h5", "hdf5", lossy=True).cut_times == len(EVENTS)
     np.testing.assert_array_equal(events_of(messages_of(tmp_path / "b.h5")[1]), EVENTS)
+
+
+def test_a_span_too_long_for_its_index_is_an_error(tmp_path):
+    events = make_events([1, 2], [3, 4], np.array([0, 25]) * 3_600 * 10**9, [0, 1])
+    np.savez(tmp_path / "a.npz", **{name: events[name] for name in "xytp"})
+    with (
+        open_recording(tmp_path / "a.npz", time_unit="ns") as recording,
+        pytest.raises(RecordingError, match="more than 24 h"),
+    ):
+        convert(recording, tmp_path / "b.h5", "hdf5")
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_compressed_events_have_microseconds_and_triggers_a_number_of_one_byte(tmp_path):
+    assert "--time-unit is for" in error_of(prophesee(tmp_path / "a.hdf5", EVENTS), time_unit="ns")
+    path = prophesee(tmp_path / "b.hdf5", EVENTS, triggers=[(1, 500, 256)])
+    assert "triggers: id must be whole numbers from 0 to 255, not 256" in error_of(path)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Formats are detected by content."""
 
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from recordings.makers import error_of, event_messages, random_events, with_topics, write_any, write_bag
 
@@ -20,16 +22,38 @@ def test_a_missing_path_is_an_error(tmp_path, name):
     [
         ("a.xyz", b"\x07\x08", "unknown format"),
         ("a", b"\x07\x08", "unknown format"),
-        ("a", b"", "empty file"),
+        *((name, b"", "the file is empty") for name in ("a", "a.bag", "a.mcap", "a.h5", "a.npy", "a.aedat4", "a.txt")),
         ("a.raw", b"version https://git-lfs.github.com/spec/v1\noid sha256:140ed9\n", "run `git lfs pull`"),
         ("a.bag.active", b"#ROSBA", "never closed"),
-        ("a.bag", b"", "cannot be read as a bag"),
         ("a.mcap", b"hello", "cannot be read as a bag"),
     ],
 )
 def test_a_file_of_no_known_format_is_an_error(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
     assert expected in error_of(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"time_unit": "h"}, "time_unit 'h'; expected one of s, ms, us, ns"),
+        ({"event_time": "camera"}, "event_time 'camera'; expected one of sensor, host"),
+        *(({"columns": order}, f"columns '{order}'; expected t, x, y and p") for order in ("txy", "txypp", "abcd")),
+        *(({"time_offset": float(offset)}, f"time offset {offset} s") for offset in ("nan", "1e+12", "-inf")),
+    ],
+)
+def test_an_invalid_option_is_an_error(tmp_path, options, expected):
+    with pytest.raises(RecordingError, match=re.escape(expected)):
+        open_recording(tmp_path, **options)
+
+
+def test_an_option_that_the_recording_does_not_use_is_an_error(tmp_path):
+    bag, text = (write_any(tmp_path, kind, random_events(50)) for kind in ("ros1", "text"))
+    assert "--time-unit is for text" in error_of(bag, time_unit="us")
+    assert "--columns is for text" in error_of(bag, columns="txyp")
+    np.savez(tmp_path / "a.npz", **dict.fromkeys("xytp", np.zeros(3)))
+    assert "arrays whose columns have no names" in error_of(tmp_path / "a.npz", columns="txyp")
+    open_recording(text, time_unit="s", columns="t, x y p").close()
 
 
 def test_a_folder_of_something_else_is_an_error(tmp_path):
