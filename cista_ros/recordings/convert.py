@@ -50,7 +50,7 @@ def convert(
 
     Args:
         events_as: one of EVENTS_AS: "keep" writes arrays as arrays and packets as they are; "dvs_msgs" arrays; an
-            encoding packets. ECD text, RAW (evt3) and HDF5 have one form.
+            encoding packets. ECD text, RAW (evt3) and HDF5 have one form: others are a RecordingError.
         lossy: change times that the encoding cannot hold: fractions of a microsecond are cut off, and evt3 is moved
             to its first 16.8 s.
         frames: also write frames and camera infos, if the format holds them.
@@ -64,7 +64,9 @@ def convert(
     if not others:
         done.left_out_topics += [name for name in (source.frames_topic, source.camera_info_topic) if name]
     has_packets = format not in ("ecd-text", "hdf5")
-    encoding = "evt3" if format == "raw" else events_as if has_packets else ""
+    encoding = "evt3" if format == "raw" else events_as if has_packets else "keep"
+    if events_as not in ("keep", encoding):
+        raise RecordingError(f"{path}: --events {events_as} is for bags; {format} has a form of its own")
     encode = Encode(encoding, lossy, done) if encoding in ENCODINGS else None
     topics: dict[type, str] = {EventMessage: source.events_topic, PacketMessage: source.events_topic}
     frames_topic = (source.frames_topic or "").removesuffix("/compressed")  # images are written uncompressed

@@ -170,6 +170,8 @@ def _describe(path: Path, head: bytes) -> str:
         if any(path.glob("*.mcap")) or any(path.glob("*.db3")):
             return "rosbag2 folder without metadata.yaml (run `ros2 bag reindex` on it, or give the file inside)"
         return "folder with neither metadata.yaml (rosbag2) nor events.txt (ECD text)"
+    if not path.is_file():
+        return "neither a file nor a folder"
     if head.startswith(_LFS):
         return "pointer of Git LFS instead of its file (run `git lfs pull`)"
     return f"unknown format (it begins with {head[:8]!r})"

@@ -39,6 +39,10 @@ def source(tmp_path_factory):
 def test_all_messages_survive_conversion_to_every_format(source, tmp_path, format, events_as):
     first, back = tmp_path / TARGETS[format], tmp_path / "back.bag"
     format = "ecd-text" if format == "zip" else format
+    if format == "ecd-text" and events_as != "keep":
+        with pytest.raises(RecordingError, match=f"{first}: --events {events_as} is for bags; ecd-text has"):
+            converted(source, first, format=format, events_as=events_as)
+        return
     done = converted(source, first, format=format, events_as=events_as)
     assert (done.events, done.images, done.camera_infos) == (len(EVENTS), len(FRAMES), len(FRAMES))
     assert (done.cut_times, done.time_shift_ns, done.left_out_camera_infos) == (0, 0, 0)

@@ -60,6 +60,10 @@ def test_a_folder_of_something_else_is_an_error(tmp_path):
     assert "neither metadata.yaml (rosbag2) nor events.txt" in error_of(tmp_path)
 
 
+def test_what_is_neither_a_file_nor_a_folder_is_an_error():
+    assert "neither a file nor a folder; expected" in error_of("/dev/null")
+
+
 def test_a_rosbag2_folder_without_metadata_is_an_error_that_names_the_tool(tmp_path):
     (tmp_path / "a_0.mcap").write_bytes(b"")
     assert "ros2 bag reindex" in error_of(tmp_path)
