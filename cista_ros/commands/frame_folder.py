@@ -42,7 +42,8 @@ class FrameFolder:
                 prepare_folder(video.parent)
             # Opened before anything is created or deleted: it may not be writable.
             self._video = self._open.enter_context(VideoWriter(video, height, width)) if video else None
-            prepare_folder(self.frames)
+            for folder in (path, self.frames):  # an error names the given one first
+                prepare_folder(folder)
             files = (self.path / name for name in ("summary.json", "frames.csv", "frames.npz"))
             for old in [*files, *self.frames.glob("[0-9]" * 8 + ".png")]:
                 old.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from ..events import NS
 from .formats import FORMATS, find_format, find_recordings
 from .recording import Item, ReadOptions, Recorded, Recording
 
-_LONGEST_S = 1e9  # 32 years
+_LONGEST_S = 4e9  # 127 years
 __all__ = ["FORMATS", "Item", "ReadOptions", "Recorded", "Recording", "find_recordings", "open_recording"]
 
 
