@@ -190,8 +190,8 @@ def test_the_command_works_in_a_process_of_its_own(tmp_path, bag, weights):
     words = "reconstruct", bag, "-o", tmp_path, "--weights", weights
     command = [sys.executable, "-m", "cista_ros.commands.main", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.code == 0
-    assert "4 images" in done.err
+    assert done.returncode == 0
+    assert "4 images" in done.stderr
     assert len(rows(tmp_path)) == 4
 
 
