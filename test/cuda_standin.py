@@ -34,7 +34,7 @@ SYNCHRONISING = {
     *("unique_consecutive", "bincount", "repeat_interleave"),
 }
 # Operations that accept tensors on the host beside CUDA tensors.
-MIXED = {"copy_", "index", "index_put", "index_put_", "_index_put_impl_"}
+MIXED = {"copy_", "index", "index_put", "index_put_", "_index_put_impl_", "_has_compatible_shallow_copy_type"}
 
 
 class Memory:

@@ -116,7 +116,7 @@ def test_commands_compare_frames_with_the_events_of_their_exposure(tmp_path):
     rows = (tmp_path / "images" / "frames.csv").read_text().splitlines()[1:]
     assert len(rows) > 3 and {int(row.split(",")[1]) for row in rows} <= set(truth)
     options = ["evaluate", path, "-o", tmp_path / "scores", "--weights=cista-tc-small", "--no-figures"]
-    assert "none of its frames lies within the time of its events" in cista(*options, code=1)
+    assert "none of its frames lies within the time of its events" in cista(*options, code=2)
     scores = json.loads(cista(*options, "--frame-times", "rising", "--json"))
     assert [one["frames"] > 10 for one in scores["sequences"]] == [True] and not scores["failures"]
 
