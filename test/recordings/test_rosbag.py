@@ -1,12 +1,9 @@
 """Bags: their variants, and everything that can be wrong with one."""
 
-import bz2
 import re
-import tracemalloc
 from dataclasses import replace
 
 import cv2
-import lz4.frame
 import numpy as np
 import pytest
 from makers import NS, T0, error_of, event_messages, frames, random_events, with_topics, write_bag
@@ -14,7 +11,6 @@ from makers import NS, T0, error_of, event_messages, frames, random_events, with
 from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate
 from cista_ros.recordings import open_recording
-from cista_ros.recordings.decompression import LZ4FrameDecompressor, unpack, zstd
 from cista_ros.wire import cdr, ros1
 from cista_ros.wire.ros_types import EVENT_ARRAY, CompressedImageMessage, EventMessage, ImageMessage
 
@@ -371,35 +367,3 @@ def test_a_message_with_a_stray_time_does_not_end_a_reading(tmp_path):
         assert len(events_of(recording, None, 7.0)) == sum(
             np.count_nonzero(m.events["t"] < recording.start + 7 * NS) for _, _, m in rows
         )
-
-
-FORMATS = {
-    "bz2": (bz2.compress, bz2.BZ2Decompressor),
-    "lz4": (lz4.frame.compress, LZ4FrameDecompressor),
-    "zstd": (zstd.compress, zstd.ZstdDecompressor),
-}
-EVERY = pytest.mark.parametrize(("pack", "start"), FORMATS.values(), ids=FORMATS)
-
-
-@EVERY
-def test_unpacks_data_of_one_or_more_frames(pack, start):
-    data = bytes(range(256)) * 100
-    assert unpack(start, pack(data)) == data
-    assert unpack(start, pack(data) + pack(b"more"), len(data) + 4) == data + b"more"
-    assert unpack(start, pack(b"")) == b""
-
-
-@EVERY
-def test_unpacks_no_more_than_declared(pack, start):
-    packed = pack(bytes(16 << 20))
-    tracemalloc.start()
-    with pytest.raises(RecordingError, match="unpacks to more than 1000"):
-        unpack(start, packed, 1000)
-    assert tracemalloc.get_traced_memory()[1] < 4 << 20
-    tracemalloc.stop()
-
-
-@EVERY
-def test_rejects_truncated_data(pack, start):
-    with pytest.raises(RecordingError, match="incomplete"):
-        unpack(start, pack(bytes(range(256)) * 100)[:-20])
