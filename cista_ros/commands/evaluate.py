@@ -49,7 +49,10 @@ def evaluate(
     figures: Annotated[bool, typer.Option(help="Write contact sheets, error maps, plots and report.html.")] = True,
     squeeze: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Keras backbone (.h5) and LPIPS heads (.pth) of LPIPS-squeeze (Keras weights)."),
+        typer.Option(
+            help="Keras backbone (.h5) and LPIPS heads (.pth) of LPIPS-squeeze (Keras weights).",
+            metavar="BACKBONE HEADS",
+        ),
     ] = None,
     rest: Annotated[
         Literal["all", "first", "none"],

@@ -61,6 +61,12 @@ def guess_unit(t: np.ndarray) -> str:
     return "us" if len(t) * 1e6 >= span * _FEWEST_PER_SECOND or t[0] >= 1e15 else "ns"
 
 
+def check_unit(t: np.ndarray, unit: str) -> None:
+    """Raise DecodeError if the first times (N,) of a recording differ only by fractions of nanoseconds."""
+    if unit == "ns" and np.ptp(t) < len(t) and (fractions := t[t != np.floor(t)]).size:
+        raise DecodeError(f"times such as {fractions[0]:g} are not in ns; expected another time unit, probably s")
+
+
 def to_nanoseconds(t: np.ndarray, unit: str) -> npt.NDArray[np.int64]:
     """Return times (N,) of one of UNITS in nanoseconds.
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import CistaError, DecodeError
 from ..events import NS, make_events
-from .columns import NAMES, UNITS, guess_columns, guess_unit
+from .columns import NAMES, UNITS, check_unit, guess_columns, guess_unit
 
 _UNIT_NAMES = {"s": "s", "sec": "s", "seconds": "s", "ms": "ms", "us": "us", "µs": "us", "ns": "ns"}
 _SIZE = re.compile(rb"(?:geometry|resolution|size)\s*[:=]?\s*(\d{1,5})\s*[,x ]\s*(\d{1,5})", re.IGNORECASE)
@@ -56,7 +56,7 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
     What neither they nor a header state is guessed as by `guess_columns` and `guess_unit`.
 
     Raises:
-        DecodeError: no line has four numbers, or the order of the columns is not clear.
+        DecodeError: no line has four numbers, the order of the columns is not clear, or the unit is impossible.
     """
     # "time (us)" in a header is one name.
     lines = [re.sub(rb"\s+([(\[])", rb"\1", line).translate(_BLANKS).split() for line in sample.splitlines()]
@@ -88,10 +88,11 @@ def detect_layout(sample: bytes, columns: str | None = None, unit: str | None = 
     elif not columns:
         columns = guess_columns(rows)
         notes += [f"columns {' '.join(columns)}"] * (columns != "txyp")
-    unit = unit or name_unit
+    unit, t = unit or name_unit, rows[:, columns.index("t")]
     if not unit:
-        unit = guess_unit(rows[:, columns.index("t")])
+        unit = guess_unit(t)
         notes += [f"time in {unit}"] * (unit != "s")
+    check_unit(t, unit)
     return Layout(columns, unit, start if names or height_width else 0, height_width, ", ".join(notes))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RecordingError
-from .columns import columns_of, events_of, guess_columns, guess_unit
+from .columns import check_unit, columns_of, events_of, guess_columns, guess_unit
 from .event_file import FRAMES_TOPIC, Block, EventFile
 from .recording import Item
 
@@ -82,9 +82,13 @@ class TableFile(EventFile):
             self._note(f"cut: {self._length} of {lengths[0]} events are there")
         stated = self.options.time_unit
         self._unit = stated or unit or "s"
-        if not stated and not unit and self._length:
-            array, field = places["t"]
-            self._unit = guess_unit(_column_of(next(self._pieces(array, 0, min(self._length, SAMPLE))), field))
+        array, field = places["t"]
+        is_float = (array.dtype[field] if isinstance(field, str) else array.dtype).kind == "f"
+        if self._length and (not (stated or unit) or is_float):
+            t = _column_of(next(self._pieces(array, 0, min(self._length, SAMPLE))), field)
+            if not stated and not unit:
+                self._unit = guess_unit(t)
+            check_unit(t, self._unit)
         if not stated and not is_known and self._unit != "s":
             self._note(f"time unit not stated: assuming {self._unit} (--time-unit states it)")
 

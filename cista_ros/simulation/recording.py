@@ -109,6 +109,8 @@ def open_clip(path: Path, seconds: float) -> tuple[float, Iterator[tuple[int, np
 def _opened(path: Path) -> Iterator[Any]:
     try:
         with av.open(str(path)) as container:
+            if container.format.name == "tty":  # FFmpeg would draw a text
+                raise IndexError("text")
             yield container
     except (av.FFmpegError, IndexError, StopIteration) as error:
         raise PictureError(f"{path}: not a clip that can be read ({error})") from None

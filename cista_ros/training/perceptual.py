@@ -109,6 +109,8 @@ def load_distance(backbone: Path | None, heads: Path | None, device: str | torch
 
 def _read_backbone(path: Path) -> dict[str, Tensor]:
     """Return tensors by `layer_weight` and `layer_bias`, in torch's order of dimensions."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such file")
     try:
         import h5py
     except ImportError:

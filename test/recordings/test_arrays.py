@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from makers import error_of
 
+from cista_ros.errors import RecordingError
 from cista_ros.events import concatenate, make_events
 from cista_ros.recordings import open_recording
 from cista_ros.wire.ros_types import EventMessage, ImageMessage
@@ -170,6 +171,12 @@ def test_rejects_arrays_without_events(tmp_path, content, expected):
 def test_rejects_wrong_values(tmp_path, changes, expected):
     np.savez(tmp_path / "a.npz", **{"x": X, "y": Y, "t": US, "p": P} | changes)
     assert expected in error_of(tmp_path / "a.npz", read=True)
+
+
+def test_decimal_times_cannot_be_in_nanoseconds(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X, y=Y, t=US / 1e6, p=P)
+    with pytest.raises(RecordingError, match=r"times such as [\d.]+ are not in ns"):
+        open_recording(tmp_path / "a.npz", time_unit="ns")
 
 
 def test_rejects_archives_without_events(tmp_path):

@@ -120,6 +120,12 @@ def test_columns_and_unit_are_detected(times, unit, columns, separator):
     assert ("time in" in layout.guessed) == (unit != "s") and ("columns" in layout.guessed) == (columns != "txyp")
 
 
+def test_decimal_times_cannot_be_in_nanoseconds():
+    with pytest.raises(DecodeError, match=r"times such as [\d.]+ are not in ns; expected another time unit"):
+        detect_layout(sample("txyp", SECONDS, " "), unit="ns")
+    assert detect_layout(sample("txyp", US * 1000 / 1.0, " "), unit="ns").unit == "ns"
+
+
 @pytest.mark.parametrize(
     ("head", "columns", "unit", "lines"),
     [

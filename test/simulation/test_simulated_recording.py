@@ -116,6 +116,9 @@ def test_a_file_that_is_not_a_clip_is_named(tmp_path):
     (tmp_path / "text.mp4").write_text("nothing")
     with pytest.raises(PictureError, match=r"text.mp4: not a clip"):
         open_clip(tmp_path / "text.mp4", 1)
+    (tmp_path / "events.txt").write_text("0.003811000 96 133 0\n" * 50)  # FFmpeg would draw it
+    with pytest.raises(PictureError, match=r"events.txt: not a clip"):
+        open_clip(tmp_path / "events.txt", 1)
     clip, rng = tmp_path / "damaged.mp4", np.random.default_rng(0)
     with VideoWriter(clip, 48, 64) as video:
         for i in range(60):
