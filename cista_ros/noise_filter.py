@@ -180,7 +180,9 @@ def read_mask(path: Path, height: int, width: int) -> np.ndarray:
     if not path.is_file():
         raise EventError(f"{path}: no such file; expected a mask of pixels (an image, or text with a line `x y` each)")
     data = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if data else None
+    if not data:
+        raise EventError(f"{path}: empty; expected a mask of pixels (an image, or text with a line `x y` each)")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is not None:
         if image.shape != (height, width):
             size = f"{image.shape[1]}x{image.shape[0]}"

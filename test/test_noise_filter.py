@@ -128,6 +128,7 @@ def test_masks_are_images_or_text(tmp_path, name):
         (b"# x y\n\n3 4\n99 1\n", "line 4: pixel 99 1 is outside"),
         (b"\xff\xfe\x00", "line 1"),
         (cv2.imencode(".png", np.zeros((5, 6), np.uint8))[1].tobytes(), "6x5 pixels, expected the sensor.s 24x20"),
+        (b"", "empty"),
         (None, "no such file"),
     ],
 )

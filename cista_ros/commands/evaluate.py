@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, EventsTopicOption, FramesTopicOption, FrameTimes, JsonOption
+from .options import DeviceOption, FrameTimes, JsonOption, reads_recordings
 from .progress import DaskOption, JobsOption
 
 
@@ -26,6 +26,7 @@ class Task(str, Enum):  # typer has no lists of Literals
     tracks = "tracks"
 
 
+@reads_recordings
 def evaluate(
     recordings: Annotated[list[Path], typer.Argument(help="Recordings with camera frames, or folders of them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Output folder; an interrupted run continues in it.")],
@@ -71,10 +72,9 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option(help="Calibration target of the recordings, such as checkerboard:9x6:0.03.")
     ] = None,
-    events_topic: EventsTopicOption = None,
-    frames_topic: FramesTopicOption = None,
     frame_times: FrameTimes = "stamps",
     as_json: JsonOption = False,
+    **read: Any,
 ) -> None:
     """Score networks against camera frames: write tables.md, tables.tex, scores.json, scores/*/*.csv, report.html.
 
@@ -100,13 +100,15 @@ def evaluate(
     from .progress import counted, end, full_disk_explained, run_all, say
 
     choose_device(device)
+    if target and not {Task.corners, Task.tags} & {*(task or [])}:
+        raise EvaluationError("--target: only for --task corners or --task tags")
     if figures:
         new_figure(1, 1)  # fails now, not after the work, without matplotlib
     chosen = PROTOCOLS[protocol]
     if paper and not chosen.name.startswith("icassp2022"):
         raise EvaluationError(f"--paper: its numbers are of the protocol icassp2022, not of {chosen.name}")
     sequences = find_recordings(recordings, leave_out=output)
-    read: dict[str, Any] = {"events_topic": events_topic, "frames_topic": frames_topic, "frame_times": frame_times}
+    read |= {"frame_times": frame_times}
     masks = _masks(mask or [], sequences)
     for sequence, file in masks.items():
         # It must fit the recording; a recording that cannot be opened fails as a job.

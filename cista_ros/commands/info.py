@@ -26,28 +26,32 @@ _EPOCH_NS = 10**17  # later times are since 1970
 
 @reads_recordings
 def info(
-    files: Annotated[list[Path], typer.Argument(help="Recordings of any readable format.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings of any readable format, or folders of them.")],
     as_json: JsonOption = False,
     **read: Any,
 ) -> None:
     """Describe recordings. Each is read once, in pieces. Of several topics with events, all are described."""
     from ..errors import CistaError, SeveralTopicsError
+    from ..recordings import find_recordings
+    from ..recordings.formats import is_recording
 
     described, failed = [], False
-    for path in files:
-        topics = [read.get("events_topic")]
-        while topics:
-            try:
-                described.append(_read(path, read | {"events_topic": topics[0]}))
-            except SeveralTopicsError as error:
-                topics[1:] = error.topics
-            except (CistaError, OSError) as error:
-                failed = True
-                typer.echo(f"cista: error: {error}", err=True)
-            else:
-                if not as_json:
-                    typer.echo(_table(described[-1]) + "\n")
-            del topics[0]
+    todo = [(path, read["events_topic"]) for path in files]
+    while todo:
+        path, topic = todo.pop(0)
+        try:
+            if path.is_dir() and not is_recording(path):
+                todo[:0] = [(inside, topic) for inside in find_recordings([path]).values()]
+                continue
+            described.append(_read(path, read | {"events_topic": topic}))
+        except SeveralTopicsError as error:
+            todo[:0] = [(path, one) for one in error.topics]
+        except (CistaError, OSError) as error:
+            failed = True
+            typer.echo(f"cista: error: {error}", err=True)
+        else:
+            if not as_json:
+                typer.echo(_table(described[-1]) + "\n")
     if as_json:
         typer.echo(json.dumps(described))
     if failed:

@@ -159,6 +159,8 @@ def run_recordings(
 
     console = Console(stderr=True)
     if "" in jobs:
+        if dask:
+            raise typer.BadParameter("only for several recordings, or a folder of them", param_hint="--dask")
         summary = run(jobs[""], console)
         if as_json:
             typer.echo(json.dumps(summary))

@@ -159,6 +159,7 @@ def test_nothing_scored_is_exit_code_2_and_no_table(material, tmp_path):
     done = evaluate(*words)
     assert done.exit_code == 2 and not done.stdout and not (tmp_path / "out" / "tables.md").exists()
     assert "damaged.bag: cannot be read as a bag" in done.stderr and "blind: no camera frames" in done.stderr
+    assert "columns 'zz'" in evaluate(*words, "--columns", "zz").stderr
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,10 @@ def test_nothing_scored_is_exit_code_2_and_no_table(material, tmp_path):
         ),
         (["{a}", "--weights", "{w}", "--paper", "--protocol", "evreal"], "--paper: its numbers are of .* icassp2022"),
         (["{a}", "--weights", "{w}", "--task", "corners"], "corners needs the target: --target"),
+        (
+            ["{a}", "--weights", "{w}", "--task", "tracks", "--target", "checkerboard:9x6:1"],
+            "--target: only for --task",
+        ),
         (["{a}", "--weights", "{w}", "--squeeze", "{a}", "{a}"], "not a SqueezeNet 1.1|needs the package h5py"),
     ],
 )

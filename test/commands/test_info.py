@@ -1,6 +1,7 @@
 """`cista info` reports what a recording was made with."""
 
 import json
+import shutil
 import tracemalloc
 from functools import partial
 
@@ -105,6 +106,16 @@ def test_files_that_cannot_be_read_are_named_and_the_others_described(info, tmp_
         str(tmp_path / "bad.raw"),
         str(tmp_path / "none.bag"),
     ]
+
+
+def test_a_folder_stands_for_the_recordings_in_it(info, tmp_path, recording_bag):
+    (tmp_path / "day" / "one").mkdir(parents=True)
+    for name in ("a", "one/b"):
+        shutil.copy(recording_bag, tmp_path / "day" / f"{name}.bag")
+    (tmp_path / "empty").mkdir()
+    code, out, err = info(tmp_path / "empty", tmp_path / "day", "--json")
+    assert code == 2 and f"{tmp_path / 'empty'}: no recordings in this folder" in err
+    assert [row["path"] for row in json.loads(out)] == [str(tmp_path / "day" / name) for name in ("a.bag", "one/b.bag")]
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):

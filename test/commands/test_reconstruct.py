@@ -271,6 +271,7 @@ def test_a_sensor_that_changes_its_size_is_an_error_that_names_both(reconstruct,
         (("{bag}", "--precision", "fp16", "--device", "cpu"), "no runtime supports fp16 on cpu"),
         (("{bag}", "--downscale", "2"), "downscale 2 is not possible on a 24x20 sensor"),
         (("{bag}", "--tone-map", "bright"), "'bright' is not one of"),
+        (("{bag}", "--dask", "tcp://h:1"), "--dask: only for several recordings"),
         (("{bag}", "--windows", "seconds"), "'seconds' is not one of"),
         (
             ("{bag}", "--windows", "count", "--period", "0.1"),
