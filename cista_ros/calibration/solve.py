@@ -154,36 +154,42 @@ def _solve(views: list[View], target: Target, height: int, width: int, model: st
             _, matrix, distortion, turns, shifts = cv2.calibrateCamera(points, corners, size, None, None, flags=flags)
     except cv2.error as error:
         raise ViewsError(
-            f"the {len(views)} views do not determine a {model} lens ({' '.join(str(error.err).split())})"
+            f"the {len(views)} views do not determine the {model} lens ({' '.join(str(error.err).split())})"
         ) from None
     distortion = np.ravel(distortion)[: len(MODELS[model])]
     poses = np.array([np.concatenate((np.ravel(r), np.ravel(t))) for r, t in zip(turns, shifts, strict=True)])
     if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
-        raise ViewsError(f"the {len(views)} views do not determine a {model} lens")
+        raise ViewsError(f"the {len(views)} views do not determine the {model} lens")
     residuals, sigma = _residuals(points, corners, poses, matrix, distortion, model)
     return Calibration(model, height, width, matrix, distortion, sigma, views, poses, residuals, given - len(views))
 
 
 def _fisheye(points: list[np.ndarray], corners: list[np.ndarray], size: tuple[int, int]) -> tuple:
-    """Run OpenCV's solver from several focal lengths, as it finds only near optima; return the best."""
+    """Run OpenCV's solver from several focal lengths, as it finds only near optima; return the best.
+
+    Wrong corners can make each diverge. A lens with two coefficients then shows which they are.
+    """
     best: tuple = (np.inf,)
     failed: cv2.error | None = None
     criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 200, 1e-8)
     flags = cv2.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv2.fisheye.CALIB_FIX_SKEW | cv2.fisheye.CALIB_USE_INTRINSIC_GUESS
     objects, images = ([array.astype(np.float64) for array in arrays] for arrays in (points, corners))
-    for focal in (0.35 * size[0], 0.55 * size[0], 0.9 * size[0]):
-        guess = np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
-        try:
-            found = cv2.fisheye.calibrate(objects, images, size, guess, np.zeros(4), flags=flags, criteria=criteria)
-        except cv2.error as error:
-            failed = error
-            continue
-        if found[0] < best[0]:
-            best = found
-    if len(best) == 1:
-        assert failed is not None
-        raise failed
-    return best[1:]
+    for fixed in (0, cv2.fisheye.CALIB_FIX_K3 | cv2.fisheye.CALIB_FIX_K4):
+        for focal in (0.35 * size[0], 0.55 * size[0], 0.9 * size[0]):
+            guess = np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
+            try:
+                found = cv2.fisheye.calibrate(
+                    objects, images, size, guess, np.zeros(4), flags=flags | fixed, criteria=criteria
+                )
+            except cv2.error as error:
+                failed = error
+                continue
+            if found[0] < best[0]:
+                best = found
+        if len(best) > 1:
+            return best[1:]
+    assert failed is not None
+    raise failed
 
 
 def project(points: np.ndarray, pose: np.ndarray, matrix: np.ndarray, distortion: np.ndarray, model: str) -> tuple:

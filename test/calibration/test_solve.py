@@ -92,6 +92,16 @@ def test_rejects_wrong_views_and_corners():
     assert result.rms < 0.2
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_corners_so_wrong_that_the_fisheye_solver_diverges_are_rejected(seed):
+    rng, given = np.random.default_rng(seed), views("equidistant", 40, seed=seed)
+    for view in given[:12]:
+        view.corners[:] += rng.normal(0, 20, view.corners.shape)
+    result = calibrate(given, TARGET, HEIGHT, WIDTH, "equidistant")
+    assert min(view.stamp for view in result.views) >= 12
+    assert result.matrix[0, 0] == pytest.approx(190, rel=0.005) and result.rms < 0.2
+
+
 def test_refuses_too_few_views():
     with pytest.raises(ViewsError, match="only 4 different views"):
         calibrate(views(count=4), TARGET, HEIGHT, WIDTH)
