@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -111,6 +112,7 @@ class ArrayRecording(TableFile):
         arrays = self._arrays()
         self._set_events(self._find_events(arrays))
         self._images: _Array | None = None
+        self._next_image: tuple[int, Iterator[np.ndarray]] = 0, iter(())
         self._set_frames(self._find_images(arrays))
         self.height, self.width = self._find_size()
 
@@ -191,7 +193,11 @@ class ArrayRecording(TableFile):
 
     def _image(self, i: int) -> np.ndarray:
         assert self._images is not None
-        image: np.ndarray = next(self._images.read(i, i + 1, 1))[0]
+        number, rows = self._next_image
+        if not 0 < number <= i:  # else read on: each seek in a compressed array reads it from its beginning
+            number, rows = i, self._images.read(i, self._images.rows, 1)
+        image: np.ndarray = next(islice(rows, i - number, None))[0]
+        self._next_image = i + 1, rows
         return image
 
 

@@ -46,6 +46,18 @@ def read(path, **options):
     return recording, events, [m for m in messages if isinstance(m, ImageMessage)]
 
 
+@pytest.mark.parametrize("used", [slice(None), slice(1, None, 2), slice(None, None, -1)])
+def test_images_of_an_archive_may_be_unordered_and_left_out(tmp_path, used):
+    order = RNG.permutation(6)
+    pictures = np.arange(6, dtype=np.uint8)[:, None, None] + np.zeros((180, 240), np.uint8)
+    stamps = US[100] / 1e6 + order
+    np.savez_compressed(tmp_path / "a.npz", x=X, y=Y, t=US, p=P, images=pictures, images_ts=stamps)
+    with open_recording(tmp_path / "a.npz") as recording:
+        messages = [m for recorded in recording.read() if isinstance(m := recorded.message, ImageMessage)]
+        found = [int(m.image[0, 0]) for m in messages[used]]
+    assert found == np.argsort(stamps)[used].tolist()
+
+
 @pytest.mark.parametrize(
     "array",
     [
