@@ -74,8 +74,11 @@ def benchmark(
         torch.set_num_threads(threads)
     machine = describe_machine(chosen)
     rows, stages, refused, memory = [], [], {}, {}
-    for name, file in files.items():
-        made = load_or_make_network(name, file).to(chosen)
+    networks = {name: load_or_make_network(name, file).to(chosen) for name, file in files.items()}
+    for name, made in networks.items():
+        if small := [f"{width}x{height}" for height, width in sizes if min(height, width) < made.min_size]:
+            raise BenchmarkError(f"--size {small[0]}: {name} takes at least {made.min_size}x{made.min_size} pixels")
+    for name, made in networks.items():
         for height, width in sizes:
             title = Path(name).stem if stems[Path(name).stem] == 1 else name
             typer.echo(f"{title} at {width}x{height} …", err=True)

@@ -95,6 +95,7 @@ def test_files_of_the_same_name_have_different_titles(small_network, tmp_path):
     [
         (["--size", "240"], "WIDTHxHEIGHT"),
         (["--size", "8x8"], "at least 16"),
+        (["--size", "240x180", "--size", "16x16", "--network", "pie-net"], "pie-net takes at least 20x20 pixels"),
         (["--runtime", "warp"], "NAME"),
         (["--network", "firenet", "--network", "nowhere"], "weights 'nowhere': neither a file nor"),
         (["--plot", "."], "--plot .: is a folder"),
