@@ -1,9 +1,10 @@
-"""Average two sets of weights of one architecture: weight-space ensembling (WiSE-FT, Wortsman et al., CVPR 2022).
+"""Average weights of one architecture: weight-space ensembling (model soups, Wortsman et al., ICML 2022).
 
-    python benchmarks/average_weights.py OLD NEW SHARE -o OUT.safetensors
+    python benchmarks/average_weights.py SHARE=WEIGHTS … -o OUT.safetensors
 
-OUT has 1 - SHARE of OLD and SHARE of NEW, with the metadata of NEW. NEW must be fine-tuned from OLD. Kernels become
-bfloat16 numbers, as `cista train` does after training with mixed precision; thresholds theta below zero become zero.
+WEIGHTS is a name or a file; the shares add up to 1. OUT has the metadata of the last one. All must be fine-tuned from
+the same weights. Kernels become bfloat16 numbers, as `cista train` does after training with mixed precision; thresholds
+theta below zero become zero.
 """
 
 from __future__ import annotations
@@ -11,30 +12,30 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 
-from cista_ros.networks import load_network, save_network
+from cista_ros.networks import find_weights, load_network, save_network
 
 
 def main() -> None:
-    """Average, and keep the metadata of the new weights."""
+    """Average, and keep the metadata of the last weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("old", help="name or file of the initial weights")
-    parser.add_argument("new", type=Path, help="weights fine-tuned from them")
-    parser.add_argument("share", type=float, help="share of NEW, from 0 to 1")
+    parser.add_argument("parts", nargs="+", metavar="SHARE=WEIGHTS")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    network, new = load_network(options.old), load_network(options.new)
-    if network.config != new.config:
-        raise SystemExit(f"the architectures differ: {network.config}, {new.config}")
-    with safe_open(options.new, "pt") as file:
-        metadata = dict(file.metadata() or {})
-    old_values, new_values = network.state_dict(), new.state_dict()
-    mixed = {key: torch.lerp(old_values[key], new_values[key], options.share) for key in old_values}
+    parts = [(float(share), find_weights(name)) for share, _, name in (part.partition("=") for part in options.parts)]
+    if abs(sum(share for share, _ in parts) - 1) > 1e-6:
+        raise SystemExit("the shares do not add up to 1")
+    networks = [load_network(file) for _, file in parts]
+    network = networks[-1]
+    if any(other.config != network.config for other in networks):
+        raise SystemExit(f"the architectures differ: {', '.join(str(other.config) for other in networks)}")
+    states = [other.state_dict() for other in networks]
+    mixed = {key: sum(share * state[key] for (share, _), state in zip(parts, states, strict=True)) for key in states[0]}
     mixed = {key: value.clamp(min=0) if key.endswith("theta") else value for key, value in mixed.items()}
     network.load_state_dict({k: v.bfloat16().float() if v.ndim == 4 else v for k, v in mixed.items()})
-    network.conventions = new.conventions
+    with safe_open(parts[-1][1], "pt") as file:
+        metadata = dict(file.metadata() or {})
     own = {"name", "iterations", "sequences", "hours", "machine", "scores", "training"}
     save_network(network, options.output, {key: value for key, value in metadata.items() if key in own})
 
