@@ -3,8 +3,8 @@
     python benchmarks/average_weights.py SHARE=WEIGHTS … -o OUT.safetensors
 
 WEIGHTS is a name or a file; the shares add up to 1. OUT has the metadata of the last one. All must be fine-tuned from
-the same weights. Kernels become bfloat16 numbers, as `cista train` does after training with mixed precision; thresholds
-theta below zero become zero.
+the same weights. Kernels become bfloat16 numbers, as `cista train` does after training with mixed precision, but not
+with --fp32, for weights whose images drift in bf16. Thresholds theta below zero become zero.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def main() -> None:
     """Average, and keep the metadata of the last weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", metavar="SHARE=WEIGHTS")
+    parser.add_argument("--fp32", action="store_true", help="do not round the kernels")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     parts = [(float(share), find_weights(name)) for share, _, name in (part.partition("=") for part in options.parts)]
@@ -33,7 +34,9 @@ def main() -> None:
     states = [other.state_dict() for other in networks]
     mixed = {key: sum(share * state[key] for (share, _), state in zip(parts, states, strict=True)) for key in states[0]}
     mixed = {key: value.clamp(min=0) if key.endswith("theta") else value for key, value in mixed.items()}
-    network.load_state_dict({k: v.bfloat16().float() if v.ndim == 4 else v for k, v in mixed.items()})
+    if not options.fp32:
+        mixed = {key: value.bfloat16().float() if value.ndim == 4 else value for key, value in mixed.items()}
+    network.load_state_dict(mixed)
     with safe_open(parts[-1][1], "pt") as file:
         metadata = dict(file.metadata() or {})
     own = {"name", "iterations", "sequences", "hours", "machine", "scores", "training"}
