@@ -234,7 +234,7 @@ def test_a_mask_file_leaves_its_zeros_out_and_bad_ones_are_named(job, tmp_path):
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros_like(mask))
     cv2.imwrite(str(tmp_path / "small.png"), mask[:5])
     (tmp_path / "no.png").write_bytes(b"")
-    for name, text in {"black": "every pixel", "small": "expected the sensor's", "no": "every pixel"}.items():
+    for name, text in {"black": "every pixel", "small": "expected the sensor's", "no": "empty"}.items():
         with pytest.raises(CistaError, match=f"{name}.png: .*{text}"):
             run_job(replace(job, mask=tmp_path / f"{name}.png"))
 
