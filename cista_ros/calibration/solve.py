@@ -21,6 +21,7 @@ LEAST_VIEWS = 6
 MOST_VIEWS = 150  # of a fisheye take 5 s to solve; the errors of 60 are half as large again
 _MOST_UNSURE = 0.02  # relative standard deviation of the focal length that is called a failure
 _PASSES = 5
+_CRITERIA = cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 500, 1e-8
 
 
 class ViewsError(CistaError):
@@ -151,7 +152,10 @@ def _solve(views: list[View], target: Target, height: int, width: int, model: st
             matrix, distortion, turns, shifts = _fisheye(points, corners, size)
         else:
             flags = cv2.CALIB_FIX_K3 if model == "plumb_bob" else cv2.CALIB_RATIONAL_MODEL
-            _, matrix, distortion, turns, shifts = cv2.calibrateCamera(points, corners, size, None, None, flags=flags)
+            # At the limit of iterations (30 by default), OpenCV returns the last step, even if it is a bad one.
+            _, matrix, distortion, turns, shifts = cv2.calibrateCamera(
+                points, corners, size, None, None, flags=flags, criteria=_CRITERIA
+            )
     except cv2.error as error:
         raise ViewsError(
             f"the {len(views)} views do not determine the {model} lens ({' '.join(str(error.err).split())})"
@@ -171,7 +175,6 @@ def _fisheye(points: list[np.ndarray], corners: list[np.ndarray], size: tuple[in
     """
     best: tuple = (np.inf,)
     failed: cv2.error | None = None
-    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 200, 1e-8)
     flags = cv2.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv2.fisheye.CALIB_FIX_SKEW | cv2.fisheye.CALIB_USE_INTRINSIC_GUESS
     objects, images = ([array.astype(np.float64) for array in arrays] for arrays in (points, corners))
     for fixed in (0, cv2.fisheye.CALIB_FIX_K3 | cv2.fisheye.CALIB_FIX_K4):
@@ -179,7 +182,7 @@ def _fisheye(points: list[np.ndarray], corners: list[np.ndarray], size: tuple[in
             guess = np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
             try:
                 found = cv2.fisheye.calibrate(
-                    objects, images, size, guess, np.zeros(4), flags=flags | fixed, criteria=criteria
+                    objects, images, size, guess, np.zeros(4), flags=flags | fixed, criteria=_CRITERIA
                 )
             except cv2.error as error:
                 failed = error

@@ -66,6 +66,18 @@ def test_recovers_the_camera(model):
     assert np.linalg.norm(shift - shift.mean(0), axis=1).max() < 0.5
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_solver_converges(seed):
+    found = calibrate(
+        views("rational_polynomial", 40, noise=0.2, seed=seed), TARGET, HEIGHT, WIDTH, "rational_polynomial"
+    )
+    points, corners = [TARGET.points[v.ids].astype(np.float32) for v in found.views], [v.corners for v in found.views]
+    begin = found.matrix.copy(), np.pad(found.distortion, (0, 4))
+    flags = cv2.CALIB_RATIONAL_MODEL | cv2.CALIB_USE_INTRINSIC_GUESS
+    rms, *_ = cv2.calibrateCamera(points, corners, (WIDTH, HEIGHT), *begin, flags=flags, criteria=(3, 1000, 1e-12))
+    assert found.rms == pytest.approx(rms, rel=1e-5)
+
+
 def test_standard_deviations_match_the_spread_of_repeated_calibrations():
     results = [calibrate(views(seed=seed), TARGET, HEIGHT, WIDTH) for seed in range(12)]
     spread = np.std([[r.matrix[0, 0], r.matrix[0, 2]] for r in results], axis=0)
