@@ -175,13 +175,12 @@ def make_noise_filter(
 def read_mask(path: Path, height: int, width: int) -> np.ndarray:
     """Read a mask of pixels, bool (height, width): an image that is not black there, or text with `x y` lines.
 
-    EventError if there is no such file, or it is not a mask of this sensor.
+    EventError if there is no such file, or it is empty or not a mask of this sensor.
     """
-    if not path.is_file():
-        raise EventError(f"{path}: no such file; expected a mask of pixels (an image, or text with a line `x y` each)")
-    data = path.read_bytes()
+    data = path.read_bytes() if path.is_file() else None
     if not data:
-        raise EventError(f"{path}: empty; expected a mask of pixels (an image, or text with a line `x y` each)")
+        problem = "no such file" if data is None else "empty"
+        raise EventError(f"{path}: {problem}; expected a mask of pixels (an image, or text with a line `x y` each)")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     if image is not None:
         if image.shape != (height, width):

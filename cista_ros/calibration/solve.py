@@ -107,6 +107,8 @@ def calibrate(views: list[View], target: Target, height: int, width: int, model:
                 " right?"
             )
         views = kept
+    if model == "equidistant" and not result.distortion[2:].any():
+        raise ViewsError(f"the {len(views)} views do not determine the {model} lens: some corners are far wrong")
     unsure = result.sigma[:2].max() / result.matrix[0, 0]
     if not unsure <= _MOST_UNSURE:
         raise ViewsError(
@@ -171,7 +173,7 @@ def _solve(views: list[View], target: Target, height: int, width: int, model: st
 def _fisheye(points: list[np.ndarray], corners: list[np.ndarray], size: tuple[int, int]) -> tuple:
     """Run OpenCV's solver from several focal lengths, as it finds only near optima; return the best.
 
-    Wrong corners can make each diverge. A lens with two coefficients then shows which they are.
+    Wrong corners can make each diverge. A lens with two coefficients (the others are 0) then shows which they are.
     """
     best: tuple = (np.inf,)
     failed: cv2.error | None = None

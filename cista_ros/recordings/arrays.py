@@ -196,6 +196,7 @@ class ArrayRecording(TableFile):
         number, rows = self._next_image
         if not 0 < number <= i:  # else read on: each seek in a compressed array reads it from its beginning
             number, rows = i, self._images.read(i, self._images.rows, 1)
+        self._next_image = 0, rows  # until this one has been read: it may be damaged
         image: np.ndarray = next(islice(rows, i - number, None))[0]
         self._next_image = i + 1, rows
         return image

@@ -105,13 +105,17 @@ def test_rejects_wrong_views_and_corners():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_corners_so_wrong_that_the_fisheye_solver_diverges_are_rejected(seed):
+def test_corners_so_wrong_that_the_fisheye_solver_diverges_are_rejected(seed, monkeypatch):
     rng, given = np.random.default_rng(seed), views("equidistant", 40, seed=seed)
     for view in given[:12]:
         view.corners[:] += rng.normal(0, 20, view.corners.shape)
     result = calibrate(given, TARGET, HEIGHT, WIDTH, "equidistant")
     assert min(view.stamp for view in result.views) >= 12
     assert result.matrix[0, 0] == pytest.approx(190, rel=0.005) and result.rms < 0.2
+    # What shows the wrong corners, a lens with two coefficients, is not a result.
+    monkeypatch.setattr("cista_ros.calibration.solve._PASSES", 1)
+    with pytest.raises(ViewsError, match="do not determine the equidistant lens"):
+        calibrate(given, TARGET, HEIGHT, WIDTH, "equidistant")
 
 
 def test_refuses_too_few_views():

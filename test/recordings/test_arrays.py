@@ -58,6 +58,21 @@ def test_images_of_an_archive_may_be_unordered_and_left_out(tmp_path, used):
     assert found == np.argsort(stamps)[used].tolist()
 
 
+def test_a_damaged_image_of_an_archive_is_named_each_time(tmp_path):
+    path, pictures = tmp_path / "a.npz", RNG.integers(0, 255, (6, 180, 240), dtype=np.uint8)
+    np.savez_compressed(path, x=X, y=Y, t=US, p=P, images=pictures, images_ts=US[100] / 1e6 + np.arange(6))
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("images.npy")
+    content = bytearray(path.read_bytes())
+    middle = info.header_offset + info.compress_size // 2
+    content[middle : middle + 4000] = b"\xff" * 4000
+    path.write_bytes(content)
+    with open_recording(path) as recording:
+        for start in (0, 0, 4):
+            with pytest.raises(RecordingError, match=r"a\.npz: "):
+                list(recording.read(start))
+
+
 @pytest.mark.parametrize(
     "array",
     [
