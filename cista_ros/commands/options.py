@@ -38,6 +38,19 @@ EndOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
+def _checked(name: str) -> Callable[[str | None], str | None]:
+    """Return a function that raises RecordingError for a bad value of an option of open_recording, before any work."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None:
+            from ..recordings import ReadOptions
+
+            ReadOptions(**{name: value})
+        return value
+
+    return check
+
+
 def reads_recordings(command: Command) -> Command:
     """Replace the last parameter of a command, `**read`, by the options that it passes to open_recording."""
     event_time = Annotated[
@@ -45,10 +58,14 @@ def reads_recordings(command: Command) -> Command:
         typer.Option(help="Clock of event packets: the camera's (sensor), or the host's by their stamps."),
     ]
     time_unit = typer.Option(
-        help="Time unit of text, HDF5 or NumPy: s, ms, us or ns. Default: detected.", metavar="UNIT"
+        help="Time unit of text, HDF5 or NumPy: s, ms, us or ns. Default: detected.",
+        metavar="UNIT",
+        callback=_checked("time_unit"),
     )
     columns = typer.Option(
-        help="Columns of text or arrays, such as txyp or xypt; - skips one. Default: detected.", metavar="ORDER"
+        help="Columns of text or arrays, such as txyp or xypt; - skips one. Default: detected.",
+        metavar="ORDER",
+        callback=_checked("columns"),
     )
     options = {
         "event_time": event_time,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from ..errors import RecordingError
@@ -43,7 +42,6 @@ def open_recording(
     path = Path(path)
     if not abs(time_offset) <= _LONGEST_S:
         raise RecordingError(f"time offset {time_offset:g} s; expected at most {_LONGEST_S:g} s, forth or back")
-    columns = None if columns is None else re.sub(r"[\s,]", "", columns)
     if not path.exists():
         raise RecordingError(f"{path}: no such file or folder")
     options = ReadOptions(events_topic, frames_topic, event_time, time_unit, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -36,16 +37,18 @@ class ReadOptions:
     frames_topic: str | None = None
     event_time: str = "sensor"  # one of EVENT_TIMES
     time_unit: str | None = None  # one of UNITS
-    columns: str | None = None  # their order, such as "txyp", without separators; "-" is a column to skip
+    columns: str | None = None  # their order, such as "txyp"; "-" is a column to skip; separators are removed
 
     def __post_init__(self) -> None:
         for name, known in (("event_time", EVENT_TIMES), ("time_unit", (None, *UNITS))):
             if (value := getattr(self, name)) not in known:
                 raise RecordingError(f"{name} {value!r}; expected one of {', '.join(filter(None, known))}")
-        if self.columns is not None and sorted(self.columns.replace("-", "")) != sorted("txyp"):
-            raise RecordingError(
-                f"columns {self.columns!r}; expected t, x, y and p in the order of the file, - for others: txyp"
-            )
+        if self.columns is not None:
+            object.__setattr__(self, "columns", columns := re.sub(r"[\s,]", "", self.columns))
+            if sorted(columns.replace("-", "")) != sorted("txyp"):
+                raise RecordingError(
+                    f"columns {columns!r}; expected t, x, y and p in the order of the file, - for others: txyp"
+                )
 
 
 @dataclass(frozen=True, slots=True)
