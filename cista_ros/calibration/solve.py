@@ -21,7 +21,11 @@ LEAST_VIEWS = 6
 MOST_VIEWS = 150  # of a fisheye take 5 s to solve; the errors of 60 are half as large again
 _MOST_UNSURE = 0.02  # relative standard deviation of the focal length that is called a failure
 _PASSES = 5
-_CRITERIA = cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 500, 1e-8
+_BOTH = cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER
+_CRITERIA = _BOTH, 200, 1e-8  # of the fisheye solver
+# Steps of the other solver; the best result counts, because OpenCV may return a step that it has rejected. With many
+# more steps, coefficients of rational_polynomial that compensate each other grow without bound, and so do errors.
+_STEPS = 29, 30, 31
 
 
 class ViewsError(CistaError):
@@ -151,23 +155,30 @@ def _solve(views: list[View], target: Target, height: int, width: int, model: st
     size = (width, height)
     try:
         if model == "equidistant":
-            matrix, distortion, turns, shifts = _fisheye(points, corners, size)
+            solutions = [_fisheye(points, corners, size)]
         else:
             flags = cv2.CALIB_FIX_K3 if model == "plumb_bob" else cv2.CALIB_RATIONAL_MODEL
-            # At the limit of iterations (30 by default), OpenCV returns the last step, even if it is a bad one.
-            _, matrix, distortion, turns, shifts = cv2.calibrateCamera(
-                points, corners, size, None, None, flags=flags, criteria=_CRITERIA
-            )
+            solutions = [
+                cv2.calibrateCamera(points, corners, size, None, None, flags=flags, criteria=(_BOTH, steps, 2e-16))[1:]
+                for steps in _STEPS
+            ]
     except cv2.error as error:
         raise ViewsError(
             f"the {len(views)} views do not determine the {model} lens ({' '.join(str(error.err).split())})"
         ) from None
-    distortion = np.ravel(distortion)[: len(MODELS[model])]
-    poses = np.array([np.concatenate((np.ravel(r), np.ravel(t))) for r, t in zip(turns, shifts, strict=True)])
-    if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
+    results = []
+    for matrix, distortion, turns, shifts in solutions:
+        distortion = np.ravel(distortion)[: len(MODELS[model])]
+        poses = np.array([np.concatenate((np.ravel(r), np.ravel(t))) for r, t in zip(turns, shifts, strict=True)])
+        if np.isfinite(matrix).all() and np.isfinite(distortion).all():
+            residuals, sigma = _residuals(points, corners, poses, matrix, distortion, model)
+            rejected = given - len(views)
+            results.append(
+                Calibration(model, height, width, matrix, distortion, sigma, views, poses, residuals, rejected)
+            )
+    if not results:
         raise ViewsError(f"the {len(views)} views do not determine the {model} lens")
-    residuals, sigma = _residuals(points, corners, poses, matrix, distortion, model)
-    return Calibration(model, height, width, matrix, distortion, sigma, views, poses, residuals, given - len(views))
+    return min(results, key=lambda result: result.rms)
 
 
 def _fisheye(points: list[np.ndarray], corners: list[np.ndarray], size: tuple[int, int]) -> tuple:
